@@ -201,8 +201,8 @@ def number(
       ValueError: if a number is not finite, or outside the bounds.
     """
     if (
-        # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. Numbers
-        # of 2^63 and more, infinity and NaN fail this test, so the checks below see them.
+        # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. It does
+        # not accept infinity, NaN, and numbers too large for NumPy's int64; the checks below see them.
         type(value) in (int, float)
         and abs(value) < 2**63
         and (above is None or value > above)
@@ -272,7 +272,7 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 
     Args:
       params: the value to check.
-      kind: the class `Params`, of which the value must be an instance.
+      kind: the class `Params`. It is passed, so that this module need not import it.
       advice: what to do, for the end of the message.
     """
     instance("params", params, kind, advice)
@@ -286,8 +286,8 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 def array(argument: str, value: Any, advice: str) -> None:
     """Refuse a value that is no array, that is, has no shape or no dtype.
 
-    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. `advice` is the end of
-    the message.
+    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. The message ends with
+    `advice`; for a list or a picture of Pillow, it says how to make an array of it instead.
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(

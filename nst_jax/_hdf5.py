@@ -181,8 +181,8 @@ def _crc32(file: IO[bytes], length: int) -> int:
 # --- Reading by another process first ---------------------------------------------------------------
 
 # In a rehearsal, another process reads a file before this process does. If HDF5 hangs or crashes on the
-# file, this happens to the other process. The other process is stopped after `REHEARSAL_SECONDS`, which
-# is enough to start it and to read a small file, plus the file's size in bytes / `REHEARSAL_RATE`.
+# file, this happens to the other process. That process is stopped after `REHEARSAL_SECONDS` + (size of
+# the file in bytes) / `REHEARSAL_RATE`. `REHEARSAL_SECONDS` suffice to start it and read a small file.
 REHEARSAL_SECONDS = 60.0
 REHEARSAL_RATE = 10e6  # bytes per second of a slow disk
 

@@ -29,10 +29,9 @@ class Member(NamedTuple):
     # Index of its content in the batch's list of contents. Members with the same index share the
     # features of the content.
     content: int
-    # Index of its style picture, or of its list of blended style pictures. Members with the same index
-    # share the statistics (such as Gram matrices) of these pictures. If the recipe gives styles the
-    # colours of the content, one style becomes a different picture for each content, and gets a
-    # different index for each.
+    # Number of its style picture, or of its list of blended style pictures. Members with the same
+    # number share the statistics (such as Gram matrices) of these pictures. A style that is used in
+    # several sizes, or that gets the colours of several contents, has a number for each of them.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise
@@ -105,8 +104,8 @@ def members_of(
     )
     prepared = _recolored(resized, pairs, controls, recipe, on_host, side)
     # A style that gets the colours of its content becomes a different picture for each content, and so
-    # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
-    # since `BatchCanvas` computes the statistics of styles with the same index only once.
+    # does a style in another size. Each of these pictures needs a number of its own (`Member.style`),
+    # since `BatchCanvas` computes the statistics of styles with the same number only once.
     recolors = finishing.recolors(recipe.pictures.colors)
     versions = [(pair.content if recolors else None, pair.style_scale) for pair in pairs]
     numbers = {version: number for number, version in enumerate(dict.fromkeys(versions))}
@@ -388,7 +387,7 @@ def checked_fine_styles(
     styles: Sequence[list[np.ndarray]],
     plan: Any,
 ) -> tuple[list[np.ndarray | None], list[list[np.ndarray]]]:
-    """Check `style_fine`, the pictures whose fine structure the styles of a batch get.
+    """Check `style_fine`, the pictures whose fine structure (brush strokes) the styles of a batch get.
 
     Return these pictures (None where a style gets none), and the styles with an entry for each.
 
@@ -401,7 +400,7 @@ def checked_fine_styles(
 
     Raises:
       TypeError: if `given` is of the wrong type.
-      ValueError: if its pictures cannot be used, or do not fit to the contents and styles.
+      ValueError: if its pictures cannot be used, or their number does not fit the contents and styles.
     """
     if given is None:
         return [None], list(styles)
@@ -496,9 +495,9 @@ def each_style_scale(
 ) -> tuple[Any, list[tuple[float, ...]] | None]:
     """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
 
-    A factor multiplies the sides of a style; a picture may have one for each of its styles, of the
-    styles of single layers and of regions included. A list of one number, or of as many numbers as a
-    picture may have, holds for all pictures. Any other list has an entry for each picture.
+    A factor multiplies the sides of a style. A picture may have one factor for each of its styles,
+    which include the styles of single layers and of regions. A list of one number, or of as many
+    numbers as a picture may have, holds for all pictures. Any other list has an entry for each picture.
 
     Args:
       given: the argument `style_scale`, not None.
@@ -561,9 +560,9 @@ def warn_of_enlarged_styles(
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `index` is that of an entry of `styles`, unless styles get the colours of their contents or
-        # have several sizes. Then `members_of` adds a multiple of the number of entries to it, so the
-        # remainder of the division by the number of entries is the index of the entry.
+        # `index`, a `Member.style`, is the index of an entry of `styles`, unless styles get the colours
+        # of their contents or have several sizes. Then `members_of` adds a multiple of the number of
+        # entries to it, so the remainder of the division by that number is the index of the entry.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))

@@ -180,7 +180,7 @@ def plan_dream(
     Args:
       settings: the settings, as `settings_of` checks and returns them.
       content: the picture [h, w, 3], before any resizing.
-      guide: the guide, or None.
+      guide: the guide [h', w', 3], or None.
       device: the device that holds the weights; None means JAX's default device.
       files: the memory that reading the picture files takes; None if it is not known.
 
@@ -290,7 +290,8 @@ class DreamCanvas:
         last, ascent = plan.scales[-1], settings.ascent
         self._content = prepare.resized(content, last.shape, plan.recipe)
         self._guide = guide
-        # The numbers become strongly typed arrays, so that changing one does not recompile a program.
+        # The numbers become arrays of fixed dtypes. For a Python number, an int and a float would each
+        # compile a program of their own.
         numbers = [np.asarray(weight, np.float32) for weight in ascent.weights]
         self._ascent = ascent.__class__(
             taps=ascent.taps,
@@ -313,7 +314,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features, by layer, of the guide, whose patterns the dream takes up; None without it."""
+        """The features, by layer, of the guide, whose patterns the dream takes up; None if no guide."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -441,7 +442,7 @@ def dream_planned(
       plan: the plan from `plan_dream`.
       key: a JAX random key for the random shift of the picture before each step.
       every: number of steps from one yielded `DreamShot` to the next, or an iterable of such numbers.
-        The last step of an octave includes enlarging the canvas to the next octave.
+        The last step of an octave enlarges its canvas, so the shot after it shows the next octave.
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold

@@ -50,7 +50,7 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
     """Check the pictures of `tap_styles` (styles for single layers) given with a plan, and return them.
 
     Raises:
-      ValueError: if the plan was made for other taps.
+      ValueError: if the plan was made for styles of other layers.
     """
     if not tap_styles:
         return []

@@ -298,7 +298,7 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
 
 
 def _entry(values: Any, place: int) -> Any:
-    """Return the entry of a list for the picture at `place`; any other value serves all pictures."""
+    """Return the entry of `values` for style number `place` if it is a list, else `values` itself."""
     if isinstance(values, (list, tuple)) and len(values):
         return values[place % len(values)]
     return values

@@ -218,8 +218,9 @@ def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
         recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     guided = {} if job.guide is None else {"guide_size": facts["style_sizes"][0]}
-    # `of_run` returns the metadata of a style transfer. What does not belong to a dream is removed:
-    # sizes of styles, scales, and all settings of losses and of the optimiser.
+    # `of_run` returns the metadata of a style transfer, with the guide as its style. What a dream does
+    # not have is removed: scales, and all settings of losses and of the optimiser. The size of the
+    # style is removed, too, since it is stored as `guide_size`.
     for name in ("style_sizes", "scales"):
         del facts[name]
     kept = (

@@ -119,7 +119,7 @@ def strength_words(recipe: Recipe, strength: float) -> str:
     """Return a strength, as after `--strength`, and what it has changed in the recipe, as text.
 
     Args:
-      recipe: the recipe, whose style weight the strength has changed already.
+      recipe: the recipe as the strength has changed it.
       strength: the strength, from 0 to 1.
     """
     if recipe.terms.searched:
@@ -140,7 +140,7 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
     (see `nst_jax.recipes.balance`).
 
     Args:
-      recipe: the recipe, whose style weight the strength has changed already.
+      recipe: the recipe; if a strength was used, as it has changed the recipe.
       strength: the strength (0 to 1), as after `--strength`; None if it was not used.
 
     Returns:

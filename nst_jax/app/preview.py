@@ -136,8 +136,8 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # JAX computes only what controls such as `--colors` change. If it was told to leave out the
-            # CPU, the accelerator does that, too.
+            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. It
+            # does so on the CPU, or on the accelerator if JAX was told to leave out the CPU.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
@@ -204,7 +204,7 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the earlier picture, not needed once the run writes a picture itself."""
+        """Delete the copy of the earlier picture: the file still has it, or a canvas in its place."""
         self.replaced = False
         with suppress(OSError):  # what is left is deleted by the next run to the same file
             self._kept.unlink(missing_ok=True)
@@ -294,7 +294,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
 
 
 def _resized_alpha(alpha: Any, image: HostImage) -> Any:
-    """Do what `writing.resized_alpha` does, but with Pillow, which compiles nothing."""
+    """Resize an alpha channel to an image's size by Pillow, which compiles nothing; None stays None."""
     if alpha is None:
         return None
     return bilinear_8bit(alpha, image.shape[:2])

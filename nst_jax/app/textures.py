@@ -9,8 +9,9 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.toml import STRENGTH
 from nst_jax.recipes.walk import walk
 
-# Names of the option `--set` and of the manifest's column by which any value of a recipe can be given.
-# A message about one of these must therefore also name the value.
+# The names that messages use for the option `--set` ("values" and "--set") and for the column
+# "overrides" of manifests. By these, any value of a recipe can be given, so a message also names the
+# value's key.
 OF_ANY_VALUE = ("values", "--set", "overrides")
 
 
@@ -48,7 +49,7 @@ def recipe_of_texture(
       instead: what else the user can do, for the end of messages.
 
     Raises:
-      ValueError: naming the option or column and the key; or as in `texturing.of_texture`.
+      ValueError: if a given value has no effect on a texture; or as in `texturing.of_texture`.
     """
     found = texturing.of_texture(recipe, seamless=seamless)
     before, after = ({item.key: item.value for item in walk(one)} for one in (recipe, found))

@@ -1,4 +1,8 @@
-"""Export of a model to a StableHLO, ONNX or TensorFlow Lite file: `save`, and what it checks before."""
+"""Export of a model to a StableHLO, ONNX or TensorFlow Lite file: `save`, and what it checks before.
+
+A model has one or more programs, which share its weights. A program is an exported function, such as
+`stylize`, which paints a picture. The first program of a model is its main one.
+"""
 
 from collections.abc import Mapping
 from importlib import util

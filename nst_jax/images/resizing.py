@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from nst_jax._types import AnyImage, RealSize, Resized, Shape
 
-LOBES = 3  # the Lanczos filter is 0 at distances of more pixels than this
+LOBES = 3  # the Lanczos filter is 0 beyond this distance, in pixels of the smaller picture
 
 
 def antialiased(image: AnyImage, shape: Shape) -> Resized:
@@ -42,6 +42,9 @@ def antialiased_masks_inside(
     masks: Float[Array, "h w n"], old: RealSize, shape: Shape, new: RealSize
 ) -> Array:
     """Resize masks that fill only the top left part of their arrays, as `antialiased_masks` does.
+
+    The sizes of the masks are values at runtime, so one compiled program serves masks of all sizes that
+    fit into the arrays.
 
     Args:
       masks: [h, w, n] in [0, 1].

@@ -18,9 +18,9 @@ Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of n places, in pixels of
 # Seed of all random choices in this module. It is fixed, so that every run makes the same choices.
 SEED = 0
 
-# `random_places` chooses among the places of a grid: every s-th row and column of the picture. For a
-# square picture, s is such that the grid has at least `GRID` and fewer than 2 * `GRID` rows, and as
-# many columns. If the picture has fewer than `GRID` rows, the grid has all of its rows and columns.
+# `random_places` chooses among the places of a grid: every s-th row and column of the picture, where s
+# is the square root of the picture's area, divided by `GRID` and rounded down, but at least 1. So the
+# grid of a square picture of at least `GRID` rows has from `GRID` to 2 * `GRID` - 1 rows.
 GRID = 128
 # Number of updates after which the first row and the first column of the grid are drawn anew.
 REDRAWN_EVERY = 10
@@ -56,7 +56,7 @@ def grid_stride(shape: Shape) -> int:
 
 
 def number_of_places(shape: Shape, most: int) -> int:
-    """Return how many places `random_places` returns for the same `shape` and `most`."""
+    """Return how many places `random_places` returns: `most`, or all of its grid if it has fewer."""
     down, across = (max(1, side // grid_stride(shape)) for side in shape)
     return min(most, down * across)
 

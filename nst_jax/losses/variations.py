@@ -207,6 +207,6 @@ POWER_VARIATION = Variation(powered_gradients, unchanged, sized=True)
 # crowsonkb/style-transfer-pytorch. It does not grow with the size of the picture.
 NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean, sized=True)
 
-# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8): the gradient-scaled square of all differences; see
-# `squares.gradient_scaled_square`.
+# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8), with dy and dx as for `TOTAL_VARIATION`. Its gradient does
+# not grow with the contrast of the picture; see `squares.gradient_scaled_square`.
 GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled, sized=True)

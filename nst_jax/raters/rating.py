@@ -214,7 +214,7 @@ def _check_picture(argument: str, image: Any) -> None:
 
 
 def _resized(image: Image, shape: tuple[int, int]) -> Resized:
-    """Resize an image to (height, width), but to at least 16 px on each side."""
+    """Resize an image to (height, width), but to at least 16 px on each side, as the network needs."""
     height, width = (max(SMALLEST, side) for side in shape)
     return image if image.shape[:2] == (height, width) else antialiased(image, (height, width))
 

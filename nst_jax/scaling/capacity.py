@@ -44,10 +44,11 @@ def default_device() -> Any:
 def available(device: Any = None) -> int | None:
     """Return the bytes that a run on a device can still allocate; None if that is not known.
 
-    For an accelerator, this is the limit of its allocator minus the bytes in use; the difference is
-    divided by `FRAGMENTATION` if the environment variable `XLA_PYTHON_CLIENT_PREALLOCATE` is false. For
-    a CPU, the result is the memory that the operating system reports as available, or what is left of
-    the limit of a container, whichever is less; see `nst_jax._memory`.
+    For an accelerator, this is the limit of its allocator minus the bytes in use. The difference is
+    divided by `FRAGMENTATION` if the environment variable `XLA_PYTHON_CLIENT_PREALLOCATE` is false,
+    since the allocator then cannot use all of it. For a CPU, the result is the memory that the
+    operating system reports as available, or what is left of the limit of a container, whichever is
+    less; see `nst_jax._memory`.
 
     Args:
       device: the device of the run; None is JAX's default device, `default_device()`.
@@ -213,7 +214,7 @@ def _exhausted(
     if in_bucket and shape != array:
         arrays = f"in {'an array' if count == 1 else 'arrays'} of {_px(array)}"
         what = f"{count} pictures {arrays}" if shape is None else f"{what} {arrays}"
-    # Without a bucket, the arrays are smaller, so the run may fit.
+    # `bucket` off is a remedy, since without a bucket the arrays are smaller.
     off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
     smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"

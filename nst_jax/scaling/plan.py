@@ -1,4 +1,4 @@
-"""The plan of a run: everything that is decided before it starts, from the sizes of its pictures alone.
+"""The plan of a run: everything that is decided before it starts, without reading any pixels.
 
 A plan contains the recipe, the scales (resolutions), the devices, how the canvas is divided to fit into
 memory, and the predicted memory and number of arithmetic operations. Each run has one plan:
@@ -220,7 +220,7 @@ class Plan:
 
     @property
     def fits_twice(self) -> bool:
-        """Whether two runs fit into memory at the same time; True if the memory is not known."""
+        """Whether two runs of this plan fit into memory at the same time; True if that is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
     def fits_beside_next(self, scale: int) -> bool:
@@ -275,7 +275,8 @@ def plan(
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
     Nothing is compiled or painted, and only the sizes of the pictures are needed. If several processes
-    share the devices, every process must make this call, unless `memory` is given.
+    share the devices, every process must make this call, since together they find the one with the
+    least memory. This is not needed if `memory` is given.
 
     Most arguments are those of `stylize` and `stylize_many`, which describe them in full.
 
@@ -419,7 +420,8 @@ def plan_scales(
 ) -> Plan:
     """Plan a run whose scales, and so the sizes of all pictures at each scale, are known already.
 
-    With several processes, every process must make this call.
+    With several processes, every process must make this call, since together they find the one with
+    the least memory.
 
     Args:
       recipe: a recipe that `recipes.check` returned. If its `network.tile` is None, this function
@@ -516,7 +518,7 @@ def plan_in_arrays(
     Args:
       recipe: a recipe that `recipes.check` returned.
       scales: the scales of the run, with the sizes of the picture.
-      bucket: the argument after its check.
+      bucket: side of the square array in px; or "auto"; or None for arrays of the canvas' size.
       resume: the checkpoint from which the run resumes, or None. With "auto", the run resumes in the
         arrays of the checkpoint's run, also on another platform.
       **options: further arguments of `plan_scales`.
@@ -538,7 +540,8 @@ def plan_in_arrays(
         return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # If the error is not about the square, `plan_scales` raises it again below.
+        # If the error is about the square, the run does without one. Any other error is raised again
+        # by `plan_scales` below.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:
@@ -614,7 +617,10 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape."""
+    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape.
+
+    If so, the styles are too large, and the error message names them instead of the bucket.
+    """
     if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
         return False
     last = plan.scales[-1]

@@ -170,9 +170,9 @@ class Network:
         only the activations of one tile at a time are in memory. Each tile is computed with a halo (the
         pixels around it), so losses and gradient are those of the whole picture; see
         `nst_jax.scaling.tiles`. (If a side of the picture is cut into only two tiles, each of them
-        needs a halo at one end only, and may be longer than this number. With `wrap_padded`, every tile
-        has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures of any
-        size are computed whole, as `features` always does. With None, `stylize`, `paint` and
+        needs a halo at one end only, so it may itself be longer by one halo. With `wrap_padded`, every
+        tile has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures of
+        any size are computed whole, as `features` always does. With None, `stylize`, `paint` and
         `stylize_many` choose tiles for a picture that does not fit in memory whole; other functions,
         such as `step`, take None as 0.
     """

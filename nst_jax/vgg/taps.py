@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from nst_jax import _checks
 
-# (number of convolutions, number of output channels) of each block; a pooling follows every block.
+# (number of convolutions, number of output channels) of each block. Between two blocks is a pooling.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
 SMALLEST = 16  # smallest side of a picture in px: four poolings leave one row or column of 16 px
@@ -148,8 +148,8 @@ def halo_of(taps: Iterable[str]) -> int:
       taps: names of layers, such as `"relu4_2"`, as `resolve_tap` returns them.
 
     Returns:
-      The width in px on each side of the tile, rounded up to a multiple of 16, so that a tile with its
-      halo begins where windows of all four poolings begin.
+      The width in px on each side of the tile, rounded up to a multiple of 16. Tiles begin at multiples
+      of 16 px, where windows of all four poolings begin; so a tile with its halo does, too.
 
     Example:
       >>> from nst_jax.vgg.taps import halo_of
