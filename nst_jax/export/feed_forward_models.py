@@ -34,7 +34,8 @@ from nst_jax.weights.params import WeightsInfo, read_info_of
 _IMAGE = {"content": "the picture to paint, sRGB in [0, 1]", "image": "the result, sRGB in [0, 1]"}
 _STYLE = {"style": "a picture of the style, sRGB in [0, 1]"}
 
-# (height, width) in px of the style pictures on which the network `arbitrary` was trained.
+# (height, width) in px of the style pictures on which the network `arbitrary` was trained. For exports
+# with fixed sizes, it is the default size of style pictures.
 STYLE_SHAPE = (256, 256)
 
 
