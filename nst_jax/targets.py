@@ -227,7 +227,7 @@ def measure_style(
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
         height. If the network pads each border with the pixels of the opposite border, each device
-        computes all of it.
+        computes all of it, since only heights that are multiples of 16 px can then be cut.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """

@@ -42,8 +42,8 @@ STYLE_SHAPE = (256, 256)
 def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     """Return a `Model` of the network `arbitrary`, which takes its style from any picture.
 
-    `save` writes the model to a file. The model has three programs. The last two are functions of
-    `nst_jax.feed_forward`, and the first does the work of both:
+    `save` writes the model to a file. The model has three programs. `style_vector` and `stylize_with`
+    are functions of `nst_jax.feed_forward`, and `stylize` does the work of both:
 
         image = stylize(weights, content, style)
         vector = style_vector(weights, style)                # [100]

@@ -1,7 +1,7 @@
 """One run that a visitor has begun: its state, its progress and its pictures so far.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation; its pictures are kept after some of its updates.
+optimisation; the picture is saved after some of the updates.
 """
 
 import time

@@ -264,7 +264,7 @@ class Visitors:
         return visitor.run is not None and self._queue.place(visitor.run) is not None
 
     def _forget_one(self) -> bool:
-        """Delete one visitor: of those without a run, the one who has been away longest.
+        """Delete one visitor: of those without a run or an open page, the one longest away.
 
         Returns:
           Whether there was such a visitor.
