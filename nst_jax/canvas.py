@@ -173,10 +173,10 @@ class SingleCanvas:
     def begin_first(self, begin: Begin) -> None:
         """Begin to compile the programs of the first, coarsest resolution, while targets are computed.
 
-        This is done only on an accelerator, and only for a canvas that lies in a larger array (as is
-        usual there) and has no masks: `_compile_first` can prepare no other. On an accelerator,
-        compiling takes seconds, mostly outside Python, on cores of the host that are otherwise idle. On
-        a CPU, compiling would slow down computing the targets.
+        This is done only on an accelerator. There, compiling takes seconds, mostly outside Python, on
+        cores of the host that are otherwise idle. On a CPU, compiling would slow down computing the
+        targets. The canvas must also lie in a larger array, as is usual on accelerators, and have no
+        masks, since `_compile_first` calls only the programs for such a canvas.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
@@ -283,9 +283,9 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # The canvas that `init` made from an image in [0, 1] has rounding errors. `exact`, the same
-        # canvas without them, takes its place. Each field gets a copy of its own: the loop donates the
-        # state's buffers, and no buffer can be donated twice.
+        # `exact` has numbers from 0 to 255 minus a mean. `init` got them as an image in [0, 1], and
+        # converting them twice has rounded them. So `exact` itself becomes the canvas. Each field gets
+        # a copy: the loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 
@@ -354,7 +354,8 @@ class SingleCanvas:
     def fresh_state(self, scale: int) -> State:
         """Return a `State` at a scale (resolution) with `jax.ShapeDtypeStruct`s in place of arrays.
 
-        If several devices share the canvas, it is padded with rows; the shapes are without these rows.
+        A checkpoint must have arrays of these shapes. If several devices share the canvas, it is padded
+        with rows; checkpoints, and so these shapes, are without the rows.
         """
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))

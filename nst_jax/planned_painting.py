@@ -170,7 +170,8 @@ def paint_planned(
         by an exception; None: a `Watch`, which only waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.
       style_originals: (height, width) of each style before any resizing, if the given styles already
-        have their final sizes; see `originals` of `prepare.prepare_pictures`.
+        have their final sizes. The recipe's size rules are then applied to these original sizes, since
+        a size rule that is applied a second time may give another size. None: the given styles' sizes.
 
     Returns:
       The iterator that `paint` returns.

@@ -44,7 +44,8 @@ from nst_jax.vgg.sized_layers import feature_size
 
 # The masks of one style at the taps (layers) that the style loss reads. Name of the tap -> T, [h', w'],
 # the value of the mask at each position of the features. In the sums from which statistics are
-# computed, a position counts T² times. None means that every position counts once.
+# computed, a position counts T² times, since a Gram matrix sums products of two features, and each of
+# the two is multiplied by T. None means that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -104,7 +105,7 @@ def measure(
         _checks.array(name, picture, order)
     if size is not None or style_sizes is not None:
         check_in_bucket(recipe, bands=bands is not None)
-    if size is not None:  # set pixels outside the content to zero, since `Targets` keeps the array
+    if size is not None:  # losses read the whole array, so its pixels outside the content become 0
         content = cut(content, size)
     if controls is not None:
         return _measure_controlled(
@@ -184,8 +185,10 @@ def measure_content(
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
-    # On several devices, the content must be cut into the same tiles as the canvas. The width of their
-    # halo (the margin around a tile) depends on the layers of all losses, not only the content loss.
+    # On several devices, the features of all tiles lie side by side, and the loss compares those of a
+    # tile with those of the same tile of the canvas. So the content must be cut into the same tiles as
+    # the canvas. The width of their halo (the margin around a tile) depends on the layers of all
+    # losses, not only the content loss.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -224,7 +227,7 @@ def measure_style(
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
         height. If the network pads each border with the pixels of the opposite border, each device
-        computes all of it.
+        computes all of it, since only heights that are multiples of 16 px can then be cut.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -250,8 +253,8 @@ def sum_style(
       recipe: taps, losses and network settings.
       masks: the masks of the style at the taps (layers that the style loss reads). A position where a
         mask has the value T counts T² times. None means that every position counts once.
-      bands: how the canvas is distributed over several devices, which may share the style, too; None
-        means one device.
+      bands: how the canvas is distributed over several devices, which then share the style, too, as in
+        `measure_style`; None means one device.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
 
@@ -470,14 +473,14 @@ class MaskedTaps(NamedTuple):
     """The masks of a canvas and of its styles at the taps (layers that losses read).
 
     T is the value of a mask at a position of the features. r is the number of regions with styles of
-    their own; one more region, the first, is that of the default style.
+    their own; one more region, the first, has the default style (the style of all other pixels).
     """
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
-    # Tap that this loss reads -> [h', w', 1], the square roots of the weights of the positions in this
-    # loss. Empty if there is no such loss.
+    # Tap that this loss reads -> [h', w', 1], by which features are multiplied before the loss squares
+    # their differences: the square roots of the positions' weights. Empty if there is no such loss.
     held: dict[str, Array]
 
 

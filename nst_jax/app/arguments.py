@@ -211,10 +211,11 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the recipe values that `--content-layer` sets, as a dict from recipe keys to values.
+    """Return the recipe values that a flag for layers sets, as a dict from recipe keys to values.
 
     Args:
-      kind: the word "content", from which the recipe keys and the name of the flag are made.
+      kind: which layers: "content", for `--content-layer`. Values of `--style-layer` may also name
+        pictures, so `style_layers` parses them.
       chosen: the values of the flag: texts NAME=WEIGHT, or NAME for the weight 1. If there are none,
         the dict is empty.
     """
@@ -513,8 +514,8 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
     Args:
       recipe: a recipe.
-      start: the start that `start_of` returned. If it is a picture or None, the recipe is returned
-        unchanged.
+      start: the start that `start_of` returned. If it is None or a picture, which callers pass on
+        beside the recipe, the recipe is returned unchanged.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 

@@ -93,6 +93,7 @@ def is_first() -> bool:
 def from_first(values: Iterable[int]) -> Iterator[int]:
     """Yield, in every process, the integers from the iterable of the first process.
 
+    The numbers of updates between snapshots pass through it, since each process chooses by its clock.
     Each process passes an iterable of its own. The integers of the first process are sent to the
     others. The other processes take as many integers from their own iterables, but ignore them. With
     several processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
@@ -158,8 +159,7 @@ class PeerMonitor(AbstractContextManager):
     store, and reads the heartbeats of the other processes.
 
     Without a monitor, a process would wait for data from the lost one until JAX notices the loss, which
-    takes a minute or more. Then JAX would end the process from C++, where nothing can be saved. (If the
-    lost process is the first one, which hosts the store, JAX notices the loss earlier.)
+    usually takes a minute or more. Then JAX would end the process from C++, where nothing can be saved.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
@@ -212,8 +212,8 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # If this is the first process, JAX's key-value store ends with it. So this process waits
-            # until the others have had time to read the reason.
+            # JAX's key-value store ends with the first process, which may be this one. So this process
+            # waits until the others have had time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:

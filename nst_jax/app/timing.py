@@ -23,7 +23,8 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of JAX's events for tracing, lowering, compiling
 # JAX reports this event when it loads a program from its cache, with the seconds that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-# `CompileClock.loaded` counts only programs that would have taken more seconds than this to compile.
+# `CompileClock.loaded` counts only programs whose loading saved more seconds of compiling than this.
+# Others hardly change the measured time of compiling.
 LEAST_SAVED = 1.0
 
 
@@ -40,17 +41,20 @@ class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
     The durations come from JAX's own monitoring events. The clock is a context manager, which stops
-    counting at its end. Time in which the thread waits for another thread counts too, see `waiting`.
+    counting at its end. Time in which the thread waits for another one to compile counts too, see
+    `waiting`.
 
     Attributes:
-      loaded: number of programs that were loaded from JAX's compilation cache, and would have taken
-        more than `LEAST_SAVED` seconds to compile.
+      loaded: number of programs that were loaded from JAX's compilation cache, each of which saved over
+        `LEAST_SAVED` seconds of compiling. Unless it is 0, compiling all programs would take longer
+        than `seconds`.
+      waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another;
+        for callers that measure some of these times as well, and must not count them twice.
     """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._spans: list[tuple[float, float]] = []
-        # Start and end of each time in which this thread waited for another, by `time.perf_counter`.
         self.waits: list[tuple[float, float]] = []
         self.loaded = 0
         self._open = True
@@ -84,7 +88,10 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager for a block that waits for another thread; its time counts as compiling."""
+        """Context manager for a block that waits for another thread; its time counts as compiling.
+
+        The other thread compiles programs, and may compute targets of the losses as well.
+        """
         start = time.perf_counter()
         try:
             yield
@@ -100,27 +107,27 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots of a run, without compiling and computing the losses' targets."""
+    """The time between two snapshots of a run, less the time of compiling and of computing targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
 
     def spread(self, count: int) -> list[float]:
-        """Return the times at which the lap's `count` canvases were done, if all took equally long.
+        """Return the times at which the lap's `count` updates were done, if all took equally long.
 
         The times are in seconds since the run began; as in `begun`, the time of compiling and of
-        computing targets is left out.
+        computing targets is left out. In a run's first lap, the initial canvas counts as an update.
         """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
 class Stopwatch:
-    """Measures laps, the times between two snapshots, without compiling and computing of targets.
+    """Measures laps: the times between two snapshots, less those of compiling and computing targets.
 
     A snapshot is the picture after some updates. The targets are what the losses compare it with. The
     first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is the
-    sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
-    argument `elapsed`. The argument `measuring` is a function that returns the seconds that computing
+    sum of all laps so far, in seconds. For a resumed run, the argument `elapsed` is the sum at the time
+    of its checkpoint. The argument `measuring` is a function that returns the seconds that computing
     targets has taken so far.
     """
 

@@ -249,7 +249,7 @@ class _Recorder:
         self._warned: set[Path] = set()
 
     def record(self, report: TrainingReport, *, last: bool) -> None:
-        """Write the files that are due after this report, and show the report."""
+        """Write the files that are due after this report, and show the report if that is due."""
         if report.held_out is not None:
             if report.step and self.run.best_step == report.step:
                 self.save_best()

@@ -35,7 +35,8 @@ RIDGE = 1e-6
 # others, ColourControl.ipynb.
 LUMA = np.array((0.299, 0.587, 0.114))
 
-# Linear RGB is raised to at least this before OKLab takes cube roots, whose slope is infinite at 0.
+# Linear RGB is raised to at least this before OKLab takes cube roots. At 0, their slope is infinite,
+# and so would be the gradient.
 LEAST_LIGHT = 1e-7
 
 Vector: TypeAlias = Float[Array, "3"]

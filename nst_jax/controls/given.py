@@ -180,7 +180,7 @@ def check_number_of_regions(count: int) -> None:
     """Refuse more regions than a run can have.
 
     Args:
-      count: number of regions that the caller gives, without the pixels outside of all of them.
+      count: number of regions that the caller gives, not counting the region of the default style.
 
     Raises:
       ValueError: if there are too many; the message names the largest number.
@@ -268,7 +268,10 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None
 
     def lengths(self) -> dict[str, int]:
-        """Return a dictionary: name of each argument that has several values -> their number."""
+        """Return a dictionary: name of each argument that has several values -> their number.
+
+        Each number over 1 has to be the number of pictures in the batch.
+        """
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):

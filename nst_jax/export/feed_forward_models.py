@@ -34,15 +34,16 @@ from nst_jax.weights.params import WeightsInfo, read_info_of
 _IMAGE = {"content": "the picture to paint, sRGB in [0, 1]", "image": "the result, sRGB in [0, 1]"}
 _STYLE = {"style": "a picture of the style, sRGB in [0, 1]"}
 
-# (height, width) in px of the style pictures on which the network `arbitrary` was trained.
+# (height, width) in px of the style pictures on which the network `arbitrary` was trained. For exports
+# with fixed sizes, it is the default size of style pictures.
 STYLE_SHAPE = (256, 256)
 
 
 def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     """Return a `Model` of the network `arbitrary`, which takes its style from any picture.
 
-    `save` writes the model to a file. The model has three programs. The last two are functions of
-    `nst_jax.feed_forward`, and the first does the work of both:
+    `save` writes the model to a file. The model has three programs. `style_vector` and `stylize_with`
+    are functions of `nst_jax.feed_forward`, and `stylize` does the work of both:
 
         image = stylize(weights, content, style)
         vector = style_vector(weights, style)                # [100]

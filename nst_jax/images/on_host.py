@@ -20,7 +20,8 @@ from nst_jax.images.resizing import (
     torch_bicubic,
 )
 
-# A function that returns the weights of pixels, given an array of their distances in pixels.
+# A function that returns the weights of old pixels in a new pixel, given an array of their distances
+# from it in pixels.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 

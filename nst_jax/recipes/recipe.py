@@ -32,7 +32,8 @@ def _added_later(default: Any, *, static: bool = False) -> Any:
     """Declare a field that `nst_jax.provenance` leaves out while it has its default value.
 
     That module describes a run by the fields of its recipe. So the description of a run that does not
-    use the field is the same as before the field was added.
+    use the field is the same as before the field was added, and the run can resume from a checkpoint
+    that was written before.
     """
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
@@ -280,13 +281,19 @@ class Terms:
 
     @property
     def content_loss_by_tap(self) -> losses.ContentLoss:
-        """The content loss, for callers that know that it is a `ContentLoss`, which reads one layer."""
+        """The content loss, for callers that know that it is a `ContentLoss`, which reads one layer.
+
+        The assertion tells the type checker that it is one.
+        """
         assert isinstance(self.content_loss, losses.ContentLoss)
         return self.content_loss
 
     @property
     def statistic_loss(self) -> losses.StyleLoss:
-        """The style loss, for callers that know that it is a `StyleLoss`, which compares statistics."""
+        """The style loss, for callers that know that it is a `StyleLoss`, which compares statistics.
+
+        The assertion tells the type checker that it is one.
+        """
         assert isinstance(self.style_loss, losses.StyleLoss)
         return self.style_loss
 
@@ -327,7 +334,10 @@ class Terms:
 
     @property
     def matched(self) -> bool:
-        """Whether `style_loss` or `last_style_loss` is a `losses.MatchingLoss`."""
+        """Whether `style_loss` or `last_style_loss` is a `losses.MatchingLoss`.
+
+        Such a loss compares features at matching positions, and not statistics of the style.
+        """
         return any(isinstance(loss, losses.MatchingLoss) for loss in self.named_losses.values())
 
 

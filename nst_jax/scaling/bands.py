@@ -249,9 +249,10 @@ def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) ->
     zeros = bands.padded_height - bands.height
     if not zeros:
         return with_neighbours(band, above, below, bands.count, around=True)
-    # `around=True` makes the bands a ring, in which the first band follows the last. So the rows of
-    # zeros lie between two copies of the picture. `times_above` and `times_below` are how often these
-    # rows are crossed on the way to the farthest row that is needed.
+    # `around=True` makes the bands a ring, in which the first band follows the last. In the ring, the
+    # rows of zeros lie between two copies of the picture. The way to the farthest row that is needed
+    # crosses them `times_above` or `times_below` times. That many times, `zeros` further rows are
+    # fetched, and `wanted` skips the rows of zeros.
     times_above = -(-above // bands.height)
     times_below = (bands.padded_height + below - 1) // bands.height
     more = above + times_above * zeros

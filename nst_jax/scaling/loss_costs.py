@@ -70,7 +70,8 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
 def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> Any:
     """Return the shapes and types of a style loss' target for a blend of several styles.
 
-    The target is what the loss compares the canvas with, such as a Gram matrix.
+    The target is what the loss compares the canvas with, such as a Gram matrix. Its shapes tell how
+    much memory it takes.
 
     Args:
       loss: the style loss.

@@ -50,7 +50,7 @@ from nst_jax.weights.torch_files import (
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
-# SHA-256 of a published file -> (origin, licence).
+# SHA-256 of a published file -> (origin, licence), which the file itself does not state.
 KNOWN = {
     "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6": (
         (

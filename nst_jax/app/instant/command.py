@@ -113,7 +113,8 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
         # An error that begins with one of these names means that an input file cannot be decoded or has
-        # changed, or that the bucket is too large. That is bad input, so it is raised as a ValueError.
+        # changed, or that the bucket (the array in which the picture is padded) is too small for it or
+        # too large for memory. That is bad input, so it is raised as a ValueError.
         if error.startswith(("`content`", "`style`", "`protect`", "`bucket`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
@@ -334,7 +335,7 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     styles = dict.fromkeys(row.style for row in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {style: index for index, style in enumerate(styles)}
-    # A style without a picture of its own is shown as a white pixel.
+    # One of the 26 styles, or a trained network, has no style picture; a white pixel stands for it.
     blank = np.ones((1, 1, 3), np.float32)
     drawn = sheets.contact_sheet(
         [contact_sheet.thumbnail(path) for path in down],

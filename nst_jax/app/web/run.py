@@ -1,7 +1,7 @@
 """One run that a visitor has begun: its state, its progress and its pictures so far.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation; its pictures are kept after some of its updates.
+optimisation; the picture is saved after some of the updates.
 """
 
 import time
@@ -74,7 +74,8 @@ class Work(Protocol):
         """Paint until the run is finished, or until `run.request` asks it to pause, stop or go back.
 
         The next call goes on from where this one ended. The method sets `run.progress` and adds
-        pictures to `run.kept`. The visitor may withdraw the request before the method returns.
+        pictures to `run.kept`. If the visitor has withdrawn a request to pause by the time the method
+        returns, the caller calls it again.
 
         Returns:
           Whether the run is finished.

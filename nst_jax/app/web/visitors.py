@@ -33,7 +33,9 @@ class Visitor:
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
-        self.asked = 0  # number of requests so far for a picture by a single pass of a network
+        # Number of requests so far for a picture by a single pass of a network. A waiting request is
+        # dropped if this number has grown since, because a newer request has come.
+        self.asked = 0
         self.streams = 0  # number of tabs in which this browser shows the web page
         # The settings with which the run was begun; None if there is no run.
         self.last_settings: dict[str, Any] | None = None
@@ -262,7 +264,7 @@ class Visitors:
         return visitor.run is not None and self._queue.place(visitor.run) is not None
 
     def _forget_one(self) -> bool:
-        """Delete one visitor: of those without a run, the one who has been away longest.
+        """Delete one visitor: of those without a run or an open page, the one longest away.
 
         Returns:
           Whether there was such a visitor.
