@@ -180,8 +180,8 @@ class Snapshot(NamedTuple):
     """
 
     step: int  # updates so far, over all scales
-    # The canvas as a finished image [h, w, 3], clipped to [0, 1]. If `recipe.descent.average_decay` is
-    # set, the average of the canvases at this scale takes the place of the canvas.
+    # The canvas as an image [h, w, 3], clipped to [0, 1], with colours and edges changed as the recipe
+    # says. If `recipe.descent.average_decay` is set, it is the average of the canvases at this scale.
     image: Image
     # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
     # are those of a rejected canvas, and not finite.

@@ -389,7 +389,7 @@ def checked_fine_styles(
 ) -> tuple[list[np.ndarray | None], list[list[np.ndarray]]]:
     """Check `style_fine`, the pictures whose fine structure (brush strokes) the styles of a batch get.
 
-    Return these pictures (None where a style gets none), and the styles with an entry for each.
+    Return these pictures (None where a style gets none), and the styles.
 
     Args:
       given: the argument `style_fine` of `stylize_many`; None changes nothing.

@@ -305,7 +305,7 @@ def paint(
       style: the style picture, or a list of several to blend.
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
-      style_size: size of the style pictures; default: as `size` says.
+      style_size: size of the style pictures; default: follows from `size`, as in `stylize`.
       style_scale: factor by which the style is enlarged, or one for each style.
       tap_styles: style pictures for single layers, as a dictionary.
       steps: number of updates; default: the recipe's.

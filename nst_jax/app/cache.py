@@ -171,8 +171,8 @@ class EntriesOf(AbstractContextManager):
     def of_program(self) -> frozenset[str] | None:
         """Return the names of entries, one of which has the program; None if JAX has not stored it.
 
-        If the program was compiled in the block, only new entries are returned. If it was loaded, JAX
-        does not say from which entry, so all entries with the name of its function are returned.
+        If JAX compiled the program in the `with` block, only new entries are returned. If JAX loaded
+        it, JAX does not say from which entry, so all entries with its function's name are returned.
         """
         now = self._listed()
         return (now if self._loaded else now - self._before) or None

@@ -236,7 +236,7 @@ def _about_fine(error: ValueError, name: str) -> ValueError:
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
-    """Return recipe, size and steps with which a style gets a fine structure, as metadata of a result.
+    """Return metadata of a result whose style got a fine structure: recipe, size, steps of combining.
 
     Args:
       shape: (height, width) of the style with the fine structure of another picture.
@@ -299,7 +299,7 @@ class FineStyles:
         return found
 
     def compile(self, params: Params, fine: Shape, given: Shape, shape: Shape) -> None:
-        """Compile the programs that combine a style, and store them on disk.
+        """Compile the programs that give a style its fine structure, and store them on disk.
 
         Args:
           params: the weights of the network.

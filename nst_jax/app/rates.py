@@ -240,10 +240,7 @@ def _key_of(recipe: Recipe) -> str:
 
 
 def _slower(plan: Plan) -> float:
-    """Return how many times as long an operation takes as in arrays of the picture's own size.
-
-    The factor is 1 unless the picture lies in a larger array.
-    """
+    """Return by what factor operations are slower if the picture lies in a larger array; else 1."""
     return TIME_IN_BUCKET if plan.in_bucket else 1.0
 
 

@@ -266,7 +266,8 @@ def finished(
       image: the canvas (the picture being optimised) as an image, [h, w, 3] in [0, 1].
       content: the photograph in its own colours, of the same size.
       palette: the colours of the styles, from `mixed_palette`, if `colors` is "palette", else None.
-      realism: share of the filtered picture, from 0 to 1; None leaves the edges as they are.
+      realism: how far edges are moved to those of the content, from 0 to 1, as in `realistic`; None
+        leaves them as they are.
       colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma.
         "palette" gives it the content's hues, moved to the palette of the styles; see
         `images.palettes.recoloured`. The others change no colours here.

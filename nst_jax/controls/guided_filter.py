@@ -64,8 +64,8 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
     # `first` is the padded line at which the window of line 0 begins.
     first, length = largest - radius, 1
-    # Each window is put together from sums over 1, 2, 4, ... lines. Its side is odd, so it has a sum
-    # over 1 line; the loop adds the others.
+    # Each window is put together from sums over 1, 2, 4, ... lines: those in the binary form of its
+    # side. The side is odd, so a sum over 1 line is one of them; the loop adds the others.
     total = lax.dynamic_slice_in_dim(power, first, count)
     first = first + 1
     while 4 * length <= 2 * (2 * largest + 1):

@@ -71,7 +71,8 @@ def strip_for_layers(
 ) -> int:
     """Return how many rows a strip of a picture may have so that painting it fits in memory.
 
-    As `strip_for`, but the network is given by its layers, so that its weights need not be loaded.
+    The result is 0 if the whole picture fits at once. The arguments are those of `strip_for`, but the
+    network is given by its layers, so that its weights need not be loaded.
     """
     shared = (platform or default_platform()) == "cpu"
     # On a CPU every activation takes 4 bytes, since convolutions compute in float32 there, even if the

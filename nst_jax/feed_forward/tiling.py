@@ -454,8 +454,8 @@ class _Painter:
           rows: number of rows of the picture in a strip.
           full: number of rows of the picture.
         """
-        # The layer is a static argument of `FINISH`. Without their names, layers with equal settings
-        # are equal, and share a compiled program.
+        # The layer is a static argument of `FINISH`. Its name is removed, so that layers with equal
+        # settings are equal and share a compiled program.
         nameless = replace(layer, name="")
         norm = self._norms.get(layer.name)
         for first, last in _strips(y.shape[0], rows * y.shape[0] // full):

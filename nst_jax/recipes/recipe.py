@@ -310,7 +310,9 @@ class Terms:
         )
 
     def at(self, scale: int) -> "Terms":
-        """Return the terms with the weights that `content_against_style` gives at one scale.
+        """Return the terms with the weights of one scale, by `content_against_style`.
+
+        This number makes the weight of the content smaller at finer scales; the class has the formula.
 
         Args:
           scale: index of the scale; 0 is the coarsest.

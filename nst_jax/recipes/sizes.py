@@ -288,7 +288,7 @@ class _BesideContent:
         raise ValueError("`size`: this rule is for styles; choose another for the canvas")
 
     def resized(self, pixels: int) -> LongEdge:
-        """Return `LongEdge(pixels)`, since this rule has no number to replace."""
+        """Return `LongEdge(pixels)`, since this rule has no number that `pixels` could replace."""
         return LongEdge(pixels)
 
 
@@ -334,7 +334,7 @@ class AsIs:
         return height, width
 
     def resized(self, pixels: int) -> LongEdge:
-        """Return `LongEdge(pixels)`, since this rule has no number to replace."""
+        """Return `LongEdge(pixels)`, since this rule has no number that `pixels` could replace."""
         return LongEdge(pixels)
 
     def __str__(self) -> str:

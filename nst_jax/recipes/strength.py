@@ -111,5 +111,5 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return how far a factor of the style weight changes a picture: from 0 (the photo) to 1."""
+    """Return w, how far a factor changes a picture: 0 is the photo, 1 a very large style weight."""
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

@@ -254,7 +254,8 @@ def _refusal_of_style(
     if one_each or len(factors) == 1:
         factor = smallest.pictures.scale_of_style(index)
     else:
-        # The styles are those of several pictures, and it is not known which factor each of them has.
+        # These are the styles of several pictures. It is not known here which factor enlarged which
+        # style, so the largest factor is taken.
         factor = max(map(float, factors))
     if factor > 1:
         # The message names `style_scale` instead of `style_size`, since this factor has enlarged the

@@ -275,8 +275,8 @@ def plan(
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
     Nothing is compiled or painted, and only the sizes of the pictures are needed. If several processes
-    share the devices, every process must make this call, since together they find the one with the
-    least memory. This is not needed if `memory` is given.
+    share the devices and `memory` is None, every process must make this call, since together they
+    find the least memory that any of them has.
 
     Most arguments are those of `stylize` and `stylize_many`, which describe them in full.
 

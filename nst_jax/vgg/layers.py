@@ -134,7 +134,7 @@ relu.defvjp(_relu_forward, _relu_backward)
 
 # --- Padding, pooling -----------------------------------------------------------------------------
 
-PICTURE_CHANNELS = 3  # number of input channels of the first layer, and of no other
+PICTURE_CHANNELS = 3  # number of input channels, by which the first layer is recognised
 
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
 

@@ -55,7 +55,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 # Digest that the contents of the file `EMBEDDED_NAME` must have, computed by `digests.digest_of`.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the file `EMBEDDED_NAME`, since this file does not state it itself, as newer ones do.
+# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files contain their CRC-32; this one does not.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 

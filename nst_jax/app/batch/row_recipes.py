@@ -151,7 +151,8 @@ def _recipe_of(
       row: the row, which is a picture to paint.
       recipe: the row's recipe, to which the row's overrides (KEY=VALUE) and its style pictures for
         single layers are not yet applied.
-      strength: the strength of the style to apply if the overrides have none, or None.
+      strength: the strength of the style, from 0 to 1, to apply unless the overrides give another;
+        None applies none.
     """
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
