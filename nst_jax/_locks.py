@@ -39,7 +39,8 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 def is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
     """Return whether an open file is still the file at a path, and was not deleted or replaced.
 
-    If it was, a lock on it does not keep other processes from locking the file that is now at the path.
+    A lock on a deleted or replaced file does not keep other processes from locking the file that is at
+    the path now.
     """
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))

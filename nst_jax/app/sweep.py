@@ -208,7 +208,7 @@ def _short(taps: Sequence[str]) -> str:
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
     """Return numbers as text, in Python's format `g`.
 
-    If this format writes at least one of them with an exponent, all are written like "1e-5".
+    If this format writes at least one of them with an exponent, all but 0 are written like "1e-5".
     """
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):

@@ -237,7 +237,7 @@ def compile_all(
 def _paint_one(
     params: Params, plan: Plan, init: Any, compiling: CompileClock, display: Display
 ) -> None:
-    """Paint a grey picture as `stylize` does, with the programs that `stylize` stores on disk."""
+    """Paint a grey picture as `stylize` does; this compiles and stores the programs of `stylize`."""
     styles = [_grey(plan)] * _styles_of(plan.recipe)
     with programs.Ahead(compiling) as ahead:
         shots = planned_painting.paint_planned(

@@ -32,7 +32,7 @@ Chosen: TypeAlias = int | Literal["auto"] | None
 # Up to this side in px, a single picture on an accelerator lies in square arrays of one size at all
 # scales, so that all scales share their programs. On an accelerator, compiling a program takes 10 s and
 # more, and painting up to this size about a second. In larger arrays, computing the padding at the
-# coarser scales would take more time than it saves.
+# coarser scales would take more time than compiling fewer programs saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 

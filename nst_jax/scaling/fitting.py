@@ -50,8 +50,8 @@ def fitted(
         although this changes the picture.
 
     Raises:
-      ValueError: if no variant fits. The message names the largest canvas that fits, and the changes
-        of the recipe that would make it fit.
+      ValueError: if no variant fits. The message says what would fit, such as a smaller canvas, smaller
+        styles or another recipe.
     """
 
     def fitting(candidate: Recipe) -> bool:

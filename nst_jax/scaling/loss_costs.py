@@ -138,7 +138,7 @@ def _target(
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
-        # A single style is not blended, as in `targets.blend`.
+        # As in `targets.blend`, the statistics of a single style are not blended.
         one = loss.blend(statistics, [1 / styles] * styles) if styles > 1 else statistics[0]
         return loss.target(one)
 

@@ -254,7 +254,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
       mesh: the devices that paint; every process that has one of these devices must make this call.
 
     Returns:
-      The minimum, rounded to seven digits, or None if no process knows its value. If there is only one
+      The minimum, rounded to float32, or None if no process knows its value. If there is only one
       process, or `mesh` is not a mesh of real devices, `amount` itself.
     """
     if jax.process_count() == 1 or not isinstance(mesh, Mesh):

@@ -216,7 +216,7 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 @jax.custom_vjp
 def cut_before_relu(x: Convolved, size: RealSize) -> Convolved:
-    """Set `x` to zero outside the features at its top left, if only a ReLU reads the result.
+    """Set `x` to zero outside the features at its top left; only a ReLU may read the result.
 
     `size` is the (height, width) of the features. The gradient is passed on unchanged: it comes from
     the ReLU and is already zero outside the features, where the ReLU's result is zero. XLA does not

@@ -279,7 +279,7 @@ def _paint_together(
 def _first_styles(
     params: Params, loaded: Sequence[Loaded], job: BatchJob, progress: BatchProgress
 ) -> list[Any]:
-    """Return the first style of each picture, with a fine structure if its row names one."""
+    """Return each picture's first style, with the fine structure of `style_fine` if that is given."""
     found = []
     for one in loaded:
         style, shape = one.styles[0], one.entry.scales[-1].style_shapes[0]

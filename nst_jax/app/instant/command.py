@@ -153,7 +153,7 @@ def _begun(
 
 
 def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str, str]:
-    """Return what to show before painting: maps titles, such as "weights", to lines of text."""
+    """Return the facts to show before painting: title, such as "weights" -> line of text."""
     networks = [network_of(row.style, painter) for row in job.rows]
     described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
     lines = {
