@@ -236,7 +236,7 @@ def _about_fine(error: ValueError, name: str) -> ValueError:
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
-    """Return metadata of a result whose style got a fine structure: recipe, size, steps of combining.
+    """Return recipe, size and steps of giving a style its fine structure, as metadata of a result.
 
     Args:
       shape: (height, width) of the style with the fine structure of another picture.
