@@ -61,8 +61,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        # When `stage` printed its latest line or, if it has printed none, when it was first called; None
-        # before the first call. From this time on, `stage` waits before it prints the next line.
+        # When `stage` printed its latest line or, if it has printed none, when it was first called;
+        # None before the first call. `stage` waits from this time on before it prints the next line.
         self._staged: float | None = None
 
     @property

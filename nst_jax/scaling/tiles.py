@@ -617,9 +617,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     """Return the features of the picture with those of one tile written into them."""
-    # The same number of features is taken from each tile, although fewer may be missing at the end of a
-    # row or column. So the features of the last tile may overlap those of the tile before it. The
-    # features in an overlap are written more than once, each time with the same values.
+    # Every tile gives the same number of features. Of those of the last tile of a row or column, some
+    # may also be features of the tile before it. They are written more than once, each time with the
+    # same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)

@@ -232,9 +232,9 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# A function that returns the programs on disk that can paint groups from a set of pictures (`Alike`). Its
-# arguments are a picture of the set and, for each number of a recipe, whether the number varies within
-# the set.
+# A function that returns the programs on disk that can paint groups from a set of pictures (`Alike`).
+# Its arguments are a picture of the set and, for each number of a recipe, whether the number varies
+# within the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
 
 
