@@ -254,9 +254,9 @@ def style_grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of the network's input: a tile's core and the pixels around it.
+    """Return the (height, width) of a tile with the pixels around it on which its features depend.
 
-    It is the whole picture if the picture is not cut into tiles. The arguments are those of `grid_of`.
+    If the picture is not cut into tiles, this is its own size. The arguments are those of `grid_of`.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window

@@ -121,7 +121,8 @@ class Group(NamedTuple):
     # from which this group was made. It is the same for all groups made from a set, since a group with
     # another `varying` would need another program.
     varying: tuple[bool, ...]
-    # If pictures lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
+    # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
+    # None.
     arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
