@@ -233,8 +233,8 @@ def _mean(distances: list[Array]) -> Scalar:
 def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
     """Return taps (layers) that none of the given recipes uses in its losses.
 
-    At a tap that a recipe's losses read, its own results have an advantage. So at unused taps, `rate`
-    compares the results of several recipes more fairly.
+    At a tap that a recipe's losses read, the results of this recipe have an advantage. So at unused
+    taps, `rate` compares the results of several recipes more fairly.
 
     Args:
       *recipes: the recipes whose results are compared.

@@ -256,7 +256,7 @@ def window_of(
 ) -> tuple[int, int]:
     """Return the (height, width) of a tile with the pixels around it on which its features depend.
 
-    If the picture is not cut into tiles, this is its own size. The arguments are those of `grid_of`.
+    If the picture is not cut into tiles, the result is `shape`. The arguments are those of `grid_of`.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
