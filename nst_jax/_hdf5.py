@@ -117,7 +117,7 @@ def opened(source: Source) -> Iterator[h5py.File]:
 
 
 def _check_readable(source: Source) -> None:
-    """Refuse a path that does not lead to a regular file that can be read and is not empty."""
+    """Check that a path leads to a regular file that can be read and is not empty."""
     path, noun = source.path, source.format.noun
     if not path.exists():
         raise source.error(f"does not exist; {source.if_missing}")

@@ -103,9 +103,10 @@ def members_of(
         contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize, originals
     )
     prepared = _recolored(resized, pairs, controls, recipe, on_host, side)
-    # A style that gets the colours of its content becomes a different picture for each content, and so
-    # does a style in another size. Each of these pictures needs a number of its own (`Member.style`),
-    # since `BatchCanvas` computes the statistics of styles with the same number only once.
+    # A style that gets the colours of its content is a different picture for each content, and a style
+    # that is used in several sizes is a different picture in each size. Each of these pictures needs a
+    # number of its own (`Member.style`), since `BatchCanvas` computes the statistics of styles with the
+    # same number only once.
     recolors = finishing.recolors(recipe.pictures.colors)
     versions = [(pair.content if recolors else None, pair.style_scale) for pair in pairs]
     numbers = {version: number for number, version in enumerate(dict.fromkeys(versions))}

@@ -48,8 +48,8 @@ class Watch:
 class MeasuringPrograms(NamedTuple):
     """The functions that compute the targets of the losses, compiled by `jax.jit`.
 
-    Most are the functions with these names in the module `targets`. `measure_styles` is in the module
-    `correspondence`, and `kept_of` in `controls.regions`.
+    Most fields hold the function of the same name in the module `targets`. `measure_styles` is in the
+    module `correspondence`, and `kept_of` in `controls.regions`.
     """
 
     measure_content: Callable[..., Any]

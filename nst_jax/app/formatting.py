@@ -51,7 +51,7 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-FEW = 6  # number of items of a list that `few` names
+FEW = 6  # largest number of items of a list that `few` names
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:

@@ -61,8 +61,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        # The time from which `stage` waits before it prints a line: that of its previous line or, if
-        # there is none, of its first call. None before the first call.
+        # When `stage` printed its latest line or, if it has printed none, when it was first called;
+        # None before the first call. `stage` waits from this time on before it prints the next line.
         self._staged: float | None = None
 
     @property

@@ -567,7 +567,7 @@ class Recorder:
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _warning(self, shot: Shot) -> str:
-        """Return a warning if the losses of the finished run stopped decreasing early, else ""."""
+        """Return a warning if the losses of the finished run stopped changing while high, else ""."""
         rest = rest_of(np.concatenate(self._totals), self.job.plan.scales)
         if rest is None or not cluster.is_first():
             return ""

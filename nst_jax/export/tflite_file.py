@@ -30,7 +30,7 @@ def write_tflite(
     Args:
       path: the file to write.
       program: the program.
-      inputs: the shapes and dtypes of the program's inputs, by name; all sizes are numbers.
+      inputs: the shapes and dtypes of the program's inputs, by name; no size may be symbolic.
       weights: the weights by name, float32.
       encoding: in what form TensorFlow's converter stores the weights: `"float32"`, `"float16"` or
         `"int8"`. With `"int8"`, a program also rounds the inputs of convolutions to 8 bits, by a scale

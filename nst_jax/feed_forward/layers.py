@@ -343,7 +343,7 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
         # The padded size, from the start of the first window to the end of the last one. The formula
-        # divides no negative number, since jax2onnx would round the quotient up instead of down.
+        # divides no negative number: jax2onnx would round such a quotient up instead of down.
         needed = stride * ((size + stride - 1) // stride - 1) + side
         # `needed - size` zeros are necessary; half of this number, rounded down, belong before the
         # features. The array `padded` has `margin` zeros there, so the slice leaves out the first ones.

@@ -33,10 +33,10 @@ _REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 
 class _LaterPictures:
-    """Yields all frames but the first, which Pillow takes separately, as pictures made when needed.
+    """Yields a picture for each frame but the first, which Pillow takes separately.
 
-    So the frames need not be in memory together. If Pillow iterates several times, the pictures are
-    made anew each time.
+    A picture is made only when it is needed, so the pictures need not be in memory together. If Pillow
+    iterates several times, they are made anew each time.
     """
 
     def __init__(

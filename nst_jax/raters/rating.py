@@ -233,8 +233,8 @@ def _mean(distances: list[Array]) -> Scalar:
 def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
     """Return taps (layers) that none of the given recipes uses in its losses.
 
-    At these taps, `rate` compares the results of the recipes more fairly than at taps that some of the
-    recipes use.
+    At a tap that a recipe's losses read, the results of this recipe have an advantage. So at unused
+    taps, `rate` compares the results of several recipes more fairly.
 
     Args:
       *recipes: the recipes whose results are compared.

@@ -116,7 +116,7 @@ SLICED_WASSERSTEIN = Recipe(
 # source computes with its option `--optimizer adam`.
 # Departures: the source matches histograms of 256 bins, of features to the power of 1/4; here the
 # values themselves are matched (see `losses.channel_histograms`). The source resizes pictures with
-# OpenCV's INTER_AREA; here a Lanczos filter is used. Some parts of the paper's method are left out,
+# OpenCV's INTER_AREA; here a Lanczos filter is used. Parts of the paper's method are left out here,
 # among them several scales, and weights that adapt to the gradients.
 # The source ran with TensorFlow 1 of 2017, whose Adam is defined like Keras' Adam.
 HISTOGRAM = Recipe(
@@ -145,8 +145,9 @@ HISTOGRAM = Recipe(
             taps=("relu1_1", "relu4_1"),
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
-            # The source has the weight 1e6, and divides by the number of layers, 2. Since
-            # `style_weight` multiplies this loss too, the number is divided by `style_weight` here.
+            # The source has the weight 1e6 and layer weights of 1/2, and divides by the number of
+            # layers, 2, once more. Since `style_weight` multiplies this loss too, the number is divided
+            # by `style_weight` here.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
@@ -164,7 +165,7 @@ HISTOGRAM = Recipe(
 
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16. This recipe runs on VGG-19. Its layers from relu1_1 to
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose layers from relu1_1 to
 # relu4_3 have the same names and numbers of channels as in VGG-16. But VGG-19 has one more convolution
 # in block 3, so its layers of block 4 are one convolution deeper. The layer weights are nevertheless
 # those of the source, since the loss compares cosines, which do not change if all features are

@@ -254,9 +254,9 @@ def style_grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of the network's input: a tile's core and the pixels around it.
+    """Return the (height, width) of a tile with the pixels around it on which its features depend.
 
-    It is the whole picture if the picture is not cut into tiles. The arguments are those of `grid_of`.
+    If the picture is not cut into tiles, the result is `shape`. The arguments are those of `grid_of`.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
@@ -617,9 +617,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     """Return the features of the picture with those of one tile written into them."""
-    # Equally many features are taken of each tile, even of the last tile of a row or column, which may
-    # be smaller. So the features of a last tile may overlap those of the tile before it. The features
-    # in an overlap are written more than once, each time with the same values.
+    # Every tile gives the same number of features. Of those of the last tile of a row or column, some
+    # may also be features of the tile before it. They are written more than once, each time with the
+    # same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)

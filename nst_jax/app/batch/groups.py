@@ -121,7 +121,8 @@ class Group(NamedTuple):
     # from which this group was made. It is the same for all groups made from a set, since a group with
     # another `varying` would need another program.
     varying: tuple[bool, ...]
-    # If pictures lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
+    # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
+    # None.
     arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
@@ -232,7 +233,7 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# A function that returns the programs that are kept on disk for groups of a set of pictures (`Alike`).
+# A function that returns the programs on disk that can paint groups from a set of pictures (`Alike`).
 # Its arguments are a picture of the set and, for each number of a recipe, whether the number varies
 # within the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]

@@ -103,7 +103,10 @@ def introduce_batch(
 
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
-    """Return one line of text about the memory of the largest group, pictures painted together."""
+    """Return one line of text about the memory that the largest group of pictures takes.
+
+    The pictures of a group are painted together.
+    """
     # Groups with an equal `key` take equal memory, so only one of them is planned. `key` contains the
     # structure of a recipe but not its numbers, on which memory does not depend.
     alike = {}

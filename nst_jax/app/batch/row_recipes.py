@@ -17,7 +17,7 @@ from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# A function of the recipe of a row (a picture to paint), and of the seed that the row names or None. It
+# A function of the recipe of a row (a picture to paint), and of the row's seed, which may be None. It
 # raises ValueError if an option, or this seed, cannot be used with the recipe.
 Check = Callable[[Recipe, int | None], Any]
 

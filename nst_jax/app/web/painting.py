@@ -140,7 +140,7 @@ class PictureWork:
 
     def _current_job(self) -> PictureJob:
         # The plan (sizes and tiles) was made when the run was begun. It is used again here: if less
-        # memory is available now, a new plan might have smaller tiles, and so change the last bits.
+        # memory is available now, a new plan might have smaller tiles, which change rounding errors.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))

@@ -181,7 +181,7 @@ class Queue:
         return True
 
     def close(self) -> None:
-        """End `serve`, and ask the runs in the queue to stop; only the first one still paints."""
+        """End `serve`, and ask all runs in the queue to stop: the one that paints and the others."""
         with self._changed:
             self._closed = True
             for run in self._line:

@@ -56,7 +56,7 @@ TIDY_SECONDS = 1.0
 # error.
 ENDING_SECONDS = 0.5
 ENDED = "nst-jax was ended; start it again"
-# Most uploads that are received at a time, since an upload is held in memory until it is complete.
+# Largest number of uploads at a time, since an upload is held in memory until it is complete.
 UPLOADS_AT_ONCE = 3
 
 
@@ -556,7 +556,7 @@ async def _body(request: Request, most: int, too_much: str) -> bytes:
 
     Args:
       request: the request.
-      most: most bytes that the body may have.
+      most: largest number of bytes that the body may have.
       too_much: the error message about more bytes.
 
     Raises:
