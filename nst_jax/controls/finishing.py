@@ -1,7 +1,7 @@
 """Change colours of content and styles before a style transfer, and colours and edges of results.
 
 `recolored` changes the pictures with which the canvas (the picture being optimised) is compared, and
-`finished` the picture that is shown to the user. Neither changes the canvas itself.
+`finished` changes the picture that is shown to the user. Neither changes the canvas itself.
 """
 
 from collections.abc import Sequence
