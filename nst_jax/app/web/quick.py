@@ -113,7 +113,8 @@ class QuickPainter:
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
         self._ready: set[tuple[Precision, int | None]] = set()
-        self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
+        # Set when a visitor has got a picture, and by `close`; `warm` waits for it after one picture.
+        self._visited = threading.Event()
 
     def paint(
         self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
