@@ -170,8 +170,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser can,
-    # except from the first canvas. Other optimisers never can.
+    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser
+    # returns, unless the bad canvas is the first one. Other optimisers never return.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
