@@ -438,10 +438,10 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number of px whose multiples are the sides of the arrays for recolouring.
+    """Return the number of px of which the sides of the arrays for recolouring are multiples.
 
-    Pictures are recoloured at the top left of such square arrays, so that those of several sizes share
-    a program.
+    Pictures are recoloured at the top left of square arrays, so that those of several sizes share a
+    program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)

@@ -514,8 +514,8 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
     Args:
       recipe: a recipe.
-      start: the start that `start_of` returned. If it is None or a picture, which callers pass on
-        beside the recipe, the recipe is returned unchanged.
+      start: the start that `start_of` returned. If it is None, the recipe is returned unchanged; so it
+        is if it is a picture, since callers pass a picture on beside the recipe.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 

@@ -98,7 +98,7 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the costs that are assumed for a device on which no run was timed.
+    """Return the times to compile and to compute that are assumed where no run was timed.
 
     Example:
       >>> typical_costs("cpu").program
