@@ -192,7 +192,7 @@ def realistic(
     rows, largest = rows_at_once(height, width), filter_radius(height, width)
     windows = Windows(largest) if radius is None else Windows(radius, largest)
     real = None
-    if size is not None:  # a pixel outside may be NaN, even times a weight of 0; `cut` sets it to 0
+    if size is not None:  # pixels outside may be NaN, and 0 * NaN is NaN; `cut` sets them to 0
         real = inside(size, (height, width)).astype(image.dtype)
         image, shown, content = (cut(one, size) for one in (image, shown, content))
     filtered = (

@@ -202,7 +202,7 @@ def chosen_buckets(
             choices = [_Choice(seconds_in(own, whole, len(whole) == 1), own, len(whole) == 1)]
             for arrays in _holding(rooms, own):
                 choices.append(_Choice(seconds_in(arrays, whole, False), arrays, False))
-            return min(choices, key=lambda one: one.seconds)  # if equal: the first, so rather `own`
+            return min(choices, key=lambda one: one.seconds)  # if equal, `own` before larger arrays
 
         def seconds(parts: _Part, cheapest: Callable[[_Part], _Choice] = cheapest) -> float:
             return cheapest(parts).seconds
