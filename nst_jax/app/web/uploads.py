@@ -15,7 +15,7 @@ from nst_jax.app.web.limits import safe_name, without_paths
 from nst_jax.recipes.sizes import LongEdge
 
 # Names of the masks that a visitor paints on the page: one for the part to protect, and three for
-# regions with styles of their own. The page sends the whole mask again after each stroke. Since its
+# regions with styles of their own. The page sends the whole mask again soon after a stroke. Since its
 # name is fixed, it replaces the file of the earlier mask.
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
