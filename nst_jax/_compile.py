@@ -142,8 +142,8 @@ class Jitted:
     def _jitted(self) -> Any:
         """Return the result of a new call of `jax.jit` for the function; nothing is compiled yet."""
 
-        # Each call of `jax.jit` gets a new function object. JAX caches compiled programs by function,
-        # so `clear_cache` on one jitted function would otherwise drop the programs of all.
+        # Each call of `jax.jit` gets a new function object. JAX caches compiled programs by function
+        # object: if all jitted functions shared one, `clear_cache` on any would drop all programs.
         @functools.wraps(self._function)
         def function(*arguments: Any, **named: Any) -> Any:
             return self._function(*arguments, **named)

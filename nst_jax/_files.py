@@ -224,7 +224,7 @@ def _remove_unless_locked(part: Path) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the name, as cut by `_shortened`, of the file that a temporary file is to replace.
+    """Return the name of the file that a temporary file is to replace; a long name is `_shortened`.
 
     The result is None if `part` does not have the name of a temporary file.
     """

@@ -402,8 +402,8 @@ class BatchCanvas:
             return None
         recipe, bands = self._at(scale), self.plan.bands(scale)
         image = _picture_many(state, recipe, bands, axes=_axes_of(recipe), clipped=False)
-        # The optimiser's state is copied, since the loop donates its buffers to further updates while
-        # the other thread still reads it.
+        # The loop donates the buffers of the optimiser's state to further updates, while the thread
+        # that does this work may still read them. So the state is copied.
         before = optimize.hand_over(image, state, recipe)
         before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
         return begin(partial(self._compile_ahead, scale + 1, before))

@@ -227,9 +227,9 @@ def stylize_many(
         in a larger array are refused, such as tiles, and losses that are not sums over positions.
         `"off"`, the default: each shape of canvas has a compiled loop of its own. `"auto"`: arrays
         of several shapes, chosen by `nst_jax.scaling.bucket_choice` so that compiling and painting
-        together take the least time, as estimated from typical times of the platform. Pictures
-        whose losses would not be exact in larger arrays, or that do not fit into memory in them,
-        get a compiled loop for their own shape.
+        together take the least time, as estimated from typical times of the platform. Then pictures
+        whose losses would not be exact in larger arrays, or that do not fit into memory in them, are
+        not refused, but get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: a function that is called as `progress(done, total)` once the losses of the first canvas
@@ -438,10 +438,10 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number of px whose multiples are the sides of the arrays for recolouring.
+    """Return the number of px of which the sides of the arrays for recolouring are multiples.
 
-    Pictures are recoloured at the top left of such square arrays, so that those of several sizes share
-    a program.
+    Pictures are recoloured at the top left of square arrays, so that those of several sizes share a
+    program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)

@@ -223,7 +223,7 @@ class SingleCanvas:
 
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         if self._first is not None:
-            self._first()  # wait, since the program would otherwise be compiled here once more
+            self._first()  # wait for the thread that compiles the program, which is needed now
             self._first = None
         state = self._unmatched(scale, measured, before)
         if self._number_of_matches(scale) is None:
@@ -326,8 +326,8 @@ class SingleCanvas:
         """
         if not self.plan.fits_beside_next(scale):
             return None
-        # The optimiser's state is copied, since the loop donates its buffers to further updates while
-        # the other thread still reads it.
+        # The loop donates the buffers of the optimiser's state to further updates, while the thread
+        # that does this work may still read them. So the state is copied.
         before = self.hand_over(scale, state)
         before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
         return begin(partial(self._compile_ahead, scale + 1, before))

@@ -202,7 +202,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # As in `has_stalled`, a scale with a single loss is left out.
+    # A scale with a single loss is left out, since there is no second loss to compare the first with.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     for part in parts:
         resting = _equal_at_the_end(part)

@@ -513,8 +513,8 @@ def _wrapped(
 
     So the last row and column of the original also have neighbours: the pixels at the opposite border.
     The mask is that of the pixels that the variation loss counts: `where` (None means all), but False
-    for the repeated pixels. `divided` is as in `_sums`; in a direction in which the image is only a
-    part of the picture, nothing is repeated.
+    for the repeated pixels. `divided` says for height and width whether the image is only a part of
+    the picture in this direction; then nothing is repeated.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")

@@ -5,8 +5,8 @@ All functions can be traced by JAX, so the loop for a batch is a `vmap` of the l
 The canvas is the picture that is optimised. It is stored in the recipe's pixel convention
 (`Descent.coordinates`), such as BGR with the mean subtracted, an affine map of the sRGB image. A state
 has two canvases: one whose losses are known, and the pending canvas, whose losses the next step
-computes. A step changes the pending canvas by the gradient of these losses, so it evaluates loss and
-gradient only once, and the first canvas needs no program of its own for its losses. Between two scales
+computes. A step evaluates loss and gradient of the pending canvas together, and makes the next pending
+canvas by this gradient. So the losses of the first canvas need no further program. Between two scales
 (resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
 state.
 """
@@ -170,8 +170,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser can,
-    # except from the first canvas. Other optimisers never can.
+    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser
+    # returns, unless the bad canvas is the first one. Other optimisers never return.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken

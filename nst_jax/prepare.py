@@ -295,7 +295,8 @@ def scales_up_to(
 def _that_wraps(canvas: Shape, final: Shape) -> Shape:
     """Round the sides of a coarser canvas to multiples of 16 px where the final canvas has such sides.
 
-    The poolings halve only such a side exactly, so that opposite borders fit together at all layers.
+    In a recipe with `network.wraps`, opposite borders of the canvas meet. At a layer after poolings,
+    they meet exactly only if the poolings halved the side without a remainder.
     """
     height, width = (
         side if last % SMALLEST else nearest_on_grid(side)

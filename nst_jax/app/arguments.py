@@ -391,7 +391,7 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 
 
 def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
-    """Return a recipe as `named_or_read` does, but with its file's strength apart, not yet applied.
+    """Return a recipe as `named_or_read` does, and its file's strength, which is not applied yet.
 
     A strength, from 0 to 1, stands for a factor of the style weight. It is None if the file has none.
     If `text` is None, the recipe is the default.
@@ -514,8 +514,8 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
     Args:
       recipe: a recipe.
-      start: the start that `start_of` returned. If it is None or a picture, which callers pass on
-        beside the recipe, the recipe is returned unchanged.
+      start: the start that `start_of` returned. If it is None or a picture, the recipe is returned
+        unchanged, since callers pass a picture on beside the recipe.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 

@@ -140,12 +140,13 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
     (see `nst_jax.recipes.balance`).
 
     Args:
-      recipe: the recipe; if a strength was used, as it has changed the recipe.
+      recipe: the recipe, already changed by the strength if one was used.
       strength: the strength (0 to 1), as after `--strength`; None if it was not used.
 
     Returns:
       A dict from the title of the line to its text. It is empty if `strength` is None and the ratios
-      are equal or cannot be compared. They cannot if there is no such preset or a weight is 0.
+      are equal or cannot be compared. They cannot be compared if there is no such preset, or if a
+      weight is 0.
     """
     compared = _compared_weight(recipe)
     if compared is None and strength is None:

@@ -158,7 +158,8 @@ class Preview(AbstractContextManager):
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
-        if self._kept.exists():  # an earlier run was killed
+        # If an earlier run was killed, it could not put the picture in `_kept` back.
+        if self._kept.exists():
             if _is_preview(self._file):
                 self._put_back()
             else:
@@ -204,7 +205,7 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the earlier picture: the file still has it, or a canvas in its place."""
+        """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
         self.replaced = False
         with suppress(OSError):  # what is left is deleted by the next run to the same file
             self._kept.unlink(missing_ok=True)

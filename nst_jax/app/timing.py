@@ -251,7 +251,7 @@ class IntervalChooser(Iterator[int]):
 
     @property
     def ends(self) -> Sequence[int]:
-        """For each scale (resolution level), the number of updates of the run until it ends."""
+        """For each scale (resolution level), the number of updates of the run until that scale ends."""
         return self._ends
 
     @property

@@ -1,7 +1,7 @@
 """Change colours of content and styles before a style transfer, and colours and edges of results.
 
 `recolored` changes the pictures with which the canvas (the picture being optimised) is compared, and
-`finished` the picture that is shown to the user. Neither changes the canvas itself.
+`finished` changes the picture that is shown to the user. Neither changes the canvas itself.
 """
 
 from collections.abc import Sequence
@@ -192,7 +192,7 @@ def realistic(
     rows, largest = rows_at_once(height, width), filter_radius(height, width)
     windows = Windows(largest) if radius is None else Windows(radius, largest)
     real = None
-    if size is not None:  # `cut` sets pixels outside to zero: NaN would stay NaN even with weight 0
+    if size is not None:  # pixels outside may be NaN, and 0 * NaN is NaN; `cut` sets them to 0
         real = inside(size, (height, width)).astype(image.dtype)
         image, shown, content = (cut(one, size) for one in (image, shown, content))
     filtered = (

@@ -150,8 +150,8 @@ def check_square_fits(network: InstantNetwork, side: int, precision: Precision) 
     bucket, a picture cannot be painted in strips.
 
     Args:
-      network: the network that shall paint; a trained one is never refused, since there is no estimate
-        of its memory.
+      network: the network that shall paint; one that the user trained is never refused, since there is
+        no estimate of its memory.
       side: side of the bucket in px.
       precision: precision of products and activations.
 
@@ -196,10 +196,10 @@ def square_fits(side: int) -> bool:
 def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
     """Return the height, in px, of the horizontal strips in which a picture fits in memory.
 
-    The result is 0 if the whole picture fits, or if the network is a trained one, which cannot paint in
-    strips.
+    The result is 0 if the whole picture fits, or if the network is one that the user trained, since
+    such a network cannot paint in strips.
     """
-    if not isinstance(network.params, Params):  # a trained network
+    if not isinstance(network.params, Params):  # the user trained it
         return 0
     return strip_memory.strip_for(
         network.params, shape, available=capacity.available(), precision=precision

@@ -244,7 +244,8 @@ def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeat
     def places(length: int, side: Array) -> Array:
         found = jnp.abs(jnp.arange(-before, length + after))
         found = jnp.where(found >= side, 2 * (side - 1) - found, found)
-        return jnp.clip(found, 0, length - 1)  # what lies further outside may have any value
+        # Pixels more than `after` px beyond the features may have any value.
+        return jnp.clip(found, 0, length - 1)
 
     rows, columns = places(height, size[0]), places(width, size[1])
     pixels = x.reshape(*batch, height * width, channels)

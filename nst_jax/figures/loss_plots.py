@@ -21,8 +21,9 @@ SUFFIXES = (".png", ".svg", ".pdf")  # suffixes of the files in which a plot can
 # content loss that starts at 1e-13 would press all other curves against the top of the plot.
 _NEGLIGIBLE = 1e-6
 
-# Line styles of matplotlib. Up to four curves have different ones, so that they can be told apart
-# without colours. Of more curves, ten at a time share one, since matplotlib has ten colours.
+# Line styles of matplotlib. Up to four curves have different line styles, so that they can be told
+# apart without colours. If there are more, ten curves of different colours have the first line style,
+# the next ten have the second one, and so on.
 _LINES = (
     "-",
     "--",

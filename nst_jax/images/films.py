@@ -300,7 +300,7 @@ class _Store:
 
 
 class _Frames(Sequence[Frame]):
-    """The frames of a film as a sequence, which reads and resizes a frame when it is indexed."""
+    """The frames of a film as a sequence; each is read and resized only when it is used."""
 
     def __init__(
         self, store: _Store, kept: Sequence["_Place | Frame"], shape: Shape | None

@@ -116,8 +116,8 @@ def glance(path: Source, *, argument: str = "path") -> Glance:
 
     Raises:
       ValueError: if the file is missing, damaged, too large or no picture; see `read`. What only
-        decoding can find is not reported: some kinds of damage, too little memory, and grey values of
-        unclear meaning.
+        decoding can find is not reported: some kinds of damage, too little memory, and that it is
+        unclear which of the grey values is white.
 
     Example:
       >>> from nst_jax import images

@@ -5,8 +5,8 @@ preset, in `gram_presets` and `distribution_presets`, state the departures. On a
 published preset multiplies with tensorfloat32, as PyTorch and TensorFlow do in convolutions by
 default; this project's own presets multiply with bfloat16.
 
-These comments also name the versions of the libraries with which the sources ran, where they are known,
-and say what those versions do differently from today's.
+The comments beside the presets also name the versions of the libraries with which the sources ran,
+where they are known, and say what those versions do differently from today's.
 """
 
 from dataclasses import replace

@@ -98,7 +98,7 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the costs that are assumed for a device on which no run was timed.
+    """Return the times to compile and to compute that are assumed where no run was timed.
 
     Example:
       >>> typical_costs("cpu").program
@@ -202,7 +202,7 @@ def chosen_buckets(
             choices = [_Choice(seconds_in(own, whole, len(whole) == 1), own, len(whole) == 1)]
             for arrays in _holding(rooms, own):
                 choices.append(_Choice(seconds_in(arrays, whole, False), arrays, False))
-            return min(choices, key=lambda one: one.seconds)  # of equal ones, the first
+            return min(choices, key=lambda one: one.seconds)  # if equal, `own` before larger arrays
 
         def seconds(parts: _Part, cheapest: Callable[[_Part], _Choice] = cheapest) -> float:
             return cheapest(parts).seconds
@@ -294,9 +294,9 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
-    # The scales of the first run. But all styles of a scale have one shape, as in a bucket: the
-    # smallest (height, width) into which the styles of all these runs fit. `style_shapes` has it once
-    # for each style of the run with the most styles.
+    # The scales of the first run, with other `style_shapes`. In a bucket, all styles at a scale lie in
+    # arrays of one shape: the smallest into which every style of these runs fits. `style_shapes` is
+    # this shape, repeated for as many styles as any of the runs has.
     scales: Scales
     runs: tuple[int, ...]  # the indices of the runs
 

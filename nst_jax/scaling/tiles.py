@@ -15,7 +15,8 @@ If the network's padding wraps around (`wrap_padded`), opposite borders of the p
 then extend beyond a border, and their pixels there are those at the opposite border. So all windows
 have a halo on both sides, and the network's own padding of a window changes only features of the halo.
 Features of all depths continue at the opposite border only if the side is a multiple of 16 px.
-Another side is not cut: its windows are as long as the picture, and the network itself wraps around.
+A side of another length is not cut: its windows are as long as the picture, and the network itself
+wraps around.
 
 If several devices share a picture, each device computes the same number of rows of tiles. It does that
 on a slab: its own band (a horizontal part of the picture), and the rows of neighbouring bands that its

@@ -128,7 +128,7 @@ _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
     """Return the copied rows, and the copied columns, of which `_framed` makes a frame."""
-    # 0 if the lines at the border of the features are copied, 1 if it is the lines next to them.
+    # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)
     return rows, columns
@@ -196,7 +196,7 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 
 
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
-    # 0 if the lines at the border of the features are copied, 1 if it is the lines next to them.
+    # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 

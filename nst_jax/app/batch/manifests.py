@@ -420,7 +420,8 @@ def _is_region(text: str, folder: Path) -> bool:
 def _two_maps(value: Any, folder: Path) -> list[str]:
     """Split the text of a cell at the semicolon between the names of two existing files.
 
-    If there is no such semicolon, split it at all semicolons.
+    The names themselves may contain semicolons. If there is no such semicolon between two existing
+    files, split the text at all semicolons.
     """
     parts = (_text("regions", value) or "").split(SEPARATOR)
     for first in range(1, len(parts)):

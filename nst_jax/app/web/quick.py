@@ -101,9 +101,10 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
-        # Pictures that are painted once and shown again, by the words of the command lines that make
-        # them: those that `warm` has painted from the sample pictures; and provisional ones, which
-        # NumPy paints and the page shows until the network's programs are compiled.
+        # Pictures that are painted once and shown again, by the words of the command line that makes
+        # each of them. `_of_samples` has the pictures that `warm` painted from the sample pictures.
+        # `_provisional` has those that NumPy paints, for the page to show until the network's programs
+        # are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
         # Paints provisional pictures by NumPy. With a `bucket`, it also resizes pictures by NumPy, so
@@ -112,7 +113,8 @@ class QuickPainter:
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
         self._ready: set[tuple[Precision, int | None]] = set()
-        self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
+        # Set when a visitor has got a picture, and by `close`; `warm` waits for it after one picture.
+        self._visited = threading.Event()
 
     def paint(
         self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]

@@ -15,7 +15,8 @@ from nst_jax.app.web.limits import safe_name, without_paths
 from nst_jax.recipes.sizes import LongEdge
 
 # Names of the masks that a visitor paints on the page: one for the part to protect, and three for
-# regions with styles of their own. The names are fixed, because each new stroke replaces a mask's file.
+# regions with styles of their own. The page sends the whole mask again soon after a stroke. Since its
+# name is fixed, it replaces the file of the earlier mask.
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
 # What a picture is used for; a "start" is a picture from which the painting of another one starts.
