@@ -2,9 +2,9 @@
 
     JAX_PLATFORMS=cuda,cpu pytest -n0 -m accelerator
 
-On a CPU it runs with the slow tests; there tensorfloat32 is computed as float32. The references do not
-depend on the device: NumPy in float64, the same functions in float64, or the same run without batch or
-tiles.
+On a CPU those that are not marked `long` run with the slow tests; there tensorfloat32 is computed as
+float32. The references do not depend on the device: NumPy in float64, the same functions in float64, or
+the same run without batch or tiles.
 """
 
 from dataclasses import replace
@@ -45,15 +45,6 @@ each_precision = pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=pytest.mark.long if name == "tensorfloat32" else ())
-        for name in precision.PRECISIONS
-    ],
-)
-
-
-in_float32_each_day = pytest.mark.parametrize(
-    "name",
-    [
-        name if name == "float32" else pytest.param(name, marks=pytest.mark.long)
         for name in precision.PRECISIONS
     ],
 )
@@ -124,7 +115,7 @@ def test_losses_are_those_of_numpy(name, params, pictures):
 
 
 @each_precision
-@pytest.mark.parametrize("recipe", ["default", pytest.param("gram", marks=pytest.mark.long)])
+@pytest.mark.parametrize("recipe", ["gram", pytest.param("default", marks=pytest.mark.long)])
 def test_losses_and_gradients_are_those_of_float64(recipe, name, params, pictures, exact):
     total, content, slope = exact(recipe)
     recipe = recipes.PRESETS[recipe]
@@ -148,7 +139,8 @@ def test_the_precision_of_the_platform_is_taken_unasked(recipe, params, pictures
     assert float(unasked.total) == float(asked.total)
 
 
-@in_float32_each_day
+@pytest.mark.long
+@pytest.mark.parametrize("name", precision.PRECISIONS)
 def test_rows_of_a_batch_are_single_runs(name, params):
     contents = [small.picture(sample, 32, 48) for sample in ("chelsea", "gravel")]
     style = small.picture("starry_night", 32, 48)
@@ -161,7 +153,8 @@ def test_rows_of_a_batch_are_single_runs(name, params):
         assert np.mean(np.abs(row - alone)) < LOSS[name] / 4
 
 
-@in_float32_each_day
+@pytest.mark.long
+@pytest.mark.parametrize("name", precision.PRECISIONS)
 def test_tiles_give_the_losses_and_the_gradient_of_the_whole(name, params):
     content, style = (small.picture(sample, 80, 96) for sample in ("chelsea", "starry_night"))
     recipe = small.shallow().replace(precision=precision.PRECISIONS[name])
@@ -183,7 +176,9 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if n == "instant" else ()) for n in STARTS]
+)
 def test_a_start_is_that_of_a_cpu(name, params):
     content, style = (small.picture(sample, 32, 48) for sample in ("chelsea", "starry_night"))
     recipe = small.shallow().replace(start=STARTS[name], precision=precision.FLOAT32)

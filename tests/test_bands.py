@@ -206,7 +206,7 @@ def test_a_run_resumes_on_other_devices(params):
 @pytest.mark.slow
 def test_many_pictures_over_both_mesh_axes():
     simulated("""
-recipe = small.shallow(steps=3)
+recipe = small.quickest(steps=3)
 contents = [one[:19] for one in contents]
 texts = []
 run = batch_canvas.PROGRAMS.run
@@ -234,7 +234,7 @@ else:
 @pytest.mark.slow
 def test_starts_made_as_canvases_work_over_both_mesh_axes(params):
     blend = recipes.COURSERA_TF1.pictures.start
-    recipe = small.shallow(recipes.COURSERA_TF1, steps=2)
+    recipe = small.shallowest(recipes.COURSERA_TF1, steps=2)
     recipe = replace(recipe, pictures=replace(recipe.pictures, start=blend))
     contents = [small.picture(name, 38, 64) for name in ("chelsea", "starry_night")]
     style = small.picture("gravel", 30, 40)

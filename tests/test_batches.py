@@ -98,7 +98,7 @@ def test_contents_of_several_sizes_are_grouped_and_come_back_in_order(params, co
         assert_allclose(image, single(params, content, style), **SAME)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_scales_are_climbed_together(params, styles):
     recipe = replace(
         FAST, descent=replace(FAST.descent, schedule=recipes.CoarseToFine(smallest=24, share=2.0))

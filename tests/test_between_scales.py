@@ -26,7 +26,7 @@ from tests.test_parity import tensor, torch_targets, torch_total
 
 ADAM = optimizers.Adam(learning_rate=0.02, b1=0.9, b2=0.99, carry=True)
 SCALES = GeometricScales(smallest=30, first=6, later=4)
-ALL = small.shallow(recipes.TF, style_weight=1.0)
+ALL = small.shallowest(recipes.TF, style_weight=1.0)
 ALL = replace(
     ALL,
     descent=replace(
@@ -265,11 +265,10 @@ def test_a_larger_canvas_is_clipped_where_every_update_is(content):
 
 
 STOPS = [("all", stop) for stop in (0, 3, 5, 6, 8)]  # the update after the 5th enlarges the canvas
-STOPS += [pytest.param("rmsprop over levels", 5, marks=pytest.mark.slow)]
-# As `all`, with less of it.
+# As `all`, with less of it, or with another rule.
 STOPS += [
     pytest.param(name, 5, marks=pytest.mark.long)
-    for name in ("levels", "only averaged", "only carried")
+    for name in ("levels", "only averaged", "only carried", "rmsprop over levels")
 ]
 
 

@@ -55,7 +55,9 @@ def seconds_of(part, runs, costs, most):
     ) * costs.operation * operations
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.long if seed > 2 else ()) for seed in range(6)]
+)
 def test_the_choice_is_the_cheapest_partition(seed):
     drawn = np.random.default_rng(seed)
     sides = drawn.integers(32, 256, (5, 2))
@@ -218,7 +220,9 @@ def test_a_kept_bucket_holds_smaller_pictures():
     assert own.exact
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.long if seed > 1 else ()) for seed in range(4)]
+)
 def test_the_choice_among_kept_programs_is_the_cheapest(seed):
     """The seconds of the choice are those of the best partition, each part in its best arrays."""
     drawn = np.random.default_rng(seed)

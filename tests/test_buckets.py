@@ -69,7 +69,8 @@ def styles():
 
 def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compilations):
     taps = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
-    recipe = two_scales(**taps)
+    # Adam compiles in half the time of L-BFGS, whose updates are compared below.
+    recipe = two_scales(**taps).replace(optimizer=optimizers.Adam(learning_rate=0.02))
     recipe = replace(recipe, network=vgg.Network(padding=layers.reflect_padded))
     pictures, others = contents(SHAPES[1:]), contents(((33, 48), (48, 38)))
     found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)
@@ -441,8 +442,8 @@ FINISHED = [
     ("options", "names"),
     [
         *FINISHED[:2],  # by the same programs
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[2:-1]),
-        pytest.param(*FINISHED[-1], marks=pytest.mark.long),  # has a palette only, as the third
+        pytest.param(*FINISHED[2], marks=pytest.mark.long),  # the last has a palette, too
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[3:]),
     ],
 )
 def test_controls_and_colours_in_a_bucket_are_those_without(
@@ -487,7 +488,7 @@ def test_realism_in_an_array_has_one_program_for_all_radii_of_its_filter(compila
 
 
 def test_a_batch_of_masked_pictures_in_a_bucket(params, styles, compilations):
-    recipe, pictures = one_tap(), contents(SHAPES[1:])
+    recipe, pictures = one_tap().replace(optimizer=small.ADAM), contents(SHAPES[1:])
     each = [every_control(picture, styles) for picture in pictures]
     regions = [each[0]["regions"][0]]
     masks = [one["regions"][0].mask for one in each]
@@ -778,7 +779,7 @@ def test_a_loss_that_matches_has_programs_for_each_shape_of_style():
         assert len(groups.programs_of(parts)) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     write_pictures(tall=(60, 41), wide=(33, 60))
     words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]

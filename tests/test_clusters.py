@@ -69,14 +69,14 @@ cluster.join(sys.argv[1])
 import jax
 assert len(jax.devices()) == 4 and len(jax.local_devices()) == 2
 params = nst.load_params()
-recipe = small.shallow(steps=4)
+recipe = small.shallowest(steps=4)
 schedule = recipes.CoarseToFine(smallest=64)
 recipe = replace(recipe, descent=replace(recipe.descent, schedule=schedule))
 content, style = small.picture("chelsea", 100, 64), small.picture("gravel", 30, 40)
 one = nst.stylize(params, content, style, recipe=recipe, size=128)
 split = nst.stylize(params, content, style, recipe=recipe, size=128, devices="all")
 np.testing.assert_allclose(split, one, rtol=0, atol=1e-5)
-recipe = small.shallowest(steps=4)
+recipe = small.quickest(steps=4)
 contents = [small.picture(name, 24, 32) for name in ("chelsea", "starry_night", "gravel")]
 one = nst.stylize_many(params, contents, style, recipe=recipe, size=64)
 for bands in (1, 2):
@@ -91,7 +91,7 @@ else:
 """)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_paint_the_controls_of_one():
     together("""
 cluster.join(sys.argv[1])

@@ -172,7 +172,8 @@ def test_realism_is_swept_by_an_array(params, content, style, plain):
 # --- Tiles, bands, checkpoints --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("colors", ["luminance", pytest.param("palette", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("colors", ["luminance", "palette"])
 def test_tiles_and_bands_give_what_one_piece_gives(colors, params, content, style):
     big = jnp.asarray(small.picture("chelsea", 64, 96))
     options = {"recipe": FAST, "colors": colors, "realism": 0.3}
@@ -391,7 +392,7 @@ def test_matting_is_swept_by_an_array(params, content, style):
     [
         pytest.param(64, marks=pytest.mark.long),  # each band is full
         50,  # the second band has rows below the picture
-        pytest.param(33, marks=pytest.mark.slow),  # no window begins in the second band
+        pytest.param(33, marks=pytest.mark.long),  # no window begins in the second band
     ],
 )
 def test_matting_is_the_same_in_bands(params64, x64, height):
@@ -422,7 +423,7 @@ def test_matting_is_the_same_in_bands(params64, x64, height):
     assert whole[0][1] > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_matting_is_painted_in_bands(params, content, style):
     # The relative losses of `default` would enlarge rounding errors on such small pictures.
     recipe = small.quickest(steps=3, matting_weight=1e6)

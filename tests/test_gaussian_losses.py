@@ -310,7 +310,10 @@ def test_all_products_use_all_bits_of_float32(name):
     assert precisions == {2 * (jax.lax.Precision.HIGHEST,)}
 
 
-@pytest.mark.parametrize("name", GAUSSIAN)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long if n.startswith("mean_and") else ()) for n in GAUSSIAN],
+)
 def test_losses_are_the_same_compiled_and_mapped(name):
     canvases, style = features(15, 3, 6, 7, 8), features(16, 5, 6, 8)
 

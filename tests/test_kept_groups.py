@@ -164,7 +164,7 @@ def test_a_later_batch_takes_the_programs_that_are_kept(folder):
     assert again == cold and made > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kept_programs_of_each_shape_are_better_than_a_bucket(folder):
     batch(folder, *PICTURES, "-o", "off", "--bucket", "off")
     line, made, _, _ = batch(folder, *PICTURES, "-o", "auto", "--bucket", "auto")

@@ -157,6 +157,7 @@ def test_rows_without_a_content_are_textures(call):
     assert Path("out/results.jsonl").read_text().startswith(before)
 
 
+@pytest.mark.long
 def test_textures_of_one_size_are_painted_together(call):
     listed = manifest("style,recipe,seed", "art.png,tiny,1", "other.png,tiny,2")
     assert call("batch", listed, "--size", "32x16", *COMMAND)[0] == 0

@@ -386,7 +386,7 @@ def test_a_run_that_does_not_fit_is_refused_with_a_size_that_does():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("scale", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(scale, params):
     shape = (192, 256)
     at_scale = NNST.at(scale, [(96, 128), shape, shape])

@@ -70,7 +70,8 @@ FORMULAS = {
 
 # Whose whole runs are compared with independent code elsewhere; `tf-tv` but for its variation.
 COVERED = {"gatys-pytorch", "tf", "tf-tv", "coursera-tf2"}
-REPEATED = {"gatys-pytorch", "tf"}  # `gram` and `tf-tv` have the same losses, and variation besides
+# `gram` and `tf-tv` have the losses of the first two, and variation besides; torch computes the third.
+REPEATED = {"gatys-pytorch", "tf", "coursera-tf2"}
 
 
 def cost_of(name):

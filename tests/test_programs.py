@@ -134,6 +134,7 @@ def painted_many(params, contents, style, recipe, begin=None, **how):
     return chunk.results(positions[-1].state)
 
 
+@pytest.mark.long
 def test_a_second_start_of_a_batch_traces_nothing_and_gives_the_same_bits(
     params, content, style, tmp_path, monkeypatch
 ):

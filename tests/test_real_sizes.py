@@ -269,7 +269,7 @@ def controls_of(size, style_sizes, rng, *, protect=True, soft=True):
 @pytest.mark.parametrize(
     ("reach", "options"),
     [
-        pytest.param("inside", {"protect": False}, marks=pytest.mark.slow),
+        pytest.param("inside", {"protect": False}, marks=pytest.mark.long),
         ("simple", {}),
         pytest.param("all", {"soft": False}, marks=pytest.mark.long),
         pytest.param("inside", {}, marks=pytest.mark.long),
@@ -437,7 +437,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["LBFGS", pytest.param("TorchLBFGS", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["LBFGS", pytest.param("TorchLBFGS", marks=pytest.mark.long)])
 def test_updates_are_those_of_the_picture_alone(x64, params64, name):
     recipe = small.shallow(recipes.DEFAULT, style_taps=("relu1_1",), style_layer_weights=(1.0,))
     recipe = replace(recipe, descent=replace(recipe.descent, optimizer=OPTIMIZERS[name]))

@@ -65,7 +65,7 @@ def photo():
 
 @pytest.mark.parametrize(
     "recipe",
-    [TINY, pytest.param(SCALED, marks=pytest.mark.slow)],
+    [TINY, pytest.param(SCALED, marks=pytest.mark.long)],
     ids=lambda recipe: recipe.name,
 )
 def test_protected_pixels_are_the_contents_bit_for_bit(params, photo, recipe):
@@ -163,7 +163,7 @@ def test_each_picture_of_a_batch_may_have_its_own_mask_of_a_regions_style(params
     assert np.abs(np.subtract(*many)).max() > 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_opacities_of_a_batch_belong_to_its_pictures(params, photo):
     opacity = [left(), None]
     many = nst.stylize_many(params, [photo, photo], RED, recipe=TINY, opacity=opacity)

@@ -516,7 +516,7 @@ def written():
     return Path("run.h5").stat().st_mtime_ns if Path("run.h5").exists() else 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_run_killed_at_any_moment_arrives_at_the_same_picture():
     whole = killed("-o", "whole.png", "--log", "whole.jsonl", "-q")

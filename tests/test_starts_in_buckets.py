@@ -125,7 +125,10 @@ INITS = [
 
 @pytest.mark.parametrize("init", INITS)
 def test_another_size_in_a_bucket_compiles_nothing(params, init, compilations):
-    styles, recipe = [small.picture("starry_night", 40, 33)], one_tap()
+    styles, recipe = (
+        [small.picture("starry_night", 40, 33)],
+        one_tap().replace(optimizer=small.ADAM),
+    )
     one, *others = contents(((37, 45), (48, 38), (33, 41)))
     found = nst.paint(params, one, styles, recipe=recipe, init=init, bucket=48, every=2)
     first = next(found)
@@ -140,7 +143,10 @@ def test_another_size_in_a_bucket_compiles_nothing(params, init, compilations):
 
 @pytest.mark.parametrize("init", INITS)
 def test_other_sizes_in_a_bucket_of_many_compile_nothing(params, init, compilations):
-    styles, recipe = [small.picture("starry_night", 40, 33)], one_tap()
+    styles, recipe = (
+        [small.picture("starry_night", 40, 33)],
+        one_tap().replace(optimizer=small.ADAM),
+    )
     options = {"recipe": recipe, "init": init, "bucket": 48, "key": jax.random.key(0)}
     pictures, alike = contents(((33, 41), (48, 32))), contents(((45, 37), (45, 37)))
     nst.stylize_many(params, contents(((37, 45), (48, 38))), styles, **options)
@@ -162,7 +168,9 @@ def test_noise_in_a_bucket_is_that_of_the_real_size_in_a_run(params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("init", ["noise", "instant", "photo.png"])
+@pytest.mark.parametrize(
+    "init", ["instant", *(pytest.param(n, marks=pytest.mark.long) for n in ("noise", "photo.png"))]
+)
 def test_batch_of_other_sizes_compiles_nothing(call, here, compilations, init):
     write_pictures(tall=(60, 41), wide=(33, 60), other=(51, 60), another=(60, 37))
     words = ["--styles", "art.png", "--recipe", "tiny", "--bucket", 64, "--init", init]

@@ -17,7 +17,7 @@ from tests import small
 from tests.shell import caller, refused, write_pictures
 
 TAPS = ("relu1_1", "preact1_1")
-FAST = small.shallowest(steps=3, style_taps=TAPS)
+FAST = small.quickest(steps=3, style_taps=TAPS)
 measure = jax.jit(nst.measure)  # eager operations would be compiled one by one
 
 
@@ -107,7 +107,7 @@ def test_the_picture_of_a_tap_changes_the_result(params, content, style, fine):
     assert np.abs(one - nst.stylize(params, content, style, recipe=FAST)).max() > 1e-3
 
 
-@pytest.mark.parametrize("how", [pytest.param("tiles", marks=pytest.mark.slow), "bands"])
+@pytest.mark.parametrize("how", [pytest.param("tiles", marks=pytest.mark.long), "bands"])
 def test_tiles_and_bands_paint_the_same(params, how):
     pictures = [small.picture("chelsea", 96, 80), *(small.picture("starry_night", 96, 96),) * 2]
     content, style, fine = pictures[0], pictures[1], pictures[2][::-1].copy()
@@ -205,7 +205,7 @@ def test_recipes_record_their_taps():
 def call(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_pictures(photo=(32, 48), art=(40, 40), fine=(48, 32))
-    monkeypatch.setitem(recipes.PRESETS, "tiny", small.shallowest(style_taps=TAPS))
+    monkeypatch.setitem(recipes.PRESETS, "tiny", small.quickest(style_taps=TAPS))
     return caller(capsys)
 
 

@@ -259,7 +259,7 @@ def test_the_command_paints_what_python_paints(call, params):
     assert_allclose(nst.images.load("art_texture.png"), image, atol=0.51 / 255)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tiles_and_devices_of_the_command_give_the_same_texture(call, monkeypatch):
     plans, paint = [], planned_painting.paint_planned
 

@@ -76,8 +76,10 @@ CASES = {
 
 QUICK = ("l2 pooling",)
 # The others have odd sides, too; canvases that are cut one way only are compared in `test_bands.py`.
+# Two have their borders at shallow taps below.
 REPEATED = (
     *("even", "odd sides", "odd sides kept by the pooling", "one long side", "average pooling"),
+    *("mirrored border", "repeated border in the first layer"),
 )
 COST = dict.fromkeys(REPEATED, pytest.mark.long) | dict.fromkeys(QUICK, ())
 
@@ -92,6 +94,16 @@ def test_tiles_are_the_whole_picture(name, params64, x64):
     cut = network(recipe, tile=tile)
     assert tiles.grid_of(shape, recipe.terms.taps, cut.network).count > 3
     assert apart(whole, found(params64, *pictures(*shape), cut)) < 1e-10
+
+
+def test_a_mirrored_border_and_windows_of_fewer_pixels_in_tiles(params64, x64):
+    shallow = small.shallow(style_taps=("relu1_1", "preact2_1"))
+    changes = {"padding": layers.reflect_padded, "pool": layers.scaled_average_pool}
+    recipe = recipes.as_arrays(network(shallow, **changes), jnp.float64)
+    cut = network(recipe, tile=16)
+    assert tiles.grid_of((75, 61), recipe.terms.taps, cut.network).count > 3
+    whole = found(params64, *pictures(75, 61), recipe)
+    assert apart(whole, found(params64, *pictures(75, 61), cut)) < 1e-10
 
 
 STYLE_LOSSES = sorted(item for item in losses.STYLE_LOSSES.items() if item[1].additive)
@@ -255,7 +267,7 @@ def test_a_picture_no_larger_than_a_tile_is_whole():
     "recipe",
     [
         pytest.param(recipes.GRAM, marks=pytest.mark.long),
-        pytest.param(recipes.TF, marks=pytest.mark.slow),
+        pytest.param(recipes.TF, marks=pytest.mark.long),
     ],  # a batch has the first, below
     ids=lambda r: r.name,
 )

@@ -232,17 +232,14 @@ def test_one_command_does_what_two_do(call, params):
     assert facts["fine_style"]["recipe"] == "gatys-fine-style"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "shape", "factor", "sized"),
     [
         # The factor would be applied to the result of the factor.
         (recipes.sizes.LongEdgeUpTo(512), (60, 40), 1.5, (90, 60)),
         # The rule and the factor make 60 x 40 px of 60 x 41 px.
-        pytest.param(
-            recipes.sizes.LongEdge(48, recipes.sizes.truncated_scale),
-            *((63, 44), 1.25, (60, 41)),
-            marks=pytest.mark.long,
-        ),
+        (recipes.sizes.LongEdge(48, recipes.sizes.truncated_scale), (63, 44), 1.25, (60, 41)),
     ],
 )
 def test_the_size_rule_of_the_style_is_applied_once(

@@ -54,7 +54,7 @@ def check(params, recipe):
     np.testing.assert_allclose(totals[-1], expected[-1], rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["default", "tf"])
 def test_updates_in_float32_at_shallow_taps_are_those_of_the_picture_alone(params, name):
     check(params, of_one_tap(recipes.PRESETS[name]))
