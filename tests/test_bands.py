@@ -16,7 +16,7 @@ from nst_jax.scaling import bands, footprint, sharding, tiles
 from nst_jax.vgg import layers
 from tests import small
 from tests.test_sharding import simulated
-from tests.test_tiles import DEEP, apart, network, pictures
+from tests.test_tiles import DEEP, HIGHER, apart, network, pictures
 
 DEVICES = jax.devices()[:2]
 MESH = sharding.mesh_of(DEVICES, axis=sharding.BANDS)
@@ -60,6 +60,11 @@ CASES = {
     "mirrored border": ((131, 53), {"padding": layers.reflect_padded}),
     "in tiles": ((203, 85), {"tile": 32}),
     "a last tile without rows": ((130, 40), {"tile": 32}),
+    "l2 pooling at higher taps": (
+        (131, 53),
+        {"padding": layers.replicate_first, "pool": layers.l2_pool, "ceil": True},
+    ),
+    "a last tile without rows at higher taps": ((130, 40), {"tile": 32}),
 }
 QUICK = ("in tiles",)
 # The other poolings keep odd sides, too, and `in tiles` has odd sides; averages over windows are scaled
@@ -67,6 +72,7 @@ QUICK = ("in tiles",)
 REPEATED = (
     *("odd sides", "odd sides kept by the pooling", "average pooling"),
     *("repeated border in the first layer", "mirrored border"),  # `l2 pooling` has the first, too
+    *("l2 pooling", "a last tile without rows"),  # behind two poolings instead of one
 )
 
 
@@ -80,7 +86,8 @@ REPEATED = (
 )
 def test_bands_give_the_losses_of_the_whole_picture(name, params64, x64):
     shape, changes = CASES[name]
-    recipe = recipes.as_arrays(network(DEEP, **changes), jnp.float64)
+    higher = name.endswith("at higher taps")
+    recipe = recipes.as_arrays(network(HIGHER if higher else DEEP, **changes), jnp.float64)
     whole = found(params64, *pictures(*shape), network(recipe, tile=0))
     split = found(
         everywhere(params64), *everywhere(pictures(*shape)), recipe, over_devices(recipe, shape)

@@ -94,15 +94,15 @@ def test_the_canvas_behind_a_protected_part_shows_nowhere(photo, night, colors):
     one = jnp.asarray(photo[:, ::-1])
     other = jnp.where(kept.share == 1, noise, one)
     palette = controls.mixed_palette([jnp.asarray(night)], jnp.ones(1))
-    shown = [
-        controls.with_kept(
-            controls.finished(
-                image, kept.content, palette, 0.7, colors=colors, space="oklab", kept=kept
-            ),
-            kept,
+
+    @jax.jit
+    def shown_of(image):
+        finish = {"colors": colors, "space": "oklab", "kept": kept}
+        return controls.with_kept(
+            controls.finished(image, kept.content, palette, 0.7, **finish), kept
         )
-        for image in (one, other)
-    ]
+
+    shown = [shown_of(image) for image in (one, other)]
     assert_allclose(*shown, atol=1e-6)
     assert np.abs(np.asarray(shown[0]) - one)[box() == 0].max() > 0.01
 

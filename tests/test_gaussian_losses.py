@@ -328,13 +328,8 @@ def test_losses_are_the_same_compiled_and_mapped(name):
         assert_allclose(mine, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        n if n == "wasserstein_relative" else pytest.param(n, marks=pytest.mark.long)
-        for n in GAUSSIAN
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", GAUSSIAN)
 def test_a_picture_comes_nearer_to_the_style(name, params, content, style):
     recipe = small.shallow(
         steps=8,

@@ -14,7 +14,7 @@ from nst_jax.optimizers.lbfgs import multilevel
 def test_multilevel_is_symmetric_and_positive_definite(shape, levels, x64):
     size = int(np.prod(shape))
     basis = jnp.eye(size).reshape(size, *shape)
-    matrix = jax.vmap(lambda x: multilevel(x, levels, 0.3))(basis).reshape(size, size)
+    matrix = jax.jit(jax.vmap(lambda x: multilevel(x, levels, 0.3)))(basis).reshape(size, size)
     assert_allclose(matrix, matrix.T, atol=1e-14)
     assert np.linalg.eigvalsh(matrix).min() >= 1 - 1e-12  # the finest level is the identity
 

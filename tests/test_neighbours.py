@@ -91,7 +91,7 @@ def test_the_gradient_of_the_least_distance_is_that_of_all_distances(x64):
         return jnp.mean(jnp.min(1 - unit(x) @ unit(y).T, axis=1))
 
     ours, theirs = (
-        jax.value_and_grad(f, (0, 1))(x, y) for f in (losses.nearest_distance, directly)
+        jax.jit(jax.value_and_grad(f, (0, 1)))(x, y) for f in (losses.nearest_distance, directly)
     )
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-10, atol=1e-14), ours, theirs)
 

@@ -161,7 +161,7 @@ def test_a_batch_is_its_members(pictures):
     painting, content, style = map(jnp.asarray, pictures)
     palettes = palette_of([style])
     pair = jnp.stack([painting, content])
-    found = jax.vmap(recoloured, (0, None, None))(pair, content, palettes)
+    found = jax.jit(jax.vmap(recoloured, (0, None, None)))(pair, content, palettes)
     for one, image in zip(found, pair, strict=True):
         assert_allclose(one, moved(image, content, palettes), atol=1e-5)
 

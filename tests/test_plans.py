@@ -259,7 +259,7 @@ def test_our_own_recipe_gives_up_pairs_last_and_as_few_as_needed():
     [
         (recipes.DEFAULT, False),
         (recipes.GATYS_2016, True),
-        (replace(recipes.DEFAULT, name="own"), True),
+        pytest.param(replace(recipes.DEFAULT, name="own"), True, marks=pytest.mark.long),
     ],
     ids=["python", "gatys-2016", "own"],
 )
@@ -470,7 +470,9 @@ SHAPE = ("plan", "--shape", "32x32", "--no-cache")
     ("words", "own", "level"),
     [
         (SHAPE, {}, "3"),
-        ((*SHAPE, "--xla-logs"), {}, "0"),
+        pytest.param(
+            (*SHAPE, "--xla-logs"), {}, "0", marks=pytest.mark.long
+        ),  # the last case has this flag, too
         (SHAPE, {shared.XLA_LOGS: "1"}, "1"),
         ((*SHAPE, "--xla-logs"), {shared.XLA_LOGS: "1"}, "0"),
     ],

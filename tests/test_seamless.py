@@ -23,15 +23,13 @@ MESH = sharding.mesh_of(DEVICES, axis=sharding.BANDS)
 STYLE = small.picture("starry_night", 48, 64)
 
 WRAPPED = network(test_tiles.DEEP, padding=layers.wrap_padded)
-# Taps of fewer convolutions, behind one pooling instead of two.
-HIGHER = {"content_taps": ("relu2_1",), "style_taps": ("relu1_1", "preact2_1")}
+HIGHER = network(test_tiles.HIGHER, padding=layers.wrap_padded)
 SHALLOW = small.shallow(recipes.GATYS_TEXTURE, steps=2).replace(
     start=starts.MeanNoise(1.0), optimizer=optimizers.Adam(learning_rate=0.02)
 )
 
 
-def as_float64(deep=True, **changes):
-    recipe = WRAPPED if deep else WRAPPED.replace(**HIGHER)
+def as_float64(recipe=WRAPPED, **changes):
     return recipes.as_arrays(network(recipe, **changes), jnp.float64)
 
 
@@ -45,7 +43,7 @@ def cut_of(shape, recipe, split=None):
 CASES = {
     "both sides": ((128, 96), {"tile": 32}, (True, True)),
     "a shorter last core": ((144, 112), {"tile": 32}, (True, True)),
-    "the same at higher taps": ((144, 112), {"tile": 32, "deep": False}, (True, True)),
+    "the same at higher taps": ((144, 112), {"tile": 32, "recipe": HIGHER}, (True, True)),
     "the width alone": ((48, 160), {"tile": 32}, (False, True)),
     "a height of no multiple of 16": ((101, 128), {"tile": 32}, (False, True)),
     "a width of no multiple of 16": ((128, 101), {"tile": 32, "ceil": True}, (True, False)),
@@ -149,7 +147,7 @@ BAND_CASES = {
     "bands of full height": ((96, 53), {}),
     "rows of zeros in the last band": ((112, 53), {}),
     "in tiles": ((208, 96), {"tile": 32}),
-    "in tiles at higher taps": ((208, 96), {"tile": 32, "deep": False}),
+    "in tiles at higher taps": ((208, 96), {"tile": 32, "recipe": HIGHER}),
     "a last tile without rows": ((144, 96), {"tile": 32}),
     "l2 pooling": ((80, 48), {"pool": layers.l2_pool, "ceil": True}),
 }

@@ -77,7 +77,7 @@ def test_what_breaks_on_one_device_is_named_and_the_rest_is_good():
     simulated("""
 import warnings
 from nst_jax import optimizers, recipes
-recipe = small.shallow(steps=3)
+recipe = small.shallowest(steps=3)
 rates = np.asarray([0.01, 1e30, 0.02, 0.03, 0.04], np.float32)
 rule = optimizers.Adam(learning_rate=rates)
 recipe = replace(recipe, descent=replace(recipe.descent, optimizer=rule))

@@ -35,9 +35,8 @@ def test_every_start_but_instant_compiles_nothing_for_a_size():
     assert len(made) == len(starts.STARTS) and {*made} == {*starts.STARTS.values()}
 
 
-@pytest.mark.parametrize(
-    "draw", [jax.random.normal, pytest.param(jax.random.uniform, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("draw", [jax.random.normal, jax.random.uniform])
 def test_noise_is_the_beginning_of_the_noise_of_a_larger_array(draw):
     for seed, size in enumerate([*SIZES, (61, 64), (48, 64)]):
         key, count = jax.random.key(seed), 3 * size[0] * size[1]
