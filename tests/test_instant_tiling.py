@@ -49,10 +49,8 @@ def test_strips_give_the_result_of_one_piece(network):
 
 
 # In float32 the strips of both networks are compared above.
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "network", ["arbitrary", pytest.param("styles26", marks=pytest.mark.long)], indirect=True
-)
+@pytest.mark.long
+@pytest.mark.parametrize("network", ["arbitrary", "styles26"], indirect=True)
 def test_strips_in_bfloat16(network):
     params, paint, condition, _ = network
     content = small.picture("chelsea", 41, 27)

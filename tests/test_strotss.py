@@ -296,8 +296,7 @@ def test_the_scales_begin_as_in_the_source(params, pair):
     assert_allclose(first, np.clip(expected, 0, 1), atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize("stop", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(stop, params, pair, painted, tmp_path):
     multiscale_checks.check_resumed(params, pair, shallow(), painted, stop, tmp_path)
 

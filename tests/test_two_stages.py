@@ -1,5 +1,6 @@
 """Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
+import inspect
 import json
 import os
 import pickle
@@ -77,9 +78,11 @@ def test_the_named_recipe_is_that_of_the_documented_command():
 
 def test_combining_is_a_run_of_that_recipe(params):
     coarse, fine = small.picture("starry_night", 24, 32), small.picture("gravel", 32, 24)
-    found = nst.combined_style(params, coarse, fine, size="32x24", steps=2)
+    recipe = SHORT
+    found = nst.combined_style(params, coarse, fine, recipe=recipe, size="32x24", steps=2)
     assert found.shape == (24, 32, 3)
-    recipe = recipes.GATYS_FINE_STYLE
+    default = inspect.signature(nst.combined_style).parameters["recipe"].default
+    assert default is recipes.GATYS_FINE_STYLE
     same = nst.stylize(params, coarse, fine, recipe=recipe, size="32x24", steps=2)
     assert_array_equal(found, same)
     with pytest.raises(ValueError, match="`fine`: expected"):
