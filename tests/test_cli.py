@@ -1124,7 +1124,11 @@ def test_batch_numbers_results_of_equal_names(call):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", [("--chunk", "1"), ("--devices", "2")], ids=lambda o: o[0])
+@pytest.mark.parametrize(
+    "option",
+    [("--chunk", "1"), pytest.param(("--devices", "2"), marks=pytest.mark.long)],
+    ids=lambda option: option[0],
+)
 def test_batch_and_sweep_paint_in_chunks_and_on_devices(call, option):
     argv = ["--recipe", "free", "--init", "noise", "--steps", "2", "-q"]
     for name, chunk in (("whole", []), ("parts", option)):

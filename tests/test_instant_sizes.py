@@ -42,7 +42,12 @@ def in_array(picture, fill):
     return found
 
 
-@pytest.mark.parametrize("network", range(3), ids=["arbitrary", "styles26", "trained"])
+@pytest.mark.parametrize(
+    "network",
+    # Pictures in the style of another are compared in float32 below.
+    [pytest.param(0, marks=pytest.mark.long), 1, 2],
+    ids=["arbitrary", "styles26", "trained"],
+)
 def test_pictures_in_arrays_are_those_that_fill_theirs(x64, compilations, network):
     paint, params, condition = list(networks())[network]
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
