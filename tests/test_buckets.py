@@ -430,6 +430,7 @@ ONE_CONTROL = ("protect",)
 FINISHED = [
     ({"realism": 0.7}, ("regions", "protect", "opacity")),
     ({"colors": "content"}, ("regions", "protect", "opacity")),
+    ({"colors": "palette"}, ONE_CONTROL),  # one of the colours that change after the updates
     ({"colors": "palette", "realism": 0.3}, ("protect", "opacity")),
     ({"colors": "luminance"}, ONE_CONTROL),
     ({"colors": "content-after", "realism": 0.3}, ()),
@@ -441,8 +442,8 @@ FINISHED = [
     ("options", "names"),
     [
         *FINISHED[:2],  # by the same programs
-        pytest.param(*FINISHED[2], marks=pytest.mark.long),  # the last has a palette, too
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[3:]),
+        pytest.param(*FINISHED[2], marks=pytest.mark.slow),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in FINISHED[3:]),
     ],
 )
 def test_controls_and_colours_in_a_bucket_are_those_without(

@@ -76,7 +76,10 @@ content, style = small.picture("chelsea", 100, 64), small.picture("gravel", 30, 
 one = nst.stylize(params, content, style, recipe=recipe, size=128)
 split = nst.stylize(params, content, style, recipe=recipe, size=128, devices="all")
 np.testing.assert_allclose(split, one, rtol=0, atol=1e-5)
-recipe = small.quickest(steps=4)
+# `eps` keeps rounding errors of small slopes small.
+recipe = recipe.replace(
+    schedule=recipes.OneScale(), optimizer=nst.optimizers.Adam(learning_rate=0.02, eps=1e-3)
+)
 contents = [small.picture(name, 24, 32) for name in ("chelsea", "starry_night", "gravel")]
 one = nst.stylize_many(params, contents, style, recipe=recipe, size=64)
 for bands in (1, 2):

@@ -139,7 +139,7 @@ def test_rows_of_padding_change_nothing_and_stay_zero(name, x64):
 
 def test_rows_of_a_vmap_are_single_runs(x64):
     starts = jnp.asarray(small.noise(5, 2, *SHAPE))
-    together = jax.vmap(lambda x: trace(RULES["Adam"], x, levels=3))(starts)
+    together = jax.jit(jax.vmap(lambda x: trace(RULES["Adam"], x, levels=3)))(starts)
     for row, start in zip(together, starts, strict=True):
         assert_allclose(row, trace(RULES["Adam"], start, levels=3), rtol=0, atol=1e-10)
 

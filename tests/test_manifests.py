@@ -913,7 +913,7 @@ def test_shards_paint_all(call):
     assert {record["status"] for record in listed().values()} == {"skipped"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rows_equal_pictures_painted_one_by_one(call):
     rows = ["photo.png,art.png:3;other.png:1,a.png,", "other.png,art.png:2;photo.png:5,b.png,"]
     csv("content,style,output,overrides", rows[0], rows[1] + "terms.style_weight=3")

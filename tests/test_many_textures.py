@@ -25,6 +25,7 @@ OPTIONS = {"recipe": SHALLOW, "size": "32x24"}
 # --- In `stylize_many` ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_many_textures_are_those_of_single_calls(params):
     keys = jax.random.split(jax.random.key(5), 2)
     found = nst.stylize_many(params, None, STYLES, key=keys, **OPTIONS)

@@ -333,28 +333,30 @@ def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
     gain, curvature = 0.3, small.noise(19, 36, 36)
     hessian = curvature @ curvature.T
 
+    @jax.jit
     def pixels(levels):  # A
         matrix = jnp.kron(HALVING, HALVING).T
         coarse = (matrix @ levels[1].reshape(9)).reshape(6, 6, 1)
         return levels[0] + jnp.sqrt(gain) * coarse
 
+    @jax.jit
     def levels_of(picture):  # its transpose
         return jax.linear_transpose(pixels, [full, half])(picture)[0]
 
+    remember = jax.jit(lbfgs._remember)
+    direction = jax.jit(lbfgs._newton_direction, static_argnames="guess")
     plain = lbfgs._empty_memory([full, half], 2)
     ours = lbfgs._empty_memory(full, 2)
     guess = partial(lbfgs.multilevel, levels=1, gain=gain)
     for seed in range(3):  # one more than fit
         move = [small.noise(seed, 6, 6, 1), small.noise(20 + seed, 3, 3, 1)]
         change = (hessian @ pixels(move).ravel()).reshape(6, 6, 1)
-        plain = lbfgs._remember(plain, move, levels_of(change), jnp.asarray(True))
-        ours = lbfgs._remember(ours, pixels(move), change, jnp.asarray(True))
+        plain = remember(plain, move, levels_of(change), jnp.asarray(True))
+        ours = remember(ours, pixels(move), change, jnp.asarray(True))
     for fresh in (True, False):  # the second time by the scale that is remembered
         gradient, is_fresh = small.noise(30 + fresh, 6, 6, 1), jnp.asarray(fresh)
-        wanted, plain = lbfgs._newton_direction(
-            plain, levels_of(gradient), levels_of(change), is_fresh
-        )
-        found, ours = lbfgs._newton_direction(ours, gradient, change, is_fresh, guess)
+        wanted, plain = direction(plain, levels_of(gradient), levels_of(change), is_fresh)
+        found, ours = direction(ours, gradient, change, is_fresh, guess)
         assert_allclose(found, pixels(wanted), rtol=1e-9, atol=1e-9)
         change = jnp.full_like(change, jnp.nan)  # not looked at
 

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -125,12 +126,16 @@ def test_its_gradients_are_those_of_direct_convolution(dtype, sides):
     with small.double():
         x, g = random(*shape, 4), random(*shape, 6, seed=2)
         kernel = random(3, 3, 4, 6, seed=1)
-        wanted = jax.vjp(direct, x, kernel)[1](g)
 
         def fast(x, kernel):
             return winograd.convolve(x, winograd.transform_kernel(kernel))
 
-        found = jax.vjp(fast, x.astype(dtype), kernel.astype(dtype))[1](g.astype(dtype))
+        @partial(jax.jit, static_argnums=0)
+        def gradients(function, x, kernel, g):
+            return jax.vjp(function, x, kernel)[1](g)
+
+        wanted = gradients(direct, x, kernel, g)
+        found = gradients(fast, x.astype(dtype), kernel.astype(dtype), g.astype(dtype))
         assert [one.dtype for one in found] == [dtype, dtype]
         for ours, reference in zip(found, wanted, strict=True):
             assert relative(ours, reference) < most
@@ -182,6 +187,7 @@ def test_second_derivatives_of_a_layer_agree_with_direct_convolution(everywhere,
         forms = vgg.with_forms(cast, ["relu1_1"], shape=(1, 1)).layers["conv1_1"]
         kernel = forms.pop("kernel")
 
+        @jax.jit
         def product(forms, kernel, x, direction):
             """Return a product of the Hessian matrix of a function of a layer with a direction."""
 
