@@ -16,7 +16,7 @@ from nst_jax.targets import stacked_targets
 from tests import small
 
 # Losses of two updates differ by the directions alone, so the guarded L-BFGS might refuse good updates.
-SLICED = small.shallowest(style_loss=losses.SLICED_WASSERSTEIN, tv_weight=0.0).replace(
+SLICED = small.shallow(style_loss=losses.SLICED_WASSERSTEIN, tv_weight=0.0).replace(
     optimizer=optimizers.Adam(learning_rate=0.02)
 )
 HISTOGRAMS = recipes.SecondStyle(
