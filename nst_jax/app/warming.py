@@ -329,7 +329,8 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        programs.files_in_use(compiled)  # so that only this group's files are recorded below
+        # This call empties the list of files in use, so that only this group's are recorded below.
+        programs.files_in_use(compiled)
         paint_batch(
             params,
             [(plan, members)],
