@@ -58,8 +58,8 @@ def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
 def precision_words(name: str, auto_on: str) -> str:
     """Return the name of a precision and the reason for it, as text.
 
-    A recipe's precision may be automatic: then each recipe has one for accelerators, such as bfloat16,
-    and all have float32 on a CPU.
+    A precision may be chosen automatically: it is float32 on a CPU, and on an accelerator the one that
+    the recipe names for accelerators, such as bfloat16.
 
     Args:
       name: the name of the precision.

@@ -543,7 +543,7 @@ class Recorder:
     # --- Losses -----------------------------------------------------------------------------------
 
     def _words(self, shot: Shot) -> str:
-        """Return the text that is shown beside the number of updates of a snapshot."""
+        """Return the total loss and the percentages of its terms, as the progress shows them."""
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:

@@ -232,7 +232,10 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(
     controls: Controls, taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), the masks T of all regions, [h', w', r + 1], the default style's first.
+    """Return, by tap (layer), the masks T of the canvas, [h', w', r + 1].
+
+    The first mask is that of the pixels outside all r regions, which get the default style; the others
+    are those of the regions. In what follows, the pixels outside all regions count as a region too.
 
     `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", the masks
     of pixels are first made binary: a pixel belongs only to the region that has the largest share in

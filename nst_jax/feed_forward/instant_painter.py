@@ -109,9 +109,9 @@ def chosen_precision(name: str) -> Precision:
 
 
 def style_array(shape: Shape) -> Shape:
-    """Return the (height, width) of the array in which a style picture of a (height, width) lies.
+    """Return the (height, width) of the array in which a style picture of this shape lies.
 
-    It is a square, except for panoramas: their sides are rounded up to multiples of
+    The array is a square, except for panoramas: their sides are rounded up to multiples of
     `STYLE_SQUARE_STEP`, each by itself.
 
     Example:

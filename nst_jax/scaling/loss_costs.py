@@ -92,6 +92,8 @@ def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> A
 def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
     """Return the cost of a content loss and its gradient, for features [height, width, channels].
 
+    Elementwise operations are not counted, so the cost of a plain squared difference is 0.
+
     Example:
       >>> from nst_jax.losses import CONTENT_MEAN_SQUARE, CONTENT_SELF_SIMILARITY
       >>> content_cost(CONTENT_MEAN_SQUARE, 8, 8, 64)

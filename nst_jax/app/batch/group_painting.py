@@ -295,8 +295,8 @@ def _opacities(
 ) -> tuple[list[Any] | None, list[Any] | None]:
     """Return a list of the opacities of the contents, and a list of the opacities of the styles.
 
-    None takes the place of a list if all its pictures are opaque. It takes the place of both lists if
-    the losses of the recipe cannot leave out transparent parts; these then count as white.
+    A list is None if all its pictures are opaque. If the losses of the recipe cannot leave out
+    transparent parts, both lists are None, and transparent parts count as white.
 
     Args:
       loaded: the pictures to paint, with what was read from their files.
