@@ -350,8 +350,8 @@ def test_masks_at_every_tap_are_those_of_the_picture_alone(x64, reach, ceil):
             assert not np.any(found[tap][h:]) and not np.any(found[tap][:, w:])
 
 
-# The style loss of `default` is a difference of traces, each divided by the style's own size and so about
-# 1. Its rounding errors are relative to these, and not to what is left of them.
+# The style loss of `default` is a difference of traces, each divided by the style's own size and so
+# about 1. Its rounding errors are relative to these, and not to what is left of them.
 OF_TRACES = CLOSE
 
 # At its deep taps, a picture of this size has fewer positions than channels, so most eigenvalues of its
