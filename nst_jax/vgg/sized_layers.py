@@ -122,7 +122,8 @@ def _framed_in_place(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     return _with_rows(wide, framed_rows, [new for new, _ in rows], added=False)
 
 
-# For each line of a frame: its index in the framed array, and that of the line of which it is a copy.
+# For each line (row or column) of a frame, two indices in the framed array: that of the line itself,
+# and that of the line of which it is a copy.
 _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 

@@ -118,8 +118,8 @@ class Group(NamedTuple):
 
     entries: tuple[Entry, ...]
     # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
-    # from which this group was made. It is the same for all groups made from a set, since a group with
-    # another `varying` would need another program.
+    # from which this group was made. It is the same for all groups made from a set, so that one program
+    # can paint all of them.
     varying: tuple[bool, ...]
     # If pictures lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
     arrays: tuple[prepare.Scale, ...] | None = None
