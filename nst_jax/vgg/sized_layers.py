@@ -128,7 +128,7 @@ _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 
 def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
-    """Return the copied rows, and the copied columns, of which `_framed` makes a frame."""
+    """Return which rows, and which columns, `_framed` copies to make a frame."""
     # 0 if the lines at the border of the features are copied, 1 if it is the lines next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)

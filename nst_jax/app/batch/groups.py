@@ -140,7 +140,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, if need be in buckets of the same shape.
+    """Pictures that one compiled program can paint; if their shapes differ, in buckets of one shape.
 
     A bucket is an array that is at least as large as the picture that lies in it.
     """
