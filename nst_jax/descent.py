@@ -237,6 +237,8 @@ def remedy_at_rest(recipe: Recipe) -> str:
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
     """Return the argument `intervals` of `descend`: an infinite iterator of numbers of updates.
 
+    Each number says how many updates there are from one yielded `Position` to the next.
+
     Args:
       every: the length of all intervals, or an iterable of their lengths. Each length is checked when
         it is needed; after the last one, a single interval lasts to the end of the run.

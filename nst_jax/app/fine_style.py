@@ -192,7 +192,7 @@ def _check_size(name: str, shape: Shape) -> None:
 
 
 def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
-    """Refuse a picture with the fine structure if it is too small for the network once it is resized.
+    """Refuse a picture with the fine structure if it is too small for the network, as given or resized.
 
     Args:
       fine: the picture that has the fine structure.

@@ -207,7 +207,7 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
         self.replaced = False
-        with suppress(OSError):  # what is left is deleted by the next run to the same file
+        with suppress(OSError):  # if this fails, the next run to the same file deletes the copy
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:

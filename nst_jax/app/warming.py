@@ -71,7 +71,7 @@ class Square(NamedTuple):
 
 
 def side_of(recipe: Recipe, bucket: int | None = None) -> int:
-    """Return the side of the bucket for all pictures that a recipe paints, in px.
+    """Return the side, in px, of the bucket: a square array for every picture that a recipe paints.
 
     Args:
       recipe: the recipe, whose size rule gives the size of its pictures.
@@ -79,7 +79,7 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
         to a multiple of 16 px.
 
     Raises:
-      ValueError: if the longer side depends on the shape of the picture, so that it must be named.
+      ValueError: if `bucket` is None, but the longer side depends on the shape of the picture.
 
     Example:
       >>> from nst_jax import recipes

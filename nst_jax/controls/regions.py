@@ -4,11 +4,10 @@ A region is a part of the content that has a style of its own. All other pixels 
 and count as one more region. The style loss of a region compares two statistics, such as Gram matrices:
 that of the canvas (the picture being optimised) over the region, and that of the region's style.
 
-A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
-at a tap, a position counts T² times, where T is the region's mask at the tap, as in a Gram matrix of
-features that are multiplied by T. The sums are divided by the sum of T². So a statistic is still made
-of sums over positions, and a loss can still be computed from parts of the canvas, whose sums are added
-(see `nst_jax.scaling`).
+A tap is a layer whose features a loss reads. A statistic at a tap is made of sums over the positions
+of the features. In these sums, a position counts T² times, where T is the value of the region's mask
+there; for example, a Gram matrix is that of the features multiplied by T. The sums are divided by the
+sum of T². So the sums over parts of the canvas can still be added (see `nst_jax.scaling`).
 """
 
 from collections.abc import Mapping, Sequence

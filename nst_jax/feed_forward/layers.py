@@ -499,7 +499,7 @@ def sized_instance_norm(
 
 
 def normed(x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize | None) -> FeatureMap:
-    """Apply `instance_norm` if `size` is None and features fill `x`, else `sized_instance_norm`."""
+    """Apply instance norm; `size` is the (height, width) of the features, or None if they fill `x`."""
     if size is None:
         return instance_norm(x, gamma, beta)
     return sized_instance_norm(x, gamma, beta, size)

@@ -279,7 +279,7 @@ def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
 
 
 def load_pixels(opened: PilImage.Image) -> None:
-    """Let Pillow decode the pixels, to test them, or to reach the metadata that a PNG has after them.
+    """Let Pillow decode the pixels, to detect damage, or to reach metadata that follow them in a PNG.
 
     A file of a few kilobytes may decode to gigabytes, so the memory is checked first.
     """

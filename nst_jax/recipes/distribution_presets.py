@@ -151,7 +151,7 @@ HISTOGRAM = Recipe(
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
-        tv_weight=1e-3 * 255**2,  # 1e-3 for squares of the source's pixels, which are from 0 to 255
+        tv_weight=1e-3 * 255**2,  # 1e-3 in the source, for pixels from 0 to 255 instead of 0 to 1
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),

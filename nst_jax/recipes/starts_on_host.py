@@ -142,8 +142,8 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
     return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
 
 
-# Class of a start (a function that makes the initial canvas) -> function of (start, content, style)
-# that makes the same image by NumPy. `Instant` is missing, since it cannot be called: the run itself
+# For the starts that are not in `POINTWISE`: class of a start -> function of (start, content, style)
+# that makes the same image by NumPy. `Instant` is in neither, since it cannot be called: the run itself
 # paints the initial canvas by a feed-forward network.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {

@@ -136,7 +136,7 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Return the result of `target`, with hashable arguments for the cache."""
+    """Compute the result of `target`; all arguments are hashable, so that it can be cached."""
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]

@@ -540,8 +540,8 @@ def plan_in_arrays(
         return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # If the error is about the square, the run does without one. Any other error is raised again
-        # by `plan_scales` below.
+        # If the square cannot be used, which raises ValueError, the run does without one. If the error
+        # has another reason, `plan_scales` below raises it again.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:

@@ -40,7 +40,8 @@ from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
 # Number of a tile (tiles are counted row by row), or of a core along one side of the picture.
 Index: TypeAlias = Int[Array, ""] | int
-# Pixels of a tile's window: its core, and the pixels around it on which the core's features depend.
+# Pixels of a tile's window: the core, which is the part of the picture that belongs to this tile alone,
+# and the pixels around it on which the core's features depend.
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
 # Pixels of a device's band, the horizontal strip of a picture whose features the device computes.
 Band: TypeAlias = Float[Array, "h_band w 3"]

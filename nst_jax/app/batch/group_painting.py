@@ -158,7 +158,7 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # The same group without a bucket, the larger array in which its pictures lie.
+    # The group that is painted if the bucket fails: the same pictures in arrays of their own sizes.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
@@ -261,7 +261,7 @@ def _paint_together(
     keys = {seed: jax.random.key(seed) for seed in seeds}
     members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
-        # `notes_on_regions` raises a ValueError if a region is empty at every style layer.
+        # This is also a check: a region that is empty at every style layer raises ValueError.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")

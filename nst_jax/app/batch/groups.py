@@ -118,8 +118,8 @@ class Group(NamedTuple):
 
     entries: tuple[Entry, ...]
     # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
-    # from which this group was made. It is the same for all groups made from a set, since a group with
-    # another `varying` would need another program.
+    # from which this group was made. It is the same for all groups made from a set, so that one program
+    # can paint all of them.
     varying: tuple[bool, ...]
     # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
     # None.
@@ -141,7 +141,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, if need be in buckets of the same shape.
+    """Pictures that one compiled program can paint; if their shapes differ, in buckets of one shape.
 
     A bucket is an array that is at least as large as the picture that lies in it.
     """

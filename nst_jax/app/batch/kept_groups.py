@@ -87,7 +87,7 @@ def kept_programs(
     chunk: int | None = None,
     mesh: sharding.AnyMesh | None = None,
 ) -> list[KeptPrograms]:
-    """Return the programs on disk that can paint groups to which a picture may belong.
+    """Describe the programs on disk that can paint groups of pictures like a given one.
 
     Args:
       entry: the picture.
@@ -97,10 +97,11 @@ def kept_programs(
       mesh: as in `record_group`.
 
     Returns:
-      A description of the programs for each record that `record_group` wrote, in a fixed order.
+      One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
+      order. They differ in the sizes of their arrays and in the number of pictures.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
-    # A picture with masks (of regions or a protected part) is painted by other programs.
+    # No record describes the programs that paint a picture with masks (of regions or a protected part).
     if folder is None or family is None or entry.controls is not None:
         return []
     found = map(_read, sorted(folder.glob(f"{family[:32]}.*.json")))

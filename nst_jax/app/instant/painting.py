@@ -221,7 +221,7 @@ def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
 
 
 def size_of_groups(count: int, shape: Shape) -> int:
-    """Return the number of pictures in a group of `groups_of`; the last group may have fewer.
+    """Return how many pictures `groups_of` puts into each group; the last group may have fewer.
 
     Args:
       count: number of pictures of one network and one shape.

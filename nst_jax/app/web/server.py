@@ -270,7 +270,7 @@ class Server:
         )
 
     async def _on_error(self, request: Request, error: Exception) -> Response:
-        del request, error  # uvicorn logs it on the terminal; the visitor learns no details
+        del request, error  # uvicorn logs the error on the terminal; the visitor learns no details
         return _error("something failed here; the terminal of nst-jax has the details", 500)
 
     # --- The page ---------------------------------------------------------------------------------
