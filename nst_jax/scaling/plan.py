@@ -621,7 +621,7 @@ def _fits_but_for_styles(plan: Plan) -> bool:
 
     If so, the styles are too large, and the error message names them instead of the bucket.
     """
-    if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
+    if plan.requested.network.tile:  # the caller asked for tiles, whatever the styles
         return False
     last = plan.scales[-1]
     smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))

@@ -163,7 +163,7 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # counts anew, so that `_record` finds this group's files
+        files_in_use(compiled.programs)  # so that `_record` gets only the files of this group
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
