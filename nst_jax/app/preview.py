@@ -233,7 +233,7 @@ class Preview(AbstractContextManager):
                 if self._closed:
                     return
                 if self._exists and not _is_preview(self._file):
-                    # The user may want to keep this picture.
+                    # The file has an earlier picture, which the user may want to keep.
                     self.replaced = True
                     _files.copy(self._file, self._kept)
                     if self._closed:  # `_abandon` did not wait for the end of the copying

@@ -51,7 +51,7 @@ class Layer(NamedTuple):
 
         A content loss keeps the difference between features and target. A style loss keeps the features
         as a matrix and, later in its place, the gradient with respect to the features. None of these
-        arrays can reuse the buffer of the output, since the gradient of the ReLU still reads the output.
+        arrays can reuse the output's buffer, since the gradient of the ReLU still reads the output.
         """
         return (len(self.content) + len(self.style)) * self.output
 

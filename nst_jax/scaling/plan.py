@@ -220,7 +220,7 @@ class Plan:
 
     @property
     def fits_twice(self) -> bool:
-        """Whether two runs of this plan fit into memory at the same time; True if that is not known."""
+        """Whether memory suffices for two runs of this plan at once; True if its size is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
     def fits_beside_next(self, scale: int) -> bool:

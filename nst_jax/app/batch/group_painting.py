@@ -76,9 +76,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
-    # a style loss that compares single feature vectors (`terms.matched`), all pictures of a group have
-    # styles of the same shapes.
+    # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
+    # the plan gets all these shapes. With a style loss that compares single feature vectors
+    # (`terms.matched`), all pictures of a group have styles of the same shapes.
     if not recipe.terms.matched:
         shapes = style_shapes_of_all([entry.scales for entry in entries])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
