@@ -210,7 +210,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
             return None
         if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
             return None
-    # If the first loss is 0, the share is undefined, and there was nothing to optimise.
+    # If the first loss is 0, there was nothing to optimise, and the ratio below would divide by 0.
     if not parts or parts[-1][0] == 0:
         return None
     last, updates = parts[-1], len(totals) - 1

@@ -136,8 +136,9 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. It
-            # does so on the CPU, or on the accelerator if JAX was told to leave out the CPU.
+            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. JAX
+            # computes this on the CPU, or on the accelerator if the user's settings of JAX exclude the
+            # CPU, which raises a RuntimeError.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
@@ -233,7 +234,7 @@ class Preview(AbstractContextManager):
                 if self._closed:
                     return
                 if self._exists and not _is_preview(self._file):
-                    # The user may want to keep this picture.
+                    # The file has an earlier picture, which the user may want to keep.
                     self.replaced = True
                     _files.copy(self._file, self._kept)
                     if self._closed:  # `_abandon` did not wait for the end of the copying

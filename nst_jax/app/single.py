@@ -107,9 +107,9 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # If several processes paint one picture, all must start the programs that run on the
-            # devices of all in the same order. So each process starts them in one thread only, its main
-            # thread.
+            # If several processes paint one picture, each program runs on the devices of all of
+            # them, and all processes must start the programs in the same order. So each process
+            # starts them in one thread only, its main thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )

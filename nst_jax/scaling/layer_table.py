@@ -50,8 +50,8 @@ class Layer(NamedTuple):
         """Number of elements that the losses at this layer keep for the gradient, beside the output.
 
         A content loss keeps the difference between features and target. A style loss keeps the features
-        as a matrix, or the gradient with respect to them. None of these arrays can reuse the buffer of
-        the output, since the gradient of the ReLU still reads the output.
+        as a matrix and, later in its place, the gradient with respect to the features. None of these
+        arrays can reuse the output's buffer, since the gradient of the ReLU still reads the output.
         """
         return (len(self.content) + len(self.style)) * self.output
 

@@ -220,7 +220,7 @@ class Plan:
 
     @property
     def fits_twice(self) -> bool:
-        """Whether two runs of this plan fit into memory at the same time; True if that is not known."""
+        """Whether memory suffices for two runs of this plan at once; True if its size is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
     def fits_beside_next(self, scale: int) -> bool:
@@ -621,7 +621,7 @@ def _fits_but_for_styles(plan: Plan) -> bool:
 
     If so, the styles are too large, and the error message names them instead of the bucket.
     """
-    if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
+    if plan.requested.network.tile:  # the caller asked for tiles, whatever the styles
         return False
     last = plan.scales[-1]
     smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))

@@ -648,7 +648,7 @@ def slab(band: Band, grid: Grid) -> Slab:
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Cut this device's slab, its band and the rows around it, out of the whole picture."""
+    """Cut this device's slab (its band with the rows around it) out of the whole picture."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     length = above + bands.band_height + below

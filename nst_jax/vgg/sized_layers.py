@@ -144,7 +144,7 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
         batch, height, width, channels = g.shape
         features = jnp.zeros((batch, height - 2, width - 2, channels), g.dtype)
         framed = partial(_framed_by_selection, size=size, mirrored=mirrored)
-        return jax.vjp(framed, features)[1](g)[0]  # linear, so zeros serve as features
+        return jax.vjp(framed, features)[1](g)[0]  # `framed` is linear: any features will do
 
     in_place = partial(_gradient_in_place, mirrored=mirrored)
     return lax.platform_dependent(g, size, cpu=in_place, default=by_selection), None

@@ -192,8 +192,8 @@ def _derivative_of_strips(
 def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
     """Return how `convolve` cuts pictures into strips: the rows of a strip, and the number of strips.
 
-    A strip's number of rows is a multiple of `PATCH`. A single strip may have rows beyond the last one
-    of the picture.
+    A strip's number of rows is a multiple of `PATCH`. If there is only one strip, it may have more
+    rows than the picture.
 
     Args:
       pictures: number of pictures that are convolved together.

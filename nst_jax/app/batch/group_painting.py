@@ -76,9 +76,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
-    # a style loss that compares single feature vectors (`terms.matched`), all pictures of a group have
-    # styles of the same shapes.
+    # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
+    # the plan gets all these shapes. With a style loss that compares single feature vectors
+    # (`terms.matched`), all pictures of a group have styles of the same shapes.
     if not recipe.terms.matched:
         shapes = style_shapes_of_all([entry.scales for entry in entries])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
@@ -163,7 +163,7 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # counts anew, so that `_record` finds this group's files
+        files_in_use(compiled.programs)  # so that `_record` gets only the files of this group
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.

@@ -202,8 +202,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                pass  # from `watch`: `stopped` returned True because of a request. If the request was
-                # withdrawn since then, the run gets another turn.
+                pass  # `watch` raised it, as `stopped` returned True because of a request. If the
+                # request was withdrawn since then, the run gets another turn.
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
             return False

@@ -330,7 +330,7 @@ def _suits_numpy(job: InstantJob) -> bool:
 def _known(
     kept: Mapping[tuple[str, ...], _Kept], words: Sequence[str], folder: Path, output: Path
 ) -> QuickPicture | None:
-    """Write a picture that is kept in memory to `output`; return None if this picture is not kept."""
+    """Write a picture to `output` if memory has it, made from the same files; else return None."""
     found = kept.get(tuple(words))
     if found is None or not _has_samples(folder, words):
         return None
