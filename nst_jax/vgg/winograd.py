@@ -79,8 +79,8 @@ PRODUCTS = np.array(
 )
 
 
-# With fewer channels, such as the three of a picture, the transformations would take more time than the
-# saved multiplications.
+# For a layer with fewer channels, such as the first one, the transformations take more time than the
+# multiplications that Winograd's method saves.
 LEAST_CHANNELS = 64  # both numbers of channels, in and out, must be at least this
 
 # A large picture is convolved strip by strip. A strip has about this many patches, or one row of
