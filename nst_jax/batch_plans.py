@@ -28,10 +28,10 @@ def by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
 
 
 def by_structure(members: Sequence[Member]) -> list[list[Member]]:
-    """Separate pictures with regions, protected or transparent parts from pictures without.
+    """Separate pictures that have masks from pictures without.
 
-    Targets of pictures with such parts contain additional arrays, the masks. So they cannot be stacked
-    with targets that have no masks.
+    Masks say which parts get a style of their own, stay as they are, or are transparent. The targets of
+    a picture contain its masks as arrays, so they cannot be stacked with targets that have none.
     """
     kinds: dict[bool, list[Member]] = defaultdict(list)
     for member in members:

@@ -236,7 +236,10 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many positions of the canvas get a match in the style; None if none is needed."""
+        """Return how many positions of the canvas' features are compared with a match in the style.
+
+        Some style losses compare each position with one of the style, its match. None for others.
+        """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:

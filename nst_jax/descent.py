@@ -160,8 +160,8 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # If the only update of a scale is the enlargement to the next scale, the scale has a single loss.
-    # There is no second loss to compare it with, so the scale is left out.
+    # The loss after the last update of a scale is computed at the next scale. So a scale with one
+    # update has a single loss. There is no second one to compare it with, so the scale is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 

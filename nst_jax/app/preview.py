@@ -119,9 +119,9 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        The second thread writes the preview as soon as it is painted. On a CPU this method waits until
-        it is written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to
-        write unfinished pictures. On an accelerator this method does not wait.
+        A second thread paints the preview and then writes it. On a CPU this method waits until it is
+        written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to write
+        unfinished pictures. On an accelerator this method does not wait.
 
         Args:
           content: the content picture.
@@ -177,7 +177,7 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            pass  # another run to the same file has written its picture
+            pass  # another run has written the same file, and has deleted the earlier picture
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")

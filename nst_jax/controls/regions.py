@@ -163,8 +163,8 @@ class Reach(NamedTuple):
     They are static under `jit`.
     """
 
-    # Which positions belong to a mask: those whose whole receptive field lies in the mask of pixels
-    # ("inside"), or those of whose receptive field at least one pixel does ("all"). With "simple", the
+    # Which positions belong to a mask. "inside": those whose whole receptive field lies in the mask of
+    # pixels. "all": those with at least one pixel of their receptive field in that mask. "simple": the
     # mask of pixels is only resized.
     reach: str = "inside"
     growth: int = 3  # number of positions by which the mask is then extended, except with "simple"

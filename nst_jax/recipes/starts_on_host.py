@@ -100,9 +100,9 @@ def _counts(key: Array) -> bool:
 def _of_line(
     start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
 ) -> HostImage:
-    """Call one of the `POINTWISE` starts with the content as a line, and return its image [h, w, 3].
+    """Call a start in `POINTWISE` with the content's pixels in one row; return its image as [h, w, 3].
 
-    If the content has fewer than `pixels` pixels, the line is filled up with zeros.
+    If the content has fewer than `pixels` pixels, the row is filled up with zeros.
     """
     height, width, channels = content.shape
     count = height * width
@@ -110,8 +110,8 @@ def _of_line(
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # The start uses only the mean and the standard deviation of the style. These are the same for a
-    # style of two pixels, which always has the same shape.
+    # The start uses only the mean and the standard deviation of the style. The two pixels below have
+    # the same mean and deviation, and their array has the same shape for every style.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)

@@ -617,7 +617,7 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape.
+    """Return whether a run that needs tiles would fit without if its styles had the canvas' shape.
 
     If so, the styles are too large, and the error message names them instead of the bucket.
     """

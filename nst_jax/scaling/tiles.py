@@ -268,11 +268,12 @@ def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
     """Cut a side of a picture into as few cores of equal length as possible.
 
     A core is the part of the side that belongs to one tile. The network's input for it is a window,
-    which extends past the core by a halo on each side. A window is always shorter than
-    `tile` + 2 * `halo` + 16 px: windows begin at multiples of 16 px, so they may be longer than a core
-    with its halos by less than 16 px. A side shorter than this sum is not cut: it is one core, whose
-    window is no longer than others may be. If there are only two cores, each needs a halo on one side
-    only, so each core may be longer by one halo.
+    which extends past the core by a halo on each side. If there are only two cores, each needs a halo
+    on one side only, so each core may be longer by one halo.
+
+    A side shorter than `tile` + 2 * `halo` + 16 px is not cut, and its window is the whole side. Other
+    windows may be nearly as long: they begin at multiples of 16 px, so they may be up to 15 px longer
+    than a core with its halos.
 
     Args:
       side: length of the side, in px.

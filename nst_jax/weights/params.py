@@ -230,8 +230,9 @@ def save_params(
 ) -> None:
     """Write VGG-19's weights to a file; an existing file is replaced only once the new one is complete.
 
-    `"codes"` stores a kernel exactly if it has at most 256 distinct values. If it has more, each value
-    is rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's algorithm).
+    The encoding `"codes"` stores a kernel exactly if it has at most 256 distinct values. If it has
+    more, each value is rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's
+    algorithm).
 
     Args:
       path: path of the file to write.

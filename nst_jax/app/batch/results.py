@@ -241,7 +241,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """What `divided` needs to know of a picture that shall be painted: its number and its path."""
+    """A picture that shall be painted, in a batch: its number and the path of its file."""
 
     @property
     def number(self) -> int:

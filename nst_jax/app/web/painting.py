@@ -31,8 +31,8 @@ from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# The server reads the weights once for all pictures that it paints. `_programs`, too, makes the
-# functions to compile only once, so that a later picture uses the programs that are compiled already.
+# Both results are cached for all pictures that the server paints: the weights, so that they are read
+# only once; and the functions that `_programs` returns, which keep their compiled programs.
 _weights = functools.cache(params.load_params)
 
 

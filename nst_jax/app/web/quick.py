@@ -334,7 +334,7 @@ def _known(
     found = kept.get(tuple(words))
     if found is None or not _has_samples(folder, words):
         return None
-    with _files.atomic(output) as part:  # an earlier picture may be on its way to the browser
+    with _files.atomic(output) as part:  # the server may still be sending the old file
         part.write_bytes(found.data)
     return QuickPicture(output, list(words), found.seconds)
 
