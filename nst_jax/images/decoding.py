@@ -60,7 +60,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 # Largest resolution that is read or written, in pixels per inch. It is far above what printers need,
 # and below 65,535, the largest number that JPEG's field can hold. If a file states more, its resolution
-# is ignored, since `writing` cannot write more than this.
+# is ignored, since the picture that is painted from it could not be written with it.
 MOST_DPI = 30_000
 
 # Keys under which this module adds facts of its own to `info`, the dictionary of an opened picture in

@@ -139,13 +139,13 @@ def _folder() -> Path | None:
 def _family(
     recipe: Recipe, varying: Sequence[bool], chunk: int | None, mesh: sharding.AnyMesh | None
 ) -> str | None:
-    """Return a key of all that the programs of a group depend on, except its sizes.
+    """Return a key of all that the programs of a group depend on, except its pictures' shapes.
 
     The result is None if no key can describe the recipe, as when the user wrote one of its functions.
     """
     bare = recipe.bare()
-    # `bare` drops the schedule (the sizes at which a picture is painted), on which the programs depend.
-    # So it is kept here. The number of updates, and the filter that enlarges the canvas between two
+    # `bare` drops the schedule, which says at which scales a picture is painted. The programs depend on
+    # it, so it is kept here. The number of updates, and the filter that enlarges the canvas between two
     # scales (`enlarge`), change none of the programs.
     descent = replace(recipe.descent, steps=0, enlarge=bare.descent.enlarge)
     recipe = replace(bare, descent=descent)
