@@ -351,7 +351,7 @@ def programs_of(
             shapes = tuple((one.shape, one.style_shapes) for one in group.arrays)
         count = len(group.entries)
         size = chunk_size.even_chunk_over_devices(count, chunk, mesh)
-        # A chunk that the devices cannot share evenly is filled up with copies, see `BatchCanvas`.
+        # If the devices cannot share a chunk evenly, `BatchCanvas` adds copies of pictures to it.
         sizes = {sharding.round_up(some, mesh) for some in _sizes(count, size)}
         for some in sizes:
             key = (
