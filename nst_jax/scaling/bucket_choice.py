@@ -230,7 +230,8 @@ def cheapest_square(
     Args:
       pictures: for each picture a key of the network that paints it, and the picture's (height, width).
       platform: "cpu", "gpu" or "tpu".
-      costs: the seconds that the device takes; None stands for those assumed for the platform.
+      costs: the seconds that the device takes to compile a program, and to paint a pixel; None stands
+        for those assumed for the platform.
       fits: function of the side of a square; returns whether a picture in it fits into memory.
 
     Returns:

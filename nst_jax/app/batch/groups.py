@@ -186,7 +186,7 @@ def _can_lie_in_bucket(entry: Entry) -> bool:
 def structure_of(recipe: Recipe) -> Hashable:
     """Return a key that is equal for recipes that differ only in names and in certain numbers.
 
-    `VARIABLE` lists these numbers.
+    The same program can paint pictures with such recipes. `VARIABLE` lists these numbers.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
