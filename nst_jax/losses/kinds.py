@@ -291,8 +291,8 @@ class Extent(NamedTuple):
     update.
     """
 
-    positions: Count  # M, height times width of the canvas' feature maps at the loss's layer
-    pixels: Count  # P, the number of pixels of the canvas
+    positions: Count  # height times width of the canvas' feature maps at the loss's layer
+    pixels: Count  # the number of pixels of the canvas
     step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 
 

@@ -30,8 +30,8 @@ from nst_jax.images.on_host import at_scale_on_host, resized_on_host
 from nst_jax.images.resizing import bilinear
 from nst_jax.recipes import starts
 
-# JAX's name of its default generator, which is counter-based if the option `jax_threefry_partitionable`
-# is on, as it is by default.
+# JAX's name of its default random generator. If the option `jax_threefry_partitionable` is on, as it is
+# by default, each number is computed from its index, however many are drawn; see `_counts`.
 COUNTING = "threefry2x32"
 
 # The starts (functions that make the initial canvas) that compute each pixel by itself, and use nothing

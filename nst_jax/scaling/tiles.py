@@ -599,9 +599,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     Returns:
       A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
       each device returns an array of its own tiles' features side by side; together, these arrays have
-      the (height, width) of `assembled_shape`. Every tile has equally many features there. If the
-      core of the last tile of a row or column is smaller than the others, features of the tile before
-      it make up the number, and so occur twice.
+      the (height, width) of `assembled_shape`. Every tile fills equally many positions in them. If the
+      core of the last tile of a row or column is smaller than the others, the positions that it leaves
+      repeat features of the tile before it.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 

@@ -172,8 +172,9 @@ def paint_group(
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", results.message_of(error))]
-        # The group may have failed for lack of memory. A picture takes the least memory if it is
-        # painted alone and in an array of its own size, not in a bucket (a larger array).
+        # The group may have failed for lack of memory. So each picture is painted again, alone: that
+        # takes less memory. It then lies in an array of its own size if a bucket (a larger array) was
+        # only chosen to save time.
         if by_cost:
             progress.say(
                 f"note: a bucket failed; its pictures are painted alone: {results.message_of(error)}"

@@ -187,7 +187,7 @@ def _can_lie_in_bucket(entry: Entry) -> bool:
 def structure_of(recipe: Recipe) -> Hashable:
     """Return a key that is equal for recipes that differ only in names and in certain numbers.
 
-    `VARIABLE` lists these numbers.
+    The same program can paint pictures with such recipes. `VARIABLE` lists these numbers.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
@@ -352,7 +352,7 @@ def programs_of(
             shapes = tuple((one.shape, one.style_shapes) for one in group.arrays)
         count = len(group.entries)
         size = chunk_size.even_chunk_over_devices(count, chunk, mesh)
-        # A chunk that the devices cannot share evenly is filled up with copies, see `BatchCanvas`.
+        # If the devices cannot share a chunk evenly, `BatchCanvas` adds copies of pictures to it.
         sizes = {sharding.round_up(some, mesh) for some in _sizes(count, size)}
         for some in sizes:
             key = (

@@ -59,9 +59,9 @@ FIRST_PICTURES = (
 )
 # The files that these lines name.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
-# (height, width) of a style picture that is too wide for the square in which the style pictures above
-# lie. Its style vector is computed last, so that the program for the next larger square is compiled,
-# too.
+# Style pictures are padded to squares, and each size of square needs a program of its own. After the
+# pictures above, the style vector of a picture of this (height, width) is computed. It needs a larger
+# square than their styles, so the program for that square is compiled, too.
 WIDE_STYLE = (256, 512)
 # `warm`, which paints `FIRST_PICTURES`, waits after the first of them until a visitor has got a
 # picture, but at most this many seconds. Otherwise, a browser that opens with the server would have to
@@ -97,8 +97,8 @@ class QuickPainter:
 
     def __init__(self) -> None:
         """Make a painter; the networks are read when they are first needed."""
-        self._painting = threading.Lock()
-        self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
+        self._painting = threading.Lock()  # held by the thread that paints
+        self._next = threading.Lock()  # held by the thread that paints next; see `_turn`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
         # Pictures that are painted once and shown again, by the words of the command line that makes
@@ -340,7 +340,7 @@ def _known(
 
 
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
-    """Return whether the folder has the package's own samples where the words name samples.
+    """Return whether every sample that the words name is in the folder, as it is in the package.
 
     A visitor may have uploaded another picture under the name of a sample.
     """
