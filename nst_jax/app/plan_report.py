@@ -14,8 +14,8 @@ from nst_jax._types import Checkpoint
 from nst_jax.app.formatting import amount, few, span
 from nst_jax.app.rates import expected, rates_are_kept
 from nst_jax.scaling.buckets import Scales
-from nst_jax.scaling.fitting import history_of
 from nst_jax.scaling.plan import Plan
+from nst_jax.scaling.tile_choice import history_of
 from nst_jax.vgg.precision import FLOAT32
 
 # The text in place of the time of a run, if no earlier run was timed on this device.

@@ -30,7 +30,7 @@ class OneScale:
         Args:
           shape: the final (height, width) of the canvas in px.
           steps: number of updates of the run.
-          original: (height, width) before any resizing; only `GeometricScales` uses it.
+          original: (height, width) of the content before any resizing; only `GeometricScales` uses it.
         """
         del original
         return ((shape, steps),)

@@ -24,7 +24,6 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.fitting import fitted, history_of, memory_savers, with_network
 from nst_jax.scaling.footprint import (
     FLOAT32,
     PLATFORMS,
@@ -34,6 +33,7 @@ from nst_jax.scaling.footprint import (
 )
 from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh, Devices
+from nst_jax.scaling.tile_choice import fitted, history_of, memory_savers, with_network
 from nst_jax.vgg.precision import Auto
 
 

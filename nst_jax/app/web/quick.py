@@ -149,8 +149,9 @@ class QuickPainter:
     ) -> QuickPicture:
         """Paint as `paint` does.
 
-        With `keep`, the picture is kept in memory. A later call with the same words writes the kept
-        picture, if the files that the words name are still the sample pictures.
+        With `keep`, which is for pictures that are painted from the package's samples before a visitor
+        comes, the picture is kept in memory. A later call with the same words writes the kept picture,
+        if the files in the visitor's folder are these samples, and not uploads with their names.
         """
         with self._turn():
             if not wanted():
