@@ -22,12 +22,12 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
 from nst_jax.scaling import capacity, chunk_size, tiles
 from nst_jax.scaling.bands import bands_of
-from nst_jax.scaling.fitting import history_of
 from nst_jax.scaling.footprint import estimate_memory
 from nst_jax.scaling.layer_table import layers_of
 from nst_jax.scaling.operations import run_operations, update_operations
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.scaling.sharding import abstract_mesh
+from nst_jax.scaling.tile_choice import history_of
 from nst_jax.vgg import precision
 from nst_jax.vgg.precision import Precision
 

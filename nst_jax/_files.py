@@ -219,7 +219,7 @@ def _remove_unless_locked(part: Path) -> None:
     with part.open("r+b") as file:
         if _locks.lock(file.fileno()):
             # The file is removed before its lock is released. So a process that has just created the
-            # file, but has not locked it yet, finds it gone when it gets the lock.
+            # file, but has not locked it yet, finds it gone when it gets the lock, and creates another.
             part.unlink()
 
 

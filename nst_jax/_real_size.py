@@ -57,8 +57,8 @@ def halved_size(size: RealSize, ceil: bool) -> RealSize:
 def divided_size(size: RealSize, divisor: int) -> RealSize:
     """Return a (height, width) divided by a whole number, rounded down.
 
-    The operator `//` is not used, since it also rounds negative numbers down: XLA would compute several
-    more operations, in every loop that needs the size.
+    `lax.div` rounds towards 0, which is the same, since sizes are not negative. The operator `//`
+    rounds negative numbers down, too; for that, XLA computes several more operations.
     """
     size = jnp.asarray(size)  # without this, JAX would warn below of a dtype such as int64
     return lax.div(size, jnp.asarray(divisor, size.dtype))

@@ -62,8 +62,8 @@ class Params:
 
 # Key in the metadata of a dataclass field that was added to recipes in a later version of this package.
 # Picture files and checkpoints contain a description of the recipe, and a run resumes from a checkpoint
-# only if both descriptions are equal. A description lists such a field only if its value is not the
-# default. So checkpoints of older versions stay usable for recipes that do not use the field.
+# only if its recipe has the same description. A description lists such a field only if its value is not
+# the default. So checkpoints of older versions stay usable for recipes that do not use the field.
 ADDED_LATER = "added later"
 
 

@@ -625,8 +625,8 @@ def _axes_of(recipe: Recipe) -> Axes:
     """Return the `vmap` axis of each number of a recipe, such as a loss weight, in pytree order.
 
     The axis is 0 for an array with an entry for each picture, and None for a single number. `recipe`
-    must be the result of `Recipe.at` for one scale (resolution), since that may have other leaves than
-    the recipe of the whole run.
+    must be the result of `Recipe.at` for one scale (resolution): the recipe of the whole run may have
+    other leaves.
     """
     return tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(recipe))
 

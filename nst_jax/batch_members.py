@@ -561,9 +561,9 @@ def warn_of_enlarged_styles(
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `index`, a `Member.style`, is the index of an entry of `styles`, unless styles get the colours
-        # of their contents or have several sizes. Then `members_of` adds a multiple of the number of
-        # entries to it, so the remainder of the division by that number is the index of the entry.
+        # `index`, a `Member.style`, is the index of an entry of `styles`. If styles get the colours of
+        # their contents or have several sizes, `members_of` has added a multiple of the number of
+        # entries to this index. The remainder `%` removes it.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))

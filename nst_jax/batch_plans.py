@@ -28,10 +28,10 @@ def by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
 
 
 def by_structure(members: Sequence[Member]) -> list[list[Member]]:
-    """Separate pictures with regions, protected or transparent parts from pictures without.
+    """Separate pictures that have masks from pictures without.
 
-    Targets of pictures with such parts contain additional arrays, the masks. So they cannot be stacked
-    with targets that have no masks.
+    Masks say which parts get a style of their own, stay as they are, or are transparent. The targets of
+    a picture contain its masks as arrays, so they cannot be stacked with targets that have none.
     """
     kinds: dict[bool, list[Member]] = defaultdict(list)
     for member in members:
@@ -60,9 +60,9 @@ def plan_members(
       A pair of the plan and `members`, like the pairs that `plan_in_buckets` returns.
     """
     scales = members[0].prepared.scales
-    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
-    # a `MatchingLoss` (`terms.matched`), `by_shape` ensures that all members have styles of the same
-    # shapes.
+    # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
+    # the plan gets all these shapes. With a `MatchingLoss` (`terms.matched`), `by_shape` ensures that
+    # all members have styles of the same shapes.
     if not recipe.terms.matched:
         shapes = prepare.style_shapes_of_all([member.prepared.scales for member in members])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))

@@ -335,7 +335,7 @@ def stylize_many(
     else:
         plans = [(checked_plan(plan, members), members)]
     if style_fine is not None:
-        # Combining styles takes long, so all arguments are checked, and all runs planned, before that.
+        # `with_fine_structures` takes long, so all arguments are checked, and all runs planned, first.
         combined, sizes = with_fine_structures(params, styles, fine, members, precision, tile)
         members = make_members(contents, combined, style_originals=sizes)
         plans = [(plan, [members[one.place] for one in some]) for plan, some in plans]

@@ -236,7 +236,10 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many positions of the canvas get a match in the style; None if none is needed."""
+        """Return how many positions of the canvas' features are compared with a match in the style.
+
+        Some style losses compare each position with one of the style, its match. None for others.
+        """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
@@ -283,9 +286,9 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # `exact` has numbers from 0 to 255 minus a mean. `init` got them as an image in [0, 1], and
-        # converting them twice has rounded them. So `exact` itself becomes the canvas. Each field gets
-        # a copy: the loop donates the state's buffers, and no buffer can be donated twice.
+        # `exact` has numbers from 0 to 255 minus a mean. Converting them to `image` in [0, 1], and back
+        # in `init`, has rounded them. So `exact` itself becomes the canvas. Each field gets a copy: the
+        # loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 

@@ -227,7 +227,7 @@ class BucketOfRun(NamedTuple):
     """
 
     side: int  # side in px at the final scale (the full resolution)
-    one_size: bool  # whether a run of several scales has arrays of this side at all of them
+    one_size: bool  # whether the run has several scales, with arrays of this side at each of them
 
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:

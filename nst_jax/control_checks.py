@@ -139,7 +139,7 @@ def _why_refused(what: str, side: str, tap: str, controls: Controls) -> str:
 
 
 def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
-    """Return the final (height, width) of a region's style; number 0 is the default style."""
+    """Return the (height, width) of a region's style at the last scale; number 0: the default style."""
     shapes = prepared.scales[-1].style_shapes
     return shapes[len(prepared.styles) + number - 1] if number else shapes[0]
 

@@ -46,14 +46,14 @@ MEAN_ACTIVATIONS = {
 
 
 def units_of(params: Params, taps: Iterable[str]) -> dict[str, float]:
-    """Return the number by which the features of each tap (layer) are divided to be about 1.
+    """Return the number by which the features of each tap (layer) are divided.
 
     STROTSS puts colours and features into one vector and compares products of its components. So the
     loss depends on how large features are. The authors' code ran on torchvision's weights, whose
     features are used as they are: their numbers are 1. With other weights, the features of each layer
     are divided by the layer's mean activation over sample pictures, so that their mean is 1. The means
     were measured with the weights in this package, for which white minus black is 255 in each channel.
-    If it is r for the given weights, the means are multiplied by r / 255.
+    If the difference is r for the given weights, the means are multiplied by r / 255.
 
     Args:
       params: the weights of the network; their pixel convention tells whether they are torchvision's.

@@ -160,8 +160,8 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # If the only update of a scale is the enlargement to the next scale, the scale has a single loss.
-    # There is no second loss to compare it with, so the scale is left out.
+    # The loss after the last update of a scale is computed at the next scale. So a scale with one
+    # update has a single loss. There is no second one to compare it with, so the scale is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
@@ -210,7 +210,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
             return None
         if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
             return None
-    # If the first loss is 0, the share is undefined, and there was nothing to optimise.
+    # If the first loss is 0, there was nothing to optimise, and the ratio below would divide by 0.
     if not parts or parts[-1][0] == 0:
         return None
     last, updates = parts[-1], len(totals) - 1
@@ -236,6 +236,8 @@ def remedy_at_rest(recipe: Recipe) -> str:
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
     """Return the argument `intervals` of `descend`: an infinite iterator of numbers of updates.
+
+    Each number says how many updates there are from one yielded `Position` to the next.
 
     Args:
       every: the length of all intervals, or an iterable of their lengths. Each length is checked when

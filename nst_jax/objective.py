@@ -65,7 +65,7 @@ class Sums(NamedTuple):
     # The sum of a content loss is None at taps that this loss does not read. If there are regions, the
     # sums of a style loss are stacked, with one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
-    variation: Any  # sums of the variation loss
+    variation: Any  # the sums that `Variation.sums` returns for the variation loss
 
 
 def losses_of(

@@ -128,7 +128,7 @@ def enlarged_styles(
 ) -> list[int]:
     """Return the indices of the styles that `style_scale` makes larger than the original pictures.
 
-    These styles are enlarged all the same, since that gives the larger strokes that the user asks for.
+    These styles are enlarged nevertheless, since that gives the larger strokes that the user asks for.
     But an enlarged picture is blurred, so the callers of this function warn the user.
 
     Args:

@@ -298,7 +298,10 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
 
 
 def _entry(values: Any, place: int) -> Any:
-    """Return the entry of `values` for style number `place` if it is a list, else `values` itself."""
+    """Return `values`, or if they are a list, the entry for style number `place`.
+
+    A list with a single entry has it for all styles.
+    """
     if isinstance(values, (list, tuple)) and len(values):
         return values[place % len(values)]
     return values

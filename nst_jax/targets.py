@@ -646,8 +646,8 @@ def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -
     """Refuse arguments of the wrong type, and tiles or bands where a loss does not allow them.
 
     A picture may be computed in tiles, or in bands on several devices, only if all its losses are
-    computed from sums over positions. `order` is the end of the message about a wrong type, such as
-    "the order is losses_of(params, ...)".
+    computed from sums over positions. `order` ends a message about a wrong type. It tells users,
+    who may have swapped the arguments, their right order: "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")

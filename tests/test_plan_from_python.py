@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import canvas, planned_painting
-from nst_jax.scaling import capacity, fitting
+from nst_jax.scaling import capacity, tile_choice
 from tests import small
 from tests.test_plans import exhaust
 from tests.test_sharding import simulated
@@ -138,7 +138,7 @@ def test_a_plan_knows_whether_it_is_for_this_machine(content, style):
 
 
 def test_memory_savers_take_less_and_less(content, style):
-    candidates = fitting.memory_savers(replace(RECIPE, name="large"), 1024, "gpu")
+    candidates = tile_choice.memory_savers(replace(RECIPE, name="large"), 1024, "gpu")
     footprints = [
         nst.estimate_memory((1024, 1024), recipe=one, platform="gpu").total for one in candidates
     ]

@@ -20,7 +20,7 @@ from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
-from nst_jax.scaling import capacity, fitting, plan, sharding
+from nst_jax.scaling import capacity, plan, sharding, tile_choice
 from nst_jax.scaling.operations import scale_operations, update_operations
 from tests import small
 
@@ -244,8 +244,8 @@ def fit(recipe, there, *, shape=(6144, 8192), platform="cpu", yielding=False):
 def test_our_own_recipe_gives_up_pairs_last_and_as_few_as_needed():
     least = fit(recipes.DEFAULT, 10**12).untiled
     found = fit(recipes.DEFAULT, 16 * 10**9, yielding=True)
-    history = fitting.history_of(found.recipe)
-    assert found.shortens_history and fitting.LEAST_HISTORY <= history < 10
+    history = tile_choice.history_of(found.recipe)
+    assert found.shortens_history and tile_choice.LEAST_HISTORY <= history < 10
     assert capacity.fits(found.footprint, 16 * 10**9) and found.footprint.total < least.total
     optimizer = replace(found.recipe.descent.optimizer, history=history + 1)
     more = replace(found.recipe, descent=replace(found.recipe.descent, optimizer=optimizer))
@@ -278,7 +278,7 @@ def test_fewer_bits_are_proposed_where_they_would_do():
     whole = fit(recipes.TF, 10**12, shape=shape, platform="gpu")
     least = min(
         nst.estimate_memory(shape, recipe=way, platform="gpu").total
-        for way in fitting.memory_savers(recipes.TF, 2048, "gpu")
+        for way in tile_choice.memory_savers(recipes.TF, 2048, "gpu")
     )
     assert least < whole.footprint.total
     with pytest.raises(ValueError, match=r"another picture: bfloat16 \(`precision`\); to try"):
@@ -551,7 +551,7 @@ def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
     recipe = replace(TINY, network=replace(TINY.network, tile=None))
     monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
     whole = replace(TINY, network=replace(TINY.network, tile=0))
-    monkeypatch.setattr(fitting, "memory_savers", lambda recipe, *rest: [whole])
+    monkeypatch.setattr(tile_choice, "memory_savers", lambda recipe, *rest: [whole])
     little(round((one.total + shared.total) * capacity.MARGIN / 2))
     plan.plan_scales(recipe, [scale], mesh=mesh)
     with pytest.raises(ValueError, match="is available"):

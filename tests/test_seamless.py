@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import controls, dreams, losses, objective, optimizers, prepare, recipes, texturing
 from nst_jax.recipes import starts
-from nst_jax.scaling import bands, capacity, fitting, operations, plan, sharding, tiles
+from nst_jax.scaling import bands, capacity, operations, plan, sharding, tile_choice, tiles
 from nst_jax.vgg import layers
 from tests import small, test_bands, test_tiles
 from tests.test_sharding import simulated
@@ -361,8 +361,8 @@ def test_a_plan_cuts_the_canvas_and_measures_the_style_in_one_piece(monkeypatch)
 
 def test_memory_savers_include_tiles_where_borders_meet():
     meeting = texturing.of_texture(SHALLOW, seamless=True)
-    assert len(fitting.memory_savers(meeting, 4000, "cpu")) == len(
-        fitting.memory_savers(SHALLOW, 4000, "cpu")
+    assert len(tile_choice.memory_savers(meeting, 4000, "cpu")) == len(
+        tile_choice.memory_savers(SHALLOW, 4000, "cpu")
     )
 
 

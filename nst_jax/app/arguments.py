@@ -214,8 +214,8 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
     """Return the recipe values that a flag for layers sets, as a dict from recipe keys to values.
 
     Args:
-      kind: which layers: "content", for `--content-layer`. Values of `--style-layer` may also name
-        pictures, so `style_layers` parses them.
+      kind: "content", for the flag `--content-layer`. The flag `--style-layer` is left to
+        `style_layers`, since its values may also name pictures.
       chosen: the values of the flag: texts NAME=WEIGHT, or NAME for the weight 1. If there are none,
         the dict is empty.
     """

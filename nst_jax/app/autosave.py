@@ -105,8 +105,8 @@ def check_disk_space(job: PictureJob) -> None:
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return the time at which each update up to a checkpoint ended, in seconds since painting began.
 
-    The first number is for the initial picture. All numbers are 0 if the checkpoint has no valid times,
-    such as one that a Python program saved.
+    The first number is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
+    Checkpoints that Python programs save have none, since only commands and the web page record them.
     """
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")

@@ -133,7 +133,7 @@ class EntriesOf(AbstractContextManager):
     """
 
     def __init__(self, function: str) -> None:
-        """Prepare for a program.
+        """Prepare to find the entries of one program.
 
         Args:
           function: name of the function that is compiled.

@@ -93,10 +93,10 @@ def is_first() -> bool:
 def from_first(values: Iterable[int]) -> Iterator[int]:
     """Yield, in every process, the integers from the iterable of the first process.
 
-    The numbers of updates between snapshots pass through it, since each process chooses by its clock.
-    Each process passes an iterable of its own. The integers of the first process are sent to the
-    others. The other processes take as many integers from their own iterables, but ignore them. With
-    several processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
+    The integers are numbers of updates between snapshots. Each process would choose them by its own
+    clock, but all must make the same updates. So the integers of the first process are sent to the
+    others, which take as many integers from their own iterables, but ignore them. With several
+    processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
     """
     if jax.process_count() == 1:
         yield from values

@@ -177,8 +177,9 @@ class DreamRecorder(Recorder):
     """Receives the snapshots (pictures after some steps) of a dream: writes files, shows progress.
 
     In place of losses, it shows a number for each chosen layer, and embeds it in the result: the mean
-    square of the picture's activations there, called excitement, which a dream maximises. With a guide,
-    it is the mean product with the guide's best-matching activations instead.
+    square of the picture's activations there, called excitement, which a dream maximises. With a guide
+    (a second picture), it is the mean product of the activations with those of the guide that match
+    them best.
     """
 
     def _words(self, shot: dreaming.DreamShot) -> str:

@@ -32,8 +32,9 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
     Raises:
       ValueError: for an unknown model, a damaged style file, an option that the model does not use, or
-        a path that cannot be written to; if the file format does not support the chosen size, encoding
-        of weights or program; or if writing the format needs a package that is not installed.
+        a path that cannot be written to; if the file format does not support the chosen size, the
+        chosen encoding of the weights, or the chosen program of a model that has several; or if
+        writing the format needs a package that is not installed.
       OSError: if the disk fails or is full.
     """
     exit_on_signals()

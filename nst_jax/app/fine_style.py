@@ -192,7 +192,7 @@ def _check_size(name: str, shape: Shape) -> None:
 
 
 def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
-    """Refuse a picture with the fine structure if it is too small for the network once it is resized.
+    """Refuse a picture with the fine structure if it is too small for the network, as given or resized.
 
     Args:
       fine: the picture that has the fine structure.
@@ -209,7 +209,7 @@ def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
 
 
 def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepare.Scale, ...]:
-    """Return the scales (resolution levels) of the run that combines a style.
+    """Return the scales (resolution levels) of the run that gives a style its new fine structure.
 
     Args:
       given: (height, width) of the style as it was read.

@@ -368,8 +368,8 @@ class Interrupts(AbstractContextManager):
         """
         if self._deferred:
             return
-        # `_deferred` is set before the lock is taken: if a signal comes in between, its handler runs in
-        # this thread, and must not wait for a lock that this thread holds.
+        # `_deferred` is set first. Then the handler of a signal, which runs in this thread, leaves the
+        # lock alone. Otherwise it might wait for ever for a lock that this thread holds already.
         self._deferred = True
         self._take_claim()
         if _listener is not None:

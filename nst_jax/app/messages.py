@@ -179,7 +179,7 @@ def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | Non
 
 
 def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
-    """Return a function that any thread may call to put the names that users type into a message.
+    """Return a function, for any thread, that puts the names that users type in place of Python names.
 
     Call `naming_as_typed` in the thread that runs the command, since other threads do not know which
     command runs.

@@ -14,8 +14,8 @@ from nst_jax._types import Checkpoint
 from nst_jax.app.formatting import amount, few, span
 from nst_jax.app.rates import expected, rates_are_kept
 from nst_jax.scaling.buckets import Scales
-from nst_jax.scaling.fitting import history_of
 from nst_jax.scaling.plan import Plan
+from nst_jax.scaling.tile_choice import history_of
 from nst_jax.vgg.precision import FLOAT32
 
 # The text in place of the time of a run, if no earlier run was timed on this device.
@@ -58,8 +58,8 @@ def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
 def precision_words(name: str, auto_on: str) -> str:
     """Return the name of a precision and the reason for it, as text.
 
-    A recipe's precision may be automatic: then each recipe has one for accelerators, such as bfloat16,
-    and all have float32 on a CPU.
+    A precision may be chosen automatically: it is float32 on a CPU, and on an accelerator the one that
+    the recipe names for accelerators, such as bfloat16.
 
     Args:
       name: the name of the precision.

@@ -119,9 +119,9 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        The second thread writes the preview as soon as it is painted. On a CPU this method waits until
-        it is written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to
-        write unfinished pictures. On an accelerator this method does not wait.
+        A second thread paints the preview and then writes it. On a CPU this method waits until it is
+        written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to write
+        unfinished pictures. On an accelerator this method does not wait.
 
         Args:
           content: the content picture.
@@ -136,8 +136,9 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. It
-            # does so on the CPU, or on the accelerator if JAX was told to leave out the CPU.
+            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. JAX
+            # computes this on the CPU, or on the accelerator if the user's settings of JAX exclude the
+            # CPU, which raises a RuntimeError.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
@@ -176,7 +177,7 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            pass  # another run to the same file has written its picture
+            pass  # another run has written the same file, and has deleted the earlier picture
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
@@ -207,7 +208,7 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
         self.replaced = False
-        with suppress(OSError):  # what is left is deleted by the next run to the same file
+        with suppress(OSError):  # if this fails, the next run to the same file deletes the copy
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:
@@ -233,7 +234,7 @@ class Preview(AbstractContextManager):
                 if self._closed:
                     return
                 if self._exists and not _is_preview(self._file):
-                    # The user may want to keep this picture.
+                    # The file has an earlier picture, which the user may want to keep.
                     self.replaced = True
                     _files.copy(self._file, self._kept)
                     if self._closed:  # `_abandon` did not wait for the end of the copying

@@ -353,9 +353,9 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# The key of a program is a hash of JSON values. The functions below describe what the program depends
-# on as such values: recipes, weights, targets of the losses and optimiser states. Functions are
-# described by their full names.
+# The key of a program is a hash of JSON values. The functions below turn what the program depends on
+# into such values: recipes, weights, targets of the losses and optimiser states. A function becomes its
+# full name.
 
 
 class _Foreign(TypeError):

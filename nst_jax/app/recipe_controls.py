@@ -157,7 +157,7 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    return parse_path(os.path.join(folder, value))  # so a file named `-` is not read as stdin
+    return parse_path(os.path.join(folder, value))  # with the folder, `-` is a file, not stdin
 
 
 def _style_layer(value: Any, folder: Path) -> Any:

@@ -107,9 +107,9 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # If several processes paint one picture, all must start the programs that run on the
-            # devices of all in the same order. So each process starts them in one thread only, its main
-            # thread.
+            # If several processes paint one picture, each program runs on the devices of all of
+            # them, and all processes must start the programs in the same order. So each process
+            # starts them in one thread only, its main thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )
@@ -255,7 +255,8 @@ class Recorder:
             elapsed=self._before[-1] if self._before else 0.0,
             measuring=lambda: watch.timed.seconds,
         )
-        # Seconds of compiling until the first snapshot that this process computed; None before it.
+        # Seconds of compiling until the first snapshot that this process computed, for the log and for
+        # the time left; None before it.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
@@ -543,7 +544,7 @@ class Recorder:
     # --- Losses -----------------------------------------------------------------------------------
 
     def _words(self, shot: Shot) -> str:
-        """Return the text that is shown beside the number of updates of a snapshot."""
+        """Return the total loss and the percentages of its terms, as the progress shows them."""
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:
@@ -551,12 +552,12 @@ class Recorder:
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
-        """Log the losses of the initial picture and after each update, as far as not logged yet.
+        """Log the losses that are not in the log yet: of n canvases, in the order of painting.
 
         Args:
-          history: these losses, each an array with one number for each update.
-          last: the number of updates after which the last of these losses were computed.
-          seconds: for each of these updates, the time of its end, in seconds since painting began.
+          history: these losses, each an array [n].
+          last: the number of updates after which the last of these canvases was reached.
+          seconds: for each of these canvases, the seconds since painting began.
         """
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
 

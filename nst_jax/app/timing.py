@@ -46,7 +46,7 @@ class CompileClock(AbstractContextManager):
 
     Attributes:
       loaded: number of programs that were loaded from JAX's compilation cache, each of which saved over
-        `LEAST_SAVED` seconds of compiling. Unless it is 0, compiling all programs would take longer
+        `LEAST_SAVED` seconds of compiling. If there are any, compiling all programs would take longer
         than `seconds`.
       waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another;
         for callers that measure some of these times as well, and must not count them twice.

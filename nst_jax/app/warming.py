@@ -71,7 +71,7 @@ class Square(NamedTuple):
 
 
 def side_of(recipe: Recipe, bucket: int | None = None) -> int:
-    """Return the side of the bucket for all pictures that a recipe paints, in px.
+    """Return the side, in px, of the bucket: a square array for every picture that a recipe paints.
 
     Args:
       recipe: the recipe, whose size rule gives the size of its pictures.
@@ -79,7 +79,7 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
         to a multiple of 16 px.
 
     Raises:
-      ValueError: if the longer side depends on the shape of the picture, so that it must be named.
+      ValueError: if `bucket` is None, but the longer side depends on the shape of the picture.
 
     Example:
       >>> from nst_jax import recipes
@@ -119,7 +119,10 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
 
 
 def _rounded(longest: Set[int], size: Any) -> int:
-    """Return the only side in `longest`, rounded up; refuse several, as the user must choose one."""
+    """Return the only side in `longest`, rounded up to a multiple of 16 px.
+
+    Several sides are refused, since the user must choose one.
+    """
     if len(longest) > 1:
         raise ValueError(
             f"`bucket`: is missing, since `size` {size} leaves open how long the "
@@ -329,7 +332,8 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        programs.files_in_use(compiled)  # so that only this group's files are recorded below
+        # This call empties the list of files in use, so that only this group's are recorded below.
+        programs.files_in_use(compiled)
         paint_batch(
             params,
             [(plan, members)],

@@ -206,7 +206,7 @@ def realistic(
 
 
 class Windows(NamedTuple):
-    """Two arguments of `filtered_by_guide`: the size of the windows of the guided filter."""
+    """Two arguments of `filtered_by_guide`: the radius of the filter's windows, and its upper limit."""
 
     radius: Radius  # in px
     largest: int | None = None  # the largest value of `radius`, if it is a value at runtime

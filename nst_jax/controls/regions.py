@@ -4,11 +4,10 @@ A region is a part of the content that has a style of its own. All other pixels 
 and count as one more region. The style loss of a region compares two statistics, such as Gram matrices:
 that of the canvas (the picture being optimised) over the region, and that of the region's style.
 
-A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
-at a tap, a position counts T² times, where T is the region's mask at the tap, as in a Gram matrix of
-features that are multiplied by T. The sums are divided by the sum of T². So a statistic is still made
-of sums over positions, and a loss can still be computed from parts of the canvas, whose sums are added
-(see `nst_jax.scaling`).
+A tap is a layer whose features a loss reads. A statistic at a tap is made of sums over the positions
+of the features. In these sums, a position counts T² times, where T is the value of the region's mask
+there; for example, a Gram matrix is that of the features multiplied by T. The sums are divided by the
+sum of T². So the sums over parts of the canvas can still be added (see `nst_jax.scaling`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -164,8 +163,8 @@ class Reach(NamedTuple):
     They are static under `jit`.
     """
 
-    # Which positions belong to a mask: those whose whole receptive field lies in the mask of pixels
-    # ("inside"), or those of whose receptive field at least one pixel does ("all"). With "simple", the
+    # Which positions belong to a mask. "inside": those whose whole receptive field lies in the mask of
+    # pixels. "all": those with at least one pixel of their receptive field in that mask. "simple": the
     # mask of pixels is only resized.
     reach: str = "inside"
     growth: int = 3  # number of positions by which the mask is then extended, except with "simple"
@@ -232,7 +231,10 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(
     controls: Controls, taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), the masks T of all regions, [h', w', r + 1], the default style's first.
+    """Return, by tap (layer), the masks T of the canvas, [h', w', r + 1].
+
+    The first mask is that of the pixels outside all r regions, which get the default style; the others
+    are those of the regions. In what follows, the pixels outside all regions count as a region too.
 
     `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", the masks
     of pixels are first made binary: a pixel belongs only to the region that has the largest share in

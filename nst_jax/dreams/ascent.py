@@ -207,8 +207,9 @@ def ascend(
         the steps are divided among the calls.
       steps: number of steps; if it is larger than `optimize.CAPACITY` (256), only 256 steps are made.
         The number is traced, so another number does not compile another program.
-      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
-        the mean squares of the picture's activations are maximised.
+      guide: features [h', w', c] by tap, from `nst_jax.features`, of the guide: a picture whose
+        activations the dream imitates. With None, the mean squares of the picture's own activations are
+        maximised.
 
     Returns:
       The state after the last step; and the values of the maximised function at each step, as an

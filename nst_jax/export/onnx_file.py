@@ -90,7 +90,7 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
     """Encode weights in an ONNX graph as in `stored`, and add operators that decode them.
 
-    Decoded weights are found in the graph by their values, since the graph does not have their names.
+    The graph has the weights in decoded form and under other names, so they are found by their values.
     """
     from onnx import numpy_helper
 

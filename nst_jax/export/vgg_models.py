@@ -186,8 +186,8 @@ def step_model(
     # A program for symbolic sizes takes only pictures that are large enough for all levels of their
     # pyramids, since the number of levels is fixed while the program is traced. There are two kinds of
     # pyramids. In the pyramid of L-BFGS (`optimizers.pyramid`), every level that is halved needs sides
-    # of `NARROWEST` px or more. In the Laplacian pyramid, whose levels an optimiser may update in place
-    # of pixels (`optimizers.laplacian`), every level needs sides of 1 px or more.
+    # of `NARROWEST` px or more. In the Laplacian pyramid, whose levels an optimiser may update and not
+    # the pixels (`optimizers.laplacian`), every level needs sides of 1 px or more.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
     smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     measured = _smallest_of_any(recipe.terms.taps, recipe.network)

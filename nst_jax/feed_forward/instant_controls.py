@@ -112,7 +112,7 @@ def controlled_request(
         `style`).
 
     Raises:
-      ValueError: if `strength` is not 1 although the style is not given as pictures.
+      ValueError: if `strength` is below 1 for a style that is not given as pictures.
     """
     shape, side = (content.shape[0], content.shape[1]), painter.bucket
     shapes = tuple(one.shape[:2] for one in style.pictures)

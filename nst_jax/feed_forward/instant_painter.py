@@ -88,7 +88,7 @@ class InstantNetwork(NamedTuple):
     # come with the package; for a trained network, the field `digest` of `Trained`.
     digest: str
     # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision), and `size` [n, 2] if
-    # the contents lie in larger arrays; returns n pictures.
+    # the contents lie in larger arrays; returns n pictures. A condition is a style as k numbers.
     paint: Callable[..., Image]
 
 
@@ -109,9 +109,9 @@ def chosen_precision(name: str) -> Precision:
 
 
 def style_array(shape: Shape) -> Shape:
-    """Return the (height, width) of the array in which a style picture of a (height, width) lies.
+    """Return the (height, width) of the array in which a style picture of this shape lies.
 
-    It is a square, except for panoramas: their sides are rounded up to multiples of
+    The array is a square, except for panoramas: their sides are rounded up to multiples of
     `STYLE_SQUARE_STEP`, each by itself.
 
     Example:
@@ -400,7 +400,7 @@ class HostPainter(InstantPainter):
         """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
         params = arbitrary_on_host.load_arbitrary_on_host()
         name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
-        # `paint` below uses these weights in NumPy, so the network's function is not called.
+        # The last field, which paints with JAX, is not used: `paint` below computes with NumPy.
         return InstantNetwork(name, params, digest, self._programs.stylize_with)
 
     def _predicted(self, pixels: np.ndarray) -> Condition:

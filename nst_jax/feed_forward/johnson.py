@@ -330,7 +330,7 @@ def stylize_trained(
 def _for_each_mixture(
     content: Image, shares: Float[Array, "*rows styles"]
 ) -> Float[Array, "*pictures h w 3"]:
-    """Repeat a picture that is painted in several mixtures, once for each row of shares."""
+    """Repeat a picture once for each mixture of styles (row of `shares`) in which it is painted."""
     batch, rows = content.shape[:-3], shares.shape[:-1]
     try:
         pictures = jnp.broadcast_shapes(batch, rows)

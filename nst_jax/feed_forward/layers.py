@@ -347,7 +347,7 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
         # divides no negative number: jax2onnx would round such a quotient up instead of down.
         needed = stride * ((size + stride - 1) // stride - 1) + side
         # `needed - size` zeros are necessary; half of this number, rounded down, belong before the
-        # features. The array `padded` has `margin` zeros there, so the slice leaves out the first ones.
+        # features. The array `padded` has `margin` zeros there; the slice leaves out `first` of them.
         first = margin - (needed - size) // 2
         zeros = [jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))]
         # After the features, `padded` has one zero more than is ever necessary. Without it, JAX could
@@ -499,7 +499,7 @@ def sized_instance_norm(
 
 
 def normed(x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize | None) -> FeatureMap:
-    """Apply `instance_norm` if `size` is None and features fill `x`, else `sized_instance_norm`."""
+    """Apply instance norm; `size` is the (height, width) of the features, or None if they fill `x`."""
     if size is None:
         return instance_norm(x, gamma, beta)
     return sized_instance_norm(x, gamma, beta, size)

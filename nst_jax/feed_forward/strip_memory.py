@@ -133,9 +133,10 @@ def bytes_in_strips(
     for one in passes_of(layers):
         rows = min(strip + 2 * HALO, shape[0])
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
-    # A pass computes some layers for one strip after another. Meanwhile the host holds four arrays that
-    # are at most as large as the picture: the content, the input features of the pass, its output
-    # features, and the input of the residual block.
+    # A pass computes some layers for one strip after another. Meanwhile the host holds four arrays: the
+    # content, the input features of the pass, its output features, and the input of the residual block.
+    # None is larger than the picture: features are kept that have at most `tiling.KEPT` (3) numbers for
+    # each pixel, and those of the residual blocks, which have 2 in both networks.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 

@@ -11,8 +11,8 @@ The function `stylize_mixture` is pure, and JAX can trace it. `jax.jit(...,
 static_argnames="precision")` compiles one program for each shape of pictures, which serves all shares.
 A batch is pictures [n, h, w, 3] with shares [n, 26]; `jax.vmap` over both gives the same results.
 
-In the `Params` that `load_styles26` returns, the field `layers` has the parameters of two Flax modules
-by these names, as nested dictionaries of float32 arrays:
+In the `Params` that `load_styles26` returns, the field `layers` has two keys, each with the parameters
+of a Flax module as nested dictionaries of float32 arrays:
 
 * `"conditions"` for `StyleTables`: `{"contract1": {"gamma": [26, 32], "beta": [26, 32]}, ...}`;
 * `"transformer"` for `StyleTransformer`: `{"contract1": {"kernel"}, ...}`, without biases.

@@ -152,8 +152,8 @@ def steps_for(
       last: index of the row after the strip's last row.
 
     Returns:
-      The steps, one for each layer; and a pair that tells which rows of the features from which the
-      pass starts are needed: the index of the first needed row, and that of the row after the last.
+      The steps, one for each layer; and the rows that the first layer reads, as a pair: the index of
+      the first row, and that of the row after the last.
 
     Example:
       >>> steps, rows = steps_for(arbitrary.LAYERS[:3], 64, 4, 8)

@@ -175,8 +175,9 @@ class Training(Iterator[TrainingReport]):
     def __next__(self) -> TrainingReport:
         """Make the next update and return a report.
 
-        The first call makes no update. In a new training it measures the held-out loss, and reports it;
-        in a resumed training it reports the number of updates so far.
+        The first call makes no update. In a new training it measures the held-out loss (on photos that
+        the network is never trained on) and reports it. In a resumed training it reports the number of
+        updates so far.
 
         Raises:
           StopIteration: after `job.steps` updates.

@@ -39,7 +39,7 @@ from nst_jax.vgg.precision import FLOAT32, AnyPrecision, Precision, precision_on
 
 DIVISOR = 4  # the networks halve both sides twice, so pictures are padded to a multiple of 4 px
 
-SMALLEST = 16  # smallest side of a picture in px
+SMALLEST = 16  # smallest side, in px, of a picture that the networks accept
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 # Largest resolution that is read or written, in pixels per inch. It is far above what printers need,
 # and below 65,535, the largest number that JPEG's field can hold. If a file states more, its resolution
-# is ignored, since `writing` cannot write more than this.
+# is ignored, since the picture that is painted from it could not be written with it.
 MOST_DPI = 30_000
 
 # Keys under which this module adds facts of its own to `info`, the dictionary of an opened picture in
@@ -279,7 +279,7 @@ def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
 
 
 def load_pixels(opened: PilImage.Image) -> None:
-    """Let Pillow decode the pixels, to test them, or to reach the metadata that a PNG has after them.
+    """Let Pillow decode the pixels, to detect damage, or to reach metadata that follow them in a PNG.
 
     A file of a few kilobytes may decode to gigabytes, so the memory is checked first.
     """

@@ -124,7 +124,7 @@ def _write_mp4(
         stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "medium"}
-        # Players that are not told the coding of colours guess it from the size of the frames.
+        # Without this, players would guess the coding of colours from the size of the frames.
         stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
         stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         number = 0
@@ -221,7 +221,8 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 # Ordered dithering (Bayer, 1973) uses an 8x8 matrix of the integers from 0 to 63. It is made from a 2x2
 # pattern, by way of a 4x4 matrix. Each step makes a matrix of 2x2 blocks: a block is four times the
-# smaller matrix, plus an entry of the pattern. `_THRESHOLDS` scales it to between -1/2 and 1/2.
+# smaller matrix, plus an entry of the pattern. `_THRESHOLDS` is the 8x8 matrix, scaled to between -1/2
+# and 1/2.
 _PATTERN = np.array([[0, 2], [3, 1]])
 _BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
 _BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])

@@ -18,9 +18,9 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 def ends_early(data: bytes) -> bool:
     """Return whether a JPEG has an end marker in the middle of its compressed data.
 
-    This is so if more data follow the first end marker, and the next marker of a start or an end is an
-    end marker at the end of the file. After the end marker of an intact picture, there may be padding,
-    a video, or further pictures, which begin with a start marker; for these the result is False.
+    This is so if more data follow the first end marker, without a start marker, up to one more end
+    marker at the end of the file. After the end marker of an intact picture, there may be padding, a
+    video, or further pictures, which begin with a start marker; for these the result is False.
     """
     end = _end_from(data, 2)
     if end is None or not data[end:-2].strip(b"\0\xff"):

@@ -20,8 +20,8 @@ from nst_jax.images.resizing import (
     torch_bicubic,
 )
 
-# A function that returns the weights of old pixels in a new pixel, given an array of their distances
-# from it in pixels.
+# A function that returns the weights of old pixels in a new pixel, given an array with the distance of
+# each old pixel from the new one, in pixels.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 

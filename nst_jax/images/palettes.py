@@ -22,7 +22,7 @@ from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
 # A style counts as grey if all entries of the covariance of its a and b (the hue axes of OKLab) have
-# absolute values below this number.
+# absolute values below this number. With a grey style, `recoloured` changes the lightness as well.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # The filter that smooths a and b replaces them by a weighted mean over 3 x 3 pixels. The weight of each

@@ -33,7 +33,7 @@ def sample(name: str) -> HostImage:
 
 
 def sample_picture(name: str) -> Picture:
-    """Return a sample picture as `images.read` does, as a `Picture`; see `sample` for the names."""
+    """Read a sample picture as a `Picture`; see `sample` for the names."""
     if name not in SAMPLES:
         raise _checks.unknown("name", name, SAMPLES, "sample picture")
     return read(SAMPLES[name], argument="name")

@@ -134,9 +134,9 @@ class StyleLoss(NamedTuple):
     ) -> Statistic:
         """Return the sums over the positions of features [h, w, c], each position weighted by T².
 
-        T is the value of `mask` [h, w] at the position. Without `masked_sums`, features are multiplied
-        by T. In sums of their products, such as Gram matrices, this gives the weight T². It does so in
-        any other additive sums too, as all T are then 0 or 1 (see `masked_sums`).
+        T is the value of `mask` [h, w] at the position. Without `masked_sums`, T is 0 or 1, and the
+        features are multiplied by T. A position with T = 0 then has features of 0, which add nothing to
+        additive sums. So its weight is T² = 0.
         """
         if self.masked_sums is not None:
             return self.masked_sums(features, mask, products)
@@ -291,8 +291,8 @@ class Extent(NamedTuple):
     update.
     """
 
-    positions: Count  # M, height times width of the canvas' feature maps at the loss's layer
-    pixels: Count  # P, the number of pixels of the canvas
+    positions: Count  # height times width of the canvas' feature maps at the loss's layer
+    pixels: Count  # the number of pixels of the canvas
     step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 
 

@@ -277,8 +277,8 @@ def distance_to_nearest(
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
     """Return the vectors at every `stride`th row and column of features [h, w, c].
 
-    `first` has the indices of the first row and of the first column, both less than `stride`. The
-    numbers of rows and columns do not depend on it, since `jax.jit` needs fixed shapes; see
+    `first` has the indices of the first row and of the first column, both less than `stride`. How many
+    rows and columns are returned does not depend on `first`, since `jax.jit` needs fixed shapes; see
     `grid_lines`.
     """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))

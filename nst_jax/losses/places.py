@@ -56,7 +56,7 @@ def grid_stride(shape: Shape) -> int:
 
 
 def number_of_places(shape: Shape, most: int) -> int:
-    """Return how many places `random_places` returns: `most`, or all of its grid if it has fewer."""
+    """Return how many places `random_places` returns: `most`, or the whole grid if that has fewer."""
     down, across = (max(1, side // grid_stride(shape)) for side in shape)
     return min(most, down * across)
 

@@ -162,8 +162,8 @@ class Ranks(NamedTuple):
 
     ordered: Float[Array, "d m"]  # the numbers of each row in ascending order
     first: Int[Array, "d m"]  # for each number, in the given order: the first place of its run
-    # At the first place of each run, the middle of the run, which may be half a place. At other places,
-    # the middle of the rest of the run; `as_given` leaves these out.
+    # At the first place of each run, the middle of the run, such as 2.5 for the places 2 and 3. At the
+    # other places, the middle of the rest of the run; `as_given` leaves these out.
     middle: Float[Array, "d m"]
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:

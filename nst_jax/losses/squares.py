@@ -1,4 +1,4 @@
-"""Squared differences scaled so that their gradient is as large for small as for large differences."""
+"""Squared differences, scaled so that their gradient stays the same if all differences grow alike."""
 
 import jax
 import jax.numpy as jnp

@@ -29,7 +29,8 @@ from nst_jax.losses.squares import absolute
 from nst_jax.vgg.taps import halvings, layer_of
 
 # The basis in which STROTSS' code compares colours, one vector in each row; the first is the axis of
-# greys. The basis is orthonormal, so up to rounding errors the distances are those of RGB vectors.
+# greys. It is orthonormal, so it changes distances only by rounding errors. It is used here so that
+# these errors are the same as in STROTSS' code.
 COLOUR_BASIS = np.array(
     (
         (0.57735, 0.57735, 0.57735),

@@ -441,9 +441,10 @@ def lbfgs(
 
 
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
-    """Return the `Guess` that applies `multilevel`, or the identity if `levels` is 0.
+    """Return a function that multiplies by a first approximation of the inverse Hessian.
 
-    `height` and `size` say which part of the array is the canvas, as `lbfgs` describes.
+    The function is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part
+    of the array is the canvas, as `lbfgs` describes.
     """
 
     def of_picture(picture: Array) -> Array:

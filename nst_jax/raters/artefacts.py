@@ -39,9 +39,9 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
       picture: [h, w, 3] sRGB in [0, 1].
       width: width of the border in px. Static under `jax.jit`.
       ring: which pixels inside the border are compared with it. None means all pixels inside. A number
-        means the pixels of a ring next to the border, whose width in px is this number. A ring shows
-        nearly the same parts of the scene as the border, so that a frame stands out more clearly.
-        Static under `jax.jit`.
+        means the pixels of a ring of this width in px, next to the border. A ring shows nearly the same
+        parts of the scene as the border, so that a frame stands out more clearly. Static under
+        `jax.jit`.
 
     Returns:
       A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance` is negative if colours

@@ -2,9 +2,9 @@
 
 A style vector is predicted by the feed-forward network `arbitrary`. Gram matrices, and Gaussians with
 the features' mean and covariance, are computed from VGG-19's features of the two pictures at one tap
-(layer). Distances of Gram matrices, and of Gaussians, are divided by the size of the style picture's
-own Gram matrix or Gaussian, so that values at different taps can be compared. The result is 0 if the
-two Gram matrices or Gaussians are equal, and 1 for a picture whose features are all zero.
+(layer). The distance of two Gram matrices or Gaussians is divided by the distance that a picture whose
+features are all zero has from the style. So values at different taps can be compared: they are 0 if the
+two Gram matrices or Gaussians are equal, and 1 if all features of the picture are zero.
 """
 
 import math

@@ -121,18 +121,16 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
     """Return the recipe with the size rules of content and style changed.
 
-    A size rule computes the size to which a picture is resized. A number replaces the number in the
-    recipe's rule, for example the length of the longer side. A width and height, such as "400x300", is
-    the exact size of the content and of the result. The style does not get this size: without a
-    `style_size`, it is resized as the recipe's own rules would do for a result of the same area.
+    A size rule computes the size to which a picture is resized, such as "the longer side has 512 px".
 
     Args:
       recipe: the recipe to change.
-      size: size of the content, in a form that `sizes.with_size` accepts; None changes nothing. If
-        `style_size` is None, the style gets this size, too. Exceptions are a width and height (see
-        above), and recipes that derive the style's size from that of the canvas.
-      style_size: size of the style alone, in a form that `sizes.with_size` accepts; None means that it
-        follows from `size`.
+      size: a number, which replaces the number in the rule of the content, and in that of the style if
+        this has a number of its own. Or a width and height, such as "400x300", to which the content is
+        resized exactly; the style is then resized by the recipe's rule, with the number that fits the
+        content's new size, such as 400 px for the longer side. None changes nothing. For other forms
+        see `sizes.with_size`.
+      style_size: the same for the style alone; None means that its size follows from `size`.
 
     Returns:
       The recipe with other rules `pictures.size` and `pictures.style_size`.

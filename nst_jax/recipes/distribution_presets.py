@@ -151,7 +151,7 @@ HISTOGRAM = Recipe(
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
-        tv_weight=1e-3 * 255**2,  # 1e-3 for squares of the source's pixels, which are from 0 to 255
+        tv_weight=1e-3 * 255**2,  # 1e-3 in the source, for pixels from 0 to 255 instead of 0 to 1
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),
@@ -230,9 +230,9 @@ NNST = Recipe(
 # are. The source ran on torchvision's weights, which were not available. With the embedded
 # weights (those in this package) the features of each layer are divided by their mean activation over
 # the package's sample pictures; see `correspondence.units_of`. With torchvision's weights they stay as
-# they are. If all layers were divided by one number, the 57.6 of `GREY_LEVELS`, the mean activation
-# would be 0.1 in relu5_3 and 5.9 in relu3_3. The moment loss would then outweigh the other losses, and
-# pictures would copy the style.
+# they are. If all layers were divided by one number, such as 57.6 (`GREY_LEVELS`, the ratio of the two
+# networks' pixels), the mean activation would be 0.1 in relu5_3 and 5.9 in relu3_3. The moment loss
+# would then outweigh the other losses, and pictures would copy the style.
 # The losses compare canvas and style at random places (positions of a grid). In the source's code, all
 # places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
 # and the rows and the columns of the places are shuffled separately. `losses.random_places` does what

@@ -137,10 +137,10 @@ GATYS_PYTORCH_800 = replace(
 # This recipe makes one style picture from two, the coarse and the fine one: it paints the fine
 # structure of the fine one on the shapes of the coarse one. `nst_jax.combined_style` runs it. There is
 # no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
-# that the style loss reads respond to fine structure only. Departures from the source: it makes 500
+# that the style loss reads respond to fine structure only. Departures: the source makes 500
 # updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's
 # L-BFGS-B, with a line search; and both of its style pictures first get the colours of the photo,
-# while here the fine picture gets those of the coarse one. The optimiser is an L-BFGS that
+# while here the fine picture gets those of the coarse one. The optimiser here is an L-BFGS that
 # undoes updates by which the loss has become too large, since torch's L-BFGS fails on some coarse
 # pictures that are flat over large areas. On such a picture the loss has negative curvature along the
 # first move, so torch's L-BFGS stores no pair (a move and the change of the gradient along it). The

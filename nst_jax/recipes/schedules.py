@@ -30,7 +30,7 @@ class OneScale:
         Args:
           shape: the final (height, width) of the canvas in px.
           steps: number of updates of the run.
-          original: not used here; only `GeometricScales` depends on it.
+          original: (height, width) of the content before any resizing; only `GeometricScales` uses it.
         """
         del original
         return ((shape, steps),)
@@ -62,7 +62,7 @@ class CoarseToFine:
         Args:
           shape: the final (height, width) of the canvas in px.
           steps: number of updates of the run, which is the sum over the scales.
-          original: not used here; only `GeometricScales` depends on it.
+          original: (height, width) before any resizing; only `GeometricScales` uses it.
         """
         del original
         scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
@@ -164,7 +164,7 @@ class Halvings:
         Args:
           shape: the final (height, width) of the canvas in px.
           steps: number of updates of the run, which is the sum over the scales.
-          original: not used here; only `GeometricScales` depends on it.
+          original: (height, width) before any resizing; only `GeometricScales` uses it.
         """
         del original
         scales, half = [shape] * int(self.passes), (shape[0] // 2, shape[1] // 2)

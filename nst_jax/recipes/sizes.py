@@ -384,7 +384,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
         (see each rule's `resized`). `"long:512"`, `"short:512"` and `"area:512"` mean the rules
         `LongEdge`, `ShortEdge` and `Area`; `"400x300"` (width x height) means `Exact`. `"a4@150"` and
         `"20x30cm@300"` mean `Paper`: a key of `PAPERS`, or two sides in mm, cm or in, and the pixels
-        per inch. `"as-is"` means that pictures keep their sizes. A size rule means this rule.
+        per inch. `"as-is"` means that pictures keep their sizes. A size rule is used unchanged.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:

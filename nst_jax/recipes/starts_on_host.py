@@ -30,8 +30,8 @@ from nst_jax.images.on_host import at_scale_on_host, resized_on_host
 from nst_jax.images.resizing import bilinear
 from nst_jax.recipes import starts
 
-# JAX's name of its default generator, which is counter-based if the option `jax_threefry_partitionable`
-# is on, as it is by default.
+# JAX's name of its default random generator. If the option `jax_threefry_partitionable` is on, as it is
+# by default, each number is computed from its index, however many are drawn; see `_counts`.
 COUNTING = "threefry2x32"
 
 # The starts (functions that make the initial canvas) that compute each pixel by itself, and use nothing
@@ -100,9 +100,9 @@ def _counts(key: Array) -> bool:
 def _of_line(
     start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
 ) -> HostImage:
-    """Call one of the `POINTWISE` starts with the content as a line, and return its image [h, w, 3].
+    """Call a start in `POINTWISE` with the content's pixels in one row; return its image as [h, w, 3].
 
-    If the content has fewer than `pixels` pixels, the line is filled up with zeros.
+    If the content has fewer than `pixels` pixels, the row is filled up with zeros.
     """
     height, width, channels = content.shape
     count = height * width
@@ -110,8 +110,8 @@ def _of_line(
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # The start uses only the mean and the standard deviation of the style. These are the same for a
-    # style of two pixels, which always has the same shape.
+    # The start uses only the mean and the standard deviation of the style. The two pixels below have
+    # the same mean and deviation, and their array has the same shape for every style.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)
@@ -142,8 +142,8 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
     return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
 
 
-# Class of a start (a function that makes the initial canvas) -> function of (start, content, style)
-# that makes the same image by NumPy. `Instant` is missing, since it cannot be called: the run itself
+# For the starts that are not in `POINTWISE`: class of a start -> function of (start, content, style)
+# that makes the same image by NumPy. `Instant` is in neither, since it cannot be called: the run itself
 # paints the initial canvas by a feed-forward network.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {

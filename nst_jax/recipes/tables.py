@@ -82,8 +82,8 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
         if name in names:
             continue
         # Usually the most similar key of any table is suggested. But if `kind` was chosen by name, such
-        # as "Adam", only its own keys are possible, so the most similar of these is suggested. If
-        # another table has the unknown key, it is not misspelt, and all keys of `kind` are listed.
+        # as "Adam", only its own keys are possible. Then the most similar of these is suggested; but
+        # if another table has the unknown key, it is not misspelt, so all keys of `kind` are listed.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"

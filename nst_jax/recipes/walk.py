@@ -94,7 +94,8 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
 def choice_of(declared: Any) -> Choice | None:
     """Return the `Choice` for fields of a type: the values that they may have, with their names.
 
-    `declared` is a type as `declared_type` returns it. The result is None if its values have no names.
+    `declared` is a type as `declared_type` returns it. The result is None if the values of this type
+    have no names.
     """
     return next((choice for choice in CHOICES if choice.type == declared), None)
 

@@ -230,7 +230,8 @@ def cheapest_square(
     Args:
       pictures: for each picture a key of the network that paints it, and the picture's (height, width).
       platform: "cpu", "gpu" or "tpu".
-      costs: the seconds that the device takes; None stands for those assumed for the platform.
+      costs: the seconds that the device takes to compile a program, and to paint a pixel; None stands
+        for those assumed for the platform.
       fits: function of the side of a square; returns whether a picture in it fits into memory.
 
     Returns:
@@ -294,9 +295,9 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
-    # The scales of the first run, with other `style_shapes`. In a bucket, all styles at a scale lie in
-    # arrays of one shape: the smallest into which every style of these runs fits. `style_shapes` is
-    # this shape, repeated for as many styles as any of the runs has.
+    # The scales of the first run, but with other `style_shapes`: all styles of a scale have one shape,
+    # the smallest (height, width) into which the styles of all these runs fit. It is listed as often as
+    # the run with the most styles has styles.
     scales: Scales
     runs: tuple[int, ...]  # the indices of the runs
 

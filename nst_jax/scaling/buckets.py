@@ -201,7 +201,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the largest number of styles of a picture, including those of layers and regions."""
+    """Return the largest number of styles of one picture; styles of layers and regions count too."""
     return max(len(scale.style_shapes) for scale in scales)
 
 

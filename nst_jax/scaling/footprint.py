@@ -99,10 +99,10 @@ def estimate_memory(
       shape: (height, width) of the canvas at its final size.
       recipe: the recipe; its rules for sizes of pictures are not used, since `shape` is given. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
-      style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
-        style loss that compares single positions of canvas and style (a `MatchingLoss`), each picture
-        is assumed to use all of these styles. With any other style loss, it is assumed to blend as
-        many styles as the recipe's `style_shares` has.
+      style_shapes: (height, width) of each style that is read; None means one style of the canvas'
+        shape. The largest of them decides how much memory their statistics take. Each picture is
+        assumed to blend as many styles as the recipe's `style_shares` has, or all of these, if the
+        style loss compares single positions of canvas and style (a `MatchingLoss`).
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as

@@ -50,8 +50,8 @@ class Layer(NamedTuple):
         """Number of elements that the losses at this layer keep for the gradient, beside the output.
 
         A content loss keeps the difference between features and target. A style loss keeps the features
-        as a matrix, or the gradient with respect to them. None of these arrays can reuse the buffer of
-        the output, since the gradient of the ReLU still reads the output.
+        as a matrix and, later in its place, the gradient with respect to the features. None of these
+        arrays can reuse the output's buffer, since the gradient of the ReLU still reads the output.
         """
         return (len(self.content) + len(self.style)) * self.output
 
@@ -80,8 +80,8 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 
     A block is the layers between two poolings, and a tap is a layer that losses read. Each layer lists
     the losses that read it. With several regions, a style loss is listed once for each region, since
-    every region has sums and a distance of its own. If a part of the picture is protected (it is to
-    keep the content), a further content loss is listed.
+    it is computed for each of them. If a part of the picture is protected (it is to keep the content),
+    a further content loss is listed.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]
@@ -163,7 +163,7 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
     if loss.costs is not None:
         return loss.costs(canvas, shape, pictures, shapes)
     products = recipe.network.precision_on().products
-    # `units` are divisors of the features. The sizes do not depend on their values.
+    # `units` are divisors of the features. Their values do not matter: only shapes are computed here.
     units = {"units": dict.fromkeys(taps, 1.0)} if loss.with_pixels else {}
     target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **units), pictures)
     return MatchingCosts(size_in_bytes(target))

@@ -140,7 +140,7 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 def _forward_to(
     shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
 ) -> float:
-    """Return the number of operations of a forward pass of VGG-19, over all tiles of a picture.
+    """Return the number of operations of a forward pass of VGG-19, over all tiles of one device.
 
     Args:
       shape: (height, width) of the picture.

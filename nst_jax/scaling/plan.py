@@ -24,7 +24,6 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.fitting import fitted, history_of, memory_savers, with_network
 from nst_jax.scaling.footprint import (
     FLOAT32,
     PLATFORMS,
@@ -34,6 +33,7 @@ from nst_jax.scaling.footprint import (
 )
 from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh, Devices
+from nst_jax.scaling.tile_choice import fitted, history_of, memory_savers, with_network
 from nst_jax.vgg.precision import Auto
 
 
@@ -220,7 +220,7 @@ class Plan:
 
     @property
     def fits_twice(self) -> bool:
-        """Whether two runs of this plan fit into memory at the same time; True if that is not known."""
+        """Whether memory suffices for two runs of this plan at once; True if its size is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
     def fits_beside_next(self, scale: int) -> bool:
@@ -540,8 +540,8 @@ def plan_in_arrays(
         return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # If the error is about the square, the run does without one. Any other error is raised again
-        # by `plan_scales` below.
+        # If the square cannot be used, which raises ValueError, the run does without one. If the error
+        # has another reason, `plan_scales` below raises it again.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:
@@ -617,11 +617,11 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape.
+    """Return whether a run that needs tiles would fit without if its styles had the canvas' shape.
 
     If so, the styles are too large, and the error message names them instead of the bucket.
     """
-    if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
+    if plan.requested.network.tile:  # the caller asked for tiles, whatever the styles
         return False
     last = plan.scales[-1]
     smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))

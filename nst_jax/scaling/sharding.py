@@ -106,7 +106,7 @@ def pictures_in_parallel(mesh: AnyMesh | None) -> int:
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    """Return the devices that the argument `devices` of `mesh_of` chooses, if it is not None."""
+    """Return the devices that the argument `devices` of `mesh_of` chooses; it is not None here."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:

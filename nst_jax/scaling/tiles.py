@@ -40,7 +40,8 @@ from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
 # Number of a tile (tiles are counted row by row), or of a core along one side of the picture.
 Index: TypeAlias = Int[Array, ""] | int
-# Pixels of a tile's window: its core, and the pixels around it on which the core's features depend.
+# Pixels of a tile's window: the core, which is the part of the picture that belongs to this tile alone,
+# and the pixels around it on which the core's features depend.
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
 # Pixels of a device's band, the horizontal strip of a picture whose features the device computes.
 Band: TypeAlias = Float[Array, "h_band w 3"]
@@ -267,11 +268,12 @@ def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
     """Cut a side of a picture into as few cores of equal length as possible.
 
     A core is the part of the side that belongs to one tile. The network's input for it is a window,
-    which extends past the core by a halo on each side. A window is always shorter than
-    `tile` + 2 * `halo` + 16 px: windows begin at multiples of 16 px, so they may be longer than a core
-    with its halos by less than 16 px. A side shorter than this sum is not cut: it is one core, whose
-    window is no longer than others may be. If there are only two cores, each needs a halo on one side
-    only, so each core may be longer by one halo.
+    which extends past the core by a halo on each side. If there are only two cores, each needs a halo
+    on one side only, so each core may be longer by one halo.
+
+    A side shorter than `tile` + 2 * `halo` + 16 px is not cut, and its window is the whole side. Other
+    windows may be nearly as long: they begin at multiples of 16 px, so they may be up to 15 px longer
+    than a core with its halos.
 
     Args:
       side: length of the side, in px.
@@ -597,9 +599,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     Returns:
       A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
       each device returns an array of its own tiles' features side by side; together, these arrays have
-      the (height, width) of `assembled_shape`. Every tile has equally many features there. If the
-      core of the last tile of a row or column is smaller than the others, features of the tile before
-      it make up the number, and so occur twice.
+      the (height, width) of `assembled_shape`. Every tile fills equally many positions in them. If the
+      core of the last tile of a row or column is smaller than the others, the positions that it leaves
+      repeat features of the tile before it.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
@@ -647,7 +649,7 @@ def slab(band: Band, grid: Grid) -> Slab:
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Cut this device's slab, its band and the rows around it, out of the whole picture."""
+    """Cut this device's slab (its band with the rows around it) out of the whole picture."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     length = above + bands.band_height + below

@@ -343,9 +343,9 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# crowsonkb's style-transfer-pytorch multiplies the results of average pooling by the first of these
-# factors, and the results of L2 pooling by the second. This makes activations about as large as after
-# max pooling, with which the network was trained.
+# crowsonkb's style-transfer-pytorch multiplies the results of average pooling by `AVERAGE_SCALE`, and
+# the results of L2 pooling by `L2_SCALE`. This makes activations about as large as after max pooling,
+# with which the network was trained.
 AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 

@@ -105,7 +105,8 @@ def precision_named(name: Any) -> AnyPrecision:
     return NAMED[name]
 
 
-# Name of a setting in `jax.config`. The setting is read by `getattr`, as type checkers do not know it.
+# Name of the setting in `jax.config` for the default device. It is read by `getattr`, since type
+# checkers do not know it.
 DEFAULT_DEVICE = "jax_default_device"
 
 

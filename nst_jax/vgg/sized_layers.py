@@ -122,12 +122,13 @@ def _framed_in_place(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     return _with_rows(wide, framed_rows, [new for new, _ in rows], added=False)
 
 
-# For each line of a frame: its index in the framed array, and that of the line of which it is a copy.
+# For each line (row or column) of a frame, two indices in the framed array: that of the line itself,
+# and that of the line of which it is a copy.
 _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 
 def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
-    """Return the copied rows, and the copied columns, of which `_framed` makes a frame."""
+    """Return which rows, and which columns, `_framed` copies to make a frame."""
     # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)
@@ -143,7 +144,7 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
         batch, height, width, channels = g.shape
         features = jnp.zeros((batch, height - 2, width - 2, channels), g.dtype)
         framed = partial(_framed_by_selection, size=size, mirrored=mirrored)
-        return jax.vjp(framed, features)[1](g)[0]  # linear, so zeros serve as features
+        return jax.vjp(framed, features)[1](g)[0]  # `framed` is linear: any features will do
 
     in_place = partial(_gradient_in_place, mirrored=mirrored)
     return lax.platform_dependent(g, size, cpu=in_place, default=by_selection), None

@@ -118,7 +118,7 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
 
 
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
-    """Apply `resolve_tap` to several names; refuse an empty list, and two names of one tap."""
+    """Apply `resolve_tap` to several names; refuse an empty list, and two names for the same tap."""
     if isinstance(names, str):
         raise TypeError(f"`{argument}`: expected a list of tap names, got the string {names!r}")
     taps = tuple(resolve_tap(name, argument=argument) for name in names)

@@ -79,8 +79,8 @@ PRODUCTS = np.array(
 )
 
 
-# With fewer channels, such as the three of a picture, the transformations would take more time than the
-# saved multiplications.
+# For a layer with fewer channels, such as the first one, the transformations take more time than the
+# multiplications that Winograd's method saves.
 LEAST_CHANNELS = 64  # both numbers of channels, in and out, must be at least this
 
 # A large picture is convolved strip by strip. A strip has about this many patches, or one row of
@@ -184,7 +184,8 @@ def _convolve_strips_of_bits(x: Array, transformed: Array) -> Array:
 def _derivative_of_strips(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    # JAX takes the derivative of integers to be 0. So the derivative is that of the loop over floats.
+    # The loop over bits works on integers, whose derivative is 0 in JAX. So that of the loop over
+    # floats is taken.
     values = partial(_convolve_strips, as_bits=False)
     return _convolve_strips_of_bits(*primals), jax.jvp(values, primals, tangents)[1]
 
@@ -192,8 +193,8 @@ def _derivative_of_strips(
 def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
     """Return how `convolve` cuts pictures into strips: the rows of a strip, and the number of strips.
 
-    A strip's number of rows is a multiple of `PATCH`. A single strip may have rows beyond the last one
-    of the picture.
+    A strip's number of rows is a multiple of `PATCH`. If there is only one strip, it may have more
+    rows than the picture.
 
     Args:
       pictures: number of pictures that are convolved together.

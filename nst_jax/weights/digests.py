@@ -1,6 +1,7 @@
-"""Compute a digest of named arrays from their names, types, shapes and values.
+"""Compute digests of weights, and of other named arrays.
 
-The digest does not depend on the file format in which the arrays are stored.
+A digest is computed from the names, types, shapes and values of the arrays. It does not depend on the
+file format in which they are stored.
 """
 
 import hashlib
@@ -35,6 +36,24 @@ def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
         sha.update(_line([name, array.dtype.str, list(array.shape)]))
         sha.update(array.tobytes())
     return sha.hexdigest()
+
+
+# What the digest of weights begins with: the name and version of the format of weights files.
+WEIGHTS = ("nst-jax weights", 1)
+
+
+def digest_of_weights(family: str, pixels: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the digest by which a weights file is verified.
+
+    Args:
+      family: where the weights come from, such as "vgg19-caffe".
+      pixels: name of the pixel convention with which they were trained, such as "caffe-bgr".
+      arrays: the weights by dataset, such as `"conv1_1/kernel"`, as the file stores them.
+
+    Returns:
+      The digest of all weights, of `family` and of `pixels`.
+    """
+    return digest_of([*WEIGHTS, family, pixels], arrays)
 
 
 def _line(values: Sequence[Any]) -> bytes:

@@ -11,7 +11,7 @@ network's `Architecture` names. Kernels have the shape `[..., out]`, and how the
 * `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
 * `"int8"`: `codes` (int8, in the kernel's shape), to be multiplied by `scales` (float32, `[out]`).
 
-The digest is a SHA-256 hash, computed by `digests.digest_of`, of the list
+The digest is a SHA-256 hash, computed by `digests.digest_of_weights`, of the list
 `["nst-jax weights", 1, family, pixels]` and of the names, shapes, types and values of all datasets. It
 does not cover the free text in `origin` and `licence`.
 """
@@ -32,12 +32,12 @@ from nst_jax._hdf5 import Layout, layout_differences, layout_of
 from nst_jax._types import Params
 from nst_jax.vgg.pixels import PIXELS
 from nst_jax.vgg.taps import LAYERS
-from nst_jax.weights.digests import digest_of
+from nst_jax.weights.digests import WEIGHTS, digest_of_weights
 from nst_jax.weights.quantization import CENTRES, ENCODERS, ENCODINGS, INT8, decode_kernel
 
 WEIGHTS_FORMAT = _hdf5.Format(
-    name="nst-jax weights",
-    version=1,
+    name=WEIGHTS[0],
+    version=WEIGHTS[1],
     noun="weights file",
     if_damaged="get or convert it again",
     if_foreign="if it contains VGG-19 weights of Keras or PyTorch, "
@@ -52,7 +52,7 @@ EMBEDDED = "embedded weights"  # what messages call a weights file that comes wi
 # Name of the file of VGG-19's weights that comes with the package.
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
-# Digest that the contents of the file `EMBEDDED_NAME` must have, computed by `digests.digest_of`.
+# The digest that the contents of the file `EMBEDDED_NAME` must have; see `digest_of_weights`.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
 # CRC-32 of the file `EMBEDDED_NAME`. Newer weights files contain their CRC-32; this one does not.
@@ -230,8 +230,9 @@ def save_params(
 ) -> None:
     """Write VGG-19's weights to a file; an existing file is replaced only once the new one is complete.
 
-    `"codes"` stores a kernel exactly if it has at most 256 distinct values. If it has more, each value
-    is rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's algorithm).
+    The encoding `"codes"` stores a kernel exactly if it has at most 256 distinct values. If it has
+    more, each value is rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's
+    algorithm).
 
     Args:
       path: path of the file to write.
@@ -285,7 +286,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
         "format": WEIGHTS_FORMAT.name,
         "version": WEIGHTS_FORMAT.version,
         **about,
-        "digest": _digest(about["family"], about["pixels"], datasets),
+        "digest": digest_of_weights(about["family"], about["pixels"], datasets),
     }
     try:
         with _hdf5.created(Path(path)) as file:
@@ -387,7 +388,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
 
 def digest(params: Params) -> str:
     """Return the digest that a weights file of the encoding "float32" with these weights would have."""
-    return _digest(params.family, params.pixels, _as_datasets(params))
+    return digest_of_weights(params.family, params.pixels, _as_datasets(params))
 
 
 def _as_datasets(params: Params) -> dict[str, np.ndarray]:
@@ -403,11 +404,6 @@ def _flat(layers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np
             yield f"{prefix}{name}", np.asarray(value, np.dtype("<f4"))
 
 
-def _digest(family: str, pixels: str, datasets: Datasets) -> str:
-    head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
-    return digest_of(head, datasets)
-
-
 def _check_digest(
     source: _hdf5.Source, info: WeightsInfo, datasets: Datasets, architecture: Architecture
 ) -> None:
@@ -416,7 +412,7 @@ def _check_digest(
     The datasets of an embedded file are also refused if their digest differs from the one that
     `architecture` states.
     """
-    digest = _digest(info.family, info.pixels, datasets)
+    digest = digest_of_weights(info.family, info.pixels, datasets)
     if digest != info.digest:
         raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")
     if source.argument == EMBEDDED and digest != architecture.digest:

@@ -45,7 +45,7 @@ def thumbnail(path: Path) -> np.ndarray:
 
 
 def write_sheet(path: Path, drawn: Any, metadata: dict[str, Any]) -> None:
-    """Write a sheet from `draw_sheet`; if that fails, write it elsewhere; the error says where."""
+    """Write a sheet from `draw_sheet`; if that fails, write it elsewhere and raise OSError."""
     try:
         write_picture(path, drawn, metadata=metadata)
     except OSError as error:

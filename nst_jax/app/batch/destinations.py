@@ -139,7 +139,7 @@ def check_destinations(
         return real
 
     written = {os.path.realpath(path) for path in more}
-    existing: dict[Path, Path] = {}  # maps a folder to itself, or to its nearest existing ancestor
+    existing: dict[Path, Path] = {}  # folder -> itself or, if it is missing, its nearest ancestor
     probed: set[Path] = set()  # folders in which a file has been created as a test
     for row, output in files:
         with naming_row(row):

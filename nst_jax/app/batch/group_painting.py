@@ -76,9 +76,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
-    # a style loss that compares single feature vectors (`terms.matched`), all pictures of a group have
-    # styles of the same shapes.
+    # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
+    # the plan gets all these shapes. With a style loss that compares single feature vectors
+    # (`terms.matched`), all pictures of a group have styles of the same shapes.
     if not recipe.terms.matched:
         shapes = style_shapes_of_all([entry.scales for entry in entries])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
@@ -158,12 +158,12 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # The same group without a bucket, the larger array in which its pictures lie.
+    # The group that is painted if the bucket fails: the same pictures in arrays of their own sizes.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # counts anew, so that `_record` finds this group's files
+        files_in_use(compiled.programs)  # so that `_record` gets only the files of this group
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
@@ -172,8 +172,9 @@ def paint_group(
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", results.message_of(error))]
-        # The group may have failed for lack of memory. A picture takes the least memory if it is
-        # painted alone and in an array of its own size, not in a bucket (a larger array).
+        # The group may have failed for lack of memory. So each picture is painted again, alone: that
+        # takes less memory. It then lies in an array of its own size if a bucket (a larger array) was
+        # only chosen to save time.
         if by_cost:
             progress.say(
                 f"note: a bucket failed; its pictures are painted alone: {results.message_of(error)}"
@@ -261,7 +262,7 @@ def _paint_together(
     keys = {seed: jax.random.key(seed) for seed in seeds}
     members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
-        # `notes_on_regions` raises a ValueError if a region is empty at every style layer.
+        # This is also a check: a region that is empty at every style layer raises ValueError.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")
@@ -295,8 +296,8 @@ def _opacities(
 ) -> tuple[list[Any] | None, list[Any] | None]:
     """Return a list of the opacities of the contents, and a list of the opacities of the styles.
 
-    None takes the place of a list if all its pictures are opaque. It takes the place of both lists if
-    the losses of the recipe cannot leave out transparent parts; these then count as white.
+    A list is None if all its pictures are opaque. If the losses of the recipe cannot leave out
+    transparent parts, both lists are None, and transparent parts count as white.
 
     Args:
       loaded: the pictures to paint, with what was read from their files.

@@ -118,8 +118,8 @@ class Group(NamedTuple):
 
     entries: tuple[Entry, ...]
     # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
-    # from which this group was made. It is the same for all groups made from a set, since a group with
-    # another `varying` would need another program.
+    # from which this group was made. It is the same for all groups made from a set, so that one program
+    # can paint all of them.
     varying: tuple[bool, ...]
     # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
     # None.
@@ -141,7 +141,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, if need be in buckets of the same shape.
+    """Pictures that one compiled program can paint; if their shapes differ, in buckets of one shape.
 
     A bucket is an array that is at least as large as the picture that lies in it.
     """
@@ -187,7 +187,7 @@ def _can_lie_in_bucket(entry: Entry) -> bool:
 def structure_of(recipe: Recipe) -> Hashable:
     """Return a key that is equal for recipes that differ only in names and in certain numbers.
 
-    `VARIABLE` lists these numbers.
+    The same program can paint pictures with such recipes. `VARIABLE` lists these numbers.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
@@ -352,7 +352,7 @@ def programs_of(
             shapes = tuple((one.shape, one.style_shapes) for one in group.arrays)
         count = len(group.entries)
         size = chunk_size.even_chunk_over_devices(count, chunk, mesh)
-        # A chunk that the devices cannot share evenly is filled up with copies, see `BatchCanvas`.
+        # If the devices cannot share a chunk evenly, `BatchCanvas` adds copies of pictures to it.
         sizes = {sharding.round_up(some, mesh) for some in _sizes(count, size)}
         for some in sizes:
             key = (

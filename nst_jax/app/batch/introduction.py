@@ -132,8 +132,8 @@ def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
 def _bucket_words(parts: Sequence[Group], programs: int, kept: int = 0) -> str:
     """Return one line of text about the buckets: larger arrays, of few sizes, in which pictures lie.
 
-    The words are those of `bucket_line`. `programs` is the number of compiled programs for each scale
-    (resolution). Of these, `kept` are on disk from earlier runs, so they need not be compiled again.
+    `programs` is the number of compiled programs for each scale (resolution). Of these, `kept` are on
+    disk from earlier runs, so they need not be compiled again.
     """
     pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
     runs, arrays = zip(*pairs, strict=True)

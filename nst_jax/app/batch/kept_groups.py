@@ -87,7 +87,7 @@ def kept_programs(
     chunk: int | None = None,
     mesh: sharding.AnyMesh | None = None,
 ) -> list[KeptPrograms]:
-    """Return the programs on disk that can paint groups to which a picture may belong.
+    """Describe the programs on disk that can paint groups of pictures like a given one.
 
     Args:
       entry: the picture.
@@ -97,10 +97,11 @@ def kept_programs(
       mesh: as in `record_group`.
 
     Returns:
-      A description of the programs for each record that `record_group` wrote, in a fixed order.
+      One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
+      order. They differ in the sizes of their arrays and in the number of pictures.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
-    # A picture with masks (of regions or a protected part) is painted by other programs.
+    # No record describes the programs that paint a picture with masks (of regions or a protected part).
     if folder is None or family is None or entry.controls is not None:
         return []
     found = map(_read, sorted(folder.glob(f"{family[:32]}.*.json")))
@@ -138,13 +139,13 @@ def _folder() -> Path | None:
 def _family(
     recipe: Recipe, varying: Sequence[bool], chunk: int | None, mesh: sharding.AnyMesh | None
 ) -> str | None:
-    """Return a key of all that the programs of a group depend on, except its sizes.
+    """Return a key of all that the programs of a group depend on, except its pictures' shapes.
 
     The result is None if no key can describe the recipe, as when the user wrote one of its functions.
     """
     bare = recipe.bare()
-    # `bare` drops the schedule (the sizes at which a picture is painted), on which the programs depend.
-    # So it is kept here. The number of updates, and the filter that enlarges the canvas between two
+    # `bare` drops the schedule, which says at which scales a picture is painted. The programs depend on
+    # it, so it is kept here. The number of updates, and the filter that enlarges the canvas between two
     # scales (`enlarge`), change none of the programs.
     descent = replace(recipe.descent, steps=0, enlarge=bare.descent.enlarge)
     recipe = replace(bare, descent=descent)

@@ -33,8 +33,8 @@ from nst_jax.scaling.capacity import OutOfMemory
 # a part of a batch that a process of its own paints.
 LISTING = "results"
 
-# Settings of a finished picture that may differ from the requested ones, since they change pictures
-# only by rounding errors.
+# A finished picture is not painted again if only these of its settings differ from the requested ones:
+# they change pictures only by rounding errors.
 IGNORED_SETTINGS = ("network.tile", "network.remat")
 
 # Exceptions whose messages are clear without the name of the exception's type.
@@ -241,7 +241,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """What `divided` needs to know of a picture that shall be painted: its number and its path."""
+    """A picture that shall be painted, in a batch: its number and the path of its file."""
 
     @property
     def number(self) -> int:

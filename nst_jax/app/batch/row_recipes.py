@@ -50,7 +50,8 @@ def recipes_of(
         flags = _changes_of_textures(changes) if texture else changes
         arguments.recipe_of(_with_layers_of_file(flags), controls=True)
     # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
-    # the style that is applied after them. Many rows may share one, so it is made only once.
+    # the style that is applied after the overrides. Many rows may share a recipe, so it is made only
+    # once.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []

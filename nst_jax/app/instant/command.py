@@ -198,7 +198,7 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
 
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
-    """Context manager: if its block takes over `SILENT_SECONDS`, show a line that says why."""
+    """Context manager: if its block takes longer than `SILENT_SECONDS`, show a line that says why."""
     what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True

@@ -221,7 +221,7 @@ def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
 
 
 def size_of_groups(count: int, shape: Shape) -> int:
-    """Return the number of pictures in a group of `groups_of`; the last group may have fewer.
+    """Return how many pictures `groups_of` puts into each group; the last group may have fewer.
 
     Args:
       count: number of pictures of one network and one shape.
@@ -290,8 +290,9 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # Each picture is now painted alone. In a bucket, `filled` - 1 copies are painted with it, so
-        # that no other program is compiled; but not if the memory was exhausted.
+        # Each picture is now painted without the others. In a bucket, `filled` - 1 copies of it are
+        # painted with it, so that no other program is compiled. But if the memory was exhausted, it is
+        # painted alone.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

@@ -1,4 +1,4 @@
-"""The options of `web`."""
+"""The options of the command `web`, which serves a page on which pictures are painted."""
 
 import click
 

@@ -1,7 +1,7 @@
 """What a visitor can download: a picture with its inputs and its command line, or a film of a run.
 
 A visitor is somebody who uses the web page. A run is the painting of one picture by optimisation, which
-a visitor began. The pictures of a run are kept after some of its updates.
+a visitor began. Of each run, the pictures after some of its updates are kept.
 """
 
 import io

@@ -32,8 +32,8 @@ FORGOTTEN_SECONDS = 2 * 3600.0  # time after which a visitor who is away is dele
 STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
 LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix
-# Matches the beginning of each name that the server itself gives to a file in the folder of the uploads
-# or in an archive.
+# Matches the beginning of each name that the server gives to a file of its own, in the folder of the
+# uploads or in an archive. `safe_name` changes the name of an upload that matches.
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)_", re.ASCII | re.IGNORECASE
 )

@@ -31,8 +31,8 @@ from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# The server reads the weights once for all pictures that it paints. `_programs`, too, makes the
-# functions to compile only once, so that a later picture uses the programs that are compiled already.
+# Both results are cached for all pictures that the server paints: the weights, so that they are read
+# only once; and the functions that `_programs` returns, which keep their compiled programs.
 _weights = functools.cache(params.load_params)
 
 
@@ -202,8 +202,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                pass  # from `watch`: `stopped` returned True because of a request. If the request was
-                # withdrawn since then, the run gets another turn.
+                pass  # `watch` raised it, as `stopped` returned True because of a request. If the
+                # request was withdrawn since then, the run gets another turn.
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
             return False

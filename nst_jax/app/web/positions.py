@@ -43,7 +43,8 @@ class Positions:
         self._folder, self._clock = folder, clock
         self._known: list[_Position] = []
         self._written, self._pause = clock(), SECONDS
-        # Size of the last position in bytes, 0 if there is none. The next one has nearly the same size.
+        # Size of the last position in bytes; 0 if there is none. The next one is about as large, so
+        # this size decides whether there is room for it.
         self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:

@@ -59,9 +59,9 @@ FIRST_PICTURES = (
 )
 # The files that these lines name.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
-# (height, width) of a style picture that is too wide for the square in which the style pictures above
-# lie. Its style vector is computed last, so that the program for the next larger square is compiled,
-# too.
+# Style pictures are padded to squares, and each size of square needs a program of its own. After the
+# pictures above, the style vector of a picture of this (height, width) is computed. It needs a larger
+# square than their styles, so the program for that square is compiled, too.
 WIDE_STYLE = (256, 512)
 # `warm`, which paints `FIRST_PICTURES`, waits after the first of them until a visitor has got a
 # picture, but at most this many seconds. Otherwise, a browser that opens with the server would have to
@@ -97,8 +97,8 @@ class QuickPainter:
 
     def __init__(self) -> None:
         """Make a painter; the networks are read when they are first needed."""
-        self._painting = threading.Lock()
-        self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
+        self._painting = threading.Lock()  # held by the thread that paints
+        self._next = threading.Lock()  # held by the thread that paints next; see `_turn`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
         # Pictures that are painted once and shown again, by the words of the command line that makes
@@ -149,8 +149,9 @@ class QuickPainter:
     ) -> QuickPicture:
         """Paint as `paint` does.
 
-        With `keep`, the picture is kept in memory. A later call with the same words writes the kept
-        picture, if the files that the words name are still the sample pictures.
+        With `keep`, which is for pictures that are painted from the package's samples before a visitor
+        comes, the picture is kept in memory. A later call with the same words writes the kept picture,
+        if the files in the visitor's folder are these samples, and not uploads with their names.
         """
         with self._turn():
             if not wanted():
@@ -330,17 +331,17 @@ def _suits_numpy(job: InstantJob) -> bool:
 def _known(
     kept: Mapping[tuple[str, ...], _Kept], words: Sequence[str], folder: Path, output: Path
 ) -> QuickPicture | None:
-    """Write a picture that is kept in memory to `output`; return None if this picture is not kept."""
+    """Write a picture to `output` if memory has it, made from the same files; else return None."""
     found = kept.get(tuple(words))
     if found is None or not _has_samples(folder, words):
         return None
-    with _files.atomic(output) as part:  # an earlier picture may be on its way to the browser
+    with _files.atomic(output) as part:  # the server may still be sending the old file
         part.write_bytes(found.data)
     return QuickPicture(output, list(words), found.seconds)
 
 
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
-    """Return whether the folder has the package's own samples where the words name samples.
+    """Return whether every sample that the words name is in the folder, as it is in the package.
 
     A visitor may have uploaded another picture under the name of a sample.
     """

@@ -89,7 +89,7 @@ class Guard:
         return None
 
     def _is_own(self, host: str) -> bool:
-        """Return whether the HTTP header Host with this value names this server."""
+        """Return whether `host`, the value of the HTTP header Host, names this server."""
         if self.port == HTTP_PORT and not re.search(r":\d+$", host):
             host += f":{HTTP_PORT}"
         name, colon, port = host.lower().rpartition(":")

@@ -157,7 +157,7 @@ class Server:
     async def end(self) -> None:
         """End all streams to open pages; after `ENDING_SECONDS`, answer other requests with an error.
 
-        Without this method, uvicorn would cancel them, and print a traceback for each.
+        Without this method, uvicorn would cancel streams and requests, and print a traceback for each.
         """
         self.closing = True
         self.quick.close()
@@ -270,7 +270,7 @@ class Server:
         )
 
     async def _on_error(self, request: Request, error: Exception) -> Response:
-        del request, error  # uvicorn logs it on the terminal; the visitor learns no details
+        del request, error  # uvicorn logs the error on the terminal; the visitor learns no details
         return _error("something failed here; the terminal of nst-jax has the details", 500)
 
     # --- The page ---------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class Server:
         browser is sent to the URL without the token.
         """
         if "token" in request.query_params:
-            # So the browser's address bar and history do not show the token.
+            # The redirection keeps the token out of the browser's address bar and history.
             answer: Response = RedirectResponse("/", 303)
             self._set_cookie(answer, self._token, self.guard.token)
             return answer

@@ -349,7 +349,7 @@ def _frame(step: int) -> str:
 
 
 def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
-    """Return command lines that make a picture of a run, from which another run is to start.
+    """Return command lines that make a picture of a run. Another run is to start from this picture.
 
     Args:
       words: the words of the run's command line.

@@ -163,8 +163,8 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # Only the style is too large if the run fits with a smaller one: one of the canvas' size or, with
-    # wrapping padding, of 16 px, since a style is then not cut into tiles, even if the canvas is.
+    # Only the style is too large if the run fits with a smaller style: one of the canvas' size. If
+    # padding wraps, styles are not cut into tiles, even if the canvas is; so 16 px is tried instead.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
