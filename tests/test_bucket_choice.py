@@ -50,9 +50,8 @@ def seconds_of(part, runs, costs, most):
     one, two = (run_operations(scales, recipes.DEFAULT, "cpu", pictures=n) for n in (1, 2))
     operations = len(part) * (two - one) + groups * (2 * one - two)
     bucket = len({tuple(map(tuple, one)) for one in sides}) > 1
-    return (1.03 if bucket else 1.0) * costs.program * len(scales) * len(sizes) + (
-        1.05 if bucket else 1.0
-    ) * costs.operation * operations
+    compiling = (1.34 if bucket else 1.0) * costs.program * len(scales) * len(sizes)
+    return compiling + costs.operation * operations
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_what_a_bucket_costs_is_that_of_the_record():
         / sum(row["compile_seconds"]["exact"].values())
         for row in rows
     ]
-    assert pytest.approx(statistics.median(times), abs=1e-3) == bucket_choice.TIME_IN_BUCKET
+    assert max(1, *times) == bucket_choice.TIME_IN_BUCKET  # none was slower
     assert (
         pytest.approx(statistics.median(compiling), abs=5e-3) == bucket_choice.COMPILING_OF_BUCKET
     )
@@ -146,7 +145,9 @@ def test_what_is_cheap_decides():
     assert not together.exact and together.runs == (0, 1, 2)
     assert [scale.shape for scale in together.scales] == [(32, 32), (48, 48)]
     assert together.scales[-1].style_shapes == ((80, 48),)  # of 70 x 40 px, the largest sides
-    apart = chosen_buckets(runs, recipes.DEFAULT, SLOW, "cpu")
+    # Of such small pictures, an update costs hardly more in a larger array; of these it does.
+    larger = [run((133, 190)), run((190, 133)), run((160, 160))]
+    apart = chosen_buckets(larger, recipes.DEFAULT, SLOW, "cpu")
     assert [(bucket.runs, bucket.exact) for bucket in apart] == [
         (_, True) for _ in ((0,), (1,), (2,))
     ]
@@ -191,8 +192,10 @@ def test_kept_programs_cost_only_their_loading():
     others = [one._replace(pictures=2) for one in kept]
     assert chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu", kept=others) == [together]
     # A device that computes slowly takes no padding, whatever is kept.
+    larger = [run((133, 190)), run((190, 133)), run((160, 160))]
+    (together,) = chosen_buckets(larger, recipes.DEFAULT, FAST, "cpu")
     bucket = KeptPrograms(together.scales, 3, exact=False)
-    slow = chosen_buckets(runs, recipes.DEFAULT, SLOW, "cpu", kept=[bucket])
+    slow = chosen_buckets(larger, recipes.DEFAULT, SLOW, "cpu", kept=[bucket])
     assert all(one.exact for one in slow) and len(slow) == 3
 
 
@@ -245,7 +248,7 @@ def test_the_choice_among_kept_programs_is_the_cheapest(seed):
             scales = [Scale(a, (), one.steps) for a, one in zip(shapes, runs[0], strict=True)]
             work = run_operations(scales, recipes.DEFAULT, "cpu", pictures=len(part))
             programs = 2 * (LOADING if loaded else 1.0)
-            times.append(programs + 3e-10 * work if exact else 1.03 * programs + 3.15e-10 * work)
+            times.append(programs + 3e-10 * work if exact else 1.34 * programs + 3e-10 * work)
         return min(times)
 
     found = chosen_buckets(runs, recipes.DEFAULT, Costs(1.0, 3e-10), "cpu", kept=kept)
@@ -286,11 +289,11 @@ def test_twelve_shapes_of_photographs_need_few_programs():
 
 
 def test_a_square_for_feed_forward_networks_is_chosen_by_its_cost():
-    """By hand: two shapes take 2 programs, or 1.03 programs and 1.05 times the pixels of squares."""
+    """By hand: two shapes take 2 programs, or 1.34 programs and the pixels of squares."""
     wide, tall = (64, 128), (128, 64)
-    pixels = 1.05 * 2 * 128**2 - 2 * 64 * 128  # what the square adds, in pixels
+    pixels = 2 * 128**2 - 2 * 64 * 128  # what the square adds, in pixels
     program = pixels / (
-        2 - 1.03
+        2 - 1.34
     )  # seconds of compiling that this is worth, at a second for a pixel
     for factor, expected in ((1.01, 128), (0.99, None)):
         costs = bucket_choice.PassCosts(factor * program, 1.0)
