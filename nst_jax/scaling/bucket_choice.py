@@ -35,9 +35,9 @@ class Costs(NamedTuple):
 
 
 # In a bucket, the real size of the picture is a value at runtime. So even if the bucket adds no pixels,
-# compiling takes `COMPILING_OF_BUCKET` times as long, the median of the four cases in `buckets-cpu.json`
-# (in `benchmarks/results`). Updates took 0.97 to 0.99 times as long there; a bucket that adds no pixels
-# is counted as just as fast, so that none is chosen for the sake of such a difference.
+# compiling takes `COMPILING_OF_BUCKET` times as long. That is the median of the four cases in
+# `buckets-cpu.json` (in `benchmarks/results`), where updates took 0.97 to 0.99 times as long. A bucket
+# that adds no pixels is counted as just as fast, so that none is chosen for such a small difference.
 TIME_IN_BUCKET = 1.0
 COMPILING_OF_BUCKET = 1.34
 
