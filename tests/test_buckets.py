@@ -67,10 +67,16 @@ def styles():
     return [small.picture("starry_night", 40, 33)]
 
 
-def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compilations):
+@pytest.mark.parametrize(
+    "optimizer",
+    [  # Adam compiles in half the time of L-BFGS
+        optimizers.Adam(learning_rate=0.02),
+        pytest.param(optimizers.LBFGS(levels=2), marks=pytest.mark.slow),
+    ],
+)
+def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compilations, optimizer):
     taps = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
-    # Adam compiles in half the time of L-BFGS, whose updates are compared below.
-    recipe = two_scales(**taps).replace(optimizer=optimizers.Adam(learning_rate=0.02))
+    recipe = two_scales(**taps).replace(optimizer=optimizer)
     recipe = replace(recipe, network=vgg.Network(padding=layers.reflect_padded))
     pictures, others = contents(SHAPES[1:]), contents(((33, 48), (48, 38)))
     found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)

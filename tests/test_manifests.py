@@ -878,7 +878,7 @@ def all_whole(count):
     assert not list(Path("out").glob(".*"))  # no temporary files either
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("seed", range(1))
 def test_a_killed_batch_is_resumed(start, seed):

@@ -82,7 +82,7 @@ QUICK = ("l2 pooling",)
 REPEATED = (
     *("even", "odd sides", "odd sides kept by the pooling", "one long side", "average pooling"),
     *("mirrored border", "repeated border in the first layer"),
-    "computed again",  # changes no number, as `test_precision.py` has it
+    "computed again",
 )
 COST = dict.fromkeys(REPEATED, pytest.mark.long) | dict.fromkeys(QUICK, ())
 
@@ -99,8 +99,8 @@ def test_tiles_are_the_whole_picture(name, params64, x64):
     assert apart(whole, found(params64, *pictures(*shape), cut)) < 1e-10
 
 
-def test_a_mirrored_border_and_windows_of_fewer_pixels_in_tiles(params64, x64):
-    changes = {"padding": layers.reflect_padded, "pool": layers.scaled_average_pool}
+def test_a_mirrored_border_with_activations_computed_again_in_tiles(params64, x64):
+    changes = {"padding": layers.reflect_padded, "pool": layers.scaled_average_pool, "remat": True}
     recipe = recipes.as_arrays(network(HIGHER, **changes), jnp.float64)
     cut = network(recipe, tile=16)
     assert tiles.grid_of((75, 61), recipe.terms.taps, cut.network).count > 3

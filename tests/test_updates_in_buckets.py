@@ -67,33 +67,46 @@ def test_updates_in_float32_at_shallow_taps_are_those_of_the_picture_alone(param
     check(params, of_one_tap(recipes.PRESETS[name]))
 
 
+# How often as large a difference as that of starts with other last bits may be.
+TIMES = 10
+
+
+def stable(name):
+    """Return a recipe; keras.io's with a smaller learning rate, since so small a picture diverges."""
+    recipe = recipes.PRESETS[name]
+    return recipe.replace(descent__optimizer__learning_rate=1.0) if name == "keras-io" else recipe
+
+
+def differences(found, alone):
+    """Return those of pixels after few updates, and relative ones of losses of few and many updates."""
+    assert np.all(np.isfinite(alone[0]))
+    totals = np.abs(found[0] / alone[0] - 1)
+    return np.array([np.max(np.abs(found[1] - alone[1])), np.max(totals[:FEW]), totals[-1]])
+
+
+def from_other_starts(params, recipe, dtype):
+    """Return the differences in an array, and the largest from starts with other last bits."""
+    epsilon = np.finfo(dtype).eps
+    rng = np.random.default_rng(0)
+    changes = [1 + epsilon * rng.choice([-1, 1], (*SIZE, 3)) for _ in range(3)]
+    found, alone, *changed = totals_and_images(params, recipe, dtype, changes)
+    assert found[0].dtype == found[1].dtype == dtype
+    largest = np.max([differences(one, alone) for one in changed], axis=0)
+    return differences(found, alone), np.maximum(largest, epsilon)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", SUMS)
 @pytest.mark.usefixtures("x64")
 def test_updates_of_every_recipe_are_those_of_the_picture_alone(params, name):
-    found, alone = totals_and_images(params, recipes.PRESETS[name], jnp.float64)
-    (totals, image), (expected, expected_image) = found, alone
-    assert totals.dtype == image.dtype == jnp.float64 and np.all(np.isfinite(totals))
-    np.testing.assert_allclose(image, expected_image, rtol=0, atol=1e-9)  # after few updates
-    np.testing.assert_allclose(totals, expected, rtol=1e-9)  # of few and of many updates
-
-
-# How often as large a difference as that of the start's last bits may be.
-TIMES = 10
+    found, other_starts = from_other_starts(params, stable(name), jnp.float64)
+    # Only the matrix roots of `default`, of nearly singular matrices, make more of rounding errors.
+    bound = np.maximum(1e-9, TIMES * other_starts) if name == "default" else 1e-9
+    assert np.all(found <= bound), (found, bound)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SUMS)
 def test_updates_in_float32_differ_as_from_starts_with_other_last_bits(params, name):
-    rng = np.random.default_rng(0)
-    epsilon = np.finfo(np.float32).eps
-    changes = [1 + epsilon * rng.choice([-1, 1], (*SIZE, 3)) for _ in range(3)]
-    found, alone, *changed = totals_and_images(params, recipes.PRESETS[name], changes=changes)
-
-    def differences(other):
-        """Of pixels after few updates, and relative ones of losses of few and of many updates."""
-        totals = np.abs(other[0] / alone[0] - 1)
-        return np.array([np.max(np.abs(other[1] - alone[1])), np.max(totals[:FEW]), totals[-1]])
-
-    bound = TIMES * np.max([differences(one) for one in changed], axis=0)
-    assert np.all(differences(found) <= bound), (differences(found), bound)
+    found, other_starts = from_other_starts(params, stable(name), jnp.float32)
+    assert np.all(found <= TIMES * other_starts), (found, other_starts)

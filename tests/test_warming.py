@@ -212,12 +212,17 @@ def test_compiling_only_needs_a_cache(call, here):
     assert code == 1 and "compiled programs are not kept" in err and err.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "finish",
+    [
+        pytest.param(["--colors", "palette", "--realism", 0.3], marks=pytest.mark.slow),
+        pytest.param(["--colors", "content"], marks=pytest.mark.long),
+    ],
+)
+def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch, finish):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), small=(21, 22), art=(32, 32), long=(30, 59))
     options = ["--size", 32, "--precision", "tensorfloat32"]
-    finish = ["--colors", "palette", "--realism", 0.3]
     warm = ["warm", "--instant", *options]
     for words in ([*warm, "--batch", 3], [*warm, *finish]):
         _, made, _ = start(tmp_path, words)
@@ -367,8 +372,8 @@ def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     del here
     refused(call("warm", "--size", "short:64"), "`--bucket`", "give the longest that shall fit")
     refused(call("warm", "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
-    refused(call("warm", "--bucket", "off"), "`--bucket`", "--compile-only")
-    refused(call("warm", "--instant", "--bucket", "off"), "`--bucket`", "--compile-only")
+    refused(call("warm", "--bucket", "off"), "`--bucket`", "omit it, or", "`batch --compile-only`")
+    refused(call("warm", "--instant", "--bucket", "off"), "`--bucket`", "for buckets; omit it\n")
     refused(call("warm", "--size", 64, "--bucket", 32), "`--bucket`", "give 64 or more")
     refused(
         call("warm", "--recipe", "nnst", "--size", 64),

@@ -55,7 +55,7 @@ def edited(path, change, *, sign=True):
             datasets = {}
             file.visititems(lambda n, x: datasets.update({n: x[()]} if hasattr(x, "dtype") else {}))
             family, pixels = (_hdf5.attribute(file, name) for name in ("family", "pixels"))
-            digest = params._digest(family, pixels, datasets)
+            digest = params.digest_of_weights(family, pixels, datasets)
             file.attrs["digest"] = digest
     return path
 

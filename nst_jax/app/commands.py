@@ -305,10 +305,10 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
 def _bucket_ahead(chosen: Chosen) -> int | None:
     """Return the side of the bucket that the options of `warm` name, in px; None for "auto"."""
     if chosen["bucket"] == "off":
-        raise ValueError(
-            "`bucket`: off, but `warm` compiles programs for buckets; omit it, or compile those for "
-            "pictures of one shape by `stylize --compile-only`"
+        other = (
+            "" if chosen["instant"] else ", or compile what a folder needs: `batch --compile-only`"
         )
+        raise ValueError(f"`bucket`: off, but `warm` compiles programs for buckets; omit it{other}")
     return chosen_bucket_of_picture(chosen)
 
 

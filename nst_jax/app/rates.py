@@ -33,9 +33,9 @@ MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
 # Version of the unit of all speeds, which is an operation as `scaling.operations` counts it. It is part
-# of the keys, and must be raised whenever the same run counts as another number of operations, since
-# speeds that are already in a user's file would then be wrong.
-UNIT = 2
+# of the keys, and must be raised whenever the same run counts as another number of operations or of
+# programs, since speeds that are already in a user's file would then be wrong.
+UNIT = 3
 
 
 class Expected(NamedTuple):

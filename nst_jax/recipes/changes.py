@@ -125,11 +125,11 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 
     Args:
       recipe: the recipe to change.
-      size: a number, which replaces the number in the rule of the content, and in that of the style if
-        this has a number of its own. Or a width and height, such as "400x300", to which the content is
-        resized exactly; the style is then resized by the recipe's rule, with the number that fits the
-        content's new size, such as 400 px for the longer side. None changes nothing. For other forms
-        see `sizes.with_size`.
+      size: a number, which replaces the number in the rule of the content, and in that of the style
+        unless this derives its size from the canvas. Or a width and height, such as "400x300", to which
+        the content is resized exactly; the style is then resized by the recipe's rule, with the number
+        that fits the content's new size, such as 400 px for the longer side. None changes nothing. For
+        other forms see `sizes.with_size`.
       style_size: the same for the style alone; None means that its size follows from `size`.
 
     Returns:

@@ -39,7 +39,7 @@ class Costs(NamedTuple):
 # `buckets-cpu.json` (in `benchmarks/results`), where updates took 0.97 to 0.99 times as long. A bucket
 # that adds no pixels is counted as just as fast, so that none is chosen for such a small difference.
 TIME_IN_BUCKET = 1.0
-COMPILING_OF_BUCKET = 1.34
+COMPILING_OF_BUCKET = 1.45
 
 # The time to load a program that is kept on disk, as a share of the time to compile it; an estimate.
 LOADING = 0.1

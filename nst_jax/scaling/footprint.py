@@ -100,9 +100,9 @@ def estimate_memory(
       recipe: the recipe; its rules for sizes of pictures are not used, since `shape` is given. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style that is read; None means one style of the canvas'
-        shape. The largest of them decides how much memory their statistics take. Each picture is
-        assumed to blend as many styles as the recipe's `style_shares` has, or all of these, if the
-        style loss compares single positions of canvas and style (a `MatchingLoss`).
+        shape. The largest of them decides how much memory it takes to compute their statistics. Each
+        picture is assumed to blend as many styles as the recipe's `style_shares` has, or all of these,
+        if the style loss compares single positions of canvas and style (a `MatchingLoss`).
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as

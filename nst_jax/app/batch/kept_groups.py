@@ -139,7 +139,7 @@ def _folder() -> Path | None:
 def _family(
     recipe: Recipe, varying: Sequence[bool], chunk: int | None, mesh: sharding.AnyMesh | None
 ) -> str | None:
-    """Return a key of all that the programs of a group depend on, except its pictures' shapes.
+    """Return a key of what a group's programs depend on, beside its pictures' shapes and number.
 
     The result is None if no key can describe the recipe, as when the user wrote one of its functions.
     """

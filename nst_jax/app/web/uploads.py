@@ -36,6 +36,7 @@ class Upload(NamedTuple):
     notes: tuple[str, ...]  # what was converted when the file was read, such as its colour profile
     role: str  # what the picture is for, one of `ROLES`
     version: int  # a number that no other upload of the visitor has; new if the file is replaced
+    sample: str = ""  # of a sample picture of the package: its key in `images.SAMPLES`
 
     def as_json(self) -> dict[str, Any]:
         """Return the description that the page receives, as JSON values."""
@@ -52,7 +53,6 @@ class Uploads:
         """Make an empty collection that keeps its pictures in `folder`, which must exist."""
         self.folder = folder
         self.known: dict[str, Upload] = {}
-        self._samples: dict[str, Upload] = {}  # samples that the visitor has chosen
         self._lock = threading.Lock()
         self._added = 0
 
@@ -110,13 +110,14 @@ class Uploads:
         """
         if sample not in images.SAMPLES:
             raise ValueError(f"picture: there is no sample {sample!r}")
-        # A name alone does not identify a sample: an upload may have the same name.
-        added = self._samples.get(sample)
-        if added is not None and self.known.get(added.name) is added:
-            return added
+        # Its name does not identify a sample: an upload may have the same name.
+        for upload in list(self.known.values()):
+            if upload.sample == sample:
+                return upload
         path = images.SAMPLES[sample]
-        self._samples[sample] = self.add(path.name, path.read_bytes(), role)
-        return self._samples[sample]
+        added = self.add(path.name, path.read_bytes(), role)._replace(sample=sample)
+        self.known[added.name] = added
+        return added
 
     def remove(self, name: str) -> None:
         """Delete a picture; an unknown name is ignored, since it may have been removed already."""

@@ -373,7 +373,7 @@ function toggle(styles, name) {
 
 function renderShelf(id, role, word, isChosen, choose) {
   const shelf = $(id), names = ofRole(role).map(one => one.name);
-  const samples = about.samples.filter(name => (name === "chelsea") === (role === "photo") && !names.includes(`${name}.jpg`));
+  const samples = about.samples.filter(name => (name === "chelsea") === (role === "photo") && !ofRole(role).some(one => one.sample === name));
   const key = JSON.stringify([names, samples]);
   if (shelves[id] !== key) {
     shelves[id] = key;
@@ -407,8 +407,7 @@ function renderShelf(id, role, word, isChosen, choose) {
       tile.className = "tile add";
       tile.textContent = `Sample: ${name.replace("_", " ")}`;
       tile.onclick = trying(async () => {
-        await addSample(name, role);
-        choose(`${name}.jpg`);
+        choose((await addSample(name, role)).name);
       });
       tiles.push(tile);
     }
@@ -427,7 +426,9 @@ function renderShelf(id, role, word, isChosen, choose) {
 }
 
 async function addSample(name, role) {
-  keepPicture(await post(`/samples/${name}?role=${role}`));
+  const picture = await post(`/samples/${name}?role=${role}`);
+  keepPicture(picture);
+  return picture;
 }
 
 async function addFile(file, role) {
@@ -727,10 +728,8 @@ function listen() {
     if (!first) return;
     first = false;
     if (!state.pictures.length) {
-      await addSample("chelsea", "photo");
-      await addSample("starry_night", "painting");
-      choice.photo = "chelsea.jpg";
-      choice.styles = {"starry_night.jpg": 0.5};
+      choice.photo = (await addSample("chelsea", "photo")).name;
+      choice.styles = {[(await addSample("starry_night", "painting")).name]: 0.5};
     }
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // if there is a run, as after a reload, the run stays in view
