@@ -240,6 +240,20 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
     shot(page, "4_stopped")
 
 
+def test_a_photo_with_the_name_of_a_sample_stays_beside_it(visit, tmp_path):
+    photo = tmp_path / "chelsea.jpg"
+    images.save(photo, small.picture("chelsea", 64, 96))
+    page = visit()
+    page.click("#photos [aria-label='Remove chelsea.jpg']")
+    until(lambda: page.locator("#photos .add").count())
+    page.set_input_files("#photos input[type=file]", photo)
+    until(lambda: page.locator("#photos [data-name='chelsea.jpg'][aria-pressed=true]").count())
+    page.click("#photos .add:has-text('Sample: chelsea')")
+    until(lambda: page.locator("#photos [data-name='chelsea_2.jpg'][aria-pressed=true]").count())
+    assert page.locator("#photos [data-name='chelsea.jpg']").count() == 1
+    until(lambda: not page.locator("#photos .add:has-text('Sample: chelsea')").count())
+
+
 def test_the_default_recipe_with_all_its_layers_from_upload_to_film(visit, tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "stylize_words", WORDS_OF)  # all layers, unlike the other tests
     photo, painting = tmp_path / "cat.jpg", tmp_path / "night.png"
