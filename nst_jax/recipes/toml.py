@@ -1,7 +1,9 @@
 """Recipes as TOML text: functions that write and read it, and that change single values of a recipe.
 
-A file is plain data: nothing in it is executed. `nst_jax.recipes.tables` makes a recipe of it. A
-function or dataclass without a name in `nst_jax.recipes.walk.CHOICES` cannot be written to a file.
+The keys are the names of the fields of `Recipe` and of the dataclasses in it, and a few more that are
+defined here. A file is plain data: nothing in it is executed. `nst_jax.recipes.tables` makes a recipe
+of it. A function or dataclass without a name in `nst_jax.recipes.walk.CHOICES` cannot be written to a
+file.
 """
 
 import json
