@@ -128,7 +128,7 @@ _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 
 def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
-    """Return which rows, and which columns, `_framed` copies to make a frame."""
+    """Return the lines beyond the features, rows and columns, each with the line that it copies."""
     # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)
