@@ -52,6 +52,11 @@ def digest_of_weights(family: str, pixels: str, arrays: Mapping[str, np.ndarray]
 
     Returns:
       The digest of all weights, of `family` and of `pixels`.
+
+    Example:
+      >>> import numpy as np
+      >>> digest_of_weights("vgg19-caffe", "caffe-bgr", {"conv1_1/bias": np.zeros(64, "<f4")})[:8]
+      '87db3948'
     """
     return digest_of([*WEIGHTS, family, pixels], arrays)
 

@@ -56,7 +56,7 @@ class Uploads:
         self._lock = threading.Lock()
         self._added = 0
 
-    def add(self, name: str, data: bytes, role: str = "photo") -> Upload:
+    def add(self, name: str, data: bytes, role: str = "photo", *, sample: str = "") -> Upload:
         """Check a picture by decoding it, as the command line does, and keep its file.
 
         Args:
@@ -64,6 +64,7 @@ class Uploads:
             whose file is replaced.
           data: all bytes of the file.
           role: what the picture is for, one of `ROLES`.
+          sample: of a sample picture of the package, its key in `images.SAMPLES`.
 
         Raises:
           ValueError: with a message of one sentence, if there is no such role, if the file is no
@@ -95,7 +96,7 @@ class Uploads:
             height, width = picture.image.shape[:2]
             self._added += 1
             about = picture.notes, role, self._added
-            self.known[chosen] = Upload(chosen, (height, width), *about)
+            self.known[chosen] = Upload(chosen, (height, width), *about, sample)
             return self.known[chosen]
 
     def add_sample(self, sample: str, role: str = "photo") -> Upload:
@@ -115,9 +116,7 @@ class Uploads:
             if upload.sample == sample:
                 return upload
         path = images.SAMPLES[sample]
-        added = self.add(path.name, path.read_bytes(), role)._replace(sample=sample)
-        self.known[added.name] = added
-        return added
+        return self.add(path.name, path.read_bytes(), role, sample=sample)
 
     def remove(self, name: str) -> None:
         """Delete a picture; an unknown name is ignored, since it may have been removed already."""
