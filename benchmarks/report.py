@@ -306,6 +306,26 @@ def _buckets(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _agreement(row: Json) -> Iterator[tuple[str, ...]]:
+    of_other_bits: dict[str, float] = {}
+    ways = {"in an array": row["differences"]["bucket"], "other last bits": of_other_bits}
+    for name, found in row["differences"].items():
+        if name != "bucket":
+            of_other_bits |= {
+                key: max(of_other_bits.get(key, 0), one) for key, one in found.items()
+            }
+    bucket = "×".join(str(side) for side in reversed(row["bucket"]))
+    names = ("pixels_after_few", "losses_of_few", "last_loss", "largest_of_losses")
+    for way, found in ways.items():
+        yield (
+            f"{row['recipe']}, {row['what']}, {row['dtype']}",
+            _size(row),
+            f"{way} of {bucket}" if way == "in an array" else way,
+            *(number(found[name]) if name in found else "" for name in names),
+            *(number(found[name]) if name in found else "" for name in ("total", "gradient")),
+        )
+
+
 def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
@@ -386,6 +406,11 @@ TABLES: dict[str, Table] = {
         ("what", "canvas", "s per step, or in all", "time against exact", "programs",
          "peak memory, GB", "last loss"),
         _buckets,
+    ),
+    "agreement": (
+        ("what", "canvas", "how", "pixels after few updates", "losses until then", "last loss",
+         "largest of all losses", "total loss", "gradient"),
+        _agreement,
     ),
     "gpu": (
         ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",

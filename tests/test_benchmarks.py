@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import nst_jax as nst
 from benchmarks import (
     __main__,
+    agreement,
     batch,
     buckets,
     compile,
@@ -74,6 +75,8 @@ def shallow(monkeypatch):
         monkeypatch.setattr(module, "ADAM", cut(problems.ADAM))
     for module in (step, compile, buckets):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
+    few = {name: cut(nst.recipes.PRESETS[name]) for name in ("default", "tf")}
+    monkeypatch.setattr(agreement, "RECIPES", few)
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     for module in (time_to_loss, instant):
         monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
@@ -128,12 +131,17 @@ def check(entry):
         elif entry["case"] == "start":
             assert row["size"] == [21, 32]
             losses = []  # its pictures are compared with those of the functions elsewhere
+        elif entry["case"] == "agreement":
+            assert row["size"] == [31, 31] or tuple(row["size"]) in agreement.SMALL
+            differences = [one for run in row["differences"].values() for one in run.values()]
+            assert all(0 <= one < 1e-4 for one in differences)
+            losses = [row["final_loss"]]
         else:
             assert row["size"] == ([21, 32] if is_command else [side, side])
             losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
         assert all(math.isfinite(loss) for loss in losses)
     found = list(spreads(entry["rows"]))
-    assert found or entry["case"] in {"time_to_loss", "engine", "strength"}
+    assert found or entry["case"] in {"time_to_loss", "engine", "strength", "agreement"}
     for spread in found:
         assert 0 < spread["min"] <= spread["median"] <= spread["max"]
         assert len(spread["samples"]) == entry["plan"]["repeats"]
@@ -143,7 +151,7 @@ def check(entry):
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
 LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export", "buckets"}
-LONG |= {"start"}
+LONG |= {"start", "agreement"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
