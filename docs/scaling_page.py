@@ -2,8 +2,9 @@
 
     python -m docs.scaling_page
 
-Everything is counted from shapes, nothing is run. `tests/test_scaling.py` compares the page with this
-script, and the bytes that are counted here with those that compiled programs exchange.
+Everything is counted from shapes or read from records, nothing is run. `tests/test_scaling.py` compares
+the page with this script, and the bytes that are counted here with those that compiled programs
+exchange.
 """
 
 import bisect
@@ -474,6 +475,101 @@ def _thousand_table() -> str:
     return table(head, rows)
 
 
+# --- Agreement ------------------------------------------------------------------------------------
+
+
+WITHIN = 1e-3  # relative difference of losses, after all updates, up to which runs agree
+
+
+def others_of(row: dict[str, Any]) -> dict[str, float]:
+    """Return the largest differences that starts with other last bits make."""
+    runs = [run for name, run in row["differences"].items() if name != "bucket"]
+    return {key: max(run[key] for run in runs) for key in runs[0]}
+
+
+def updates_rows() -> list[dict[str, Any]]:
+    """Return the rows of the record on agreement that compare updates, one for each recipe."""
+    rows = _result("agreement-cpu")["rows"]
+    return [row for row in rows if row["what"] == "updates"]
+
+
+def apart() -> list[dict[str, Any]]:
+    """Return the rows of the recipes whose losses differ by more than `WITHIN` after all updates."""
+    return [row for row in updates_rows() if row["differences"]["bucket"]["last_loss"] > WITHIN]
+
+
+def _short(value: float) -> str:
+    """Return two digits of a small number."""
+    return f"{value:.1e}" if 0 < value < 1e-3 else f"{float(f'{value:.2g}'):g}"
+
+
+def _agreement_table() -> str:
+    keys = ("losses_of_few", "last_loss", "largest_of_losses")
+    rows = []
+    for row in updates_rows():
+        found, others = row["differences"]["bucket"], others_of(row)
+        levels = [_short(255 * one["pixels_after_few"]) for one in (found, others)]
+        losses = [[_short(100 * one[key]) for one in (found, others)] for key in keys]
+        cells = (f"{one} ({other})" for one, other in (levels, *losses))
+        rows.append((f"`{row['recipe']}`", *cells))
+    few, updates = updates_rows()[0]["updates"]
+    head = (
+        f"recipe | a pixel after {few} updates, of 255 levels | losses of {few} updates, % | "
+        f"loss after {updates} updates, % | largest of the {updates}, %"
+    )
+    return table(head, rows)
+
+
+def _evaluation_table() -> str:
+    keys = ("content", "style", "total", "gradient")
+    rows = []
+    for row in _result("agreement-cpu")["rows"]:
+        if row["dtype"] != "float64":
+            continue
+        found, others = row["differences"]["bucket"], others_of(row)
+        size, bucket = (f"{width} x {height}" for height, width in (row["size"], row["bucket"]))
+        kind = row["what"].rpartition(" ")[2]
+        cells = (f"{_short(found[key])} ({_short(others[key])})" for key in keys)
+        rows.append((size, bucket, kind, *cells))
+    head = "picture, px | array, px | pictures | content loss | style loss | total | gradient"
+    return table(head, rows)
+
+
+def agreement_facts() -> dict[str, str]:
+    """Return what the sentences on agreement say of the record."""
+    rows, record = updates_rows(), _result("agreement-cpu")
+    found = [row["differences"]["bucket"] for row in rows]
+    few, updates = rows[0]["updates"]
+    (size, bucket), far = (rows[0][key] for key in ("size", "bucket")), apart()
+    names = ", ".join(
+        f"`{row['recipe']}` ({per_cent(row['differences']['bucket']['last_loss'])}; other last bits "
+        f"{per_cent(others_of(row)['last_loss'])})"
+        for row in far
+    )
+    rates = [
+        f"`{row['recipe']}` has the learning rate {row['changes']['learning_rate']:g} here, since with "
+        "its own its losses are not finite at this size."
+        for row in rows
+        if row["changes"]
+    ]
+    return {
+        "agreement": _agreement_table(),
+        "evaluations": _evaluation_table(),
+        "agreement_commit": record["source"]["commit"][:7],
+        "picture": f"{size[1]} x {size[0]}",
+        "array": f"{bucket[1]} x {bucket[0]}",
+        "few_updates": str(few),
+        "all_updates": str(updates),
+        "pixels_of_few": _short(255 * max(one["pixels_after_few"] for one in found)),
+        "losses_of_few": per_cent(max(one["losses_of_few"] for one in found)),
+        "all_recipes": str(len(rows)),
+        "agreeing": str(len(rows) - len(far)),
+        "apart": f"; not within that are {names}" if far else "",
+        "within": per_cent(WITHIN),
+        "rates": " ".join(rates),
+    }
+
+
 def facts() -> dict[str, str]:
     """Return the numbers and tables that the template's sentences contain."""
     recipe = recipes.GRAM
@@ -515,7 +611,7 @@ def facts() -> dict[str, str]:
         "v5e": _seconds_table(V5E, (16, 32, 64, 128, 256)),
         "largest": _largest_table(),
         "thousand": _thousand_table(),
-    }
+    } | agreement_facts()
 
 
 def page() -> str:

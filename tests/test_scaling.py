@@ -1,5 +1,6 @@
 """The page on scaling: written by its script, and its bytes are those of compiled programs."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -128,6 +129,28 @@ def check_step(params, recipe, shape=SHAPE, devices=2):
 
 def test_the_page_is_what_its_script_writes():
     assert page.PAGE.read_text() == page.page()
+
+
+def test_the_page_says_how_closely_runs_in_a_larger_array_agree():
+    record = json.loads((page.RESULTS / "agreement-cpu.json").read_text("utf-8"))
+    updates = {row["recipe"]: row for row in record["rows"] if row["what"] == "updates"}
+    assert list(updates) == [n for n, one in recipes.PRESETS.items() if one.terms.additive]
+    _, _, text = page.PAGE.read_text("utf-8").partition("## Runs in a larger array")
+    apart = []
+    for name, row in updates.items():
+        bucket, *others = row["differences"].values()
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        told = [[float(n) for n in re.findall(r"[\d.e-]+", cell)] for cell in line.split("|")[2:-1]]
+        keys = ("pixels_after_few", "losses_of_few", "last_loss", "largest_of_losses")
+        for key, scale, cell in zip(keys, (255, 100, 100, 100), told, strict=True):
+            wanted = [scale * bucket[key], scale * max(other[key] for other in others)]
+            assert cell == pytest.approx(wanted, rel=0.05), (name, key)
+        if bucket["last_loss"] > 1e-3:
+            apart.append(name)
+    words = " ".join(text.split())
+    assert f"{len(updates) - len(apart)} of {len(updates)} recipes agree within 0.1 %" in words
+    named = words.partition("agree within 0.1 %")[2].partition(". Rounding errors")[0]
+    assert re.findall(r"`([\w-]+)` \(", named) == apart
 
 
 def test_halos_are_what_is_computed_twice():
