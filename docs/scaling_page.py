@@ -9,6 +9,7 @@ exchange.
 
 import bisect
 import json
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nst_jax import recipes, vgg
+from nst_jax import optimizers, recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
@@ -498,9 +499,16 @@ def apart() -> list[dict[str, Any]]:
     return [row for row in updates_rows() if row["differences"]["bucket"]["last_loss"] > WITHIN]
 
 
+def _by_lbfgs(name: str) -> bool:
+    optimizer = recipes.PRESETS[name].descent.optimizer
+    return isinstance(optimizer, optimizers.LBFGS | optimizers.TorchLBFGS)
+
+
 def _short(value: float) -> str:
-    """Return two digits of a small number."""
-    return f"{value:.1e}" if 0 < value < 1e-3 else f"{float(f'{value:.2g}'):g}"
+    """Return two digits of a number, and those before the point up to 1000."""
+    if 100 <= value < 1000:
+        return f"{value:.0f}"
+    return f"{value:.1e}" if 0 < value < 1e-3 or value >= 1e6 else f"{float(f'{value:.2g}'):g}"
 
 
 def _agreement_table() -> str:
@@ -520,14 +528,22 @@ def _agreement_table() -> str:
     return table(head, rows)
 
 
+def evaluation_rows() -> list[dict[str, Any]]:
+    """Return the rows of the record on agreement that compare one evaluation in float64."""
+    rows = _result("agreement-cpu")["rows"]
+    return [row for row in rows if row["dtype"] == "float64"]
+
+
+def _pixels(shape: list[int]) -> str:
+    return f"{shape[1]} x {shape[0]}"
+
+
 def _evaluation_table() -> str:
     keys = ("content", "style", "total", "gradient")
     rows = []
-    for row in _result("agreement-cpu")["rows"]:
-        if row["dtype"] != "float64":
-            continue
+    for row in evaluation_rows():
         found, others = row["differences"]["bucket"], others_of(row)
-        size, bucket = (f"{width} x {height}" for height, width in (row["size"], row["bucket"]))
+        size, bucket = _pixels(row["size"]), _pixels(row["bucket"])
         kind = row["what"].rpartition(" ")[2]
         cells = (f"{_short(found[key])} ({_short(others[key])})" for key in keys)
         rows.append((size, bucket, kind, *cells))
@@ -541,32 +557,45 @@ def agreement_facts() -> dict[str, str]:
     found = [row["differences"]["bucket"] for row in rows]
     few, updates = rows[0]["updates"]
     (size, bucket), far = (rows[0][key] for key in ("size", "bucket")), apart()
-    names = ", ".join(
-        f"`{row['recipe']}` ({per_cent(row['differences']['bucket']['last_loss'])}; other last bits "
-        f"{per_cent(others_of(row)['last_loss'])})"
-        for row in far
-    )
+    others = [others_of(row) for row in rows]
+    among = sum(1 for one in others if one["last_loss"] <= WITHIN)
     rates = [
         f"`{row['recipe']}` has the learning rate {row['changes']['learning_rate']:g} here, since with "
-        "its own its losses are not finite at this size."
+        "its own its losses are not finite at this size. "
         for row in rows
         if row["changes"]
     ]
+    # (difference, quantity, picture, kind of picture)
+    differences = [
+        (one, key, row["size"], row["what"].rpartition(" ")[2])
+        for row in evaluation_rows()
+        for key, one in row["differences"]["bucket"].items()
+    ]
+    most, quantity, shape, kind = max(differences)
     return {
+        "at_large": _short(max(one for one, _, of, _ in differences if of == size)),
+        "at_most": _short(most),
+        "most_of": f"{quantity} of {kind} at {_pixels(shape)} px",
         "agreement": _agreement_table(),
         "evaluations": _evaluation_table(),
         "agreement_commit": record["source"]["commit"][:7],
-        "picture": f"{size[1]} x {size[0]}",
-        "array": f"{bucket[1]} x {bucket[0]}",
+        "picture": _pixels(size),
+        "array": _pixels(bucket),
         "few_updates": str(few),
         "all_updates": str(updates),
-        "pixels_of_few": _short(255 * max(one["pixels_after_few"] for one in found)),
+        "pixels_of_few": _short(
+            255 * statistics.median_high(one["pixels_after_few"] for one in found)
+        ),
+        "few_of_others": per_cent(max(one["losses_of_few"] for one in others)),
         "losses_of_few": per_cent(max(one["losses_of_few"] for one in found)),
         "all_recipes": str(len(rows)),
         "agreeing": str(len(rows) - len(far)),
-        "apart": f"; not within that are {names}" if far else "",
+        "agreeing_others": str(among),
+        "apart": ", ".join(f"`{row['recipe']}`" for row in far),
+        "far": str(len(far)),
+        "by_lbfgs": str(sum(_by_lbfgs(row["recipe"]) for row in far)),
         "within": per_cent(WITHIN),
-        "rates": " ".join(rates),
+        "rates": "".join(rates),
     }
 
 
