@@ -24,10 +24,9 @@ RECIPE = replace(
     nst.recipes.DEFAULT.replace(precision=FLOAT32), name="default (Adam)", descent=ADAM.descent
 )
 GRAM = "gram_mean_square"
-# Style losses by their names in recipe files. The multiples of Gram losses cost the same as `GRAM`.
+# Style losses by their names in recipe files. Their multiples and gradient-scaled forms cost the same.
 NAMES = (
     GRAM,
-    "gram_gradient_scaled",
     "mean_and_covariance",
     "wasserstein_relative",
     "wasserstein_absolute",
