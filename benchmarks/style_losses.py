@@ -24,7 +24,7 @@ RECIPE = replace(
     nst.recipes.DEFAULT.replace(precision=FLOAT32), name="default (Adam)", descent=ADAM.descent
 )
 GRAM = "gram_mean_square"
-# Style losses by their names in recipe files. Their multiples and gradient-scaled forms cost the same.
+# Style losses by their names in recipe files. Multiples of Gram losses cost the same as `GRAM`.
 NAMES = (
     GRAM,
     "mean_and_covariance",
