@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 
@@ -29,6 +29,7 @@ FOLDERS = ("pictures", "keep", "add_to")
 CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
 T = TypeVar("T")
+Clock: TypeAlias = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +98,18 @@ class Findings:
 # --- The clock ------------------------------------------------------------------------------------
 
 
-def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Return the seconds until the result of `work` was computed, and the result."""
-    start = time.perf_counter()
+def timed(work: Callable[[], T], clock: Clock = time.perf_counter) -> tuple[float, T]:
+    """Return the seconds until the result of `work` was computed, by a clock, and the result."""
+    start = clock()
     result = jax.block_until_ready(work())
-    return time.perf_counter() - start, result
+    return clock() - start, result
 
 
 def alternate(
-    contestants: Mapping[str, Callable[[], Any]], repeats: int, warmups: int = 1
+    contestants: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    warmups: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Time contestants in turn, so that a change in the machine's speed affects all of them.
 
@@ -114,6 +118,8 @@ def alternate(
         to wait for their device themselves.
       repeats: number of timed rounds.
       warmups: number of rounds before the timed ones.
+      clock: a function that returns seconds. `time.process_time` counts the processor seconds of all
+        threads of this process, which other programs on the machine change less.
 
     Returns:
       Names to the seconds of each round, where round i of all names was timed at about the same time;
@@ -123,7 +129,7 @@ def alternate(
     results: dict[str, Any] = {}
     for turn in range(-warmups, repeats):
         for name, work in contestants.items():
-            elapsed, results[name] = timed(work)
+            elapsed, results[name] = timed(work, clock)
             if turn >= 0:
                 seconds[name].append(elapsed)
     return seconds, results

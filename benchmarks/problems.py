@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -47,8 +48,12 @@ class Problem:
     recipe: Any  # with every number an array
 
     def state(self) -> nst.State:
-        """Return a new loop state whose canvas is the content."""
-        return jax.jit(nst.init)(self.content, self.recipe)
+        """Return a new loop state whose canvas is the content, with matches if the loss needs them."""
+        state = jax.jit(nst.init)(self.content, self.recipe)
+        if not self.recipe.terms.matched:
+            return state
+        match = jax.jit(partial(nst.match, first=True))
+        return match(self.params, state, self.targets, self.content, self.recipe)
 
     def example(self) -> tuple[Any, ...]:
         """Return arguments for `nst_jax.step`: params, a new state, targets, recipe."""

@@ -94,6 +94,19 @@ def _ways(row: Json) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _style_losses(row: Json) -> Iterator[tuple[str, ...]]:
+    for name, figures in row["losses"].items():
+        yield (
+            _size(row),
+            f"`{name}`",
+            cell(figures["seconds_per_step"]),
+            f"{cell(figures['time_against_gram'])}×",
+            number(figures["compile_seconds"]),
+            number(figures["xla_bytes"] / 1e6),
+            number(figures["outcome"]["losses"]["total"]),
+        )
+
+
 def _compile(row: Json) -> Iterator[tuple[str, ...]]:
     seconds = row["seconds"]
     yield (
@@ -432,6 +445,11 @@ TABLES: dict[str, Table] = {
     "start": (
         ("what", "--size", "picture", "first start, s", "second start, s"),
         _start,
+    ),
+    "style_losses": (
+        ("canvas", "style loss", "s per step", "time against Gram", "to compile, s",
+         "memory by XLA, MB", "last loss"),
+        _style_losses,
     ),
     "time_to_loss": (
         ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",

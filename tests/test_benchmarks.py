@@ -33,6 +33,7 @@ from benchmarks import (
     problems,
     pytorch,
     step,
+    style_losses,
     tensorflow_tutorial,
     tiles,
     time_to_loss,
@@ -77,6 +78,7 @@ def shallow(monkeypatch):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     few = {name: cut(nst.recipes.PRESETS[name]) for name in ("default", "tf")}
     monkeypatch.setattr(agreement, "RECIPES", few)
+    monkeypatch.setattr(style_losses, "RECIPE", cut(style_losses.RECIPE))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     for module in (time_to_loss, instant):
         monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
@@ -154,7 +156,7 @@ def check(entry):
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
 LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export", "buckets"}
-LONG |= {"start", "agreement"}
+LONG |= {"start", "agreement", "style_losses"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -531,6 +533,13 @@ def test_the_contestants_take_turns():
     assert "".join(turns) == "ababab"
     assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
     assert results == {"a": "a", "b": "b"}
+
+
+def test_turns_are_timed_by_the_clock_that_is_given():
+    ticks = iter([0.0, 1.0, 1.0, 3.0, 3.0, 7.0, 7.0, 15.0])
+    work = {name: lambda: None for name in "ab"}
+    seconds, _ = harness.alternate(work, 2, warmups=0, clock=partial(next, ticks))
+    assert seconds == {"a": [1.0, 4.0], "b": [2.0, 8.0]}
 
 
 def test_ratios_are_taken_round_by_round():

@@ -394,6 +394,15 @@ def test_the_content_itself_is_nearest_to_the_content(ratings, name):
     assert sign * (ratings["painting", None][name] - itself) > 0
 
 
+def test_new_colours_are_a_little_farther_from_the_content(ratings):
+    for name in ("ssim", "self_similarity"):
+        sign = WORSE[raters.RATERS[name].best]
+        itself, new, lost = (
+            ratings["cat", change][name] for change in (None, recoloured, shuffled)
+        )
+        assert 0.001 < sign * (new - itself) < sign * (lost - itself) / 2, name
+
+
 def test_edges_survive_new_colours_and_inverted_contrast(cat, ratings):
     assert ratings["cat", recoloured]["gradients"] > 0.9 * ratings["cat", None]["gradients"]
     inverted = float(gradient_agreement(1 - cat, cat))
@@ -415,6 +424,21 @@ def test_artefacts_are_noticed(ratings, image):
     assert moved("border_variance", framed) < -3
     assert abs(ratings[image, shuffled]["border_variance"]) < 0.2  # no place is special any more
     assert abs(ratings[image, shuffled]["ring_variance"]) < 0.2
+    assert moved("border_mean", shuffled) < -0.05
+    assert moved("ring_mean", shuffled) < -0.02
+
+
+@pytest.mark.parametrize("image", ["cat", "painting"])
+def test_artefacts_do_not_depend_on_which_colour_is_which(ratings, image):
+    for name in ("border_mean", "border_variance", "ring_mean", "ring_variance", "speckle"):
+        itself, new = (ratings[image, change][name] for change in (None, recoloured))
+        assert new == pytest.approx(itself, abs=1e-5), name
+    assert abs(ratings[image, recoloured]["grid"] - ratings[image, None]["grid"]) < 0.1
+
+
+def test_noise_covers_a_grid(cat):
+    hidden, plain = (np.max(grid_peaks(image)) for image in (noised(hatched(cat)), hatched(cat)))
+    assert np.max(grid_peaks(cat)) + 0.5 < hidden < plain - 0.5
 
 
 def test_a_frame_of_another_colour_is_noticed(cat):

@@ -14,7 +14,17 @@ from nst_jax.losses import samples
 from tests import small
 
 SLICED, HISTOGRAMS = losses.SLICED_WASSERSTEIN, losses.CHANNEL_HISTOGRAMS
+SLICED_SCALED = losses.SLICED_WASSERSTEIN_GRADIENT_SCALED
+HISTOGRAMS_SCALED = losses.CHANNEL_HISTOGRAMS_GRADIENT_SCALED
 BOTH = pytest.mark.parametrize("loss", [SLICED, HISTOGRAMS], ids=["sliced", "histograms"])
+SCALED = pytest.mark.parametrize(
+    "loss", [SLICED_SCALED, HISTOGRAMS_SCALED], ids=["sliced", "histograms"]
+)
+ALL = pytest.mark.parametrize(
+    "loss",
+    [SLICED, HISTOGRAMS, SLICED_SCALED, HISTOGRAMS_SCALED],
+    ids=["sliced", "histograms", "sliced, scaled", "histograms, scaled"],
+)
 STEP = 3
 SHAPE, SMALLER, LARGER = (5, 6, 4), (3, 3, 4), (9, 8, 4)
 
@@ -165,7 +175,7 @@ def test_another_number_of_the_update_compiles_nothing(compilations):
     assert first != second and after == before
 
 
-@BOTH
+@ALL
 def test_rows_sorted_in_groups_give_the_same(loss, monkeypatch, x64):
     canvas, style = features(10, *SHAPE), features(11, *LARGER)
     whole = value_and_gradient(loss, canvas, style)
@@ -239,10 +249,58 @@ def test_equal_values_stay_equal():
     assert_array_equal(found, [[2.0, 4.0, 2.0, 2.0]])
 
 
-# --- Both -----------------------------------------------------------------------------------------
+# --- Gradient-scaled squares ----------------------------------------------------------------------
 
 
-@BOTH
+@pytest.mark.parametrize("shape", [SHAPE, SMALLER, LARGER], ids=["equal", "smaller", "larger"])
+def test_gradient_scaled_projections_are_torchs(shape, torch, x64):
+    # Without equal projections, whose order torch leaves open.
+    canvas, style = small.noise(34, *SHAPE), small.noise(35, *shape)
+    directions = torch.tensor(np.asarray(losses.random_directions(STEP, 4, jnp.float64)))
+    mine = torch.tensor(rows(canvas), requires_grad=True)
+    wanted = np.quantile(projections(style), levels(30), axis=0, method="hazen")
+    difference = torch.sort(mine @ directions.T, dim=0).values - torch.tensor(wanted)
+    expected = (difference**2).sum() / (difference.abs().sum() + 1e-8)
+    expected.backward()
+    found, gradient = value_and_gradient(SLICED_SCALED, canvas, style)
+    assert_allclose(found, expected.item(), rtol=1e-12)
+    assert_allclose(rows(gradient), mine.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, SMALLER, LARGER], ids=["equal", "smaller", "larger"])
+def test_gradient_scaled_histograms_are_torchs(shape, torch, x64):
+    canvas, style = small.noise(36, *SHAPE), small.noise(37, *shape)
+    mine = torch.tensor(rows(canvas), requires_grad=True)
+    order = scipy.stats.rankdata(rows(canvas), axis=0).astype(int) - 1
+    quantiles = np.quantile(rows(style), levels(30), axis=0, method="hazen")
+    difference = mine - torch.tensor(np.take_along_axis(quantiles, order, axis=0))
+    expected = (difference**2).sum() / (difference.abs().sum() + 1e-8)
+    expected.backward()
+    found, gradient = value_and_gradient(HISTOGRAMS_SCALED, canvas, style)
+    assert_allclose(found, expected.item(), rtol=1e-12)
+    assert_allclose(rows(gradient), mine.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@SCALED
+def test_a_gradient_scaled_loss_grows_like_the_features_and_its_gradient_does_not(loss, x64):
+    canvas, style = features(38, *SHAPE), features(39, *SMALLER)
+    value, gradient = value_and_gradient(loss, canvas, style)
+    larger, same = value_and_gradient(loss, 100 * canvas, 100 * style)
+    assert_allclose(larger, 100 * value, rtol=1e-8)
+    assert_allclose(same, gradient, rtol=1e-7, atol=1e-12)
+
+
+@SCALED
+def test_equal_pictures_have_no_gradient_scaled_loss_and_no_gradient(loss):
+    canvas = features(40, *SHAPE)
+    value, gradient = value_and_gradient(loss, canvas, canvas)
+    assert value == 0 and not np.any(gradient)
+
+
+# --- All of them ----------------------------------------------------------------------------------
+
+
+@ALL
 def test_sorted_losses_are_the_same_eager_compiled_and_mapped(loss):
     canvases, styles = features(19, 3, *SHAPE), features(20, 3, *SHAPE)
     found = jax.vmap(partial(value_and_gradient, loss))(canvases, styles)
@@ -255,7 +313,7 @@ def test_sorted_losses_are_the_same_eager_compiled_and_mapped(loss):
         assert_allclose(value_and_gradient(loss, *one)[0], compiled[0], rtol=1e-5)
 
 
-@BOTH
+@ALL
 def test_sorted_losses_do_not_depend_on_where_features_are(loss, key):
     style = features(21, *SHAPE)
     elsewhere = jax.random.permutation(key, style.reshape(30, 4)).reshape(style.shape)
@@ -263,7 +321,7 @@ def test_sorted_losses_do_not_depend_on_where_features_are(loss, key):
     assert distance(loss, elsewhere + 2, style) > 0.1
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e18])
 def test_flat_features_have_finite_losses_and_gradients(loss, value):
     flat, style = jnp.full(SHAPE, value), features(22, *SHAPE)
@@ -273,13 +331,13 @@ def test_flat_features_have_finite_losses_and_gradients(loss, value):
     assert distance(loss, flat, flat) <= 1e-10 * value**2
 
 
-@BOTH
+@ALL
 def test_features_that_are_not_finite_are_not_hidden(loss):
     style = features(22, *SHAPE)
     assert not np.isfinite(distance(loss, style.at[1, 1, 1].set(jnp.nan), style))
 
 
-@BOTH
+@ALL
 def test_features_in_bfloat16_are_compared_in_float32(loss):
     canvas, style = (features(seed, *SHAPE).astype(jnp.bfloat16) for seed in (23, 24))
     found, gradient = value_and_gradient(loss, canvas, style)

@@ -22,6 +22,7 @@ from nst_jax.losses.samples import (
     ranks,
     samples_of,
 )
+from nst_jax.losses.squares import gradient_scaled_square
 from nst_jax.losses.sums import at_least_float32
 
 
@@ -110,13 +111,38 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
       Histogram Losses", 2017; rejunity/neural-style-tf, histogram.py.
     """
     del extent
+    return jnp.mean(jnp.square(_differences(canvas, style)))
+
+
+def channel_histograms_gradient_scaled(
+    canvas: Samples, style: OrderedChannels, extent: Extent
+) -> Scalar:
+    """Return the gradient-scaled square of F - R(F), where F are the features of the canvas.
+
+    R(F) is that of `channel_histograms`. The gradient-scaled square of differences d is
+    sum(d²) / (sum|d| + 1e-8); see `squares.gradient_scaled_square`.
+
+    Args:
+      canvas: features of one picture at one tap (layer).
+      style: features of one or several pictures at the same tap, each channel in ascending order.
+      extent: not used; all style losses have this argument.
+
+    Returns:
+      The loss, a scalar. Only the gradient with respect to the canvas is defined.
+    """
+    del extent
+    return gradient_scaled_square(_differences(canvas, style))
+
+
+def _differences(canvas: Samples, style: OrderedChannels) -> Float[Array, "c m"]:
+    """Return F - R(F), where R(F) are the features F of the canvas after `matched_channels`."""
     channels = at_least_float32(canvas.values)[0].T
-    matched = matched_channels(lax.stop_gradient(channels), lax.stop_gradient(style))
-    return jnp.mean(jnp.square(channels - matched))
+    return channels - matched_channels(lax.stop_gradient(channels), lax.stop_gradient(style))
 
 
-# The histogram loss of the function `channel_histograms`, as a style loss for recipes. It is not a sum
-# over positions, since it needs the order of all values of a channel.
+# The losses of the functions `channel_histograms` and `channel_histograms_gradient_scaled`, as style
+# losses for recipes. They are no sums over positions, since they need the order of all values of a
+# channel.
 CHANNEL_HISTOGRAMS = StyleLoss(
     positions_as_rows,
     samples_of,
@@ -124,4 +150,7 @@ CHANNEL_HISTOGRAMS = StyleLoss(
     additive=False,
     target=ordered_channels,
     blend=blended_samples,
+)
+CHANNEL_HISTOGRAMS_GRADIENT_SCALED = CHANNEL_HISTOGRAMS._replace(
+    distance=channel_histograms_gradient_scaled
 )

@@ -26,12 +26,16 @@ from nst_jax.losses.gram_matrices import (
     GRAM_PER_CHANNEL,
     GRAM_UNDIVIDED,
 )
-from nst_jax.losses.histograms import CHANNEL_HISTOGRAMS, OrderedChannels
+from nst_jax.losses.histograms import (
+    CHANNEL_HISTOGRAMS,
+    CHANNEL_HISTOGRAMS_GRADIENT_SCALED,
+    OrderedChannels,
+)
 from nst_jax.losses.kinds import AnyContentLoss, AnyStyleLoss, StyleLoss, Variation
 from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
 from nst_jax.losses.samples import Samples
 from nst_jax.losses.self_similarity import CONTENT_SELF_SIMILARITY
-from nst_jax.losses.sliced import SLICED_WASSERSTEIN
+from nst_jax.losses.sliced import SLICED_WASSERSTEIN, SLICED_WASSERSTEIN_GRADIENT_SCALED
 from nst_jax.losses.transport import CONTENT_SELF_SIMILARITY_AT_PLACES, RELAXED_TRANSPORT
 from nst_jax.losses.variations import (
     GRADIENT_SCALED_VARIATION,
@@ -55,7 +59,9 @@ STYLE_LOSSES: dict[str, AnyStyleLoss] = {
     "wasserstein_absolute": WASSERSTEIN_ABSOLUTE,
     "wasserstein_relative": WASSERSTEIN_RELATIVE,
     "sliced_wasserstein": SLICED_WASSERSTEIN,
+    "sliced_wasserstein_gradient_scaled": SLICED_WASSERSTEIN_GRADIENT_SCALED,
     "channel_histograms": CHANNEL_HISTOGRAMS,
+    "channel_histograms_gradient_scaled": CHANNEL_HISTOGRAMS_GRADIENT_SCALED,
     "nearest_hypercolumns": NEAREST_HYPERCOLUMNS,
     "nearest_by_tap": NEAREST_BY_TAP,
     "relaxed_transport": RELAXED_TRANSPORT,

@@ -8,7 +8,7 @@ of Gaussians, in contrast, compare only first and second moments.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from nst_jax.losses.samples import (
     ranks,
     samples_of,
 )
+from nst_jax.losses.squares import LEAST_SUM, scaled_by_gradient
 from nst_jax.losses.sums import as_float
 
 # Seed of the random directions. It is fixed, so that every run uses the same directions.
@@ -94,61 +95,112 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
       Heitz, Vanhoey, Chambon, Belcour, "A Sliced Wasserstein Loss for Neural Texture Synthesis", 2021;
       tchambon/A-Sliced-Wasserstein-Loss-for-Neural-Texture-Synthesis.
     """
+    return _of_samples(canvas, style, extent, scaled=False)
+
+
+def sliced_wasserstein_gradient_scaled(canvas: Samples, style: Samples, extent: Extent) -> Scalar:
+    """Return the gradient-scaled square of the differences of the sorted projections.
+
+    The differences d of canvas and style are those of `sliced_wasserstein`. Their gradient-scaled
+    square is sum(d²) / (sum|d| + 1e-8) over positions and directions; see
+    `squares.gradient_scaled_square`. What the docstring of `sliced_wasserstein` says of sizes, of equal
+    projections and of optimisers holds here, too.
+
+    Args:
+      canvas: features of one picture at one tap (layer).
+      style: features of one or several pictures at the same tap; see `samples.blended_samples`.
+      extent: the number of the update `extent.step` determines the directions; the sizes are not used.
+
+    Returns:
+      The loss, a scalar. Only the gradient with respect to the canvas is defined.
+    """
+    return _of_samples(canvas, style, extent, scaled=True)
+
+
+def _of_samples(canvas: Samples, style: Samples, extent: Extent, *, scaled: bool) -> Scalar:
     features = canvas.values[0]
     wide = jnp.promote_types(features.dtype, jnp.float32)
     directions = random_directions(extent.step, features.shape[-1], wide)
-    return _sliced(features, lax.stop_gradient(style), directions)
+    return _sliced(features, lax.stop_gradient(style), directions, scaled)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _sliced(
-    features: Float[Array, "m c"], style: Samples, directions: Float[Array, "d c"]
+    features: Float[Array, "m c"], style: Samples, directions: Float[Array, "d c"], scaled: bool
 ) -> Scalar:
-    return _value_and_gradient(features, style, directions, with_gradient=False)[0]
+    return _value_and_gradient(features, style, directions, scaled, with_gradient=False)[0]
 
 
-def _sliced_forward(features: Array, style: Samples, directions: Array) -> tuple[Scalar, Array]:
-    value, gradient = _value_and_gradient(features, style, directions, with_gradient=True)
+def _sliced_forward(
+    features: Array, style: Samples, directions: Array, scaled: bool
+) -> tuple[Scalar, Array]:
+    value, gradient = _value_and_gradient(features, style, directions, scaled, with_gradient=True)
     return value, gradient.astype(features.dtype)
 
 
-def _sliced_backward(gradient: Array, cotangent: Scalar) -> tuple[Array, None, None]:
+def _sliced_backward(scaled: bool, gradient: Array, cotangent: Scalar) -> tuple[Array, None, None]:
+    del scaled
     return (gradient * cotangent.astype(gradient.dtype), None, None)
 
 
 _sliced.defvjp(_sliced_forward, _sliced_backward)
 
 
+class _Totals(NamedTuple):
+    """Sums over positions and directions, of the differences d of sorted projections."""
+
+    squares: Scalar  # sum(d²)
+    absolutes: Scalar  # sum|d|; 0 if the loss is not gradient-scaled
+    # With respect to the features [m, c]: half the gradient of `squares`, and the gradient of
+    # `absolutes`. An array that is not needed has no rows.
+    of_squares: Float[Array, "rows c"]
+    of_absolutes: Float[Array, "more_rows c"]
+
+
 def _value_and_gradient(
-    features: Array, style: Samples, directions: Array, *, with_gradient: bool
+    features: Array, style: Samples, directions: Array, scaled: bool, *, with_gradient: bool
 ) -> tuple[Scalar, Array]:
     """Return the loss, and its gradient with respect to the canvas' features [m, c].
 
     Without `with_gradient`, the gradient is an empty array. Loss and gradient are added up over groups
     of directions, so that the projections of only one group are in memory. Automatic differentiation
     would keep the projections of all groups for the gradient.
+
+    If `scaled`, the loss is the gradient-scaled square of the differences, and otherwise their mean
+    square.
     """
     size, channels = features.shape
-    count = as_float(size) * directions.shape[0]
-    add = partial(_add_group, features, style, with_gradient)
+    add = partial(_add_group, features, style, scaled, with_gradient)
     nothing = jnp.zeros((), directions.dtype)
-    gradient = jnp.zeros((size, channels) if with_gradient else (0, channels), directions.dtype)
+    rows = size if with_gradient else 0
+    before = _Totals(
+        nothing,
+        nothing,
+        jnp.zeros((rows, channels), directions.dtype),
+        jnp.zeros((rows if scaled else 0, channels), directions.dtype),
+    )
     together = group_size(len(directions), size, style.values.shape[1])
-    grouped = directions.reshape(-1, together, channels)
-    (total, gradient), _ = lax.scan(add, (nothing, gradient), grouped)
-    return total / count, gradient * (2 / count)
+    totals, _ = lax.scan(add, before, directions.reshape(-1, together, channels))
+    if not scaled:
+        count = as_float(size) * directions.shape[0]
+        return totals.squares / count, totals.of_squares * (2 / count)
+    value = scaled_by_gradient(totals.squares, totals.absolutes)
+    below = totals.absolutes + LEAST_SUM
+    return value, (2 * totals.of_squares - value * totals.of_absolutes) / below
 
 
 def _add_group(
-    features: Array, style: Samples, with_gradient: bool, before: Any, directions: Array
-) -> tuple[Any, None]:
-    """Add the loss for a group of directions, and half its gradient, to the totals in `before`.
+    features: Array,
+    style: Samples,
+    scaled: bool,
+    with_gradient: bool,
+    before: _Totals,
+    directions: Array,
+) -> tuple[_Totals, None]:
+    """Add the sums for a group of directions [d, c] to the totals in `before`.
 
-    This is the body of a `lax.scan` over the groups. The loss here is the sum of squared differences
-    over positions and over `directions` [d, c]. The caller divides both totals by the number of terms,
-    and multiplies the gradient by 2.
+    This is the body of a `lax.scan` over the groups.
     """
-    total, gradient = before
     size = features.shape[0]
     ranked = ranks(_projected(features, directions))
     ordered = [
@@ -157,13 +209,16 @@ def _add_group(
     ]
     quantiles_at = partial(blended_quantiles, ordered, style.counts, style.shares, size=size)
     wanted = quantiles_at(jnp.arange(size, dtype=directions.dtype)[None])
-    total = total + jnp.sum(jnp.square(ranked.ordered - wanted))
+    squares, absolutes, of_squares, of_absolutes = before
+    squares = squares + jnp.sum(jnp.square(ranked.ordered - wanted))
+    if scaled:
+        absolutes = absolutes + jnp.sum(jnp.abs(ranked.ordered - wanted))
     if with_gradient:
         difference = ranked.as_given(ranked.ordered - quantiles_at(ranked.middle))
-        gradient = gradient + jnp.einsum(
-            "dm,dc->mc", difference, directions, precision=lax.Precision.HIGHEST
-        )
-    return (total, gradient), None
+        of_squares = of_squares + _projected_back(difference, directions)
+        if scaled:
+            of_absolutes = of_absolutes + _projected_back(jnp.sign(difference), directions)
+    return _Totals(squares, absolutes, of_squares, of_absolutes), None
 
 
 def _projected(features: Array, directions: Array) -> Array:
@@ -176,8 +231,21 @@ def _projected(features: Array, directions: Array) -> Array:
     )
 
 
-# The loss of this module as a style loss: see `sliced_wasserstein`. It is not a sum over positions,
-# since it needs the order of all projections.
+def _projected_back(values: Array, directions: Array) -> Array:
+    """Return the sum of directions [d, c], each multiplied by its values [d, m], as an array [m, c]."""
+    return jnp.einsum("dm,dc->mc", values, directions, precision=lax.Precision.HIGHEST)
+
+
+# The losses of this module as style losses: see `sliced_wasserstein` and
+# `sliced_wasserstein_gradient_scaled`. They are no sums over positions, since they need the order of
+# all projections.
 SLICED_WASSERSTEIN = StyleLoss(
     positions_as_rows, samples_of, sliced_wasserstein, additive=False, blend=blended_samples
+)
+SLICED_WASSERSTEIN_GRADIENT_SCALED = StyleLoss(
+    positions_as_rows,
+    samples_of,
+    sliced_wasserstein_gradient_scaled,
+    additive=False,
+    blend=blended_samples,
 )
