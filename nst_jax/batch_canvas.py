@@ -615,8 +615,8 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
     """
     take = np.asarray(indices)
     return recipes.with_numbers(
-        # With the remainder `%`, an array with a single entry serves all pictures.
         recipes.as_arrays(recipe.bare()),
+        # With the remainder `%`, an array with a single entry serves all pictures.
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
 

@@ -129,7 +129,7 @@ class PaintedBatch(NamedTuple):
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
     stalled: set[int]
-    # Pictures whose losses stopped changing while still high; see `descent.rest_of`.
+    # Index of each picture whose loss stopped changing while still high -> when; see `descent.Rest`.
     resting: dict[int, Rest]
 
 

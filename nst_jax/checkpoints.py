@@ -99,9 +99,10 @@ def check_resumable(
     """Refuse a checkpoint unless this run, resumed from it, ends like a run without interruption.
 
     This run may have another total number of updates than the earlier one, as long as all updates up
-    to the checkpoint are the same in both runs. With a single scale, these are always the same. With
-    several scales, both runs must have equally many scales, and each scale that the earlier run had
-    finished must have the same sizes and the same number of updates in this run.
+    to the checkpoint are the same in both runs. With a single scale, this holds whenever the inputs
+    and settings are the same. With several scales, both runs must have equally many scales, and each
+    scale that the earlier run had finished must have the same sizes and the same number of updates in
+    this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.

@@ -292,7 +292,7 @@ class _Measured(NamedTuple):
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "_Measured":
-        """Take the settings from a recipe's terms and network, leaving out the loss weights."""
+        """Take `held_tap` from the guides, and all other settings from a recipe's terms and network."""
         return cls(
             terms.content_taps,
             terms.content_loss_by_tap,

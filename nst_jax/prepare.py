@@ -434,11 +434,11 @@ def _recolored_in_squares(
     recipe: Recipe,
     side: int,
 ) -> finishing.Seen:
-    """Return the result of `finishing.recolored`, computed by a program that is compiled for squares.
+    """Recolour a content and styles as `finishing.recolored` does, in a program compiled for squares.
 
-    Each picture lies at the top left of a square, see `square_of`. Pixels beside it have the opacity 0,
-    so that they do not count in means and covariances. So the program serves all pictures whose longer
-    sides are the same when they are rounded up to a multiple of `side`.
+    Each picture lies at the top left of a square array. The side of the square is the longer side of
+    the picture, rounded up to a multiple of `side`. So one compiled program serves many sizes. The rest
+    of the square has the opacity 0, so that it does not count in the means and covariances of colours.
     """
     shapes = [tuple(np.shape(picture)[:2]) for picture in (content, *styles)]
     squares = [square_of(shape, side) for shape in shapes]
@@ -548,8 +548,9 @@ def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -
 def at_scale(image: Image, shape: Shape) -> Resized:
     """Resize a picture to a (height, width), with antialiasing, and clip it to [0, 1].
 
-    The recipe's own filter is not used here: that filter only resizes pictures to their final sizes,
-    see `resized`. On an accelerator, NumPy resizes the picture, as in `resized`.
+    A recipe's own filter resizes the run's pictures to their final sizes, in `resized`. From these,
+    this function makes the smaller pictures of coarser scales, with the same filter for all recipes. On
+    an accelerator, NumPy resizes the picture, since XLA would compile a program for each size.
     """
     if image.shape[:2] == shape and _is_clipped(image):
         return image  # the same array, since a copy of a large picture takes memory

@@ -298,9 +298,10 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
 
 
 def _entry(values: Any, place: int) -> Any:
-    """Return `values`, or if they are a list, the entry for style number `place`.
+    """Return the value that holds for the style with the index `place`.
 
-    A list with a single entry has it for all styles.
+    `values` is a list with a value for each style, or with a single value for all styles. An empty list
+    is returned itself, and so is anything that is not a list.
     """
     if isinstance(values, (list, tuple)) and len(values):
         return values[place % len(values)]

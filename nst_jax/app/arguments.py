@@ -380,8 +380,8 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 
     Args:
       text: the value of `--recipe`.
-      controls: whether the file may have a table `controls`, which names masks and other pictures and
-        is read by the caller.
+      controls: whether the file may have a table `controls`, which names masks and other pictures. If
+        True, the caller reads the table; if False, a file with this table is refused.
 
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
@@ -514,8 +514,8 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
     Args:
       recipe: a recipe.
-      start: the start that `start_of` returned. If it is None or a picture, the recipe is returned
-        unchanged, since callers pass a picture on beside the recipe.
+      start: the start that `start_of` returned. None leaves the recipe unchanged. So does a picture,
+        since the start in a recipe is a function; callers give the picture to the job as `init`.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 

@@ -487,9 +487,9 @@ def check_masks_of_styles(
     The message names both files. A map is also refused if there are several styles.
 
     Args:
-      masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the
-        content are ignored.
-      styles: name and (height, width) of each style of the run.
+      masks_seen: name and (height, width) of each mask, map and style of a region, by its role, such as
+        "region_1_style_mask"; see `roles_of`. Masks of the content are ignored.
+      styles: name and (height, width) of each style of the run, apart from those of regions.
     """
     for role, seen in masks_seen.items():
         if role == "map_of_style":

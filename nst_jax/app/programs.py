@@ -372,7 +372,10 @@ def _sources() -> list[Path]:
 
 @cache
 def _surroundings() -> list[Any]:
-    """Return what tracing depends on besides the function and its arguments, as JSON values."""
+    """Return the sources, versions and settings on which every traced program depends, as JSON values.
+
+    They are part of a program's key, so that a program is traced again after any of them has changed.
+    """
     sha = hashlib.sha256()
     for path in _sources():
         sha.update(

@@ -34,7 +34,8 @@ from nst_jax.recipes.toml import CONTROLS
 # The options that define regions (parts of a picture with a style of their own). If one of them is
 # given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
-# Options that give masks of a picture -> the key of the table `controls` that sets the option.
+# Options that give masks of a picture -> the key of the table `controls` that sets the option. In the
+# program, the option `--region` is called "regions", and `--regions` is called "region_maps".
 MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 
@@ -157,7 +158,8 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    return parse_path(os.path.join(folder, value))  # with the folder, `-` is a file, not stdin
+    # The name `-` alone would mean standard input; in a folder, it is a file.
+    return parse_path(os.path.join(folder, value))
 
 
 def _style_layer(value: Any, folder: Path) -> Any:

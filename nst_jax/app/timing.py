@@ -197,7 +197,7 @@ class Pace:
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per unit of work; zeros if nothing is known."""
+        """The least and the most seconds per unit of cost in all laps that count; zeros without any."""
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected

@@ -249,7 +249,15 @@ class _Recorder:
         self._warned: set[Path] = set()
 
     def record(self, report: TrainingReport, *, last: bool) -> None:
-        """Write the files that are due after this report, and show the report if that is due."""
+        """Write the files that are due after an update, and show the progress from time to time.
+
+        If the loss on the held-out photos was measured after this update, samples are written, and the
+        network if it is the best so far. The checkpoint is written at intervals and at the end.
+
+        Args:
+          report: the number of updates so far and the latest losses.
+          last: whether the training ends after this report.
+        """
         if report.held_out is not None:
             if report.step and self.run.best_step == report.step:
                 self.save_best()

@@ -356,10 +356,11 @@ def compile_groups(
 
 
 def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
-    """Return grey pictures of the sizes that a row's styles have before they are resized for painting.
+    """Return a grey picture for each style of a row (a picture of a batch), of the style's own size.
 
-    A style that gets the fine structure of another picture (`--style-fine`) is made at its final size,
-    so its grey picture has that size.
+    The grey pictures take the place of the styles, since compiled programs depend only on sizes. A
+    style that gets the fine structure of another picture (`--style-fine`) is made at its final size, so
+    its grey picture has that size.
     """
     shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
     if entry.fine is not None:
@@ -386,7 +387,7 @@ def compile_instant(
     """Compile and store `instant`'s programs for buckets (square arrays), by painting grey pictures.
 
     The network is told the style by a style vector. To compute this vector, the style picture is put
-    into a square array, and each side of such an array needs a program of its own. The programs for
+    into a square array, and each size of this array needs a program of its own. The programs for
     style pictures with an aspect ratio of 1:1 and of 2:1 are compiled here.
 
     Args:
@@ -394,7 +395,8 @@ def compile_instant(
         is compiled for each of these numbers.
       precision: how precisely products and activations are computed.
       style_size: size of style pictures, as after `--style-size`.
-      recipe: a recipe, of which only `colors` and `realism` are used: how painted pictures are changed.
+      recipe: a recipe, of which only `colors` and `realism` are used. They say how the colours and the
+        edges of a painted picture are changed.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)

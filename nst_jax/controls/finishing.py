@@ -259,8 +259,8 @@ def finished(
 ) -> Image:
     """Return the picture that a user gets for a canvas: first its edges are changed, then its colours.
 
-    At protected pixels, the result need not be the content. The caller mixes the content in there
-    afterwards, by `with_kept`.
+    At protected pixels, the result may differ from the content. So the caller mixes the content into
+    the result there, by `with_kept`.
 
     Args:
       image: the canvas (the picture being optimised) as an image, [h, w, 3] in [0, 1].

@@ -319,7 +319,7 @@ class ReadAhead(AbstractContextManager, Iterator[Crops]):
 
         Args:
           crops: the crops of the photos.
-          first: number of the first batch, as `PhotoCrops.batch` counts them.
+          first: number of the first batch; the batches of a training are counted from 0.
           count: number of crops in a batch.
         """
         self._crops, self._next, self._count = crops, first, count

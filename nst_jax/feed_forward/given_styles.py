@@ -164,8 +164,9 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
       argument: the caller's name for the style, shown in error messages.
 
     Raises:
-      ValueError: if the style is a number, given as text or not, that none of the 26 styles has; or if
-        it is a word (text without suffix and folder) that names neither a style nor an existing file.
+      ValueError: if the style is a number (an int, or text of digits) that none of the 26 styles has;
+        or if it is a word (text without suffix and folder) that names neither a style nor an existing
+        file.
     """
     if style_names.is_name(style):
         return True

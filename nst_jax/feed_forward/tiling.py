@@ -93,7 +93,7 @@ def passes_of(layers: TransformerLayers) -> list[Pass]:
       layers: the network's layers, in their order.
 
     Returns:
-      The passes, in their order.
+      The passes in their order, each as the fields (first, last, kept) of `Pass`.
 
     Example:
       >>> [tuple(one) for one in passes_of(arbitrary.LAYERS)][-4:]

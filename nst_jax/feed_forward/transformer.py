@@ -172,7 +172,8 @@ class StyleTransformer(nn.Module):
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
     """Return the features `y` of a layer, converted to at least float32 if it is the last layer.
 
-    So the picture that the last layer makes is not rounded to bfloat16, even if activations are.
+    The norm and the sigmoid of this layer are then computed in float32. So the picture is not rounded
+    to bfloat16, even if activations are.
     """
     return at_least_float32(y) if layer.final else y
 

@@ -429,9 +429,10 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    They make the conversion by gamma accurate near black. Of each 16-bit sample, Pillow keeps only the
-    high byte. It finds that byte by the order of the two bytes, which it notes in the attribute `tile`.
-    So the file is opened again with the opposite order in `tile`: then Pillow keeps the low byte.
+    Pillow keeps only the high byte of each 16-bit sample. The low byte is needed, too, so that the
+    conversion from the file's gamma to sRGB is accurate near black. Pillow notes the order of the two
+    bytes in the attribute `tile`. So the file is opened again with the opposite order in `tile`: then
+    Pillow keeps the low byte instead.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):

@@ -43,8 +43,8 @@ class Memory(NamedTuple):
     inverse: Float[Array, " history"]  # 1 / (y . s) of each pair
     # Number of pairs that were ever stored; of these, the buffers still have the last `history` ones.
     kept: Int[Array, ""]
-    # (y . s) / (y . P y) of the newest pair. This number times the matrix P is the first approximation
-    # of the inverse Hessian; see `Guess`.
+    # (y . s) / (y . P y) of the newest pair, where P is the matrix of `Guess`, below. This number times
+    # P is the first approximation of the inverse Hessian.
     scale: Float[Array, ""]
 
 
@@ -175,9 +175,9 @@ def _newton_direction(
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once, which saves
-    # time, since `multilevel` is a long program. y is also in the ring buffer, but XLA would copy the
-    # whole buffer to read it there. So y is an argument of this function, `change`.
+    # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once. This saves
+    # time if it is `multilevel`, since the image pyramid makes a long program. y is also in the ring
+    # buffer, but XLA would copy the whole buffer to read it there. So y is passed in as `change`.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]

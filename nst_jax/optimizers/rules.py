@@ -90,8 +90,8 @@ class Adam:
         """Return the state of Adam at a coarser scale, resized to the canvas of the next finer scale.
 
         The running mean of the gradient is resized bicubically, and the running mean of its square
-        bilinearly, both as torch does it; negative values of the mean square become 0. The count of
-        updates stays as it is.
+        bilinearly, both as torch does it. As in the program that the class cites, negative values of
+        the mean square become 0. The count of updates stays as it is.
 
         Args:
           opt_state: the state after the last update at the coarser scale.

@@ -163,7 +163,15 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
 
 
 def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
-    """Return the values of `grid_peaks` for one direction, given the luma of all rows or columns."""
+    """Return the row of the result of `grid_peaks` that is for one direction.
+
+    Args:
+      lines: the luma of all rows of a picture, or of all its columns.
+      period: as in `grid_peaks`.
+
+    Returns:
+      k = `period / 2` values, for patterns of 1, 2, ... k cycles in `period` px.
+    """
     length = lines.shape[-1]
     # Without this Hann window, the jump between the two ends of a line would add energy at all
     # frequencies. The zeros at the window's ends are left out, since they would waste two pixels.

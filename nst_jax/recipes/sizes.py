@@ -1,8 +1,8 @@
 """Size rules: to what size pictures are resized before painting. All sizes are in px.
 
 A rule is a small dataclass. Its method `shape(height, width)` returns the new (height, width) of a
-picture. A rule for styles whose result depends on the canvas, the picture that is painted, has a method
-`beside` instead. Rules are pytrees, since they are parts of recipes, which are pytrees.
+picture. Some rules for styles depend on the size of the canvas, the picture that is painted; these have
+a method `beside` instead. Rules are pytrees, since they are parts of recipes, which are pytrees.
 """
 
 import bisect
@@ -26,7 +26,7 @@ Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 
 @runtime_checkable
 class SizeRule(Protocol):
-    """Interface of size rules, each of which computes the size to which a picture is resized."""
+    """Interface of size rules that compute a picture's new size from its present size alone."""
 
     def shape(self, height: int, width: int) -> Shape:
         """Return the new (height, width) of a picture, given its present height and width."""

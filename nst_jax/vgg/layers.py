@@ -142,9 +142,9 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
-# For each 2 x 2 window, the index (0 to 3 in reading order) of the member that gets the gradient of max
-# pooling. It is the first maximum. The index is `_NO_WINNER` if a ReLU before the pooling leaves no
-# positive member.
+# For each 2 x 2 window, the index (0 to 3 in reading order) of its first maximum, which gets the
+# gradient of max pooling. The index is `_NO_WINNER` if a ReLU before the pooling leaves no positive
+# value in the window.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
 # A function that pads the features and convolves them. Its arguments are the features, the kernel, the
@@ -187,9 +187,9 @@ def replicate_first(
 ) -> Convolved:
     """Convolve with border pixels repeated in the first layer, and with zeros in all other layers.
 
-    Zeros beyond the border would affect the first layer like a grey frame around every picture, which
-    shows in the result. The first layer is recognised by its three input channels. For the arguments,
-    see `conv3x3`.
+    The first layer reads pixels with the mean colour subtracted, in which 0 is a grey. There, zeros
+    beyond the border would act like a grey frame around every picture, which shows in the result. The
+    first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
     """
     first = kernel.shape[2] == PICTURE_CHANNELS
     return (replicate_padded if first else zero_padded)(x, kernel, forms, products)

@@ -79,9 +79,10 @@ PRODUCTS = np.array(
 )
 
 
-# For a layer with fewer channels, such as the first one, the transformations take more time than the
-# multiplications that Winograd's method saves.
-LEAST_CHANNELS = 64  # both numbers of channels, in and out, must be at least this
+# Smallest number of input channels, and of output channels, with which a layer is computed by
+# Winograd's method. With fewer, as in the first layer, the transformations take more time than the
+# multiplications that the method saves.
+LEAST_CHANNELS = 64
 
 # A large picture is convolved strip by strip. A strip has about this many patches, or one row of
 # patches if that has more. Its buffers then fit into a processor's caches; those of a whole picture

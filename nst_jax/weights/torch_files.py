@@ -103,7 +103,8 @@ def _counts(values: object) -> tuple[int, ...]:
 class _RebuildTensor:
     """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    # All pickles get the same instance (see `_GLOBALS`). It has no attributes that they could change.
+    # The unpickler uses one instance for all pickles (see `_GLOBALS`). Since it has no attributes, no
+    # pickle can change it for those that are read later.
     __slots__ = ()
 
     def __call__(
@@ -242,7 +243,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     size = len(pickled.getbuffer())
     stack: list[int] = []
     memo: dict[int, int] = {}
-    marks: list[int] = []  # height of the stack at each open MARK
+    marks: list[int] = []  # for each MARK not yet taken by an opcode: the stack's height there
     argument: Any
     for opcode, argument, _ in pickletools.genops(pickled):
         name = opcode.name

@@ -49,8 +49,8 @@ def paint_groups(
       job: the batch to which the groups belong, with its options.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
-      report: called with a `Record` when a picture was written or has failed; the caller is this thread
-        or the thread that writes.
+      report: called with a `Record` when a picture was written or has failed, either in the calling
+        thread or in the thread that writes.
       compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.
     """
 

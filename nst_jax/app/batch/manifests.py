@@ -418,10 +418,10 @@ def _is_region(text: str, folder: Path) -> bool:
 
 
 def _two_maps(value: Any, folder: Path) -> list[str]:
-    """Split the text of a cell at the semicolon between the names of two existing files.
+    """Split a cell of the column `regions`, which names two files (maps), between the two names.
 
-    The names themselves may contain semicolons. If there is no such semicolon between two existing
-    files, split the text at all semicolons.
+    The names may contain semicolons. So the text is split at the first semicolon that has names of
+    existing files on both sides. If there is none, the text is split at all semicolons.
     """
     parts = (_text("regions", value) or "").split(SEPARATOR)
     for first in range(1, len(parts)):

@@ -65,7 +65,7 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
       words: names or paths of the styles, each with its weight in the blend of styles, or None if no
-        weight was given; with `--styles`, paths of further contents.
+        weight was given. If the option `--styles` names the styles, `words` are further contents.
       chosen: the options of the command.
     """
     pictures = [path for path, _ in words]
@@ -83,7 +83,10 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
 
 def _are_several(content: Path, chosen: Mapping[str, Any]) -> bool:
-    """Return whether the command has several results, which are written into a folder."""
+    """Return whether the command has several results, which are written into a folder.
+
+    With `--list`, it has at most one, a sheet of pictures.
+    """
     if chosen["listed"]:
         return False
     return bool(chosen["styles"]) or content.is_dir() or rows.is_pattern(content)

@@ -78,7 +78,7 @@ strength = look(
 
 
 def colors(default: str) -> Decorator:
-    """Return the option `--colors`; `default` is the text of `--help` for its default."""
+    """Return the option `--colors`; `default` is what `--help` shows as its default value."""
     return look(
         "--colors",
         metavar="NAME",
@@ -89,7 +89,7 @@ def colors(default: str) -> Decorator:
 
 
 def realism(default: str) -> Decorator:
-    """Return the option `--realism`; `default` is the text of `--help` for its default."""
+    """Return the option `--realism`; `default` is what `--help` shows as its default value."""
     return look(
         "--realism",
         type=float,

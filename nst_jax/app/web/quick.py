@@ -63,9 +63,9 @@ SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
 # pictures above, the style vector of a picture of this (height, width) is computed. It needs a larger
 # square than their styles, so the program for that square is compiled, too.
 WIDE_STYLE = (256, 512)
-# `warm`, which paints `FIRST_PICTURES`, waits after the first of them until a visitor has got a
-# picture, but at most this many seconds. Otherwise, a browser that opens with the server would have to
-# wait for the other pictures.
+# The method `warm` paints `FIRST_PICTURES`. After the first of them, it waits until a visitor has got a
+# picture, but at most this many seconds. Otherwise, a visitor who comes when the server starts would
+# have to wait for the other pictures.
 FIRST_VISIT_SECONDS = 10.0
 
 

@@ -56,7 +56,8 @@ TIDY_SECONDS = 1.0
 # error.
 ENDING_SECONDS = 0.5
 ENDED = "nst-jax was ended; start it again"
-# Largest number of uploads at a time, since an upload is held in memory until it is complete.
+# Largest number of uploads at a time. It is small, since an upload is held in memory until it is
+# complete.
 UPLOADS_AT_ONCE = 3
 
 
@@ -442,7 +443,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin to paint a picture with the settings in the request's body; send `Visitor.status`."""
+        """Put a run with the settings in the request's body into the queue; send `Visitor.status`."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,

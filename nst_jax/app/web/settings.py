@@ -83,9 +83,9 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether all styles are names of styles that the network of `instant` has learned.
+        """Whether all styles are among the 26 that a network of the command `instant` has learned.
 
-        Only the command `instant` can paint these 26 styles.
+        They are given by name, without a picture, so only `instant` can paint them.
         """
         return all(style_names.is_name(name) for name, _ in self.styles)
 
