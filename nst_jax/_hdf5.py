@@ -305,7 +305,10 @@ def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 class ForeignStorage(Exception):
-    """Raised when a dataset of an HDF5 file is stored in another file."""
+    """Raised if a dataset of an HDF5 file is stored in another file.
+
+    HDF5 would open whatever path the file names, even a pipe that never ends.
+    """
 
 
 def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:

@@ -125,10 +125,10 @@ class BatchCanvas:
     def measure(self, scale: int) -> Targets:
         """Compute the targets of all pictures at a scale (resolution), stacked along a first axis.
 
-        Targets are the features of a content and the statistics of a style. They are computed only once
-        for each content and each style, even if several pictures have it. If the pictures differ in
-        size and lie in larger arrays (`Plan.in_bucket`), they may have the same style in several sizes;
-        its statistics are then computed once for each of these sizes.
+        Targets are the features of a content and the statistics of a style. If several pictures have
+        the same content or style, its targets are computed only once. In a bucket (larger arrays, in
+        which pictures of several sizes lie), the pictures may need the same style in several sizes. Its
+        statistics are then computed once for each size.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -430,7 +430,7 @@ class BatchCanvas:
         return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Resize the images of the coarser scale to a scale (resolution); both lie in larger arrays.
+        """Resize images in larger arrays from the previous, coarser scale (resolution) to `scale`.
 
         Each picture lies at the top left of its array. It is cut out, resized to the size that it has
         at `scale`, and put into a new array. NumPy does that on the host, so that nothing is compiled
@@ -520,10 +520,9 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each finished picture when its loss stopped changing while still high.
+        """Return, for each picture, when its loss stopped changing while still high; None if never.
 
-        The entry is None for a picture to which this did not happen; `descent.rest_of` has the exact
-        condition.
+        The pictures must be finished. `descent.rest_of` has the exact condition.
         """
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 

@@ -519,8 +519,8 @@ def each_style_scale(
     if not (is_list or np.ndim(given)) or len(given) == 0:
         return given, None
     if is_list and not any(np.ndim(one) for one in given):
-        # If `tap_styles` or `regions` is of another type, it is not counted here. The checks of these
-        # two arguments refuse it later.
+        # None adds no styles. An argument of a wrong type is not counted either; it is refused later,
+        # by the checks of `tap_styles` and `regions`.
         others = (tap_styles, Mapping), (regions, (list, tuple))
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
         if len(given) in (1, len(styles[0]) + more):

@@ -501,7 +501,8 @@ def paint_batch(
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        weights = BatchWeights.of(params, plan)  # made here, so that all chunks share these arrays
+        # Made outside the loop over chunks (members that are painted at once), which share the arrays.
+        weights = BatchWeights.of(params, plan)
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
             canvas = BatchCanvas(weights, plan, chunk, init, watch, programs)

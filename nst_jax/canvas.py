@@ -112,7 +112,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values of one scale (resolution), such as its style loss."""
+        """Return the recipe of one scale (resolution): its style loss, for one, may differ by scale."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -372,7 +372,8 @@ class SingleCanvas:
         Args:
           position: how far the run has come: the resolution, the number of updates and the state of the
             loop.
-          pieces: the losses at each evaluation since the previous snapshot, as consecutive arrays.
+          pieces: the losses of all evaluations since the previous snapshot, in order. Each piece has
+            arrays [n] with the losses of n evaluations.
         """
         state, plan = position.state, self.plan
         assert state is not None

@@ -228,7 +228,7 @@ class BucketOfRun(NamedTuple):
     """
 
     side: int  # side in px at the final scale (the full resolution)
-    one_size: bool  # whether the run has several scales, with arrays of this side at each of them
+    one_size: bool  # whether coarser scales have arrays of this side, too; False for a single scale
 
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:

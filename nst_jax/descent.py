@@ -20,10 +20,10 @@ LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamSt
 Values: TypeAlias = Any  # the losses of each step; in a dream, the values that are maximised
 Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `optimize.Handover`
 
-# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. Its
-# arguments are the index of the current scale and the state. It returns a function that waits for the
-# targets of the next scale (the result of `Canvas.measure`) and returns them; or None, if the next
-# scale is not prepared in this way.
+# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale while the
+# current one is painted. Its arguments are the index of the current scale and the state. If it prepares
+# nothing, it returns None. Otherwise it returns a function that waits for the targets of the next scale
+# (the result of `Canvas.measure`) and returns them.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 
@@ -56,7 +56,8 @@ class Canvas(Protocol):
     def start(self, scale: int, measured: Any, before: Handover | None) -> LoopState:
         """Return a fresh state for a scale.
 
-        `before` is what `hand_over` returned for the scale before; None at the coarsest scale.
+        `measured` is what `measure` returned for this scale. `before` is what `hand_over` returned for
+        the scale before; None at the coarsest scale.
         """
         ...
 
@@ -218,7 +219,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
 
 
 def _equal_at_the_end(losses: np.ndarray) -> int:
-    """Return how many of the last losses are equal, the very last one included."""
+    """Return how many losses at the end of the array are equal: at least 1, the last loss itself."""
     others = np.flatnonzero(losses != losses[-1])
     return len(losses) - (int(others[-1]) + 1 if len(others) else 0)
 

@@ -198,11 +198,12 @@ def plan_dream(
 
 
 def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
-    """Return whether a dream ended with exactly the picture that it began with.
+    """Return whether the result of a dream is exactly its content, resized to the final size.
 
     Args:
-      shot: the last `DreamShot` of the dream.
-      content: the picture [h, w, 3], before any resizing.
+      shot: the last `DreamShot` of the dream. If it says that values were not finite (`broke_at`), the
+        answer is False.
+      content: the picture [h, w, 3] that the dream began with, before any resizing.
       plan: the plan of the dream.
     """
     shape = plan.scales[-1].shape
@@ -304,9 +305,11 @@ class DreamCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with kernels that are prepared for the loop, once for all octaves.
+        """The weights, to which arrays computed from the kernels are added, once for all octaves.
 
-        Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
+        These are the transposed kernels, for the gradient, and on a CPU the kernels transformed for
+        Winograd convolution. Without them, XLA would transpose the kernels in every step. An octave is
+        one of the sizes at which the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)

@@ -65,10 +65,14 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
 
 
 def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
-    """Refuse a plan that was made for pictures of other sizes.
+    """Refuse a plan whose sizes or numbers of updates differ from those that the pictures need.
+
+    Args:
+      plan: the plan that the caller gave.
+      scales: the sizes and numbers of updates that follow from the pictures and the recipe.
 
     Raises:
-      ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
+      ValueError: if any of them differs; the message names both sizes of the canvas.
     """
     if plan.real_scales == tuple(scales):
         return

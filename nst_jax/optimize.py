@@ -170,8 +170,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser
-    # returns, unless the bad canvas is the first one. Other optimisers never return.
+    # A run is broken by a canvas whose losses are not finite, unless the optimiser rolls back to an
+    # earlier canvas. A guarded optimiser rolls back from any canvas but the first; others never do.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -205,7 +205,10 @@ def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Arra
 
 
 def _clipped(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
-    """Return the canvas, clipped to [0, 1] as an sRGB image if `recipe.descent.clip` is set."""
+    """Return the canvas; if `recipe.descent.clip` is set, it is clipped to [0, 1] sRGB.
+
+    The canvas is in the recipe's pixel convention, so it is converted to sRGB and back.
+    """
     if not recipe.descent.clip:
         return canvas
     coordinates = recipe.descent.coordinates
@@ -257,7 +260,7 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 
 
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
+    """Return the canvas as an unclipped image [h, w, 3], from which the next scale (resolution) starts.
 
     Usually it is `state.canvas`, the last canvas that was accepted. In three cases it depends on the
     pending canvas, which the last update made and whose losses are not computed at this scale:
@@ -270,6 +273,7 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
       code of that method.
 
     A pending canvas is not used if it is not finite, or if losses have stopped being finite before.
+    `bands` says how the canvas is distributed over several devices; None means one device.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:

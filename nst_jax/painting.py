@@ -25,7 +25,8 @@ from nst_jax.scaling.sharding import Devices
 class _NoResult(RuntimeError):
     """Base class of errors of runs without a result; `image` is the last canvas with finite losses."""
 
-    _what = ""  # the beginning of the message, in which `{step}` stands for the number of updates
+    # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
+    _what = ""
 
     def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
         super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
@@ -75,8 +76,8 @@ class CameToRest(RuntimeWarning):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses end as they began."""
-    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If all
-    # were undone, further updates may be small enough.
+    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If it has
+    # undone all updates, the next ones may be small enough, so more updates may help.
     if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"

@@ -35,11 +35,12 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # The text of a warning for each region that is empty in the feature maps of some layer.
+        # Warnings as text: one for each region (part of a picture with a style of its own) in which no
+        # position of some layer's features lies, so that the style loss leaves it out at that layer.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns a record of all inputs and settings of the run, for checkpoints. Its
-        # result is cached, since computing it takes hashes of all pictures and weights.
+        # result is cached, since hashing all pictures and weights takes time.
         self._identify = functools.cache(identify)
         self._position = Position()
 
@@ -158,9 +159,9 @@ def paint_planned(
       style: the style picture, [h', w', 3], or a list of several.
       plan: the plan of this run.
       init: the first canvas, as in `paint`; None means the recipe's.
-      key: a JAX random key, for first canvases with noise.
+      key: a JAX random key, for first canvases with noise; None: `jax.random.key(0)`.
       every: number of updates between two snapshots, or an iterable of such numbers.
-      resume: the checkpoint from which the run resumes, or None.
+      resume: the checkpoint from which the run resumes; None: it starts anew.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
       begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
         given, the targets of the next scale (resolution) are computed and its programs compiled while

@@ -225,19 +225,19 @@ def scales_of(
 
     Args:
       content: (height, width) of the content, before any resizing.
-      styles: (height, width) of each style.
+      styles: (height, width) of each style, before any resizing.
       recipe: the recipe whose size rules and schedule apply.
-      region_styles: (height, width) of the style of each region.
-      protected: whether a mask protects a part of the content from changes. If so, the estimate of a
-        run's memory includes the mask and the content.
+      region_styles: the same for the style of each region (a part of the content with its own style).
+      protected: whether a mask protects a part of the content from changes. Each `Scale` stores it,
+        since estimates of the run's memory then include the mask and the content.
 
     Returns:
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
-        has several weights in `style_shares`, or several factors in `style_scale`, but not one for each
-        style.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the number of
+        styles does not fit the recipe's `style_shares`, `tap_styles` or `style_scale`. Only for
+        `style_scale`, the styles of regions count too.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -480,9 +480,10 @@ def _recolored_in_squares(
 
 
 def square_of(shape: Shape, step: int = SMALLEST) -> Shape:
-    """Return the (height, width) of the square in which a picture of this (height, width) lies.
+    """Return the (height, width) of a square array in which a picture of this (height, width) fits.
 
-    Its side is the picture's longer side, rounded up to a multiple of `step` px.
+    One program, compiled for the square, serves pictures of many sizes. The side of the square is the
+    picture's longer side, rounded up to a multiple of `step` px.
 
     Example:
       >>> square_of((171, 250))
@@ -499,7 +500,7 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 
 
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
-    """Return a run's controls, with their masks resized to one resolution; None if the run has none.
+    """Return a run's controls, with masks resized for one scale; None if the run has no controls.
 
     Controls are the masks of regions, protected and transparent parts, and the weights of the regions.
     """

@@ -1,11 +1,12 @@
-"""The targets that a canvas is compared with (`measure`), and the functions that compute parts of them.
+"""Compute the targets that a canvas is compared with: `measure` all of them, other functions parts.
 
 The canvas is the picture that is optimised. Targets are the features of the content and the statistics
 of the style, at the taps: the layers that losses read.
 
 The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
-whose features the tile gives. Its window is the core with a halo: the margin of pixels around the core
-on which the core's features depend. If several devices share a picture, each computes one band of it.
+whose features are computed. The window of a tile is its core with a halo: the margin of pixels around
+the core on which the core's features depend. If several devices share a picture, each computes one
+band of it.
 """
 
 from collections.abc import Sequence
@@ -390,8 +391,8 @@ def statistics_of(
         traced array.
       recipe: taps, losses and network settings.
       totals: for a style with a mask, the sum of T² at each tap (layer), where T is the value of the
-        mask at a position. The sums are divided by it in place of the number of positions. None means
-        that the style has no mask.
+        mask at a position. `sums` weigh each position by T², so they are divided by the sum of these
+        weights in place of the number of positions. None means that the style has no mask.
     """
 
     def statistic(part: StylePart) -> Statistic:
@@ -499,11 +500,12 @@ def measure_masks(
     """Resize the masks of a canvas and of its styles to the feature maps that losses read.
 
     Args:
-      controls: the masks at the sizes of the pictures.
+      controls: the masks at the sizes of the pictures' arrays.
       recipe: taps, losses and network settings.
-      size: the real (height, width) of the canvas, if it lies at the top left of a larger array; None
-        means that it fills the array.
-      style_sizes: the same for each style.
+      size: the (height, width) of the canvas, if it lies at the top left of a larger array; None means
+        that it fills its array.
+      style_sizes: the (height, width) of each style, if styles lie at the top left of larger arrays;
+        None means that every style fills its array.
     """
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     sizes = [None] * len(controls.style_masks) if style_sizes is None else style_sizes
@@ -544,8 +546,8 @@ def controlled_style(
     statistics = []
     lines: Sequence[Any] = shapes
     for each, shape, mask, of_style in zip(sums, lines, found.styles, totals, strict=True):
-        # If the mask of a style is 0 everywhere at a tap, its sums are divided by 1 instead of 0. The
-        # weight of its region in the style loss at this tap is 0, so the result does not matter.
+        # If a style's mask is 0 everywhere at a tap, the sums of its features are divided by 1 instead
+        # of 0. The result does not matter: at this tap, the style's region has weight 0 in the loss.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
         statistics.append(statistics_of(each, shape, recipe, safe))
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
@@ -621,11 +623,11 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
     The sizes of some targets depend on the style pictures. So that all have the same size, smaller
-    arrays are filled up with zeros at the end of each axis. Losses with such targets store in the
-    targets how many of their entries are valid.
+    arrays are filled up with zeros at the end of each axis. Losses with such targets store the number
+    of valid entries as a part of the target.
 
     Args:
-      targets: the targets of the style loss for each canvas or region.
+      targets: for each canvas or region, the targets of its style losses by name.
     """
 
     def stacked(*parts: Any) -> Array:

@@ -141,7 +141,10 @@ def _imports() -> Iterator[None]:
 
 
 def _device_problem() -> str:
-    """Return an error message if JAX finds no device of the platforms in `JAX_PLATFORMS`, else ""."""
+    """Return an error message if JAX finds no device of the platforms in `JAX_PLATFORMS`, else "".
+
+    If JAX was not imported yet, it cannot be the cause of a failure, so the result is "" as well.
+    """
     chosen = os.environ.get(PLATFORMS)
     if not chosen or "jax" not in sys.modules:
         return ""

@@ -490,7 +490,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # A picture that was written is listed, too, if its losses hardly decreased: it has an `error`.
+    # The record of a picture that was written has an `error`, too, if its losses hardly decreased.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")

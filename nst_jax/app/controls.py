@@ -1,12 +1,13 @@
 """The masks and styles of regions and of protected parts, read from the files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
-content. Both are called controls. They are also checked here, together with the transparent parts of
-pictures.
+content. Both are called controls. This module also checks them. It puts the opacities of the pictures
+beside them, since most style losses leave out transparent parts.
 
 Regions are given in one of two ways: by a mask and a style picture for each region (`--region`, here
 `regions`), or by two colour-coded maps (`--regions`, here `region_maps`). One map is drawn over the
-content and one over the style; parts of the two maps that have the same colour belong together.
+content and one over the style. A part of the content gets the style of that part of the style picture
+which has the same colour in its map.
 """
 
 import re
@@ -135,9 +136,10 @@ def protect_roles(protect: ProtectFile) -> list[str]:
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all masks, colour-coded maps and styles of regions that the options name.
+    """Return the paths of all files that the options name for regions and protected parts.
 
-    No result may be written to these files.
+    They are masks, colour-coded maps, and the regions' style pictures. With these paths, callers check
+    that no result would be written over one of the files.
 
     Args:
       chosen: the values of the command's options.
@@ -177,10 +179,10 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
     """Return the options for regions and the protected part, for one of many pictures to paint.
 
-    A region has a style of its own; the protected part stays as it is in the content. An option may
-    name a folder in place of a mask or a map. The mask (or map) of a content is then the file in this
-    folder that has the same name as the content, up to the suffix. The map of a style has the same name
-    as the style.
+    A region has a style of its own; the protected part stays as it is in the content. A map is a
+    picture in which each colour marks a region. An option may name a folder in place of a mask or a
+    map. The mask (or map) of a content is then the file in this folder that has the same name as the
+    content, up to the suffix. The map of a style has the same name as the style.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.

@@ -116,11 +116,11 @@ def style_scale_notes(
 
 
 def strength_words(recipe: Recipe, strength: float) -> str:
-    """Return a strength, as after `--strength`, and what it has changed in the recipe, as text.
+    """Return text with a strength, and with what it has changed in the recipe.
 
     Args:
-      recipe: the recipe as the strength has changed it.
-      strength: the strength, from 0 to 1.
+      recipe: the recipe, already changed by the strength.
+      strength: the value of `--strength`, from 0 to 1.
     """
     if recipe.terms.searched:
         share = float(np.max(recipe.terms.search_content))

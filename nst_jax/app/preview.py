@@ -33,11 +33,11 @@ from nst_jax.scaling import capacity
 # would take too long to paint.
 LARGEST = 384
 
-# Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
-# preview, but not to compile the programs that some controls, such as `--colors`, need for the first
-# picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
-# as long as the preview takes. The run waits before it is planned, since planning would slow the
-# preview down. A run on an accelerator does not wait.
+# The most seconds for which a run on a CPU waits for its preview, if `--every` is not given. They
+# suffice to paint the preview, but not to compile the programs that some controls, such as `--colors`,
+# need for the first picture of a shape. With `--every`, the user has asked for pictures during the run,
+# and the run waits as long as the preview takes. The run waits before it is planned, since planning
+# would slow the preview down. A run on an accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
@@ -82,8 +82,9 @@ class Preview(AbstractContextManager):
         self._lock, self._closed = Lock(), False
         self._accepted = False
         self._exists = outputs.picture.exists()
-        self._file = outputs.picture.resolve()  # a symbolic link stays a link to the same file
-        self._kept = _files.hidden_path(self._file, "before")  # the earlier picture
+        # The path behind a symbolic link, so that `_put_back` does not replace the link by a file.
+        self._file = outputs.picture.resolve()
+        self._kept = _files.hidden_path(self._file, "before")  # the copy of the earlier picture
         self.replaced = False
         # Undoes `interrupts.call_before_exit`, so that a signal no longer calls `_abandon`.
         self._forget: Callable[[], None] = lambda: None
@@ -136,9 +137,9 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. JAX
-            # computes this on the CPU, or on the accelerator if the user's settings of JAX exclude the
-            # CPU, which raises a RuntimeError.
+            # NumPy paints the preview; JAX is used only for controls such as `--colors`. It uses the
+            # CPU, since the accelerator is busy with the run. If the user's settings of JAX exclude the
+            # CPU, `local_devices` raises a RuntimeError, and JAX uses the accelerator.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
@@ -159,7 +160,8 @@ class Preview(AbstractContextManager):
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
-        # If an earlier run was killed, it could not put the picture in `_kept` back.
+        # If `_kept` exists, an earlier run was killed before it could put that picture back. It is put
+        # back now if the preview is still in its place; otherwise it is deleted.
         if self._kept.exists():
             if _is_preview(self._file):
                 self._put_back()
@@ -177,7 +179,7 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            pass  # another run has written the same file, and has deleted the earlier picture
+            pass  # another run that wrote the same file has deleted the copy of the earlier picture
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
@@ -196,7 +198,10 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Keep the preview even if the run paints nothing itself, since the run passed all checks."""
+        """Let `__exit__` keep the preview even if the run paints nothing, since it passed all checks.
+
+        If the preview has replaced an earlier picture, `__exit__` still puts that picture back.
+        """
         self._accepted = True
 
     def reject(self) -> None:
@@ -237,7 +242,9 @@ class Preview(AbstractContextManager):
                     # The file has an earlier picture, which the user may want to keep.
                     self.replaced = True
                     _files.copy(self._file, self._kept)
-                    if self._closed:  # `_abandon` did not wait for the end of the copying
+                    # `_abandon` waits only briefly for the lock, so it may have set `_closed` during
+                    # the copying.
+                    if self._closed:
                         return
                 write_picture(
                     outputs.picture,

@@ -50,9 +50,10 @@ from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
 
-# A program is stored only if the functions and classes in its arguments are built into Python or come
-# from these packages. If their code changes, the program's key changes too, so that the old program is
-# not used: a key depends on a hash of the source of `nst_jax`, and on the version of optax.
+# A stored program must not be used any more if the code from which it was traced has changed. The key
+# changes with the source of `nst_jax`, and with the versions of optax and Python. So a program is
+# stored only if the functions and classes in its arguments come from these packages or are built into
+# Python.
 OURS = ("nst_jax", "optax")
 
 
@@ -285,9 +286,9 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        # The program is compiled here, once, for these leaves. A call of `jitted` would compile it too,
-        # but a later call with results of the first would lower it a second time, since newer versions
-        # of JAX regard results as committed to a device.
+        # The program is compiled here, once, for these leaves. If `jitted` itself were called, a later
+        # call whose arguments are results of an earlier one would lower the program again: newer
+        # versions of JAX regard results as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         options = _compile.compiler_options(default_platform())
@@ -361,7 +362,8 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
 class _Foreign(TypeError):
     """Raised for a value that the key of a program cannot describe, such as a user's own function.
 
-    If such a function changed, the key would stay the same. So a program that uses it is not stored.
+    If the code of such a function changed, the key would stay the same, and a program with the old code
+    would be loaded. So a program that uses such a value is not stored.
     """
 
 

@@ -208,7 +208,7 @@ class BatchProgress(Iterator[int]):
         return self._length
 
     def say(self, text: str) -> None:
-        """Print a line of text above the line of the progress."""
+        """Print a line of text; on a terminal, it appears above the progress bar."""
         self._display.say(text)
 
     def report(self, evaluations: int, total: int) -> None:

@@ -32,9 +32,9 @@ FILE = "rates.json"
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
-# Version of the unit of all speeds, which is an operation as `scaling.operations` counts it. It is part
-# of the keys, and must be raised whenever the same run counts as another number of operations or of
-# programs, since speeds that are already in a user's file would then be wrong.
+# Version of how the operations and the programs of a run are counted. Speeds in a user's file are per
+# operation or per program, so they are wrong if these are counted in another way later. The version
+# must then be raised. It is part of the keys, so the old speeds are not found any more.
 UNIT = 3
 
 

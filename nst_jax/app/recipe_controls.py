@@ -104,7 +104,7 @@ def with_controls_of_recipe(
 
 
 def check_no_content(recipe: str | None) -> None:
-    """Refuse a recipe file with regions or a protected part, for a command without a content.
+    """Refuse a recipe file with regions or a protected part, for a texture, which has no content.
 
     A region is a part of the content with a style of its own, and a protected part keeps the content.
     `recipe` is the value of `--recipe`.
@@ -165,13 +165,13 @@ def _style_fine(value: Any, folder: Path) -> Any:
 def _style_layer(value: Any, folder: Path) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
-    # For the folder `.`, `os.path.join` makes a path such as `./0.5`. `Path` would make `0.5` of it,
-    # which would be read as the weight of the layer and not as the name of a file.
     texts = []
     for layer, text in value.items():
         weight, colon, file = text.partition(":")
         if not (file and as_number(weight) is not None):
             weight, colon, file = "", "", text
+        # In the folder `.`, a file called `0.5` gets the path `./0.5` from `os.path.join`. From `Path`
+        # it would get `0.5`, which would be read as the weight of the layer.
         texts.append(f"{layer}={weight}{colon}{os.path.join(folder, file)}")
     arguments.style_layers(texts)
     return tuple(texts)

@@ -107,9 +107,9 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # If several processes paint one picture, each program runs on the devices of all of
-            # them, and all processes must start the programs in the same order. So each process
-            # starts them in one thread only, its main thread.
+            # `ahead.begin` starts programs in a second thread. If several processes paint one
+            # picture, each program runs on the devices of all of them, and all processes must start
+            # the programs in the same order. So then each process uses its main thread only.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )
@@ -401,7 +401,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film, which ends with the picture of `shot` if the losses of `shot` are finite."""
+        """Add the last snapshot, `shot`, to the film if its losses are finite, and write the film."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:

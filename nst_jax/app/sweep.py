@@ -438,7 +438,8 @@ def paint_sweep(
         side=max(plan.scales[-1].shape),
         style_originals=[[image.shape[:2] for image in read]],
     )
-    # This raises ValueError if a region (a part with its own style) is empty at every style layer.
+    # `notes_on_regions` also raises ValueError if a region (a part of the content with its own style)
+    # is empty at every style layer.
     for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)

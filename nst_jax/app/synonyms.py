@@ -82,7 +82,7 @@ _MEANINGS = {
     "model-file model-weights network vgg": Meaning(("--weights",)),
     "preset config": Meaning(("--recipe",)),
     "random-seed": Meaning(("--seed",)),
-    # Pictures and other files.
+    # Pictures, the files that a run writes, and how often it writes or prints.
     "content content-image content-img style-image style-img style-imgs": Meaning(note=_PICTURES),
     "style": Meaning(("--styles",), _PICTURES),
     "initial init-image init-img-type": Meaning(("--init",)),

@@ -116,7 +116,8 @@ class Lap(NamedTuple):
         """Return the times at which the lap's `count` updates were done, if all took equally long.
 
         The times are in seconds since the run began; as in `begun`, the time of compiling and of
-        computing targets is left out. In a run's first lap, the initial canvas counts as an update.
+        computing targets is left out. In a run's first lap, the initial canvas counts as an update,
+        since its losses are computed and logged, too.
         """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
@@ -140,8 +141,8 @@ class Stopwatch:
         measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
-        # Two numbers taken at the end of the last lap: the time by the clock, and the seconds of
-        # compiling and of computing targets so far. None before the first call of `lap`.
+        # Two numbers taken at the end of the last lap: the time by the clock, and the sum of the
+        # seconds of compiling and of computing targets so far. None before the first call of `lap`.
         self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 

@@ -239,7 +239,7 @@ class _Recorder:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
         self._first = run.step  # updates done before this process began; 0 for a new training
-        # When this process last wrote the checkpoint; before the first time, when it began.
+        # The time at which this process last wrote the checkpoint, or began if it has written none yet.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
         # Number of the first update of this process, and the time by `time.perf_counter` when that

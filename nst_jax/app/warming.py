@@ -119,9 +119,14 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
 
 
 def _rounded(longest: Set[int], size: Any) -> int:
-    """Return the only side in `longest`, rounded up to a multiple of 16 px.
+    """Return the side of a bucket: the longer side of pictures, rounded up to a multiple of 16 px.
 
-    Several sides are refused, since the user must choose one.
+    Args:
+      longest: the longer sides, in px, that pictures of different shapes get.
+      size: the size rule that gives these sides, for the error message.
+
+    Raises:
+      ValueError: if there are several longer sides, since the user must then choose the bucket.
     """
     if len(longest) > 1:
         raise ValueError(

@@ -64,9 +64,9 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
       opacity: how much each pixel counts, [h, w] in [0, 1]; None means that all pixels count alike.
 
     Returns:
-      The mean [3] and the covariance [3, 3]. The covariance is a sum over all pixels divided by their
-      number, and not by one less. With opacities, the sums of both are weighted by the opacities, and
-      divided by the sum of the opacities.
+      The mean [3] and the covariance [3, 3]. The covariance is the mean over all pixels of the products
+      of deviations: the divisor is the number of pixels, not one less. With opacities, both are means
+      weighted by the opacities.
 
     Example:
       >>> import jax.numpy as jnp

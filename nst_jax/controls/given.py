@@ -132,12 +132,13 @@ def checked_controls(
 
     Returns:
       The checked values, with masks and opacities as float32 [h, w]. An opacity that is 1 everywhere
-      counts as not given. None if nothing was given.
+      counts as not given. The result is None if nothing was given.
 
     Raises:
       TypeError: if a value has the wrong type.
-      ValueError: if a mask is not a valid mask, is empty, or has other proportions than its picture;
-        if there are too many regions; and if a weight or an amount is out of range.
+      ValueError: if a mask has a wrong rank, dtype or value, has no pixel inside, or has other
+        proportions than its picture; if an opacity has one of these faults; if there are too many
+        regions; and if a weight or an amount is out of range.
     """
     found = Given(
         _checked_regions(content, regions),

@@ -62,7 +62,7 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
     """Return the result of `_line_sums` for a radius at runtime, which is at most `largest`."""
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
-    # `first` is the padded line at which the window of line 0 begins.
+    # The part of line 0's window that is to be added next begins at the padded line `first`.
     first, length = largest - radius, 1
     # Each window is put together from sums over 1, 2, 4, ... lines: those in the binary form of its
     # side. The side is odd, so a sum over 1 line is one of them; the loop adds the others.
@@ -145,15 +145,15 @@ def filtered_by_guide(
     Args:
       picture: the picture p, [h, w, 3].
       guide: the guide I, [h, w, 3], of the same size.
-      radius: radius of the windows, whose side is 2 `radius` + 1 pixels; with `largest`, it may be a
-        value at runtime.
+      radius: radius of the windows, whose side is 2 `radius` + 1 pixels. If `largest` is given, it may
+        be an array that JAX traces, so that one compiled program serves all radii.
       epsilon: the constant ε. Where the guide has less variance than this, the result is smooth.
       inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as
         padding beyond the picture's border. None: all count.
-      largest: the largest value that `radius` may have at runtime.
+      largest: the largest value that `radius` may have; None if `radius` is an int.
 
     Returns:
-      [h, w, 3].
+      The approximation of the picture, [h, w, 3].
 
     Raises:
       ValueError: for a negative radius.

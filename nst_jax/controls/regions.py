@@ -147,7 +147,7 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
 
 
 def _resized_mask_on_host(mask: Any, shape: Shape) -> Float[np.ndarray, "h w"]:
-    """Return a mask [h, w] as `resized_mask` does, by NumPy."""
+    """Return a mask [h, w] resized to `shape`, as `resized_mask` does by JAX, but by NumPy."""
     mask = np.asarray(mask)
     if mask.shape == tuple(shape):
         return mask

@@ -37,9 +37,9 @@ STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # TensorFlow's tutorial has 0.01 for pixel values in [-1, 1], which is 0.005 for pixel values in [0, 1],
 # and makes five times as many steps.
 STEP_SIZE = 0.0075
-# Default tap (layer) whose activations are maximised. The two sources use taps of other networks,
-# GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over a picture. With
-# later taps, heads are larger, and areas without detail stay as they are.
+# Default tap (layer) whose activations are maximised. `dream.ipynb` and TensorFlow's tutorial use taps
+# of other networks, GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over
+# a picture. With later taps, heads are larger, and areas without detail stay as they are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
 # Default size of the guide, the second picture, whose activations a dream imitates: longer side 224 px.
@@ -100,8 +100,8 @@ class DreamSettings:
           ValueError: if a side of the picture or of the guide, or of the picture at an octave, is
             under 16 px.
         """
-        # A `Scale` must have a style picture. Here it is the guide. Without a guide, it has the
-        # smallest possible size, so that the memory planned for it is negligible.
+        # A `Scale` must have the size of a style picture. Here this is the size of the guide. Without a
+        # guide it is the smallest possible size, so that the memory planned for it is negligible.
         beside = guide or (SMALLEST, SMALLEST)
         final, guided = prepare.final_shapes(content, beside, self.recipe, argument="guide")
         shapes = [final]
@@ -201,7 +201,7 @@ def settings_of(
 
 
 def _scalar(argument: str, value: Any) -> Any:
-    """Return `value`; raise a TypeError if it is an array of several numbers."""
+    """Return `value`; raise a TypeError if it is a list or an array instead of one number."""
     if np.ndim(value):
         raise TypeError(f"`{argument}`: expected one number, got {value!r}")
     return value

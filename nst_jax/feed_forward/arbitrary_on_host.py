@@ -204,7 +204,10 @@ def _convolved(x: Planes, kernel: Kernel, stride: int) -> Planes:
 def _product(
     left: Float[np.ndarray, "m k"], right: Float[np.ndarray, "k n"]
 ) -> Float[np.ndarray, "m n"]:
-    """Return `left @ right`, computed in blocks of columns by one thread; see `BLOCK`."""
+    """Return `left @ right`, computed in blocks of columns.
+
+    The blocks are so small that OpenBLAS does not divide them among threads that wait for each other.
+    """
     rows, inner = left.shape
     count, size = right.shape[1], max(1, BLOCK // (rows * inner))
     blocks = count // size

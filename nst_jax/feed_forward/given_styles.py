@@ -129,6 +129,9 @@ def read_trained(path: Any, *, argument: str = "style") -> Trained:
       path: path of the file.
       argument: the caller's name for `path`, shown in error messages.
 
+    Returns:
+      The network, and a digest that identifies it.
+
     Raises:
       ValueError: if the file is missing or damaged, or is not the file of a trained network.
     """
@@ -137,7 +140,10 @@ def read_trained(path: Any, *, argument: str = "style") -> Trained:
 
 
 def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
-    """Return the checked style for a trained network, or for the path of its file."""
+    """Return the checked style for a trained network or the path of its file.
+
+    `argument` and `shares` are as in `parsed_style`.
+    """
     if isinstance(style, johnson.StyleNetwork):
         arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
         trained = Trained(style, digest_of([], arrays))
@@ -243,7 +249,7 @@ def content_rule(size: Size) -> sizes.SizeRule:
 
 
 def style_rule(style_size: Size) -> sizes.SizeRule:
-    """Return the rule by which style pictures are resized; None for `style_size` is `STYLE_SIZE`."""
+    """Return the rule by which style pictures are resized; None gives a shorter side of 256 px."""
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 

@@ -29,7 +29,8 @@ from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# The choices of colours for which the style need not be a picture, since they do not read its pixels.
+# The values of `colors` that read no pixels of the style. Only with these may the style be one that a
+# network has learned, and not a picture.
 WITHOUT_PICTURE = ("style", "content-after")
 
 

@@ -40,8 +40,9 @@ from nst_jax.scaling import buckets, capacity, chunk_size
 from nst_jax.scaling.bucket_choice import cheapest_square
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
-# Number of style vectors that a painter keeps in memory. It keeps those that were used last, since a
-# style is often used again, with other photos or another strength. A style vector has 100 numbers.
+# Number of style vectors that a painter keeps in memory. A style vector is the 100 numbers that a
+# network computes from a style picture. The painter keeps those that were used last, since a style is
+# often used again, with other photos or another strength.
 VECTORS_IN_MEMORY = 64
 
 # If contents are painted in a bucket (a square array at whose top left each picture lies), style
@@ -87,8 +88,9 @@ class InstantNetwork(NamedTuple):
     # A hash that identifies the weights. For `arbitrary` and `styles26`, it is that of the weights that
     # come with the package; for a trained network, the field `digest` of `Trained`.
     digest: str
-    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision), and `size` [n, 2] if
-    # the contents lie in larger arrays; returns n pictures. A condition is a style as k numbers.
+    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
+    # A condition is a style as k numbers. If the contents fill only the top left parts of their arrays,
+    # the keyword argument `size` [n, 2] gives the (height, width) of each part.
     paint: Callable[..., Image]
 
 

@@ -80,7 +80,7 @@ class StyledConvolution(nn.Module):
     The convolution has no bias, since the norm would subtract it again.
 
     Attributes:
-      channels: channels of the result.
+      channels: number of channels of the result.
       size: side of the kernel in px, odd.
       stride: px from the start of one window to the start of the next.
       products: the precision with which the device shall compute products.
@@ -169,7 +169,7 @@ class Johnson(nn.Module):
             return found(x, shares, size_of(x))
 
         def size_of(x: Array) -> RealSize | None:
-            """Return the (height, width) of the valid features, at the top left of the array `x`."""
+            """Return the (height, width) of the picture's features in `x`; None if they fill `x`."""
             return None if size is None else size // (images.shape[-3] // x.shape[-3])
 
         x = images.astype(self.precision.activations_of(images.dtype))

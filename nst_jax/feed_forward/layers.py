@@ -129,7 +129,10 @@ def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
 def reflect_sized_to_multiple(
     x: FeatureMap, multiple: int, size: RealSize
 ) -> tuple[FeatureMap, RealSize]:
-    """Do what `reflect_to_multiple` does, for features that fill only the top left part of `x`.
+    """Extend features below and at the right, by mirroring, until both sides are multiples of a number.
+
+    Unlike in `reflect_to_multiple`, the features fill only the top left part of `x`, and the extended
+    ones need no larger array.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `multiple`.
@@ -244,7 +247,8 @@ def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeat
     def places(length: int, side: Array) -> Array:
         found = jnp.abs(jnp.arange(-before, length + after))
         found = jnp.where(found >= side, 2 * (side - 1) - found, found)
-        # Pixels more than `after` px beyond the features may have any value.
+        # More than `after` px beyond the features, a mirrored place may lie outside the array. The
+        # pixels there are not used, so such places may be clipped.
         return jnp.clip(found, 0, length - 1)
 
     rows, columns = places(height, size[0]), places(width, size[1])
@@ -343,8 +347,9 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        # The padded size, from the start of the first window to the end of the last one. The formula
-        # divides no negative number: jax2onnx would round such a quotient up instead of down.
+        # The padded size, from the start of the first window to the end of the last one. It contains
+        # `ceil(size / stride)`, but not in the usual form `-(-size // stride)`: jax2onnx would round
+        # the quotient of a negative number up instead of down.
         needed = stride * ((size + stride - 1) // stride - 1) + side
         # `needed - size` zeros are necessary; half of this number, rounded down, belong before the
         # features. The array `padded` has `margin` zeros there; the slice leaves out `first` of them.

@@ -302,8 +302,8 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    # If each strip had `strip` rows, the last one could have far fewer. So the number of rows of a
-    # strip is reduced as far as possible without making more strips.
+    # If each strip had `strip` rows, the last one could have far fewer. So the rows are divided about
+    # evenly among the same number of strips, since smaller strips need less memory.
     rows = -(-x.shape[0] // -(-x.shape[0] // strip))
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
@@ -451,8 +451,9 @@ class _Painter:
           layer: the layer.
           y: its convolved features, [h, w, c].
           before: the input of the current residual block; used only if the block ends with this layer.
-          rows: number of rows of the picture in a strip.
-          full: number of rows of the picture.
+          rows: height of a strip in px of the picture. If `y` has fewer rows than the picture, a strip
+            of `y` has fewer rows in the same proportion.
+          full: height of the picture in px.
         """
         # The layer is a static argument of `FINISH`. Its name is removed, so that layers with equal
         # settings are equal and share a compiled program.

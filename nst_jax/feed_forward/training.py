@@ -115,8 +115,8 @@ class Training(Iterator[TrainingReport]):
 
         Raises:
           ValueError: if `resume` is a checkpoint of another training, or was written after more than
-            `job.steps` updates; or if so many photos are damaged or nearly uniform that none can be
-            held out or none is left to train on.
+            `job.steps` updates. Also if too many photos are damaged or nearly uniform (of one colour):
+            at least one photo must be held out, and one must be left to train on.
         """
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
@@ -235,7 +235,7 @@ class Training(Iterator[TrainingReport]):
             )
 
     def _measure(self) -> float:
-        """Measure and record the held-out loss; store the network if this loss is the least so far."""
+        """Measure, record and return the held-out loss; keep the network if it is the best so far."""
         loss = self.measure_held_out()
         self._check_finite(loss, self.step)
         recent = [float(np.asarray(each)) for each in self._losses]

@@ -222,13 +222,14 @@ def painted(
       layers: the network's layers, in their order.
       params: weights; `params.layers["transformer"]` has the network's parameters.
       content: pictures in [0, 1].
-      conditions: gammas and betas of the instance norms, by layer.
-      precision: precision of products and activations, or `AUTO`.
+      conditions: gammas and betas of the instance norms, by name of the layer.
+      precision: precision of products and activations, or `AUTO`, which depends on the device.
       sizes: the (height, width) of each picture, if the pictures lie at the top left of `content`; the
         sides of `content` are then multiples of 4 px. None if the pictures fill `content`.
 
     Returns:
-      The painted pictures, of the shape and dtype of `content`, with arbitrary values outside `sizes`.
+      The painted pictures, of the shape and dtype of `content`. With `sizes`, the values outside the
+      pictures are arbitrary.
     """
     transformer = StyleTransformer(layers, precision_on(precision))
     variables = {"params": params.layers["transformer"]}

@@ -33,8 +33,8 @@ _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "
 # Pillow's name of a format -> its name in messages, for formats where these differ.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
-# Formats in which several pictures in one file are the frames of an animation. In others, such as TIFF,
-# they are separate pictures.
+# Formats in which several pictures in one file are the frames of an animation; notes for the user call
+# them frames. In other formats, such as TIFF, they are separate pictures.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 
 # Suffixes of the files that count as pictures when a folder is searched. `HEIC_SUFFIXES` are added only

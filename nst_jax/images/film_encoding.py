@@ -191,7 +191,7 @@ def is_mp4(data: bytes) -> bool:
 def text_in_mp4(data: bytes) -> str | None:
     """Return the metadata, as text, that `_write_mp4` embedded in an MP4's bytes; None if absent.
 
-    PyAV is not needed.
+    PyAV, which writes the MP4, is not needed to read the metadata.
     """
     inside = memoryview(data)
     for kind, before in _COMMENT:
@@ -207,7 +207,7 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Yield the name and content of each box in `view`, a part of an MP4 that consists of boxes."""
     while len(view) >= 8:
         size, header = int.from_bytes(view[:4]), 8
-        if size == 1:  # 1 stands for a size of 64 bits, which follows
+        if size == 1:  # then the size is the 64-bit number that follows the name
             size, header = int.from_bytes(view[8:16]), 16
         if size < header:
             # A size of 0 means that the box extends to the end of the file; the film's comment is never

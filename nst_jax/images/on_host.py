@@ -20,8 +20,9 @@ from nst_jax.images.resizing import (
     torch_bicubic,
 )
 
-# A function that returns the weights of old pixels in a new pixel, given an array with the distance of
-# each old pixel from the new one, in pixels.
+# A function that returns the weights of old pixels in a new pixel. Its argument is an array of their
+# distances (not negative) from the new pixel, in units of old pixels. If the kernel is widened to
+# prevent aliasing, the unit is widened by the same factor.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 

@@ -36,8 +36,8 @@ class Palette(NamedTuple):
     Opaque pixels count equally; for transparent pixels, see `opacities` in `palette_of`.
     """
 
-    # The smallest and the largest value of each of L, a and b, among pixels of at least half the
-    # largest opacity.
+    # The smallest and the largest values of L, a and b. Pixels whose opacity is less than half of the
+    # largest opacity are left out.
     least: Float[Array, "*batch 3"]
     most: Float[Array, "*batch 3"]
     mean: Float[Array, "*batch 3"]  # of L, a and b

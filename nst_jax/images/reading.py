@@ -34,7 +34,8 @@ class Glance(NamedTuple):
     shape: Shape  # (height, width) of the image that `read` would return
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # estimate of the largest number of bytes that decoding will take
+    # Estimate of the largest number of bytes that decoding will take; 0 if nothing will be decoded.
+    memory: int = 0
 
 
 def load(path: Source, *, argument: str = "path") -> HostImage:
@@ -175,7 +176,7 @@ def has_metadata(path: Source) -> bool:
         data, _, words = contents_of(path, "path")
         with decoding.opened_picture(data, words, "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
-                decoding.load_pixels(opened)  # a PNG's text may come after its pixels
+                decoding.load_pixels(opened)  # reads also the text that a PNG has after its pixels
             return encoding.text_in(opened) is not None
     except ValueError:
         return False

@@ -58,7 +58,7 @@ def check_output(
 
 
 def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
-    """Refuse a path where no file can be written, whatever its suffix.
+    """Refuse a path where no file can be written; the suffix is not checked.
 
     Args:
       path: path of the file to be written.

@@ -32,7 +32,7 @@ from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
 
 
 class Moments(NamedTuple):
-    """The first and second moments of features, as sums over positions or as means over positions."""
+    """The first and second moments of features: sums over positions, or means from `mean_moments`."""
 
     first: Float[Array, " c"]  # sum or mean of each channel
     second: Float[Array, "c c"]  # sum or mean of the product of each pair of channels
@@ -209,8 +209,8 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
     """Return the statistics of a style with which `wasserstein_relative` compares a canvas.
 
     These are the mean and the mean square of the style's features, and the trace and the square root of
-    a matrix: the covariance of the features divided by their mean square, plus the identity matrix
-    times 1e-3 or more; see `_regular_covariance`.
+    a matrix. The matrix is the covariance of the features divided by their mean square, plus the
+    identity matrix times 1e-3 or more; see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)

@@ -190,8 +190,9 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style.
 
-    `canvas` and `style` are mean Gram matrices [c, c]. See `squares.gradient_scaled_square` for the
-    purpose of the denominator.
+    `canvas` and `style` are mean Gram matrices [c, c]. Owing to the denominator, the gradient with
+    respect to dG stays the same if dG is multiplied by a factor. So layers whose Gram matrices differ
+    in size are roughly balanced.
 
     References:
       crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.

@@ -180,7 +180,10 @@ class Ranks(NamedTuple):
 
 
 def ranks(values: Float[Array, "d m"]) -> Ranks:
-    """Sort each row of `values`, and find the index of each number in its sorted row; see `Ranks`."""
+    """Sort each row of `values`, and find the place of each number in its sorted row.
+
+    Equal numbers share the first of their places; `Ranks.middle` has the middle of their places.
+    """
     given = _as_integers(values)
     ordered = jnp.sort(given, axis=-1, stable=False)
     size = ordered.shape[-1]

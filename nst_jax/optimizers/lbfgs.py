@@ -105,9 +105,9 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Return the memory with the pair (`move`, `change`) added if `keep`.
+    """Return the memory, with the pair (`move`, `change`), which is (s, y), added if `keep` is True.
 
-    Its field `scale` is not updated here; `_newton_direction` does that.
+    The memory's field `scale` is not updated here; `_newton_direction` does that.
     """
     slot = memory.kept % memory.inverse.shape[0]
     # If the pair is not kept, the inner product of `change` and `move` may be 0. It is then replaced by

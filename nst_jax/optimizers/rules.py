@@ -161,8 +161,8 @@ def scale_by_keras_adam(
 ) -> optax.GradientTransformation:
     """Make an optax transformation that rescales gradients as Keras' Adam does.
 
-    `KerasAdam` describes the formula and the arguments. The learning rate and the sign are left to a
-    transformation that follows, as in `optax.scale_by_adam`.
+    `KerasAdam` describes the formula and the arguments. As with `optax.scale_by_adam`, a later
+    transformation multiplies the result by the negative learning rate.
     """
 
     def init(params: PyTree) -> KerasAdamState:

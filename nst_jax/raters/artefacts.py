@@ -15,8 +15,8 @@ from nst_jax._types import AnyImage, Scalar
 from nst_jax.losses import at_least_float32
 from nst_jax.raters.content import luma
 
-# Variance that rounding to 8 bits adds to values in [0, 1]: that of an error which is distributed
-# evenly over one of the 255 intervals.
+# Variance that rounding to 8 bits adds to values in [0, 1]: the variance of an error that is uniformly
+# distributed between -1/510 and 1/510, half the distance of two neighbouring levels.
 ROUNDING = 1 / 255**2 / 12
 
 

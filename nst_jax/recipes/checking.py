@@ -439,9 +439,9 @@ def _check_schedule(schedule: Schedule) -> None:
         _checks.whole("later", schedule.later, least=1)
 
 
-# Smallest and largest value of `GeometricScales.per_halving`, the number of scales (resolutions) within
-# which the size halves. With 1/4, each scale is 16 times as large as the one before; with 16, it is
-# 1.04 times as large.
+# Smallest value, and largest whole value, of `GeometricScales.per_halving`. The sides of a picture grow
+# from each scale (resolution) to the next by the factor 2^(1 / `per_halving`): 16 for 1/4, and 1.04
+# for 16.
 MOST_RATIO, MOST_SCALES = 0.25, 16
 
 

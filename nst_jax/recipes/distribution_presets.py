@@ -1,4 +1,4 @@
-"""Published recipes whose style losses compare more of the features than their Gram matrices.
+"""Published recipes whose style losses compare distributions of features, not only Gram matrices.
 
 The source of a recipe is the paper or program whose method it computes; comments state where the recipe
 departs from its source. The module `presets` has the list of all recipes, and says what holds for all

@@ -56,7 +56,8 @@ def truncated(height: int, width: int, size: int, edge: int) -> Shape:
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
     """Return height and width multiplied by `size` / `edge` in float32 and rounded down.
 
-    TensorFlow's tutorial on style transfer computes the same.
+    TensorFlow's tutorial on style transfer computes the same. Because of float32, the result may differ
+    from that of `truncated` by 1 px.
     """
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
@@ -263,8 +264,8 @@ class Paper:
 
     def shape(self, height: int, width: int) -> Shape:
         factor = min(self.long / max(height, width), self.short / min(height, width))
-        # Before rounding, no side is longer than that of the sheet, which is a whole number of pixels.
-        # So it is not longer after rounding up either.
+        # Before rounding, no side of the picture is longer than that of the sheet. The sides of the
+        # sheet are whole numbers of pixels, so rounding cannot make the picture larger than the sheet.
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":

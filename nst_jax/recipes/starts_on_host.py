@@ -52,8 +52,8 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
     Args:
       init: a start, such as `starts.Noise()`, or an image [h, w, 3] of any size, which is resized to
-        the content's. A start that is not in `starts.STARTS` is called with the pictures as they are,
-        so that JAX may compile programs for their sizes.
+        the content's. A start of a user's own is called with the pictures as they are, so JAX may
+        have to compile programs for their sizes.
       content: [h, w, 3], at the size of the canvas.
       style: the first style, [h', w', 3].
       key: a random key, for starts that draw noise.

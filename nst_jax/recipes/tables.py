@@ -122,9 +122,9 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
     Args:
       choice: the named values of the field.
-      old: the value that the field has if the text lacks it: that of the preset, or the default.
+      old: the value of the field before the change: that of the preset, or the default.
       value: what TOML has for the field: the name of a value; or a table with the name under the key
-        `kind`; or a table without `kind`, which changes single values of `old`.
+        `kind`; or a table without `kind`, which changes single numbers of `old`.
       key: the full key of the field, for error messages.
     """
     table = {KIND: value} if isinstance(value, str) else value

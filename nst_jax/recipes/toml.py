@@ -145,7 +145,10 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table: first its simple values, as TOML requires, then its tables."""
+    """Yield the lines of a table: first its simple values, as TOML requires, then its tables.
+
+    `prefix` stands before the names of these tables: the key of `table` and a dot, or "" for a recipe.
+    """
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"

@@ -376,7 +376,8 @@ SHORT.maxtuple = SHORT.maxlist = 8
 def short_value(item: Item) -> str:
     """Return the value of a field as short text, for `Recipe.__repr__`.
 
-    The text is a name, a number, the name of a dataclass with its fields, or an array's type and shape.
+    An array is shown by its type and shape, and a dataclass by its name and its fields. A value without
+    fields that has a name in `CHOICES`, such as a loss function, is shown by this name.
 
     Example:
       >>> import numpy as np

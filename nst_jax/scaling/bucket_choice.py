@@ -82,8 +82,8 @@ class PassCosts(NamedTuple):
     pixel: float  # seconds to paint a pixel
 
 
-# Costs that are assumed for a single pass on a CPU: a picture of 512 px took 0.33 s on two cores
-# (`instant-cpu.json` in `benchmarks/results`); 1.7 s to compile are an estimate.
+# Costs that are assumed for a single pass on a CPU: 512 x 512 px took 0.33 s on two cores, which is
+# 1.3e-6 s per pixel (`instant-cpu.json` in `benchmarks/results`); 1.7 s to compile are an estimate.
 PASS_ON_CPU = PassCosts(1.7, 1.3e-6)
 # Costs that are assumed for a single pass on other devices. Those of a CPU are multiplied by the ratios
 # of `TYPICAL_ELSEWHERE` to `TYPICAL_ON_CPU`: compiling takes longer there, and a pixel less time.
@@ -203,7 +203,8 @@ def chosen_buckets(
             choices = [_Choice(seconds_in(own, whole, len(whole) == 1), own, len(whole) == 1)]
             for arrays in _holding(rooms, own):
                 choices.append(_Choice(seconds_in(arrays, whole, False), arrays, False))
-            return min(choices, key=lambda one: one.seconds)  # if equal, `own` before larger arrays
+            # Of equally fast choices, `min` returns the first: `own`, rather than larger arrays.
+            return min(choices, key=lambda one: one.seconds)
 
         def seconds(parts: _Part, cheapest: Callable[[_Part], _Choice] = cheapest) -> float:
             return cheapest(parts).seconds

@@ -105,8 +105,8 @@ class Bucket(NamedTuple):
     # arrays for styles, once for each style of a run, since each style takes time and memory of its
     # own. `steps` is the number of updates, as in the runs.
     scales: Scales
-    # Indices of the runs in the argument `runs` of the function that returned the bucket, such as
-    # `buckets_of`; each run paints one picture.
+    # The runs of this bucket, each of which paints one picture: their indices in the list of all runs,
+    # which was divided into buckets.
     runs: tuple[int, ...]
     exact: bool = False  # whether all canvases have the shape of these arrays, without any padding
 

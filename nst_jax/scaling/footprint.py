@@ -190,10 +190,10 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# Number of float32 values per pixel in the arrays from which the matting energy and its gradient are
-# computed; most of these arrays have a window of 9 pixels for each pixel. (The matting energy is a
-# loss that penalises edges which the content does not have.) It is computed before or after the
-# network's pass, so its memory is not added to that of the network.
+# The matting energy is a loss that penalises edges which the content does not have. This is the number
+# of float32 values per pixel in the arrays from which the energy and its gradient are computed. It is
+# large, since most of these arrays hold a window of 9 pixels for each pixel. The energy is computed
+# before or after the network's pass, so its memory is not added to that of the network.
 MATTING_NUMBERS = 200
 
 
@@ -287,7 +287,8 @@ def _work(
     """
     each = _bytes_each(recipe)
     if recipe.network.padding is not layers.zero_padded:
-        # Two more arrays exist: the padded input, and the result before the border is cropped.
+        # Other paddings than zeros need two more arrays: the padded input, and the result before its
+        # border is cropped.
         padded = layer.positions * (into + out) * each
         plain = replace(recipe, network=replace(recipe.network, padding=layers.zero_padded))
         return padded + _work(layer, into, out, plain, on_cpu, direct=direct)
@@ -435,8 +436,9 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
-    # picture. The first value is used, as all values give the same shapes.
+    # If a number of the optimiser, such as its learning rate, differs between the pictures of a batch,
+    # it is an array with a value for each picture. The first value is used, as all values give the same
+    # shapes.
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)

@@ -110,7 +110,13 @@ def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
 
 
 def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]:
-    """Return the layers down to the deepest of `taps`, for a picture of this (height, width)."""
+    """Return the layers that must be computed for `taps`: all down to the deepest tap.
+
+    Args:
+      taps: names of taps.
+      shape: (height, width) of the picture, which decides the sizes of the layers.
+      recipe: its network and losses are those of the layers.
+    """
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
     return layers_of(shape, recipe)[: deepest + 1]

@@ -35,10 +35,14 @@ class LossCost(NamedTuple):
 
 
 def sum_operations(loss: StyleLoss, channels: int) -> int:
-    """Return the number of operations that the sums of a style loss take per position of the features.
+    """Return how many operations a style loss's `sums` takes for each position of the features.
 
-    From these sums, a style loss computes statistics such as Gram matrices. The gradient is not
-    included.
+    For a Gram matrix, for instance, `sums` adds up the products of all pairs of channels over the
+    positions. The operations of the gradient are not included.
+
+    Args:
+      loss: the style loss.
+      channels: number of channels of the features.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER

@@ -150,7 +150,7 @@ class Plan:
 
     @property
     def devices(self) -> int:
-        """Number of devices that share each canvas."""
+        """Number of devices that share each canvas; 1 if devices share only the batch."""
         return _devices_of(self.mesh)
 
     @property
@@ -478,7 +478,7 @@ def plan_scales(
 
         most = chunk_size.largest_chunk(total, available, pictures)
         if most is not None and counted != "cpu":
-            most *= sharding.pictures_in_parallel(mesh)  # each accelerator has its own memory
+            most *= sharding.pictures_in_parallel(mesh)  # so far, `most` is for one accelerator
     at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
     together = chunk_size.pictures_per_memory(at_once, mesh, counted)
     return Plan(

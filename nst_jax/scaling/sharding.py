@@ -148,7 +148,10 @@ def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
 
 
 def round_up(count: int, mesh: AnyMesh | None) -> int:
-    """Return `count` rounded up to a number of pictures that divides evenly over a mesh."""
+    """Round a number of pictures up, so that each part of a mesh gets equally many of them.
+
+    Without a mesh, `count` is returned unchanged.
+    """
     parallel = pictures_in_parallel(mesh)
     return -(-count // parallel) * parallel
 

@@ -163,8 +163,9 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # Only the style is too large if the run fits with a smaller style: one of the canvas' size. If
-    # padding wraps, styles are not cut into tiles, even if the canvas is; so 16 px is tried instead.
+    # Only the style is too large if the run fits with a style of the canvas' size. If padding wraps,
+    # only the canvas is cut into tiles, so a style of that size may take more memory than the canvas.
+    # Then the smallest style, of 16 px, is tried instead.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
@@ -285,7 +286,7 @@ def _shrunk(shape: Shape, new: int, old: int) -> Shape:
 
 
 def _rounded_down(factor: float) -> str:
-    """Return a factor as text with three digits, rounded down."""
+    """Return a factor with three significant digits, rounded down: a larger one might not fit."""
     digit = 10.0 ** (math.floor(math.log10(factor)) - 2)
     return f"{math.floor(factor / digit) * digit:.3g}"
 

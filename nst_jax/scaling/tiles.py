@@ -256,9 +256,11 @@ def style_grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of a tile with the pixels around it on which its features depend.
+    """Return the (height, width) of a tile's window: its core with the pixels around it.
 
-    If the picture is not cut into tiles, the result is `shape`. The arguments are those of `grid_of`.
+    The features of the core depend on all these pixels. The arguments describe the picture, the layers
+    that losses read, the network and the devices, as in `grid_of`. If the picture is not cut into
+    tiles, the result is `shape`, the size of the picture.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window

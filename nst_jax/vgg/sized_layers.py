@@ -128,7 +128,13 @@ _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 
 def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
-    """Return the lines beyond the features, rows and columns, each with the line that it copies."""
+    """Return the two rows and the two columns of the frame, each with the line that it copies.
+
+    Args:
+      size: (height, width) of the features inside the frame, which is one line wide.
+      mirrored: whether the frame copies the lines next to the border lines, as reflection padding does;
+        otherwise it copies the border lines themselves.
+    """
     # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)
@@ -165,7 +171,7 @@ _framed.defvjp(_framed_forward, _framed_backward)
 def _with_rows(
     x: Array, rows: list[Array], indices: list[int | Int[Array, ""]], *, added: bool
 ) -> Array:
-    """Return `x` with `rows` in place of its rows at `indices`; if `added`, add them to these rows.
+    """Return `x` with `rows` in place of its rows (axis 1) at `indices`, or added to them if `added`.
 
     The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
     the last update with the operation that reads the result; that operation would check for each number
@@ -197,7 +203,8 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 
 
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
-    # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
+    # Which rows and columns are copied to the frame: those at the border of the features (0), or those
+    # next to them (1), as mirroring does. A side of length 1 has none next to the border: then 0.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 

@@ -123,9 +123,9 @@ def convolve(
 
     Args:
       x: features [n, h, w, i] of any size, odd or even.
-      transformed: the transformed kernel [36, i, o], from `transform_kernel`. Its dtype is that of the
-        factors of all products. The pixels are transformed, and the products added up, in float32 at
-        least.
+      transformed: the transformed kernel [36, i, o], from `transform_kernel`. The pixels are
+        transformed in float32 at least, then rounded to the kernel's dtype and multiplied by the
+        kernel. The products are added up in float32 at least.
 
     Returns:
       [n, h, w, o], the result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
@@ -194,8 +194,8 @@ def _derivative_of_strips(
 def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
     """Return how `convolve` cuts pictures into strips: the rows of a strip, and the number of strips.
 
-    A strip's number of rows is a multiple of `PATCH`. If there is only one strip, it may have more
-    rows than the picture.
+    A strip's number of rows is a multiple of `PATCH`. So the strips may have more rows in total than
+    the picture. Then a single strip extends beyond it, and the last of several overlaps the one before.
 
     Args:
       pictures: number of pictures that are convolved together.
@@ -266,9 +266,9 @@ def _convolve_strip(
 
 
 def _sum_dtype(dtype: Any) -> Any:
-    """Return the dtype for the transformations and sums: float32, or `dtype` if that is wider.
+    """Return the dtype of the transformations and sums: float32, or `dtype` if that is wider.
 
-    Even the few terms of a transformation would lose too many bits in bfloat16.
+    bfloat16 has too few bits: even a sum of few terms, as in a transformation, would be too inexact.
     """
     return jnp.promote_types(dtype, jnp.float32)
 

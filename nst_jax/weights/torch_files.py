@@ -215,8 +215,9 @@ _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default (under
-# Python 2, too), and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
+# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default, and of
+# protocol 4, which the argument `pickle_protocol` of `torch.save` can select. BINSTRING and
+# SHORT_BINSTRING occur in files that torch wrote under Python 2.
 _OPCODES = frozenset(
     {
         *(_TUPLES | _PUTS | _GETS),

@@ -147,7 +147,8 @@ class Alike(NamedTuple):
     """
 
     entries: list[Entry]
-    varying: tuple[bool, ...]  # for each number of the recipe, whether it differs between entries
+    # For each leaf (number) of a recipe: whether it differs between the recipes of `entries`.
+    varying: tuple[bool, ...]
 
 
 def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
@@ -369,12 +370,13 @@ def programs_of(
 def compiled_programs(programs: Mapping[Any, int]) -> float:
     """Return the number of programs, weighted by how long they take to compile.
 
-    The time that compiling took is divided by this number, to record the mean time of a program. In a
-    bucket, pictures of several shapes lie in larger arrays. A program for a bucket counts as
-    `COMPILING_OF_BUCKET` programs: it takes that many times as long to compile as one for one shape.
+    The time that compiling took is divided by this number, to record the mean time of a program. A
+    program for a bucket (arrays in which pictures of several shapes lie) takes `COMPILING_OF_BUCKET`
+    times as long to compile as a program for one shape. So it counts as that many programs.
 
     Args:
-      programs: what `programs_of` returned.
+      programs: what `programs_of` returned: key of a set of programs -> number of its programs, one for
+        each scale (resolution). The last entry of a key is False for a bucket.
     """
     return sum(
         scales * (1.0 if filled else COMPILING_OF_BUCKET)
@@ -403,7 +405,7 @@ class Shard(NamedTuple):
 
 
 def parse_shard(text: str) -> Shard:
-    """Parse I/N, the value of `--shard`.
+    """Parse I/N, the value of `--shard`: the I-th of the N parts into which the batch is divided.
 
     Raises:
       ValueError: if `text` is not I/N with whole numbers 1 <= I <= N.

@@ -48,12 +48,13 @@ def record_group(
 ) -> None:
     """Write a record that the programs of a group are kept on disk; write none if they are not.
 
-    Call it after the group is painted. It calls `programs.files_in_use`, which returns the files that
-    were used since its last call; so call that function before the group is painted.
+    Call it after the group is painted. It records the programs' files that were used since the last
+    call of `programs.files_in_use`. So call that function before the group is painted, lest files that
+    only earlier groups used are recorded.
 
     Args:
-      kept: the sizes of the group's arrays, and the number of its pictures.
-      recipe: the recipe of one of its pictures.
+      kept: the sizes of the group's arrays, whether canvases fill them, and the number of pictures.
+      recipe: the recipe of one of the group's pictures.
       varying: for each leaf (number) of a recipe, whether the program takes an array of it,
         with one number for each picture.
       compiled: the programs with which the group was painted, from `programs.batch_kept_in`.
@@ -69,9 +70,9 @@ def record_group(
     facts = {"arrays": sizes, "pictures": kept.pictures, "exact": kept.exact}
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = folder / f"{family[:32]}.{name}.json"
-    # A valid record is not replaced. For a program that was loaded and not compiled, its own files are
-    # not known exactly (see `cache.EntriesOf`). The new record could name files of other programs, and
-    # would become invalid when those are deleted.
+    # A record whose files still exist is not replaced. If a program was loaded from JAX's cache instead
+    # of compiled, JAX does not say from which file, so `files` may also name files of other programs. A
+    # new record would become invalid when those are deleted.
     if _read(path) is not None:
         return
     with suppress(OSError):

@@ -77,7 +77,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates the time left."""
+    """Return each group's number of pictures and scales (resolutions), to estimate the time left."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 

@@ -55,8 +55,8 @@ class ManifestRow(NamedTuple):
     # the user gave none.
     styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
-    # Path of the result, relative to the folder of results; None means a name made from those of the
-    # content and the styles, or from those of the styles for a texture.
+    # Path of the result, relative to the folder of results. If it is None, the result is named after
+    # its content and styles; a texture, which has no content, is named after its styles.
     output: str | None = None
     recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
@@ -393,7 +393,7 @@ def _is_layer(name: str) -> bool:
 def _separated(
     name: str, value: Any, whole: Callable[[str, Path], bool], folder: Path
 ) -> list[str]:
-    """Return the parts of a cell's text; one part if its semicolons are part of a file's name.
+    """Split a cell's text at semicolons, unless these are part of a file's name.
 
     Args:
       name: name of the cell's column, for error messages.

@@ -55,7 +55,9 @@ class Record(NamedTuple):
     # Time to paint the row's group (the pictures that are painted together), divided by the number of
     # its pictures; 0 if the row was not painted.
     seconds: float = 0.0
-    losses: dict[str, Any] | None = None  # losses of the result by name; None if they are not known
+    # Losses of the result by name; None if the row failed or diverged, or if the picture was finished
+    # before and its file states no losses.
+    losses: dict[str, Any] | None = None
 
     @property
     def good(self) -> bool:
@@ -116,7 +118,7 @@ class Results(AbstractContextManager):
             self._write()
 
     def fail_vanished(self) -> None:
-        """Record as failed every picture that was written but is no longer there."""
+        """Record as failed every finished picture whose file has been deleted since."""
         for index, record in enumerate(self.records):
             if record.status != "failed" and not os.path.lexists(record.output):
                 error = "was deleted after it was written; start the batch again to paint it anew"
@@ -241,7 +243,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """A picture that shall be painted, in a batch: its number and the path of its file."""
+    """What `divided` reads of a row (a picture of the batch): its number and the path of its file."""
 
     @property
     def number(self) -> int:

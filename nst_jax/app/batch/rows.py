@@ -98,12 +98,12 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
 
 
 def _check_texture(row: ManifestRow, chosen: Mapping[str, Any]) -> None:
-    """Refuse, for a row that is a texture, options and a recipe file that need a content.
+    """Raise a ValueError if a texture has a recipe file or options that need a content.
 
     Args:
-      row: the row.
-      chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine`, `init` and
-        `recipe`.
+      row: the texture: a row that names a style and no content.
+      chosen: the values of the command's options, which hold for all rows; those read are `regions`,
+        `region_maps`, `protect`, `style_fine`, `init` and `recipe`.
     """
     recipe = row.recipe or chosen.get("recipe")
     check_no_content(recipe)

@@ -69,7 +69,11 @@ def network_of(
 
 
 class _ReadStyle(NamedTuple):
-    """A style with its pictures read and resized, and the original sizes of these pictures."""
+    """A style with its pictures read and resized, and the original sizes of these pictures.
+
+    A style that is given by names or by a trained network has no pictures; `shapes` and `opacities` are
+    then empty.
+    """
 
     parsed: given_styles.ParsedStyle  # the style in the form that `InstantPainter` takes
     shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
@@ -148,7 +152,7 @@ class _Inputs:
         opacities change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            return None  # opacities only weight pixels in statistics of colours; not needed here
+            return None  # opacities only weight pixels in statistics of colours, which are not used
         protect = None
         if row.protect is not None:
             read = [

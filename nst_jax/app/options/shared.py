@@ -240,8 +240,9 @@ def precision_with(precision: str, default: str) -> Decorator:
     """Return the option `--precision`.
 
     Args:
-      precision: how `--help` describes what `--precision auto` means on a GPU or TPU.
-      default: text that the help text puts before the default, such as "the recipe's, "; may be empty.
+      precision: words for the help text: what `--precision auto` means on a GPU or TPU.
+      default: words that come before the default in the help text, such as "the recipe's, "; may be
+        empty.
     """
     return memory(
         "--precision",

@@ -123,7 +123,7 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
     """
 
     class Ending(server_class):
-        signal: int | None = None  # the signal that ended the server
+        signal: int | None = None  # number of the signal that ended the server; None if none did
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:

@@ -105,7 +105,8 @@ class Server:
         # picture, which NumPy paints while the network's programs are compiled. A request waits for
         # these locks before it takes a worker thread, since there are only a few threads for all.
         self._quick_turn, self._provisional_turn = asyncio.Lock(), asyncio.Lock()
-        # A browser sends the cookies of a host to each of its ports, so their names contain the port.
+        # Browsers do not separate cookies by port. With the port in their names, two servers on one
+        # host do not overwrite each other's cookies.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
     def app(self) -> Any:

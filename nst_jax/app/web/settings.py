@@ -91,7 +91,7 @@ class Settings:
 
     @property
     def files(self) -> list[str]:
-        """Names of all files that a run reads, without repetition."""
+        """Names of all files that a run reads, each once; styles chosen by name have no files."""
         masks = [name for pair in self.regions for name in pair]
         more = [name for name in (self.init, self.protect and self.protect[0]) if name]
         styles = [] if self.is_named else [name for name, _ in self.styles]
@@ -285,14 +285,14 @@ def instant_words(settings: Settings) -> list[str]:
 
 
 def bucket_words(size: int | None) -> list[str]:
-    """Return the words that put a picture of `instant` into a bucket.
+    """Return the options with which the command `instant` paints a picture in a bucket.
 
     A bucket is a square at whose top left the picture lies, so that pictures of all shapes share
     compiled programs. The list is empty if the square would be larger than `LARGEST_BUCKET` or would
     not fit into memory. Without a bucket, the picture may still fit, since it can be painted in strips.
 
     Args:
-      size: the longer side of the picture in px; None is that of the recipe `default`.
+      size: the longer side of the picture in px; None means that of the recipe `default`.
 
     Example:
       >>> bucket_words(None), bucket_words(250), bucket_words(2000)

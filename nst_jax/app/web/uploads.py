@@ -128,7 +128,7 @@ class Uploads:
                 self.view(name).unlink(missing_ok=True)
 
     def view(self, name: str) -> Path:
-        """Return the path of the copy of a picture that the page shows.
+        """Return the path of the copy that the page shows in place of the picture with this name.
 
         The copy is a PNG file, which every browser can show. Its longer side is at most `VIEW` px.
         """

@@ -33,8 +33,8 @@ class Visitor:
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
-        # Number of requests so far for a picture by a single pass of a network. A waiting request is
-        # dropped if this number has grown since, because a newer request has come.
+        # Number of requests so far for pictures by a feed-forward network. If this number grows while a
+        # request waits, a newer request has come, and the waiting one is dropped.
         self.asked = 0
         self.streams = 0  # number of tabs in which this browser shows the web page
         # The settings with which the run was begun; None if there is no run.
@@ -46,7 +46,8 @@ class Visitor:
         self._beginning = threading.Lock()  # held while a run is prepared, which may take seconds
         # Number of pictures that `start_from` has copied; it makes the copies' file names unique.
         self._starts = 0
-        # File name of the latest copy -> the command lines that make this picture; at most one entry.
+        # File name of the latest copy -> the command lines that paint the copied picture again. A run
+        # that starts from the copy shows them before its own. There is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -216,7 +217,12 @@ class Visitors:
     """All visitors, each found by the secret in the cookie that its browser sends."""
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a temporary folder for the pictures of all visitors; `close` deletes it."""
+        """Make a temporary folder for the pictures of all visitors; `close` deletes it.
+
+        Args:
+          queue: the queue in which the runs of all visitors wait and paint.
+          clock: returns the time in seconds; it measures how long a visitor has been away.
+        """
         self._queue, self._clock = queue, clock
         self.folder = Path(tempfile.mkdtemp(prefix="nst_jax_web_"))
         self._known: dict[str, Visitor] = {}
