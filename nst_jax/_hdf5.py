@@ -37,7 +37,8 @@ from nst_jax import _files
 
 Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
-DIFFERENCES_SHOWN = 3  # largest number of differences that one message lists
+# Largest number of differences between a file and what is expected of it that one message lists.
+DIFFERENCES_SHOWN = 3
 BLOCK = 2**20  # number of bytes that are read at once to compute a checksum
 
 

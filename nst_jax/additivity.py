@@ -1,4 +1,7 @@
-"""The check that a loss with `additive=True` really is computed from sums over positions or pixels."""
+"""The check that a loss with `additive=True` really is computed from sums over positions or pixels.
+
+Only such a loss is right for a picture that is computed in parts, whose sums are added.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial

@@ -137,7 +137,11 @@ class Pair(NamedTuple):
 def _of_picture(
     style_scale: Sequence[tuple[float, ...]] | None, index: int
 ) -> tuple[float, ...] | None:
-    """Return the entry of `style_scale`, an argument of `members_of`, for one picture."""
+    """Return the factors of the styles' sizes for the picture with this index in the batch.
+
+    `style_scale` is the argument of `members_of`. If it has fewer entries than the batch has pictures,
+    they are used again from the first on. None means the recipe's factors.
+    """
     return None if style_scale is None else style_scale[index % len(style_scale)]
 
 
@@ -164,12 +168,11 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
-      on_host: as in `prepare.prepared_of`.
-      side: as in `prepare.prepared_of`.
+      on_host: whether each picture is recoloured in a square array at whose top left it lies.
+      side: least side of these squares, in px.
     """
-    # With `on_host`, a picture is recoloured in a square array, its side rounded up to a multiple of
-    # `side`. So `side` is made no less than the longest side of the contents: then all contents get
-    # equal squares, and share a compiled program.
+    # The side of a square is rounded up to a multiple of `side`. So `side` is made no less than the
+    # longest side of the contents: then all contents get equal squares, and share a compiled program.
     longest = max(max(one.scales[-1].shape) for one in resized.values())
     side = max(side, rounded_up(longest))
     known: dict[Pair, prepare.Prepared] = {}
@@ -497,15 +500,16 @@ def each_style_scale(
     """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
 
     A factor multiplies the sides of a style. A picture may have one factor for each of its styles,
-    which include the styles of single layers and of regions. A list of one number, or of as many
-    numbers as a picture may have, holds for all pictures. Any other list has an entry for each picture.
+    which include the styles of single layers and of regions. A single number holds for all pictures. So
+    does a list of numbers, if it has one number, or one for each style of a picture. Any other list has
+    an entry for each picture.
 
     Args:
       given: the argument `style_scale`, not None.
-      styles: the styles of each picture, as `lists_of_styles` returned them. The first entry stands for
-        all when factors are counted.
-      tap_styles: the argument of this name.
-      regions: the argument of this name.
+      styles: the styles of each picture, as `lists_of_styles` returned them. Only the first entry is
+        read, to count the styles of a picture.
+      tap_styles: the styles of single layers, by layer; None if there are none.
+      regions: the regions, each of which has a style; None if there are none.
 
     Returns:
       (`given`, None) if it holds for all pictures; else (None, the factors of each picture).

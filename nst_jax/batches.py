@@ -118,7 +118,7 @@ class PicturesAtRest(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch. The keys are the indices of the pictures in the batch."""
+    """The results of a batch. The keys, and the members of `stalled`, are indices of pictures in it."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
@@ -405,7 +405,9 @@ def _planned(
       bucket: the side in px of the square arrays in which canvases lie, or "auto", which chooses arrays
         by the time that a run takes; None: each canvas fills its array.
       bands: number of devices that share each picture.
-      **how: the options `mesh`, `device` and `chunk` of the functions of `batch_plans`.
+      **how: `mesh`, the devices among which the pictures are divided; `device`, which holds the
+        weights; and `chunk`, the largest number of pictures painted at once. Each may be None; see
+        `batch_plans.plan_members`.
     """
     if bucket is None:
         return [plan_members(some, recipe, **how) for some in by_shape(members, recipe)]

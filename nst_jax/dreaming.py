@@ -332,7 +332,7 @@ class DreamCanvas:
         return pieces.content(guide)
 
     def _base(self, scale: int) -> Image:
-        """Return the original picture at the size of an octave."""
+        """Return the original picture at the size of octave number `scale`."""
         return prepare.at_scale(self._content, self.plan.scales[scale].shape)
 
     def measure(self, scale: int) -> _Octave:

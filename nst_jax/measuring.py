@@ -99,7 +99,7 @@ PLAIN = MeasuringPrograms(
 
 
 class NoWatch(Watch):
-    """Does not wait; for use while JAX traces, when arrays have no values that could be awaited."""
+    """A `Watch` that does not wait for arrays, since while JAX traces they are never computed."""
 
     def wait(self, arrays: Any) -> None:
         del arrays
@@ -158,15 +158,15 @@ class Measuring:
         """Compute the targets of the style loss from one or several styles.
 
         The target at a layer is what the canvas is compared with there, such as a Gram matrix. With
-        several styles, it is made from the weighted mean of their statistics.
+        several styles, it is made from the weighted mean of their statistics. A `MatchingLoss` has no
+        statistics: its targets are made from the feature vectors of all styles.
 
         Args:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Name of a style loss at a layer (`StylePart.name`) -> its target. A `MatchingLoss`, which
-          compares single feature vectors, names its targets itself: they are what its function `target`
-          returns.
+          Name of a style loss at a layer (`StylePart.name`) -> its target. For a `MatchingLoss`, the
+          dictionary that its function `target` returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
             found = self._programs.measure_styles(self._params, list(styles), self._recipe)

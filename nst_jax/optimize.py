@@ -190,7 +190,7 @@ def step(
 
 
 def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Array, "h w 3"] | None:
-    """Return the average of the canvases so far, with `state.pending` if it is accepted (`kept`).
+    """Return the average of the canvases so far, with `state.pending` as the newest if `kept` is True.
 
     The result is None if the recipe averages no canvases. With decay d, canvas i of 1 to t has a weight
     proportional to d^(t - i). The newest canvas then has the share (1 - d) / (1 - d^t) of the average:

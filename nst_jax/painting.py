@@ -1,4 +1,4 @@
-"""`stylize` and `paint`: paint one picture in the style of another."""
+"""Paint one picture in the style of another: `stylize` returns the result, `paint` yields snapshots."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,10 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of errors of runs without a result; `image` is the last canvas with finite losses."""
+    """Base class of the errors of runs without a result.
+
+    `image` is the last canvas (the picture that is optimised) whose losses were finite.
+    """
 
     # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
     _what = ""

@@ -117,7 +117,11 @@ class Painting(Iterator[Snapshot]):
 def _snapshots(
     positions: Iterator[Position], canvas: SingleCanvas
 ) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield pairs at intervals: how far the run has come (a `Position`), and the snapshot there.
+    """Yield each position, that is how far the run has come, with a snapshot of the canvas there.
+
+    Args:
+      positions: yields a `Position` after every few updates.
+      canvas: makes the snapshots, each with the losses since the last one.
 
     Raises:
       OutOfMemory: if the device runs out of memory.

@@ -662,7 +662,12 @@ class Finisher:
         return jax.device_put(np.asarray(image)[:height, :width])
 
     def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
-        """Set the attributes that `in_arrays` reads, for one resolution; arguments as there."""
+        """Set the attributes that `in_arrays` reads, for one scale (resolution).
+
+        Args:
+          scale: the scale, with the sizes of the pictures.
+          arrays: the sizes of the arrays of that scale; each picture lies at the top left of an array.
+        """
         self._scale, prepared = scale, self._prepared
         photo = on_host_filters.at_scale_on_host(prepared.photo, scale.shape)
         self._content = jnp.asarray(padded(photo, arrays.shape))

@@ -168,9 +168,9 @@ def instant_many(
       style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
         becomes 256 px.
       colors: whose colours the results have; see `instant`.
-      realism: from 0 to 1, for all pictures; or n numbers, one for each picture.
-      protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and
-        its amount an array [n].
+      realism: from 0 to 1 as in `instant`, for all pictures; or n numbers, one for each picture.
+      protect: the parts of the contents that stay as they are, a `nst_jax.controls.Protect`; its mask
+        may be a batch [n, h, w] or a list of masks, and its amount an array [n].
       opacity: one opacity [h, w] for all contents, as in `instant`; or a list that has an opacity for
         each content, or None for a content that is opaque.
       style_opacity: one opacity [h', w'] for all style pictures, as in `instant`; or a list with an

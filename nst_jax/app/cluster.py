@@ -183,7 +183,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Context manager: inside its block, the monitor calls `save` before it ends this process."""
+        """Context manager: if the monitor ends this process during the block, it calls `save` first."""
         self._save = save
         try:
             yield

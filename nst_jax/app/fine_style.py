@@ -27,7 +27,8 @@ from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 
-ROLE = "fine_style"  # name of the picture with the fine structure among a run's inputs
+# The key of the picture with the fine structure in the dict of a run's input files.
+ROLE = "fine_style"
 
 UPDATES = 10  # number of updates after which the shown progress is refreshed
 

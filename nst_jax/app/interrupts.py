@@ -64,7 +64,10 @@ def exit_on_interrupt() -> None:
 
 
 def is_in_charge() -> bool:
-    """Return whether this process runs the command line and nothing else."""
+    """Return whether this process runs the command line and nothing else.
+
+    If so, settings of the whole process may be changed, such as those of the garbage collector.
+    """
     return _in_charge
 
 
@@ -118,7 +121,8 @@ def _raise_again(ignored: Any) -> None:
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
-    # Another thread raises KeyboardInterrupt a little later, when the callback or destructor has ended.
+    # The exception is raised again a little later, by a timer, since the callback or destructor should
+    # have ended by then.
     timer = threading.Timer(CALLBACK_SECONDS, _interrupt_main_thread)
     timer.daemon = True
     timer.start()

@@ -26,14 +26,14 @@ def introduce(
     recipes: Iterable[Recipe],
     notes: Iterable[str] = (),
 ) -> None:
-    """Show the device and the weights, then the lines of the command, then notes.
+    """Show the device and the weights, then `lines`, then notes.
 
     Args:
-      display: where the lines and notes are shown.
+      display: where all this is shown.
       device: "platform" and "kind" of the device; None if other processes paint.
-      weights: about the weights: their "family", such as "vgg19-caffe"; their "encoding", such as
-        "float16"; and their "digest", a hash.
-      lines: further lines, which differ between commands, as a dict from titles to texts.
+      weights: facts about the weights: their "family", such as "vgg19-caffe"; their "encoding", such
+        as "float16"; and their "digest", a hash.
+      lines: what else a command shows about its work, as a dict from titles to texts.
       recipes: all recipes that are used, each once. If the program that a recipe reproduces used other
         weights, a note says so.
       notes: further notes, shown last.

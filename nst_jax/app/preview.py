@@ -186,8 +186,8 @@ class Preview(AbstractContextManager):
 
     def _abandon(self) -> None:
         """Put the earlier picture back before a signal ends this process at once."""
-        # If the preview's thread is writing the file, this waits for it. There is a time limit, since
-        # the thread that runs this method may be the one that holds the lock.
+        # If the preview's thread is writing the file, this waits until the file is written. The wait
+        # has a limit, since the signal may have interrupted this very thread while it held the lock.
         self._lock.acquire(timeout=0.5)
         self._closed = True
         if self.replaced:

@@ -517,5 +517,8 @@ def _write(path: Path, key: str, data: bytes) -> None:
 
 
 def _sealed(key: str, data: bytes) -> bytes:
-    """Return the bytes of a file of a traced program: a hash of its key and data, then the data."""
+    """Return the content of a traced program's file: a hash of the key and the data, then the data.
+
+    By the hash, `_read` recognises a file that is damaged or has another key.
+    """
     return hashlib.sha256(key.encode() + data).digest() + data

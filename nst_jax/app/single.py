@@ -295,7 +295,7 @@ class Recorder:
             self._show(shot)
 
     def _announce(self) -> None:
-        """Show how long compiling took and how long the updates will take."""
+        """Show how long compiling took and the updates will take; nothing if the latter is unknown."""
         self._announced = True
         first = self._first_compile or 0.0
         rest = self._range_left()
@@ -544,7 +544,7 @@ class Recorder:
     # --- Losses -----------------------------------------------------------------------------------
 
     def _words(self, shot: Shot) -> str:
-        """Return the total loss and the percentages of its terms, as the progress shows them."""
+        """Return text for the progress display: the total loss, and the percentages of its terms."""
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:
@@ -552,10 +552,10 @@ class Recorder:
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
-        """Log the losses that are not in the log yet: of n canvases, in the order of painting.
+        """Add the losses of the last n canvases to the log.
 
         Args:
-          history: these losses, each an array [n].
+          history: the losses, arrays [n]: a number for each canvas, in the order of painting.
           last: the number of updates after which the last of these canvases was reached.
           seconds: for each of these canvases, the seconds since painting began.
         """

@@ -222,7 +222,8 @@ def _numerals(values: Sequence[float]) -> tuple[str, ...]:
 def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
     """Return the axes of the grid's rows and columns: those with several values.
 
-    If only one axis has several values, it becomes the columns. If none has, the first axis does.
+    If only one axis has several values, it becomes the columns. If each axis has a single value, the
+    first axis becomes the columns.
 
     Args:
       axes: all axes that were given, in the order of `TITLES`.

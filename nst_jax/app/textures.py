@@ -36,10 +36,10 @@ def blank_picture(shape: Shape) -> images.Picture:
 def recipe_of_texture(
     recipe: Recipe, *, seamless: bool, given: Mapping[str, str], instead: str = ""
 ) -> Recipe:
-    """Return the variant of a recipe that paints a texture; refuse given values that it does not use.
+    """Return the variant of a recipe that paints a texture; refuse given values without effect on it.
 
-    The recipe's own content loss, start, colours and realism are left out silently, so that every
-    recipe can be used. But a user who gives such a value expects an effect.
+    A recipe's own content loss, start, colours and realism are left out silently, so that every recipe
+    can be used. But a user who gives such a value expects an effect, so it is refused.
 
     Args:
       recipe: the recipe with the given values.
@@ -49,7 +49,8 @@ def recipe_of_texture(
       instead: what else the user can do, for the end of messages.
 
     Raises:
-      ValueError: if a given value has no effect on a texture; or as in `texturing.of_texture`.
+      ValueError: if a given value has no effect on a texture, or if the recipe cannot be run, at all or
+        with `seamless`.
     """
     found = texturing.of_texture(recipe, seamless=seamless)
     before, after = ({item.key: item.value for item in walk(one)} for one in (recipe, found))

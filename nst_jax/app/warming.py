@@ -438,7 +438,7 @@ def kept(folder: Path) -> tuple[int, int]:
     """Return the number of files with compiled or traced programs in a folder, and their total bytes.
 
     Args:
-      folder: the folder of JAX's compilation cache; the traced programs are in its subfolder.
+      folder: the folder of JAX's compilation cache; its subfolder `TRACED` has the traced programs.
     """
     sizes = []
     for path in (*folder.glob("*-cache"), *(folder / TRACED).glob("*-*")):

@@ -81,7 +81,8 @@ class MeasuringWatch(PollingWatch):
         """Make a watch that belongs to the calling thread.
 
         Args:
-          compiling: the clock of the run, which records when this thread waits for another one.
+          compiling: the run's clock for compiling. It also counts the times in which this thread waits
+            for another thread, which `seconds_elsewhere` reads.
           display: where progress is shown.
           operations: number of arithmetic operations that it takes to compute all targets of the run.
           clock: returns the time in seconds; tests pass their own function.

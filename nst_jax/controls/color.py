@@ -166,9 +166,9 @@ def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
       [2.0, 0.0, 0.0]
     """
     lower, other = _factors(own, wanted)
-    # With A = L Lᵀ and B = M Mᵀ, the matrix T of the docstring is M R L^-1. The rotation R makes it
-    # symmetric. This form needs no root of a product of covariances, in which float32 would lose small
-    # eigenvalues.
+    # `lower` is L and `other` is M, where A = L Lᵀ and B = M Mᵀ. The matrix T of the docstring is
+    # M R L^-1, where R is the rotation that makes T symmetric. This form needs no root of a product of
+    # covariances, in which float32 would lose small eigenvalues.
     found = _over(_product(other, _rotation(_product(other.T, lower))), lower)
     return (found + found.T) / 2
 

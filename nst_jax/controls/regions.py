@@ -213,8 +213,8 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
     changes no result, since that style is not painted.
 
     Returns:
-      For each entry of `controls.style_masks`, the weights of the content's pixels, [h, w] in [0, 1];
-      None if all pixels have the same weight.
+      For each entry of `controls.style_masks` (one for each style), the weights of the content's
+      pixels, [h, w] in [0, 1]; None if the content has neither regions nor transparent pixels.
     """
     own = len(controls.style_masks) - controls.regions + 1
     if controls.regions == 1:
@@ -258,9 +258,13 @@ def canvas_masks(
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), a style's mask T [h', w'] of features, made from its mask of pixels.
+    """Return tap (layer) -> the values T [h', w'] of a style's mask at the positions of the features.
 
-    `size` is the real (height, width) of the style, if it lies in a larger array.
+    Args:
+      mask: the mask of the style's pixels, with values in [0, 1].
+      taps: names of the taps.
+      reach: how masks at the taps are made from the mask of the pixels.
+      size: (height, width) of the style if it lies at the top left of a larger array, else None.
     """
     found = reach.at_taps(mask[..., None], taps, size)
     return {tap: one[..., 0] for tap, one in found.items()}

@@ -208,7 +208,11 @@ def _scalar(argument: str, value: Any) -> Any:
 
 
 def _weights_of(taps: Any) -> dict[str, float]:
-    """Return the weight of each tap; the keys are the names of the taps as the caller wrote them."""
+    """Return name of a tap (layer) -> weight of its activations; refuse weights that cannot be used.
+
+    `taps` is a name, a list of names, or a dict of names and weights. Without weights, each tap has the
+    weight 1. The keys of the result are the names as the caller wrote them.
+    """
     if isinstance(taps, str):
         taps = [taps]
     if isinstance(taps, Mapping):

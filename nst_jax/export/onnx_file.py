@@ -88,9 +88,14 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Encode weights in an ONNX graph as in `stored`, and add operators that decode them.
+    """Replace the decoded weights in an ONNX graph by encoded arrays and operators that decode them.
 
-    The graph has the weights in decoded form and under other names, so they are found by their values.
+    The graph has the weights under names of its own, so they are found in it by their values.
+
+    Args:
+      graph: the ONNX graph, which is changed in place.
+      weights: the decoded weights, by name.
+      stored: the encoded weights, from `encodings.encoded_weights`.
     """
     from onnx import numpy_helper
 

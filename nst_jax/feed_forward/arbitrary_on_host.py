@@ -100,7 +100,11 @@ def stylize_on_host(
 
 
 def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarray) -> Planes:
-    """Return a layer's features after upsampling, convolution and norm."""
+    """Return a layer's features before the activation: after upsampling, convolution and instance norm.
+
+    Some layers have no upsampling or no norm. `x` is the input of the layer. The gamma and beta of the
+    norm are affine functions of the style vector, `vector`.
+    """
     weights, conditions = params.layers["transformer"][layer.name], params.layers["conditions"]
     if layer.upsampled:
         x = x.repeat(2, axis=1).repeat(2, axis=2)

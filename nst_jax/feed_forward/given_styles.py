@@ -69,14 +69,14 @@ def parsed_style(
     Args:
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
-      shares: the weights in the mixture: one for each style in a list, or one for each style of a
-        trained network, or a dictionary from names of its styles to weights. None means equal weights,
-        or the values of `style` if that is a dictionary from styles to weights.
+      shares: the weights of the styles in a mixture: one for each style of a list or of a trained
+        network, or a dictionary from names of a trained network's styles to weights. None means equal
+        weights, or the values of `style` if that is a dictionary from styles to weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
     Returns:
-      The checked style.
+      The checked style, with its resized pictures.
 
     Raises:
       TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
@@ -244,7 +244,7 @@ def checked_picture(argument: str, value: Any) -> HostImage:
 
 
 def content_rule(size: Size) -> sizes.SizeRule:
-    """Return the rule by which contents are resized; None for `size` is that of recipe `default`."""
+    """Return the rule by which contents are resized; if `size` is None, that of recipe `default`."""
     return sizes.with_size(DEFAULT.pictures.size, size, argument="size")
 
 
@@ -272,7 +272,8 @@ def resized_content(
 ) -> Resized:
     """Resize a content [h, w, 3] to `size`; None gives the size of the recipe `default`.
 
-    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
+    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size. `argument` is the
+    caller's name for the picture in error messages.
     """
     return _resized(image, content_rule(size), argument, on_host)
 
@@ -282,7 +283,8 @@ def resized_style(
 ) -> Resized:
     """Resize a style picture [h, w, 3] to `style_size`; None gives a shorter side of 256 px.
 
-    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
+    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size. `argument` is the
+    caller's name for the picture in error messages.
     """
     return _resized(image, style_rule(style_size), argument, on_host)
 

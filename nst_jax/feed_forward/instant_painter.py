@@ -247,9 +247,9 @@ class InstantPainter:
         """
         self._params, self._precision, self.bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs
-        self._vectors: OrderedDict[Any, Condition] = (
-            OrderedDict()
-        )  # the latest style vectors, by shape, dtype and hash of their pictures
+        # A cache: shape, dtype and hash of a style picture -> its style vector. It keeps the vectors
+        # that were used last.
+        self._vectors: OrderedDict[Any, Condition] = OrderedDict()
         # A function that shows progress. For a picture that is painted in strips, it is called after
         # each strip with the number of strips done and the number of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
@@ -440,12 +440,13 @@ def resolved_start(
       recipe: the recipe; its own start is used if `init` is None.
       init: a start of `nst_jax.recipes.starts`, a picture, or None for the recipe's start.
       shares: the weights of the styles in the mixture; None is the recipe's `style_shares`.
-      array: (height, width) of the larger array in which the canvas lies at that scale. The picture is
-        then painted in a square in which this array fits, so that programs are compiled for the square
-        and not for the size of the picture. None: the canvas fills its array.
+      array: (height, width) of the larger array in which the canvas lies at the coarsest scale. The
+        picture is then painted in a square in which this array fits, so that programs are compiled for
+        the square and not for the size of the picture. None: the canvas fills its array.
 
     Returns:
-      A picture [h, w, 3] in [0, 1] if the start is `Instant`; otherwise `init`, unchanged.
+      A picture [h, w, 3] in [0, 1] if the start is `Instant`. Otherwise `init` unchanged, so None still
+      stands for the recipe's start.
     """
     chosen = recipe.pictures.start if init is None else init
     if not isinstance(chosen, starts.Instant):

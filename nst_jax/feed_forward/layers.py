@@ -199,8 +199,8 @@ def sizes_of_array(
       size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
       shape: the shape [*batch, h, w, 3] of the arrays at whose top left the n pictures lie.
       multiple: the number that must divide h and w.
-      smallest: smallest side of a picture in px. Sides are compared with it, and with those of the
-        arrays, unless `size` contains tracers.
+      smallest: smallest side that a picture may have, in px. If `size` contains tracers, its values
+        are not checked.
       argument: the caller's name for the arrays, shown in error messages.
 
     Raises:

@@ -275,8 +275,10 @@ def paint_in_strips(
         fits in memory. The strips are made about equally high, with a multiple of 4 rows.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator.
-      report: a function that shows progress. It is called after each strip of each pass, with the
-        number of strips done and the number of all strips, both counted over all passes.
+      report: a function that shows progress. All strips are computed in several passes, since each
+        instance norm needs the mean and variance of the whole picture. The function is called after
+        each strip of each pass, with the number of strips done and the number of all strips, both
+        counted over all passes.
 
     Returns:
       [h, w, 3] float32 in [0, 1] on the host.

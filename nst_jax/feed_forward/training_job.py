@@ -201,8 +201,9 @@ def _check_no_controls(recipe: Recipe) -> None:
 def _named(paintings: Any) -> dict[str, HostImage]:
     """Return a dictionary from names of styles to images [h, w, 3].
 
-    `paintings` is such a dictionary, one picture, or several pictures, which are named here. A picture
-    is an array or the path of a file.
+    `paintings` is one picture, several pictures, or a dictionary from names to pictures. A picture is
+    an array or the path of a file. Without a dictionary, a file's style is named after the file, and an
+    array's style by its place, such as `style2`.
     """
     if isinstance(paintings, Mapping):
         pairs = list(paintings.items())

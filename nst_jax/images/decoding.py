@@ -86,7 +86,7 @@ def opened_picture(
     Args:
       data: all bytes of the file.
       words: what error messages call the file, such as its path in quotes.
-      argument: the caller's name for the file, shown in error messages.
+      argument: name of the argument that gave the file, for error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
         Pillow's dictionary `info` lacks text and EXIF that come after a PNG's pixels, until the pixels
         are decoded.

@@ -110,9 +110,10 @@ def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
 
 
 def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Return, for each new row (or column), the weights that `torch_bicubic` gives to the old ones.
+    """Return, for each of `new` rows (or columns), the weights of the `old` ones in `torch_bicubic`.
 
-    A border row also has the weights of the rows that would be beyond it, since border pixels repeat.
+    Beyond the border, the pixels of the border repeat. So weights of rows that would lie beyond it are
+    added to the weight of the border row.
     """
     found = np.zeros((new, old))
     if new == old:

@@ -78,7 +78,8 @@ def _lanczos_weights(
     ratio = old.astype(dtype) / new.astype(dtype)
     positions = (after.astype(dtype) + 0.5) * ratio - 0.5
     distance = jnp.abs(positions[None, :] - before[:, None].astype(dtype)) / jnp.maximum(ratio, 1)
-    # A distance near 0 is replaced before the division, so that no result is NaN.
+    # At distance 0, `wave` would be 0 / 0, NaN. So distances near 0 are replaced by 1 here, and their
+    # weight is set to 1 afterwards.
     safe = jnp.where(distance > 1e-3, distance, 1)
     wave = LOBES * jnp.sin(jnp.pi * safe) * jnp.sin(jnp.pi * safe / LOBES) / (jnp.pi * safe) ** 2
     weights = jnp.where(distance > 1e-3, wave, 1)

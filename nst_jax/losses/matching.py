@@ -2,8 +2,9 @@
 
 The canvas is the picture that is optimised. The losses are the two of Neural Neighbor Style Transfer
 (NNST), `NEAREST_HYPERCOLUMNS` and `NEAREST_BY_TAP`. Both compare each feature vector of the canvas with
-its match: the vector of the style at the smallest angle to it. They need the features of whole pictures
-at all style taps (the layers that the style loss reads).
+its match: the vector of the style at the smallest angle to it. A match may lie anywhere in the style,
+so pictures are not computed in tiles: the losses read the features of whole pictures, at all style taps
+(the layers that the style loss reads).
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;

@@ -77,7 +77,7 @@ def scaled_roots(
     round first multiplies Z Y by a factor. Before the first round, all eigenvalues are assumed to be
     between `smallest` and 1, which gives their range in every later round. The factor of a round brings
     all numbers in the range as near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in
-    a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
+    a round instead of 2.25-fold, so 12 rounds achieve what takes `plain_roots` about 24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

@@ -162,8 +162,9 @@ class Ranks(NamedTuple):
 
     ordered: Float[Array, "d m"]  # the numbers of each row in ascending order
     first: Int[Array, "d m"]  # for each number, in the given order: the first place of its run
-    # At the first place of each run, the middle of the run, such as 2.5 for the places 2 and 3. At the
-    # other places, the middle of the rest of the run; `as_given` leaves these out.
+    # For each place of a sorted row, the middle between this place and the last place of its run. At
+    # the first place of a run, this is the middle of the whole run, such as 2.5 for the places 2 and 3.
+    # The entries at other places are not used: `as_given` does not read them.
     middle: Float[Array, "d m"]
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:

@@ -175,8 +175,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 PLACES = 1024
 
 # At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are
-# drawn, and their colours and features are read. A sample has up to `PLACES_OF_STYLE` pixels, all
-# different; two samples may have pixels in common.
+# drawn. The colours and features of all samples together are what the canvas is compared with. A sample
+# has up to `PLACES_OF_STYLE` pixels, all different; two samples may have pixels in common.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 

@@ -253,7 +253,9 @@ class TorchLBFGSState(NamedTuple):
     memory: Memory  # the last pairs of moves and changes of the gradient
     # The last move that was computed, even if the canvas stayed as it was; torch calls it t * d.
     move: PyTree
-    gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
+    # The last gradient that had an entry above `tolerance_grad` in absolute value. The next update
+    # subtracts it from its own gradient, to get the change of the gradient.
+    gradient: PyTree
 
 
 def torch_lbfgs(

@@ -44,9 +44,10 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
         `jax.jit`.
 
     Returns:
-      A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance` is negative if colours
-      vary less along the border than inside, and positive if they vary more. The variance of rounding
-      to 8 bits is added to both variances, so that uniform pictures give 0.
+      A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance`, the logarithm of a
+      ratio, is negative if colours vary less along the border than inside, and positive if they vary
+      more. The variance of rounding to 8 bits is added to the numerator and to the denominator, so that
+      uniform pictures give 0.
 
     Raises:
       ValueError: if the picture has no pixels inside the border.

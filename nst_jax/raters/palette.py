@@ -11,7 +11,7 @@ from nst_jax.losses import at_least_float32
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
 
-QUANTILES = 4096  # number of quantiles at which two distributions of numbers are compared
+QUANTILES = 4096  # number of quantiles from which the distance of two sets of numbers is computed
 
 
 def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:

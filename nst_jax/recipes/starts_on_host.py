@@ -1,12 +1,12 @@
-"""Make the initial canvas for a picture in a larger array; compile nothing for its size if possible.
+"""Make the initial canvas of a picture in a larger array, by programs that serve many picture sizes.
 
 So that one compiled program serves pictures of many shapes, a run can paint a picture at the top left
 of a larger array. A start is the function that makes the initial canvas; see `starts`. Most starts
 compute each pixel by itself, from the content's pixel, from noise, and from the mean and deviation of
 the style. Such a start is called with the pixels of the content as one line, which is filled up to the
 number of pixels of the larger array. So its programs serve all pictures in arrays of this size. The
-images of the starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the
-picture as it is.
+images of the starts in `ON_HOST` are computed by NumPy, which compiles nothing. A start of a user's own
+is called with the picture as it is, so programs may have to be compiled for the picture's size.
 
 The noise is bit for bit that of a picture in an array of its own size. JAX's default generator is
 counter-based: number k of an array, in the order of memory, depends on the key and on k alone. So the
@@ -142,9 +142,10 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
     return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
 
 
-# For the starts that are not in `POINTWISE`: class of a start -> function of (start, content, style)
-# that makes the same image by NumPy. `Instant` is in neither, since it cannot be called: the run itself
-# paints the initial canvas by a feed-forward network.
+# Starts that are not in `POINTWISE`: class of a start -> function of (start, content, style) that makes
+# the image of the start by NumPy, so that nothing is compiled. `Instant` is missing here and in
+# `POINTWISE`, since it cannot be called: the run itself paints the initial canvas by a feed-forward
+# network.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {
         starts.FromContent: _from_content,

@@ -329,10 +329,9 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields in which two instances of a dataclass differ, with the values of `one`.
 
-    If the two values of a field are instances of the same dataclass, the fields in which these two
-    differ are yielded in place of the field. Two arrays count as equal only if they are the same
-    object: comparing their values would wait for the device, and would fail while JAX traces a
-    function.
+    If both values of a field are instances of one dataclass, their differing fields are yielded instead
+    of the field itself. Two arrays count as equal only if they are the same object: comparing their
+    values would wait for the device, and would fail while JAX traces a function.
 
     Args:
       one: the first instance, whose values are yielded.

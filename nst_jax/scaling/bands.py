@@ -89,10 +89,11 @@ def check_bands(bands: Bands | None) -> None:
 def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
     """Refuse to cut a canvas into bands if the recipe's losses cannot be computed band by band.
 
+    Bands are parts of the canvas on several devices. If `bands` is None, nothing is refused.
+
     Raises:
-      ValueError: if there are bands (parts of the canvas on several devices), and the recipe has a loss
-        that is not a sum over positions, or a padding that wraps around a height that is no multiple of
-        16 px; the message says which.
+      ValueError: if a loss is not a sum over positions; or if the padding wraps around (the top border
+        meets the bottom one) and the height of the canvas is no multiple of 16 px.
     """
     if bands is None:
         return

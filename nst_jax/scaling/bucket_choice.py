@@ -127,11 +127,12 @@ def chosen_buckets(
     more, pairs of shapes are first merged, the pair that saves most time first, until `MOST_COMPARED`
     sets of shapes are left or no pair saves time. The result is then not always the best choice.
 
-    The arrays of a bucket are the smallest in which its runs fit, or those of a bucket in `kept`.
+    The arrays of a bucket are the smallest in which its runs fit, or arrays of programs in `kept`, if
+    that takes less time.
 
     Args:
-      runs: the scales of each run, with the real sizes. All runs must be such that
-        `buckets.can_lie_in_bucket` returns True.
+      runs: the scales of each run, with the sizes of its pictures without padding. All runs must be
+        such that `buckets.can_lie_in_bucket` returns True.
       recipe: the recipe of all runs. Loss weights and learning rates, which may differ between the
         runs, have no influence.
       costs: how many seconds the device takes to compile programs and to compute an operation.
@@ -146,7 +147,7 @@ def chosen_buckets(
 
     Returns:
       The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
-      shape, and the field `exact` is True, unless these runs take less time in a bucket of `kept`.
+      shape, and the field `exact` is True, unless larger arrays of programs in `kept` save time.
 
     Example:
       >>> from nst_jax import recipes
@@ -431,8 +432,8 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     """Compare all ways to merge parts, and return the merged parts that take the least time together.
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
-    which the pictures of all of them lie. If there are more than `MOST_COMPARED` parts, they are
-    returned unchanged.
+    which the pictures of all these kinds lie. To compare all ways to merge n parts takes 3^n steps, so
+    more than `MOST_COMPARED` parts are returned unchanged.
 
     Args:
       parts: parts that have no kinds in common.

@@ -41,10 +41,10 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Estimated peak memory of a run on one device, in bytes.
+    """Estimated peak memory of a run on one device; all attributes but the first two are in bytes.
 
     Attributes:
-      shape: (height, width) of the canvas, the picture that is optimised.
+      shape: (height, width) in px of the canvas, the picture that is optimised.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest layer that a loss reads, transposed kernels and
         Winograd kernels included.

@@ -134,9 +134,10 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Predicted bytes of memory; on a CPU, including the reading and resizing of files, if known.
+        """Predicted peak of the memory that the run takes, in bytes.
 
-        On an accelerator the files do not count: they are read into the machine's memory, not into the
+        On a CPU it includes the reading and resizing of the files, unless `files` is None. On an
+        accelerator the files do not count: they are read into the machine's memory, not into the
         accelerator's.
         """
         if self.files is None or self.platform != "cpu":

@@ -75,8 +75,8 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
     the second adds rematerialisation, unless the recipe has it already. All others compute the canvas
-    in tiles, each in smaller ones than the variant before it. They are left out if the recipe cannot be
-    computed in tiles (`Terms.additive` is False).
+    in tiles, each in smaller ones than the variant before it. If the recipe cannot be computed in tiles
+    (`Terms.additive` is False), the variants with tiles are left out.
 
     Args:
       recipe: the recipe to vary.
@@ -152,7 +152,8 @@ def _refusal(
     """Return the error message for a run that fits into memory with no variant of its recipe.
 
     Args:
-      scale: the sizes of canvas and styles at the last and finest resolution of the run.
+      scale: the last and finest resolution of the run: the sizes of canvas and styles, the number of
+        regions, and whether a part is protected.
       smallest: the variant that takes the least memory.
       available: bytes that can be allocated.
       platform: platform of the device.
@@ -292,7 +293,7 @@ def _rounded_down(factor: float) -> str:
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield changes that save memory but alter the picture: each as text, and the changed recipe."""
+    """Yield changes that save memory but alter the picture: text for a message, and changed recipe."""
     if recipe.network.precision_on().activations is None:
         yield "bfloat16 (`precision`)", with_network(recipe, precision=BFLOAT16)
     if history_of(recipe) is not None:

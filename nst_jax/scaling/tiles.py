@@ -4,19 +4,18 @@ The results are those for the whole picture, but they need only the memory of on
 
 The picture is divided into cores of equal size (the last may be smaller). Each core is computed inside
 a window that extends past the core by a halo; a core and its window make a tile. The halo is so wide
-that the core's features depend on the same pixels as in the whole picture. A window never extends past
-the picture: at the picture's border the network pads the window as it would pad the picture, and the
-window's other borders are too far away to change features of the core. All windows have the same size
+that the core's features depend on the same pixels as in the whole picture. A window usually does not
+extend past the picture: at the picture's border the network pads it as it would pad the picture, and
+the window's other borders are too far away to change features of the core. All windows have equal size
 and begin at a multiple of 16 px, where a pooled block of each of the four poolings begins. The last
 window of a row or column ends where the picture ends. So if a side is odd, poolings treat its last line
 as in the whole picture.
 
-If the network's padding wraps around (`wrap_padded`), opposite borders of the picture meet. Windows
-then extend beyond a border, and their pixels there are those at the opposite border. So all windows
-have a halo on both sides, and the network's own padding of a window changes only features of the halo.
-Features of all depths continue at the opposite border only if the side is a multiple of 16 px.
-A side of another length is not cut: its windows are as long as the picture, and the network itself
-wraps around.
+But if the network's padding wraps around (`wrap_padded`), windows do extend past the picture, and their
+pixels there are those at the opposite border. Then all windows have a halo on both sides, and the
+network's own padding of a window changes only features of the halo. Features of all depths continue at
+the opposite border only if the side is a multiple of 16 px. A side of another length is not cut: its
+windows are as long as the picture, and the network itself wraps around.
 
 If several devices share a picture, each device computes the same number of rows of tiles. It does that
 on a slab: its own band (a horizontal part of the picture), and the rows of neighbouring bands that its
@@ -157,7 +156,10 @@ class Grid:
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Number of rows and of columns by which windows extend beyond a border of the picture."""
+        """Rows and columns of pixels by which windows extend beyond the picture's borders.
+
+        They are 0 unless the padding wraps around: only then do windows extend beyond a border.
+        """
         down, across = (axis.halo if axis.wraps else 0 for axis in (self.down, self.across))
         return down, across
 

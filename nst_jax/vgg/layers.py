@@ -350,7 +350,7 @@ AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
 def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return twice the mean of each 2 x 2 window: after a ReLU, about as large as the maximum."""
+    """Return twice the mean of each 2 x 2 window; after a ReLU, this is about the window's maximum."""
     return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
 
 

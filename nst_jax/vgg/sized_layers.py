@@ -157,7 +157,11 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 
 
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
-    """Return the gradient of `_framed_in_place`: copied lines also get the gradients of the copies."""
+    """Return the gradient with respect to the features `x` that `_framed_in_place` frames.
+
+    `g` is the gradient with respect to the framed array. A line that the frame copies gets the sum of
+    its own gradient and those of its copies.
+    """
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
     lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]

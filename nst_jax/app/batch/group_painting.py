@@ -77,8 +77,8 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
     # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
-    # the plan gets all these shapes. With a style loss that compares single feature vectors
-    # (`terms.matched`), all pictures of a group have styles of the same shapes.
+    # the plan gets all these shapes. This is not needed with a style loss that compares single feature
+    # vectors (`terms.matched`): then all pictures of a group have styles of the same shapes.
     if not recipe.terms.matched:
         shapes = style_shapes_of_all([entry.scales for entry in entries])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))

@@ -87,7 +87,8 @@ class BatchJob(Job):
         Args:
           platform: "cpu", "gpu" or "tpu".
         """
-        # Id of a recipe -> the same recipe, resolved. Many entries share a recipe.
+        # `id` of a recipe -> the same recipe, resolved. Many entries share a recipe, so each recipe is
+        # resolved only once.
         known: dict[int, Recipe] = {}
 
         def resolved(entry: Entry) -> Entry:

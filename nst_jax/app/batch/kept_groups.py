@@ -91,11 +91,11 @@ def kept_programs(
     """Describe the programs on disk that can paint groups of pictures like a given one.
 
     Args:
-      entry: the picture.
+      entry: one picture of the group.
       varying: for each leaf (number) of a recipe, whether it differs within the set of pictures that
         is divided into groups.
-      chunk: as in `record_group`.
-      mesh: as in `record_group`.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share a group; None is one device.
 
     Returns:
       One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
@@ -116,8 +116,8 @@ def kept_among(
 
     Args:
       parts: the groups.
-      chunk: as in `record_group`.
-      mesh: as in `record_group`.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share a group; None is one device.
     """
     known: dict[Any, Collection[Any]] = {}
     found = []
@@ -140,9 +140,10 @@ def _folder() -> Path | None:
 def _family(
     recipe: Recipe, varying: Sequence[bool], chunk: int | None, mesh: sharding.AnyMesh | None
 ) -> str | None:
-    """Return a key of what a group's programs depend on, beside its pictures' shapes and number.
+    """Return a key of all that a group's programs depend on, except the shapes and number of pictures.
 
-    The result is None if no key can describe the recipe, as when the user wrote one of its functions.
+    The arguments are those of `record_group`. The result is None if the recipe cannot be part of a key,
+    as when the user wrote one of its functions.
     """
     bare = recipe.bare()
     # `bare` drops the schedule, which says at which scales a picture is painted. The programs depend on

@@ -49,9 +49,9 @@ def recipes_of(
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         flags = _changes_of_textures(changes) if texture else changes
         arguments.recipe_of(_with_layers_of_file(flags), controls=True)
-    # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
-    # the style that is applied after the overrides. Many rows may share a recipe, so it is made only
-    # once.
+    # `bases` has recipes before the rows' overrides (KEY=VALUE) are applied, and `known` has the final
+    # recipes. Beside each is the strength of the style, which is applied after the overrides. Many rows
+    # may share a recipe, so each is made only once.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []

@@ -68,8 +68,8 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         A folder may stand in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row, or several, if the style of a row
-        cannot get a fine structure, or if a row without a content, a texture, would get a control; the
+      ValueError: if a folder has no mask for the content of a row, or several; if the style of a row
+        cannot get a fine structure; or if a row without a content (a texture) would get a control. The
         message names the row if it came from a manifest.
     """
     controlling.check_alone(chosen)
@@ -196,7 +196,7 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
       argument: name of the command-line argument that has these words, for messages.
 
     Returns:
-      Pairs of a path, and whether this path was typed rather than found in a folder or by a glob.
+      Pairs of a path and a bool: True if the path was typed, False if a folder or a glob gave it.
 
     Raises:
       ValueError: for a folder that cannot be read or has no pictures, and for a glob without a match.

@@ -117,7 +117,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         error = painted.error or "nothing was painted"
         # An error that begins with one of these names means that an input file cannot be decoded or has
         # changed, or that the bucket (the array in which the picture is padded) is too small for it or
-        # too large for memory. That is bad input, so it is raised as a ValueError.
+        # too large for memory. It is raised as a ValueError, which gives the exit code of bad input, 2.
         if error.startswith(("`content`", "`style`", "`protect`", "`bucket`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
@@ -360,7 +360,13 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
 
 
 def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the names of the 26 styles, or paint the content in all of them; return the exit code."""
+    """Print the names of the 26 styles, or paint the content in all of them; return the exit code.
+
+    Args:
+      content: the path of the content; if it is None, the names are printed.
+      words: the styles that were typed. They are refused, since `--list` shows all 26 styles.
+      chosen: the values of the command's options.
+    """
     for name, given in (("style", words), ("styles", chosen["styles"])):
         if given:
             raise ValueError(f"`{name}`: `--list` shows all 26 styles; omit one of the two")

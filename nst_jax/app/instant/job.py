@@ -395,7 +395,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     """Check the arguments for one content in all 26 styles; return them as an `InstantJob`.
 
     The 26 styles are those that a network of the package has learned. The results are drawn on one
-    sheet, which is written to `output`.
+    sheet, which is written to `output`. `chosen` has the values of the command's options, by name.
 
     Raises:
       ValueError: naming the argument that cannot be used.
@@ -421,7 +421,11 @@ def _files_in(path: Path) -> list[Path]:
 def _requested(
     content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> tuple[list[Path], list[ChosenStyle]]:
-    """Return the contents and the styles that the arguments and `--styles` name."""
+    """Return the contents and the styles that the arguments and `--styles` name.
+
+    Without `--styles`, `words` are styles, which are blended in the picture of the single content. With
+    `--styles`, `words` are further contents.
+    """
     if not chosen["styles"]:
         if not words:
             raise ValueError("`style`: is missing; name one, or several with `--styles`")

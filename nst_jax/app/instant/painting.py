@@ -148,8 +148,8 @@ class _Inputs:
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
         """Check the protected part of the content and the opacities of the inputs, and return them.
 
-        A protected part stays as it is in the content. The result is None if neither it nor the
-        opacities change the painted picture.
+        A protected part of the content is left unpainted. The result is None if no part is protected
+        and the opacities do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
             return None  # opacities only weight pixels in statistics of colours, which are not used
@@ -206,8 +206,13 @@ class RowGroup(NamedTuple):
 def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
     """Divide the pictures to paint into groups that are painted together.
 
-    The pictures of a group have the same network and, without a bucket, the same size. A group has a
+    The pictures of a group have the same network and, if `bucket` is None, the same size. A group has a
     limited number of pictures, since more pictures in a group would hardly save time.
+
+    Args:
+      rows: the pictures to paint.
+      bucket: side in px of the bucket, a square array in which each picture lies; None if each picture
+        has an array of its own size.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:

@@ -18,7 +18,7 @@ MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this 
 # Open pages of one visitor that are kept up to date. Each page holds a connection, and a browser opens
 # at most six connections to a server.
 MOST_STREAMS = 4
-# Runs (each is the painting of one picture) of all visitors that wait or paint at a time.
+# Runs of all visitors together, waiting or painting, at a time. A run is the painting of one picture.
 MOST_RUNS = 8
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
 # Bytes of all checkpoints of one run that are kept on disk; at 512 px, a checkpoint has some 50 MB.

@@ -22,7 +22,7 @@ SECONDS = 5.0
 # If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one, so
 # that a run spends little of its time on writing.
 PAUSE = 20
-SPARE = 4  # a position is written only if the disk has room for this number of positions
+SPARE = 4  # a position is written only if the disk has room for so many; the others keep room free
 
 
 class _Position(NamedTuple):

@@ -323,7 +323,11 @@ def _painted(job: InstantJob, painter: InstantPainter, folder: Path) -> PaintedR
 
 
 def _suits_numpy(job: InstantJob) -> bool:
-    """Return whether a picture can be painted by NumPy, with nothing compiled for it."""
+    """Return whether a picture can be painted by NumPy, with nothing compiled for it.
+
+    It must be small, and its style a picture rather than one of the 26. Options that change colours or
+    edges, or protect a part, are computed by JAX, which would compile programs.
+    """
     (row,) = job.rows
     small = job.bucket is not None and job.bucket <= LARGEST_PROVISIONAL
     controlled = job.colors != "style" or job.realism or row.protect is not None

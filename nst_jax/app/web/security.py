@@ -22,8 +22,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # values of `--host` that mean all addresses of this machine
 HTTP_PORT = 80  # the port that browsers leave out of an address and of the header Host
 
-# Headers of every answer. They tell the browser to load scripts, styles and pictures from this server
-# only, and not to show the page within another page.
+# Headers of every answer. Among other things, they tell the browser to load scripts and styles from
+# this server only, not to show the page within another page, and to store no answer in its cache.
 ANSWER_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

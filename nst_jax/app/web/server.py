@@ -95,7 +95,8 @@ class Server:
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
-        self._answering: set[asyncio.Task[Any]] = set()  # the tasks that answer requests
+        # The tasks that are answering requests. When the server ends, they get some time to finish.
+        self._answering: set[asyncio.Task[Any]] = set()
         self._make_work = make_work
         self.quick = QuickPainter() if quick is None else quick
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -299,8 +300,8 @@ class Server:
 
     @staticmethod
     def _set_cookie(answer: Response, name: str, value: str) -> None:
-        # With "lax", the browser sends the cookie also when a link on another site opens the page, so
-        # that the visitor's run is found. The guard refuses all other requests from other sites.
+        # With "lax", the browser sends the cookie even if a link on another site opens the page. So the
+        # page finds the visitor's run. `Guard` refuses all other requests from other sites.
         answer.set_cookie(name, value, httponly=True, samesite="lax", path="/")
 
     async def page_file(self, request: Request) -> Response:
@@ -600,7 +601,8 @@ def _instant_answer(found: QuickPicture, number: int) -> dict[str, Any]:
 
     Args:
       found: the picture.
-      number: how many such pictures the visitor has asked for; it is part of the picture's address.
+      number: how many such pictures the visitor has asked for so far. It makes the picture's address
+        differ from those of earlier pictures.
     """
     return {
         "picture": f"/instant/{number}.png",
