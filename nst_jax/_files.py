@@ -93,11 +93,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file with its permissions and its time of change; `target` is replaced if it exists.
+    """Copy a file with its permissions and modification time; `target` is replaced if it exists.
 
     Raises:
-      OSError: if an existing `target` cannot be removed; or if the file cannot be copied, and then
-        there is no `target`.
+      OSError: if an existing `target` cannot be removed, or if the file cannot be copied. After a
+        failed copy, there is no `target`.
     """
     target.unlink(missing_ok=True)
     with atomic(target) as part:

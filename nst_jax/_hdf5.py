@@ -67,7 +67,7 @@ class Source(NamedTuple):
         return ValueError(f"`{self.argument}`: '{self.path}' {problem}")
 
     def damaged(self, error: Exception | str | None = None) -> ValueError:
-        """Return the error for a file whose content is damaged or incomplete."""
+        """Return the error for a damaged or incomplete file; it quotes `error`, the cause if known."""
         reason = f" ({' '.join(str(error).split())})" if error else ""
         return self.error(f"is damaged or cut short; {self.format.if_damaged}{reason}")
 

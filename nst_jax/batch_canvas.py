@@ -270,9 +270,9 @@ class BatchCanvas:
             arrays = sharding.replicate((content, styles, controls), mesh)
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
-            # `pieces` caches the statistics of a picture under a name, so they are not computed again
-            # for the same name. The names here are the `id`s of arrays: if several pictures of the
-            # chunk have the same style or mask, they refer to the same array.
+            # What `pieces` computes is cached under a name, and used again for the same name. The
+            # content's name is its number. A style's name is the `id`s of its array and its mask's,
+            # since pictures with the same style or mask share these arrays.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)
@@ -412,7 +412,8 @@ class BatchCanvas:
         """Return the targets of a scale (resolution), and compile its programs, before it begins.
 
         The programs are compiled by calling them, with a loop of 0 steps. `before` is what the coarser
-        scale passes on. That scale is not finished yet, but compiling needs only shapes and types.
+        scale would pass on in its present, unfinished state. Its values do not matter, since compiling
+        needs only shapes and types.
         """
         measured, recipe = self.measure(scale), self._at(scale)
         image, _ = self._images_of_start(scale, before)

@@ -56,16 +56,17 @@ def members_of(
       contents: as in `stylize_many`.
       styles: as in `stylize_many`. The pictures of `tap_styles` (styles for single layers) are appended
         to each entry.
-      recipe: the recipe of all pictures; it is checked, and the options of the call are in it.
+      recipe: the recipe of all pictures, to which the options of the call are already applied.
       init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
       key: as in `stylize_many`, a key or an array of keys.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
         if none of these is given.
-      style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
-        or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
+      style_scale: for each picture, the positive factors by which the sides of its styles are
+        multiplied: one for all its styles, or one for each. If there are n entries, picture i gets
+        entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
-      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
-        number of px; see `prepare.prepared_of`.
+      side: with `on_host`, each picture is recoloured inside a square array, so that pictures of many
+        sizes share a program. The sides of these squares are multiples of this number of px.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures before any
         resizing, from which the size rules compute the final sizes. Pass it if the pictures already
         have their final sizes. None means the sizes of the given pictures.
@@ -295,7 +296,7 @@ def _count(
 
     Args:
       contents: the content pictures.
-      styles: the entries of the styles, each a list of pictures that are blended.
+      styles: for each picture of the batch, or once for all, a list of styles that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
       several: name -> number of items, for the other arguments, such as masks and factors of sizes,
         that are given as lists or arrays with an item for each picture.
@@ -367,9 +368,10 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
-    """Check the images in the argument `styles`, and return each of its entries as a list of images.
+    """Check the images in a batch's argument `styles`; return each of its entries as a list of images.
 
-    The number of images in each list is not checked here; `_blends` does that.
+    An entry is one image, or a list of images that are blended. `_blends` checks whether the recipe
+    accepts so many images.
     """
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         return [
@@ -449,20 +451,21 @@ def with_fine_structures(
     precision: str | None,
     tile: int | str | None,
 ) -> tuple[list[list[np.ndarray]], list[list[Shape]]]:
-    """Combine the first style of each picture with the fine structure of another picture.
+    """Give the first style of each picture the fine structure (such as brushwork) of another picture.
 
     Args:
-      params: the weights.
-      styles: the styles, with an entry for all pictures or one for each.
-      fine: the pictures that have the fine structure, one for all pictures or one for each; None leaves
-        a style as it is.
-      members: the pictures of the batch; they say at which size each style is used.
+      params: VGG's weights.
+      styles: lists of style pictures: one list for all pictures of the batch, or one for each.
+      fine: the pictures that have the fine structure, one for all pictures of the batch or one for
+        each; None leaves the first style as it is.
+      members: the pictures of the batch. Each has the final size of its first style, at which this
+        style is combined with the fine structure.
       precision: as in `stylize_many`.
       tile: as in `stylize_many`.
 
     Returns:
-      The styles, with an entry for each picture, or a single one if all pictures have the same; and the
-      (height, width) that each of them had before it was combined.
+      The lists of style pictures, one for each picture of the batch, or a single one if all have the
+      same styles. And, in lists of the same form, the (height, width) of each style before this change.
     """
     known: dict[tuple[bytes, bytes, Shape], np.ndarray] = {}
     keys, found, sizes = [], [], []
@@ -565,9 +568,9 @@ def warn_of_enlarged_styles(
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `index`, a `Member.style`, is the index of an entry of `styles`. If styles get the colours of
-        # their contents or have several sizes, `members_of` has added a multiple of the number of
-        # entries to this index. The remainder `%` removes it.
+        # A style with several sizes, or with the colours of several contents, has several numbers
+        # `Member.style`: `members_of` adds multiples of the number of styles to the style's index. The
+        # remainder `%` is this index.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))

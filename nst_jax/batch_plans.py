@@ -57,12 +57,12 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      A pair of the plan and `members`, like the pairs that `plan_in_buckets` returns.
+      The plan, and `members` unchanged: a pair of the same form as those of `plan_in_buckets`.
     """
     scales = members[0].prepared.scales
     # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
-    # the plan gets all these shapes. With a `MatchingLoss` (`terms.matched`), `by_shape` ensures that
-    # all members have styles of the same shapes.
+    # the plan gets all these shapes. This is not needed with a `MatchingLoss` (`terms.matched`):
+    # `by_shape` then puts only pictures whose styles have the same shapes into a group.
     if not recipe.terms.matched:
         shapes = prepare.style_shapes_of_all([member.prepared.scales for member in members])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))

@@ -416,7 +416,10 @@ def _planned(
 
 
 def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
-    """Warn the caller of `stylize_many` of pictures that diverged or are hardly painted."""
+    """Warn the caller of `stylize_many` of pictures that diverged, or whose losses stopped changing.
+
+    These are losses that never changed, or stopped changing while still high.
+    """
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
     if painted.stalled:

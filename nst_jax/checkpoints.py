@@ -240,9 +240,10 @@ def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
 
 
 def _sizes_in_bucket(facts: Mapping[str, Any]) -> list[list[int]] | None:
-    """Return [width, height] of the array in which a run's canvas lies at each resolution.
+    """Return [width, height] of the array in which a run's canvas lies, for each resolution.
 
-    The result is None if the canvas fills its arrays, or if `facts` has no readable sizes.
+    The sizes are read from the entry "bucket" of `facts`, the facts about the run in its checkpoint.
+    The result is None without a readable entry. A run has no entry if its canvas fills its arrays.
     """
     sizes = str(facts.get("bucket", "")).removesuffix(" px").split(", ")
     found = [size.split("x") for size in sizes]  # from text such as "32x32, 64x64 px"
@@ -303,7 +304,10 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
 
 
 class _Checksum:
-    """The CRC-32 of the datasets added so far; add them in the order of their names."""
+    """The CRC-32 of the datasets added so far.
+
+    It depends on their order, so writing and reading both add them in the order of their names.
+    """
 
     def __init__(self) -> None:
         self.value = 0

@@ -162,7 +162,7 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
     # The loss after the last update of a scale is computed at the next scale. So a scale with one
-    # update has a single loss. There is no second one to compare it with, so the scale is left out.
+    # update, unless it is the last scale, has a single loss. With nothing to compare, it is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
@@ -211,7 +211,8 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
             return None
         if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
             return None
-    # If the first loss is 0, there was nothing to optimise, and the ratio below would divide by 0.
+    # There is no answer if no scale has two losses, or if the last scale begins with a loss of 0: the
+    # ratio below would divide by it.
     if not parts or parts[-1][0] == 0:
         return None
     last, updates = parts[-1], len(totals) - 1

@@ -272,7 +272,7 @@ class _Octave(NamedTuple):
 class DreamCanvas:
     """The canvas of one dream: the picture that changes.
 
-    Implements the protocol `descent.Canvas`, in whose methods a scale is here an octave of the dream.
+    Implements the protocol `descent.Canvas`. What the protocol calls a scale is an octave of the dream.
     """
 
     def __init__(

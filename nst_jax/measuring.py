@@ -46,7 +46,7 @@ class Watch:
 
 
 class MeasuringPrograms(NamedTuple):
-    """The functions that compute the targets of the losses, compiled by `jax.jit`.
+    """The functions that compute the targets of the losses: jitted in `PROGRAMS`, plain in `PLAIN`.
 
     Most fields hold the function of the same name in the module `targets`. `measure_styles` is in the
     module `correspondence`, and `kept_of` in `controls.regions`.
@@ -82,7 +82,8 @@ PROGRAMS = MeasuringPrograms(
 )
 
 
-# The same functions without `jax.jit`, for finding out the shapes of their results.
+# The same functions without `jax.jit`, for calls within a function that JAX traces to find out the
+# shapes of the targets: JAX does not accept a jitted function with compiler options there.
 PLAIN = MeasuringPrograms(
     measure_content=targets.measure_content,
     sum_style=targets.sum_style,

@@ -327,13 +327,13 @@ def take_over(
     bands: Bands | None = None,
     bands_before: Bands | None = None,
 ) -> State:
-    """Return a fresh state that contains the optimiser's state of the coarser scale, resized.
+    """Return `state` with the optimiser's state of the coarser scale, resized, in place of its own.
 
     Args:
       state: the state from `init` at the finer scale.
       opt_state: the optimiser's state at the end of the coarser scale.
-      recipe: a recipe whose `descent.carries` is True: its optimiser has a function `carried`, which
-        resizes the state.
+      recipe: a recipe whose `descent.carries` is True: its optimiser has a method `carried`, which
+        resizes `opt_state`.
       bands: how the canvas is distributed over several devices; None means one device.
       bands_before: how the canvas was distributed at the coarser scale; None means one device.
     """

@@ -101,9 +101,10 @@ class StyleEnlarged(RuntimeWarning):
 def warn_of_enlarged(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
 ) -> None:
-    """Warn of each style that `style_scale` enlarges to more pixels than the given picture has.
+    """Warn of each style that the recipe's `style_scale` makes larger than its original picture.
 
     `originals` and `shapes` are the (height, width) of each style before and after resizing.
+    `stacklevel` is the one that the caller would pass to `warnings.warn`.
     """
     for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)

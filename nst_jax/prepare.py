@@ -128,8 +128,8 @@ def enlarged_styles(
 ) -> list[int]:
     """Return the indices of the styles that `style_scale` makes larger than the original pictures.
 
-    These styles are enlarged nevertheless, since that gives the larger strokes that the user asks for.
-    But an enlarged picture is blurred, so the callers of this function warn the user.
+    An enlarged picture is blurred, so the callers of this function warn the user. The styles are
+    enlarged nevertheless, since that gives the larger strokes that the user asks for.
 
     Args:
       originals: (height, width) of each style, before any resizing.
@@ -531,7 +531,8 @@ def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Contr
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32.
 
-    On an accelerator, NumPy resizes it: XLA took 6 s there to compile the filter for one size.
+    If the default device is an accelerator, NumPy resizes the picture, since XLA takes seconds there to
+    compile the filter for each size.
     """
     if image.shape[:2] == shape:
         return jnp.asarray(image)
@@ -583,7 +584,8 @@ class Finisher:
         Args:
           prepared: the pictures of the run.
           recipe: the recipe of the run.
-          realism: replaces the recipe's `pictures.realism`, from 0 to 1; None means the recipe's own.
+          realism: how far the result gets the content's edges back, from 0 to 1; None means the value
+            of the recipe, `pictures.realism`.
         """
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
@@ -624,12 +626,13 @@ class Finisher:
     def in_arrays(self, image: Any, scale: Scale, arrays: Scale) -> Image:
         """Return the finished picture for a painted image at the top left of a larger array.
 
-        Programs are compiled for the size of the array, and not for that of the picture.
+        The programs that adjust it are compiled for the size of the array, so that images of several
+        sizes can share them.
 
         Args:
-          image: [h, w, 3], the array.
-          scale: the scale (resolution) at which it was painted, with the sizes of the pictures.
-          arrays: the sizes of the arrays of that scale.
+          image: [h, w, 3], the array with the painted image.
+          scale: the scale (resolution) at which the image was painted, with the sizes of the pictures.
+          arrays: the same scale, but with the sizes of the arrays in which the pictures lie.
 
         Returns:
           The picture alone, without the rest of the array.
@@ -700,7 +703,11 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        """Return colour statistics of the styles at one resolution; see `_mixed`."""
+        """Return the mean, covariance and range of the styles' colours at one scale (resolution).
+
+        Several styles are averaged as `_mixed` says. `controls` has their opacity masks; with None, all
+        styles are opaque.
+        """
         masks = () if controls is None else controls.style_masks
         return self._mixed(styles_at(self._prepared, scale), masks)
 
@@ -728,9 +735,9 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | None:
     """Return a run's first canvas in network pixels, or None if the run starts from an image in [0, 1].
 
-    Network pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the functions
-    that make a first canvas, computes such pixels. If the optimiser changes network pixels too, it gets
-    the computed ones unchanged, since converting them to an image and back would round them.
+    Network pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the starts
+    (functions that make a first canvas), computes such pixels. If the recipe's canvas is stored as
+    network pixels, too, it gets them unchanged: converting them to an image and back would round them.
 
     Args:
       content: [h, w, 3], at the coarsest scale.

@@ -178,7 +178,7 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str]:
-    """Return the platform and the kind of this process' first device, such as "gpu" and its model."""
+    """Return platform and kind of this process' first device, such as "gpu" and "NVIDIA H200"."""
     first = jax.local_devices()[0]
     return {"platform": first.platform, "kind": first.device_kind}
 

@@ -311,8 +311,8 @@ def _entry(values: Any, place: int) -> Any:
 def _count(lengths: Mapping[str, int]) -> int:
     """Return the number of pictures: the length that all arguments with more than one entry have.
 
-    `lengths` has the number of entries of each argument by its name. The result is 1 if all have a
-    single entry.
+    `lengths` maps the name of each argument to its number of entries. The result is 1 if all have a
+    single entry. A ValueError is raised if two numbers other than 1 differ.
     """
     counts = set(lengths.values()) - {1}
     if len(counts) > 1:

@@ -227,8 +227,9 @@ def measure_style(
       recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
-        height. If the network pads each border with the pixels of the opposite border, each device
-        computes all of it, since only heights that are multiples of 16 px can then be cut.
+        height. But if the network pads each border with the pixels of the opposite border, each device
+        computes the whole style: with this padding, only heights that are multiples of 16 px can be
+        cut, and a style may have any height.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -419,8 +420,8 @@ def blended_targets(
     """Return the targets of the style loss for one style or a blend of several.
 
     Args:
-      sums: what `sum_style` returned for each style.
-      shapes: (height, width) of each style.
+      sums: for each style, the sums over positions that `sum_style` returned.
+      shapes: (height, width) of each style, from which the number of positions follows.
       recipe: taps, losses and network settings.
     """
     statistics = [
@@ -515,8 +516,8 @@ def measure_masks(
             None if mask is None else regions.style_masks_at(mask, taps, reach, own)
             for mask, own in zip(controls.style_masks, sizes, strict=True)
         ),
-        # Only a content loss that is a sum over positions can be limited to the protected positions.
-        # Any other content loss gets no mask.
+        # Masks of an additional content loss, which keeps protected parts of the picture as they are in
+        # the content. A content loss can be limited to parts only if it is a sum over positions.
         regions.held_at(controls, recipe.terms.taps, reach, size)
         if recipe.terms.content_loss.additive
         else {},

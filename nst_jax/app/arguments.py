@@ -232,7 +232,8 @@ class StyleLayer(NamedTuple):
     """One value of the flag `--style-layer`, parsed."""
 
     tap: str  # the full name of the layer whose activations are compared, such as relu1_1
-    weight: float | None  # weight of the layer's style loss; None keeps the recipe's weight
+    # Weight of the layer's style loss; None, after NAME=FILE, keeps the recipe's weight.
+    weight: float | None
     file: Path | None  # a style picture for this layer alone; None: the layer uses the run's styles
 
 
@@ -393,8 +394,8 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
     """Return a recipe as `named_or_read` does, and its file's strength, which is not applied yet.
 
-    A strength, from 0 to 1, stands for a factor of the style weight. It is None if the file has none.
-    If `text` is None, the recipe is the default.
+    A strength, from 0 to 1, stands for a factor of the style weight. It is None for a preset, and for a
+    file without a strength. If `text` is None, the recipe is the default.
     """
     if text is None:
         return recipes.DEFAULT, None

@@ -22,7 +22,7 @@ import platformdirs
 from nst_jax import _files
 from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
-# Subfolder of JAX's compilation cache for traced programs.
+# Name of the folder of the traced programs; it lies in the folder of JAX's compilation cache.
 TRACED = "nst_jax"
 
 

@@ -300,8 +300,8 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
     """Refuse regions or a protected part if the recipe does not allow them.
 
-    A region has a style of its own; the protected part stays as it is in the content. This is checked
-    before any picture is decoded.
+    A region has a style of its own; the protected part stays as it is in the content. No picture is
+    needed for this check, so it is made before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -309,8 +309,8 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
 
     Raises:
       ValueError: if there are too many regions; if the style loss of the recipe cannot be restricted to
-        parts of a picture; if the recipe has styles for single layers; or if there are regions and the
-        recipe has the colours "palette". The message names the option.
+        parts of a picture; if the recipe has styles for single layers (`tap_styles`), to which masks
+        are not applied; or if there are regions and the recipe has the colours "palette".
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     check_number_of_regions(len(named))

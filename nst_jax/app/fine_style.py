@@ -63,7 +63,7 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return recipe, size and steps of combining, for the metadata of the result.
+        """Return recipe, size and number of updates of combining, for the metadata of the run's result.
 
         Args:
           shape: (height, width) of the combined style.
@@ -226,7 +226,7 @@ def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepa
 
 
 def _about_fine(error: ValueError, name: str) -> ValueError:
-    """Return the error with the argument `style` renamed to `style_fine`, and the picture's file name.
+    """Return an error about `style` as an error about `style_fine`, with the file name of the picture.
 
     In combining, the picture with the fine structure has the role of the style. So errors about this
     picture name `style`; but users gave it by `--style-fine`. Other errors are returned unchanged.

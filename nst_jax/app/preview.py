@@ -86,7 +86,8 @@ class Preview(AbstractContextManager):
         self._file = outputs.picture.resolve()
         self._kept = _files.hidden_path(self._file, "before")  # the copy of the earlier picture
         self.replaced = False
-        # Undoes `interrupts.call_before_exit`, so that a signal no longer calls `_abandon`.
+        # `__exit__` calls this function. It does nothing until `begin` makes signals call `_abandon`;
+        # from then on, it makes them stop calling `_abandon`.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
         self._device: Any = None  # JAX's device for the preview; None is the default device
@@ -213,7 +214,7 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
         self.replaced = False
-        with suppress(OSError):  # if this fails, the next run to the same file deletes the copy
+        with suppress(OSError):  # if this fails, the next run with this output deletes the copy
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:

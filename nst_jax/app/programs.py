@@ -466,13 +466,12 @@ def _name(thing: Any) -> str:
 
 
 _known: set[type] = set()  # types of named tuples registered with `jax.export`
-_registering = (
-    threading.Lock()
-)  # held while types are registered, since `jax.export` refuses a type that is registered twice
+# Held while types are registered, since `jax.export` refuses a type that is registered twice.
+_registering = threading.Lock()
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:
-    """Tell `jax.export` how to write the named tuples that a program may return."""
+    """Tell `jax.export` how to write the named tuples that a program may take or return."""
     with _registering:
         for kind in {Targets, *RECORDS, *_records(arguments)} - _known:
             _known.add(kind)

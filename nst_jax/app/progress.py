@@ -231,8 +231,8 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # The time from the beginning of a chunk to its first report, after one evaluation, includes
-        # computing what the losses compare the pictures with, so no speed is computed from it.
+        # The first report of a chunk comes after one evaluation. The time before it includes computing
+        # what the losses compare the pictures with. So no speed is computed from this time.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"

@@ -256,10 +256,10 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return the contents of `rates.json`, a dict from keys to lists of numbers.
+    """Return the contents of `rates.json`: a dict from keys to lists of speeds or of durations.
 
-    The result is {} if the file is missing or damaged. Numbers that are not positive and finite are
-    left out.
+    A key is text that says what was timed, and on which device. The result is {} if the file is missing
+    or damaged. Numbers that are not positive and finite are left out.
     """
     path = _path()
     try:

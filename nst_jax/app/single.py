@@ -55,7 +55,7 @@ Shot: TypeAlias = Any
 
 
 class Ending(NamedTuple):
-    """How a run ended."""
+    """How a run ended: what the command reports about it, and the command's exit code."""
 
     status: str  # "done", "interrupted" or "failed"
     message: str  # why the run ended; for a finished run, a warning about its result, or ""
@@ -295,7 +295,7 @@ class Recorder:
             self._show(shot)
 
     def _announce(self) -> None:
-        """Show how long compiling took and the updates will take; nothing if the latter is unknown."""
+        """Show how long compiling took and how long the updates will take, if that is known."""
         self._announced = True
         first = self._first_compile or 0.0
         rest = self._range_left()

@@ -106,11 +106,11 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
 
 class _Asked(NamedTuple):
-    """Settings and files that the options of `stylize` name, before content and styles are read."""
+    """Settings and files that `stylize` gets from its options before it reads content and styles."""
 
     recipe: Recipe
-    # What `--init` gives as the initial picture: an instance of a class in `nst_jax.recipes.starts`,
-    # which makes it, or an image [h, w, 3]; None without `--init`.
+    # The initial picture that `--init` names: an image [h, w, 3], or an instance of a class in
+    # `nst_jax.recipes.starts` that makes such an image; None without `--init`.
     init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs

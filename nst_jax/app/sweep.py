@@ -64,7 +64,8 @@ TITLES = {
     "ratio": "content weight / style weight",
 }
 
-# Words that may be given to `--layers` in place of names of layers; `layer_sets` explains them.
+# Words that `--layers` takes in place of names of layers. "cumulative" means the first style layer, the
+# first two, and so on up to all of them; "single" means each layer alone.
 SETS = ("cumulative", "single")
 
 
@@ -127,7 +128,7 @@ class SweepJob(Job):
 class PaintedCell(NamedTuple):
     """A painted picture of a sweep."""
 
-    cell: int  # index in the grid, row by row
+    cell: int  # index in the grid, counted row by row from 0
     image: np.ndarray
     problem: str  # a message if losses were not finite or nothing was painted; else empty
 

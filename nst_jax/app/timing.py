@@ -177,8 +177,8 @@ class Pace:
     """The seconds per unit of cost in the last laps, from which a range of times is estimated.
 
     A lap is the work between two snapshots of a run, and its cost is the amount of this work, such as a
-    number of operations. As long as fewer than `LAPS` laps are known, which would make an unreliable
-    estimate, the seconds per unit of cost in earlier runs count as well.
+    number of operations. An estimate from few laps would be unreliable. So the seconds per unit of cost
+    in earlier runs, if they are known, count as well until there are `LAPS` laps.
     """
 
     LAPS = 5  # number of laps that are remembered

@@ -54,9 +54,9 @@ from nst_jax.vgg.precision import Precision
 # user must name the side of the array in which pictures lie (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
-# (height, width), in px, of two style pictures. `instant` puts a style picture into a square array, and
-# computes from it a vector that describes the style. At the default size of style pictures, these two
-# lie in arrays of different sides, so two programs are compiled for them.
+# (height, width), in px, of two style pictures for which programs are compiled. `instant` puts a style
+# picture into a square array, and computes from it a vector that describes the style. Each side of this
+# array needs a program. At the default size of styles, these two pictures lie in arrays of two sides.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 

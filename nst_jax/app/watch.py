@@ -17,9 +17,8 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
-# The time left until a run's targets (what the losses compare the picture with) are computed is shown
-# only when at least this fraction of their arithmetic operations is done, since before that it could
-# not be estimated well.
+# While a run's targets (what the losses compare the picture with) are computed, the time left is shown
+# only after this fraction of their arithmetic operations. Before that, it could not be estimated well.
 TELLING_SHARE = 0.05
 
 

@@ -285,7 +285,11 @@ class BatchControls(NamedTuple):
         return {name: len(value) for name, value in values.items() if _is_several(value)}
 
     def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
-        """Return the result of `checked_controls` for picture number `index`."""
+        """Check the regions, protected part and opacities of picture number `index`, and return them.
+
+        Pictures are counted from 0. `content` is the (height, width) of the picture's content, and
+        `styles` has that of each of its styles. The result is None if nothing was given.
+        """
 
         def one(value: Any) -> Any:
             return value[index % len(value)] if _is_several(value) else value

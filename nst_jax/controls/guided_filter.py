@@ -64,8 +64,8 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
     # The part of line 0's window that is to be added next begins at the padded line `first`.
     first, length = largest - radius, 1
-    # Each window is put together from sums over 1, 2, 4, ... lines: those in the binary form of its
-    # side. The side is odd, so a sum over 1 line is one of them; the loop adds the others.
+    # Each window is divided into blocks of 1, 2, 4, ... lines: one block for each 1 in the binary form
+    # of `side`. The side is odd, so there is a block of 1 line; the loop adds the other blocks.
     total = lax.dynamic_slice_in_dim(power, first, count)
     first = first + 1
     while 4 * length <= 2 * (2 * largest + 1):

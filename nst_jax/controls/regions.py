@@ -173,9 +173,9 @@ class Reach(NamedTuple):
     def at_taps(
         self, drawn: Float[Array, "h w n"], taps: Sequence[str], size: RealSize | None = None
     ) -> dict[str, Any]:
-        """Make masks of the features, [h', w', n] by tap (layer), from masks of pixels, [h, w, n].
+        """Make masks of the features at each tap (layer), [h', w', n], from masks of pixels, [h, w, n].
 
-        `size` is the real (height, width) of the masks, if they lie in larger arrays.
+        If the masks lie in larger arrays, `size` is their own (height, width); else it is None.
         """
         return masks.at_taps(
             drawn, taps, reach=self.reach, growth=self.growth, ceil=self.ceil, size=size
@@ -185,14 +185,14 @@ class Reach(NamedTuple):
 def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
     """Return the share of each region in each pixel, that of the default style first.
 
-    The shares of a pixel sum to 1. Where the sum of the masks is more than 1, they are divided by the
-    sum; where it is less, the default style has the rest.
+    The shares of a pixel sum to 1. Where the sum of the masks is more than 1, the masks are divided by
+    their sum. Where it is less, the default style has the rest.
 
     Args:
       drawn: masks of the r regions, [h, w, r] in [0, 1], without that of the default style.
 
     Returns:
-      [h, w, r + 1].
+      The shares, [h, w, r + 1]; index 0 of the last axis is the default style.
 
     Example:
       >>> import jax.numpy as jnp

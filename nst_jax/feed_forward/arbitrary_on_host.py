@@ -194,7 +194,8 @@ def _convolved(x: Planes, kernel: Kernel, stride: int) -> Planes:
     """
     side, _, inputs, outputs = kernel.shape
     height, width = ((size - side) // stride + 1 for size in x.shape[1:])
-    windows = sliding_window_view(x, side, axis=2)[:, :, ::stride]  # [inputs, h, width, side]
+    # [inputs, rows of `x`, width, side]
+    windows = sliding_window_view(x, side, axis=2)[:, :, ::stride]
     columns = np.ascontiguousarray(np.moveaxis(windows, -1, 1)).reshape(inputs * side, -1)
     factors = kernel.transpose(0, 3, 2, 1).reshape(side * outputs, inputs * side)
     rows = _product(factors, columns).reshape(side, outputs, x.shape[1], width)

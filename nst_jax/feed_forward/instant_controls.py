@@ -150,10 +150,11 @@ def controlled_request(
 
 
 def _array_of_styles(shapes: Sequence[Shape]) -> Shape:
-    """Return the (height, width) of the arrays in which all style pictures of a mixture lie.
+    """Return one (height, width) for the arrays of all style pictures, so large that each picture fits.
 
     Args:
-      shapes: (height, width) of each style picture; none for a style that is not given by pictures.
+      shapes: (height, width) of each style picture; empty if the style is not given by pictures. The
+        result is then the smallest (height, width) that such arrays have.
     """
     arrays = [style_array(shape) for shape in shapes] or [style_array((SMALLEST, SMALLEST))]
     return max(height for height, _ in arrays), max(width for _, width in arrays)

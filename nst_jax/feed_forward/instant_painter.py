@@ -51,9 +51,9 @@ VECTORS_IN_MEMORY = 64
 # their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
 # lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
-# A square larger than the smallest has at most this many times as many pixels as the picture in it. A
-# panorama, whose square would have more, lies in a rectangle instead, so that its style vector is
-# computed sooner.
+# The most pixels of a square, as a multiple of the pixels of the style picture in it; the smallest
+# square may have more. If the square would be too large, as for a panorama, the picture lies in a
+# rectangle instead, whose style vector is computed sooner.
 MOST_PIXELS_OF_SQUARE = 4
 
 # Numbers that tell a network in which style to paint.
@@ -402,7 +402,8 @@ class HostPainter(InstantPainter):
         """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
         params = arbitrary_on_host.load_arbitrary_on_host()
         name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
-        # The last field, which paints with JAX, is not used: `paint` below computes with NumPy.
+        # The last field is the function that paints with JAX. It is not called, since the method
+        # `paint` below computes with NumPy.
         return InstantNetwork(name, params, digest, self._programs.stylize_with)
 
     def _predicted(self, pixels: np.ndarray) -> Condition:

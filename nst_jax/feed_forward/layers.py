@@ -330,12 +330,11 @@ def conv2d(
 def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> NewFeatures:
     """Add the zeros of TensorFlow's padding `SAME` around features whose sizes are symbolic.
 
-    If the stride is above 1, the number of zeros depends on the size of the features, but jax2onnx (the
+    If the stride is above 1, the number of zeros depends on the size of the features. But jax2onnx (the
     converter to ONNX files) can only convert a convolution whose padding is a number. So this function
-    first adds the largest number of zeros that can be necessary, and then cuts off the surplus. The
-    padded size is computed from the size of the convolution's result, which is
-    `ceil(size / stride)`, since JAX's expressions for symbolic sizes then stay short even after many
-    convolutions.
+    first adds more zeros than can be necessary, and then cuts off the surplus. The padded size is
+    computed from `ceil(size / stride)`, the size of the convolution's result. With this formula, JAX's
+    expressions for symbolic sizes stay short even after many convolutions.
 
     Args:
       x: features [*batch, h, w, c].

@@ -395,7 +395,7 @@ class _Painter:
 
         Returns:
           The features of the pass's last layer after the convolution, before norm and activation,
-          [h', w', c']; an empty array if the pass does not keep them.
+          [h', w', c']; an empty array if `one.kept` is False: then only the norm is needed.
         """
         layers = self._layers[one.first : one.last + 1]
         kernels = [dict(self._kernels[layer.name]) for layer in layers]

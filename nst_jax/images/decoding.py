@@ -72,8 +72,8 @@ _FULL_SIZE = "nst_jax full size"  # (width, height) of a JPEG that is decoded at
 class _RefusedError(Exception):
     """Raised for a file that is intact but not accepted, such as one that takes too much memory.
 
-    The text of this error is the end of a sentence, such as "has samples from ...": `opened_picture`
-    puts the file's name before it.
+    The text of this error begins with a verb, such as "has": `opened_picture` puts the file's name
+    before it.
     """
 
 

@@ -80,7 +80,7 @@ def read(path: Source, *, argument: str = "path") -> Picture:
     which the transparency hides do not show.
 
     Args:
-      path: the file: its path, its bytes, or a binary file object, as in `load`.
+      path: the file, given by its path, by its bytes, or as a binary file object.
       argument: the caller's name for `path`, shown in error messages.
 
     Returns:
@@ -89,7 +89,7 @@ def read(path: Source, *, argument: str = "path") -> Picture:
     Raises:
       ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture. Also if
         the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, if decoding it takes
-        more memory than is available, or if it is unclear which of its grey values is white.
+        more memory than is available, or if it is grey and the number that means white is unknown.
       TypeError: if `path` is no path, bytes or binary file object.
 
     Example:

@@ -13,7 +13,7 @@ LOBES = 3  # the Lanczos filter is 0 beyond this distance, in pixels of the smal
 
 
 def antialiased(image: AnyImage, shape: Shape) -> Resized:
-    """Resize an image with a Lanczos filter, which is widened for reduction to avoid aliasing.
+    """Resize an image with a Lanczos filter, widened if the image gets smaller, to avoid aliasing.
 
     Args:
       image: [*batch, h, w, 3] in [0, 1].
@@ -43,14 +43,14 @@ def antialiased_masks_inside(
 ) -> Array:
     """Resize masks that fill only the top left part of their arrays, as `antialiased_masks` does.
 
-    The sizes of the masks are values at runtime, so one compiled program serves masks of all sizes that
-    fit into the arrays.
+    The sizes of the masks are arrays that may be traced. So one compiled program serves masks of all
+    sizes that fit into the arrays.
 
     Args:
-      masks: [h, w, n] in [0, 1].
-      old: the (height, width) of the masks in these arrays, an array that JAX may trace.
-      shape: the (height, width) of the resulting arrays.
-      new: the (height, width) of the resized masks, an array that JAX may trace.
+      masks: [h, w, n] in [0, 1], n masks.
+      old: [2], the (height, width) of the part of `masks` that the masks fill.
+      shape: the (height, width) of the result, into which the resized masks must fit.
+      new: [2], the (height, width) to which the masks are resized.
 
     Returns:
       [*shape, n] in [0, 1], with zeros outside the resized masks.

@@ -104,8 +104,8 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
     """Refuse a picture that is larger than the format of `path` allows.
 
     Args:
-      path: path of the picture to be written, with a known suffix.
-      shape: height and width.
+      path: path of the picture to be written; its suffix, such as ".png", says the format.
+      shape: height and width in px.
       argument: the caller's name for `path`, shown in error messages.
 
     Raises:

@@ -195,7 +195,7 @@ class MatchingLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """False: this loss is not computed from sums over feature maps; see `StyleLoss.additive`."""
+        """False: no sums over feature maps give this loss, so it cannot be computed tile by tile."""
         return False
 
 

@@ -39,7 +39,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 
 
 def _every(side: int) -> slice:
-    """Return the slice of at most `GRID` evenly spaced and centred indices among `side` rows."""
+    """Return a slice that takes at most `GRID` of `side` positions, evenly spaced and centred."""
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
 

@@ -445,8 +445,9 @@ def lbfgs(
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
     """Return a function that multiplies by a first approximation of the inverse Hessian.
 
-    The function is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part
-    of the array is the canvas, as `lbfgs` describes.
+    The function applies `multilevel` with `levels` and `gain` to each array of a pytree; if `levels` is
+    0, it is the identity. `height` is the number of rows of the canvas, if rows of zeros may lie below
+    it. `size` is the (height, width) of the canvas, if it lies at the top left of a larger array.
     """
 
     def of_picture(picture: Array) -> Array:

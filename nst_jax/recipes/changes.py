@@ -1,4 +1,4 @@
-"""Variants of a recipe: with another size, strength or learning rate, or with the options of a run."""
+"""Functions that return a changed copy of a recipe, such as one with another size or learning rate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -387,8 +387,8 @@ PYTORCH_TUTORIAL = Recipe(
         # As in the source, the canvas is clipped after every update. L-BFGS goes on with its memory,
         # although a clipped canvas is not the one that its update made.
         clip=True,
-        # The source loops "while run[0] <= 300" over L-BFGS steps of 20 evaluations, and so makes 16
-        # steps: 320 evaluations.
+        # The source makes L-BFGS steps of 20 evaluations "while run[0] <= 300"; `run[0]` counts the
+        # evaluations. It is 300 after 15 steps, so a 16th follows: 320 evaluations.
         steps=320,
     ),
 )

@@ -46,9 +46,9 @@ def nearest(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Return height and width multiplied by `size`, divided by `edge` and rounded down.
+    """Return height and width multiplied by `size` / `edge`, each rounded down, but at least 1.
 
-    torchvision's `Resize` computes the same.
+    torchvision's `Resize` rounds in this way.
     """
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 

@@ -118,11 +118,13 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
 
 def with_padding(tree: Any, bands: Bands | None) -> Any:
-    """Pad pictures with rows of zeros and shard their rows over the devices, in a traced function.
+    """Pad pictures with rows of zeros to bands of equal height, and shard the rows over the devices.
+
+    Call it in a traced function.
 
     Args:
-      tree: a pytree of arrays. Those of shape [..., height, w, 3] count as pictures; arrays of other
-        shapes are replicated.
+      tree: a pytree of arrays. Those of shape [..., bands.height, w, 3] count as pictures; arrays of
+        other shapes are replicated.
       bands: how the pictures are cut into bands; with None, the tree is returned unchanged.
     """
     if bands is None:

@@ -67,7 +67,7 @@ class KeptPrograms(NamedTuple):
     exact: bool  # whether the canvases fill the arrays; if not, they lie at the top left
 
     def key(self, recipe: Recipe) -> Hashable:
-        """Return a key that is equal for two groups if they run the same programs by this recipe."""
+        """Return a key that is equal for two groups if they run the same programs with `recipe`."""
         if self.exact:
             shapes = shapes_of(self.arrays, recipe)
         else:
@@ -321,11 +321,14 @@ def _of_no_updates(arrays: Scales) -> Scales:
 
 
 def _holding(rooms: Iterable[Scales], own: Scales) -> Iterator[Scales]:
-    """Yield those of `rooms` in which `own` fits at every scale, with the numbers of updates of `own`.
+    """Yield the sizes of those buckets that have room for a group of runs at every scale.
+
+    They are yielded with the numbers of updates of the group.
 
     Args:
-      rooms: the sizes of the arrays of several buckets, each at all its scales.
-      own: the smallest arrays in which some runs fit, and the numbers of updates of these runs.
+      rooms: for each of several buckets, the sizes of its arrays at all scales.
+      own: the sizes of the smallest arrays in which the group's runs fit at all scales, with the number
+        of updates at each scale.
     """
     for arrays in rooms:
         if len(arrays) == len(own) and all(map(_holds, arrays, own)):

@@ -341,8 +341,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the backward pass, the style loss compares the statistics of all layers that it reads with
-    # their targets. This takes further memory.
+    # Before the backward pass, each loss compares the features or statistics of a layer with a target.
+    # This takes further memory; the largest amount that one loss takes at one layer is counted.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):

@@ -178,8 +178,8 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
     """Return the memory and operations of a `JointContentLoss`, which reads all content taps together.
 
-    What the passes through the network take is not included. For any other content loss, all costs in
-    the result are 0, since `costs_of_losses` counts them layer by layer.
+    What the passes through the network take is not included. If the recipe has another content loss,
+    all costs in the result are 0, since `costs_of_losses` counts such a loss layer by layer.
     """
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):
@@ -192,9 +192,9 @@ def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, An
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return the shapes and types of a picture and of its features, in one dictionary.
+    """Return the shapes and types of a picture and of its features at `taps`, in one dictionary.
 
-    The picture has the key `PIXELS`; the features follow, with the names of their layers.
+    The key of the picture is `PIXELS`; the keys of the features are the names of the taps.
     """
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}

@@ -143,7 +143,7 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Compute the result of `target`; all arguments are hashable, so that it can be cached."""
+    """Compute what the function `target` returns; it is cached, since tracing a loss takes time."""
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]

@@ -618,11 +618,11 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run that needs tiles would fit without if its styles had the canvas' shape.
+    """Return whether a run in tiles would fit without tiles if its styles had the canvas' shape.
 
     If so, the styles are too large, and the error message names them instead of the bucket.
     """
-    if plan.requested.network.tile:  # the caller asked for tiles, whatever the styles
+    if plan.requested.network.tile:  # the caller asked for tiles, so the styles are not the reason
         return False
     last = plan.scales[-1]
     smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))

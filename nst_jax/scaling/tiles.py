@@ -84,9 +84,9 @@ class Cut:
         return 0, self.side - self.window
 
     def origin(self, index: Index) -> Index:
-        """Return the index of the first pixel of window number `index`; it is a multiple of 16.
+        """Return the row or column at which window number `index` begins, a multiple of 16.
 
-        It is negative if the window begins above or left of the picture, where `wraps` continues it.
+        With `wraps`, the first windows begin above or left of the picture; the result is then negative.
         """
         return jnp.clip(index * self.core - self.halo, *self.origins)
 
@@ -453,12 +453,12 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's part out of an array for the whole picture, such as masks of its features.
 
-    The last tile of a row or column may overlap the one before it. There its values are set to zero, so
-    that no position counts twice in a sum. Every device must have the whole array, whereas `part` reads
-    arrays that are distributed over devices.
+    The last tile of a row or column may overlap the one before it. In the overlap, the last tile's
+    values are set to zero, so that no position counts twice in a sum. Every device must have the whole
+    array; the function `part` is for arrays that are distributed over devices.
 
     Args:
-      whole: [h', w', n], of the height and width of the whole picture's features at the tap.
+      whole: [h', w', n]; h' and w' are the height and width of the whole picture's features at the tap.
       grid: how the picture is cut.
       index: number of the tile.
       tap: name of the tap (layer) at which the features are.
@@ -534,11 +534,11 @@ def gradient(
 def summed_with_gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> tuple[Sums, Image]:
-    """Return the sums over the tiles and their gradient, but compute each tile only once.
+    """Return the sums over the tiles and their gradient, and compute each tile only once.
 
-    The functions `summed` and `gradient` return the same, but each computes all tiles. To compute a
-    tile only once, the cotangent of the sums must be known before the sums are. That is so if the loss
-    is linear in the sums.
+    `summed` and `gradient` together return the same, but compute each tile twice. To compute it once,
+    the cotangent of the sums must be known before the sums are. It is known if the loss is linear in
+    the sums: then the cotangent does not depend on them.
 
     Args:
       image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
@@ -593,7 +593,8 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
 def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     """Compute the features of a whole picture tile by tile, and put them together.
 
-    The function `part` cuts the features of one tile out of the result.
+    Only the features of each tile's core are kept. The function `part` cuts those of one tile out of
+    the result.
 
     Args:
       grid: how the picture is cut.
@@ -601,11 +602,11 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
         tile's window (its core and the pixels around it).
 
     Returns:
-      A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
-      each device returns an array of its own tiles' features side by side; together, these arrays have
-      the (height, width) of `assembled_shape`. Every tile fills equally many positions in them. If the
-      core of the last tile of a row or column is smaller than the others, the positions that it leaves
-      repeat features of the tile before it.
+      A dictionary: name of a tap -> features. On one device, they are the features [h', w', c] of the
+      whole picture. With several devices, each device returns an array in which the features of its own
+      tiles lie side by side. Together, these arrays have the (height, width) of `assembled_shape`. Each
+      tile has equally many positions in them. If the core of the last tile of a row or column is
+      smaller, its positions begin with a repetition of features of the tile before it.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 

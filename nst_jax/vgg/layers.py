@@ -260,12 +260,14 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
-    The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
-    maxima, the first gets the gradient, as in torch; automatic differentiation of `jnp.maximum` would
-    divide it among them.
+    A window has 2 x 2 members, numbered 0 to 3. Its gradient goes to the member whose number is in
+    `index`; all other members get 0. Of equal maxima, the first gets the gradient, as in torch;
+    automatic differentiation of `jnp.maximum` would divide it among them.
     """
     n, height, width, channels = g.shape
-    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes [n, h, 2, w, 2, c]
+    # The numbers of a window's members, for an array [n, h, 2, w, 2, c] whose axes of length 2 are the
+    # rows and columns of a window.
+    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
     wins = index[:, :, None, :, None, :] == members
     spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
     return spread.reshape(n, 2 * height, 2 * width, channels)

@@ -188,7 +188,7 @@ class Network:
 
     @property
     def wraps(self) -> bool:
-        """Whether pictures are treated as if each border continued at the opposite one."""
+        """Whether convolutions use circular padding, so that opposite borders of a picture meet."""
         return self.padding is wrap_padded
 
     def precision_on(self, platform: str | None = None) -> Precision:

@@ -185,8 +185,8 @@ def _convolve_strips_of_bits(x: Array, transformed: Array) -> Array:
 def _derivative_of_strips(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    # The loop over bits works on integers, whose derivative is 0 in JAX. So that of the loop over
-    # floats is taken.
+    # `_convolve_strips_of_bits` passes values through integers, so JAX would find a derivative of 0.
+    # The same convolution without integers is differentiated instead.
     values = partial(_convolve_strips, as_bits=False)
     return _convolve_strips_of_bits(*primals), jax.jvp(values, primals, tangents)[1]
 

@@ -80,8 +80,9 @@ class Architecture(NamedTuple):
     others: Shapes  # shapes of all other parameters, by name
     if_unfit: str  # what messages advise for a file that does not fit the network
     embedded: str  # name of the embedded file
-    digest: str  # digest that the embedded file must have
-    checksum: int | None = None  # CRC-32 of the embedded file; None if the file states it itself
+    digest: str  # digest that the arrays in the embedded file must have
+    # CRC-32 of all bytes of the embedded file; None if the last line of the file states it.
+    checksum: int | None = None
 
 
 # A kernel that is stored in 8 bits has a second HDF5 dataset with the table or the scales by which its

@@ -380,7 +380,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 # number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
-_LEGACY_PROTOCOL = 1001  # the version of this format, which a file states in its second pickle
+_LEGACY_PROTOCOL = 1001  # the version of that old format; each file states it in its second pickle
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:

@@ -158,7 +158,8 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # The group that is painted if the bucket fails: the same pictures in arrays of their own sizes.
+    # The same group, with its pictures in arrays of their own sizes, not in larger ones (a bucket). It
+    # serves if painting in the bucket fails.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
@@ -241,8 +242,8 @@ def _paint_together(
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     contents, styles = _pictures(loaded, _first_styles(params, loaded, job, progress))
-    # A picture with regions or protected parts is never grouped with others. So either there is only
-    # one picture here, or none of them has regions or protected parts.
+    # A picture with regions or protected parts is always alone in its group. In a group of several
+    # pictures, none has any. So the controls of the first picture are those of the whole group.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(

@@ -161,9 +161,8 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
     Args:
       entries: the pictures, in any order.
       bucket: side, in px, of the square buckets (larger arrays) in which all pictures lie; None if
-        there are no buckets. With "auto", each picture that can lie in a bucket may get one later; such
-        pictures are in the same set if their recipes differ only in names and in the numbers that
-        `VARIABLE` lists.
+        there are no buckets. "auto" means that buckets are chosen later, for those pictures that can
+        lie in one. The sizes of these pictures do not divide them into sets.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:

@@ -2,9 +2,9 @@
 
 A row is one picture to paint. A manifest is a table of rows with the column `style` and optionally the
 others in `COLUMNS`. A row without a content is a texture of its style. Rows are numbered from 1, not
-counting a header. Paths of contents, styles, masks and recipe files are
-relative to the manifest's folder, so that this folder can be moved as a whole; outputs are relative to
-the folder of the results. An override is a change KEY=VALUE of the recipe.
+counting a header. Paths of contents, styles, masks and recipe files are relative to the manifest's
+folder, so that this folder can be moved as a whole; outputs are relative to the folder of the results.
+An override is a change KEY=VALUE of the recipe.
 """
 
 import csv
@@ -61,9 +61,9 @@ class ManifestRow(NamedTuple):
     recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     regions: tuple[parsing.RegionFiles, ...] = ()
-    # Paths of two pictures in which each colour marks a region, one for the content and one for the
-    # style; or empty. Each region of the content is painted in the style of the region that has the
-    # same colour in the other picture.
+    # Paths of two pictures, a map of the content and a map of the style; or empty. In a map, each
+    # colour marks a region. Each region of the content is painted in the style of the style's region
+    # that has the same colour.
     region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
@@ -359,10 +359,11 @@ def _text(name: str, value: Any) -> str | None:
 def _styles(
     value: Any, folder: Path
 ) -> tuple[tuple[parsing.StyleShare, ...], tuple[tuple[str, Path], ...]]:
-    """Return the styles in a cell with their shares, and pairs of a layer and its style's path.
+    """Return the styles in a cell with their shares, and (layer, path) of each style of a single layer.
 
     Args:
-      value: the cell; LAYER=FILE in it is the style of a single layer.
+      value: the cell of the column `style`: a list of styles, or a text with `SEPARATOR` between them.
+        LAYER=FILE is the style of a single layer.
       folder: the manifest's folder, to which paths are relative.
     """
     if isinstance(value, list):

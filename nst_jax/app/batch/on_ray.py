@@ -147,8 +147,8 @@ class PackedGroup(NamedTuple):
     actors have another working directory.
     """
 
-    entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    # For each number in the recipe, whether it may differ between the entries.
+    entries: tuple[dict[str, Any], ...]  # for each picture, the fields of its `Entry` by name
+    # For each number in the recipe, whether it may differ between the pictures.
     varying: tuple[bool, ...]
 
 
@@ -165,7 +165,8 @@ class ActorInputs(NamedTuple):
 def _actor_inputs(
     params: Params, weights: WeightsInfo, batch: BatchJob, groups: Sequence[Group]
 ) -> ActorInputs:
-    texts: dict[int, str] = {}  # id of a recipe, which many entries may share -> the recipe as TOML
+    # The `id` of a recipe -> the recipe as TOML. Many entries share a recipe; it is written only once.
+    texts: dict[int, str] = {}
 
     def pack(entry: Entry) -> dict[str, Any]:
         recipe = entry.recipe

@@ -286,7 +286,10 @@ def _paint_rest(
     display: Display,
     listed: results.Results,
 ) -> None:
-    """Paint all pictures of `job`; a second thread writes each one while the next one is painted."""
+    """Paint the rows of `job`; the caller has left out those that are finished already.
+
+    A second thread writes each picture while the next one is painted.
+    """
     done = 0
 
     def finish(painted: PaintedRow) -> None:

@@ -242,7 +242,9 @@ def size_of_groups(count: int, shape: Shape) -> int:
 def paint_rows(
     job: InstantJob, painter: instant_painter.InstantPainter
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint the pictures in groups; while a group is painted, read the contents of the next group.
+    """Paint the pictures of a job in groups.
+
+    While a group is painted, a thread reads the content pictures of the next group.
 
     Args:
       job: the pictures to paint, and the options of the command.

@@ -327,7 +327,7 @@ weights_file = expert(
 
 
 def cache_for(text: str) -> Decorator:
-    """Return the option `--cache/--no-cache`, which `--help` describes by `text`."""
+    """Return a decorator that gives a command the option `--cache/--no-cache` with the help `text`."""
     return expert("--cache/--no-cache", default=True, help=f"{text} (default: yes)")
 
 
@@ -340,7 +340,7 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages. JAX reads this setting at its import, after flags are parsed."""
+    """Let XLA print all its messages, by a variable that JAX reads when it is imported later."""
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"

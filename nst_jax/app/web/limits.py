@@ -21,7 +21,8 @@ MOST_STREAMS = 4
 # Runs of all visitors together, waiting or painting, at a time. A run is the painting of one picture.
 MOST_RUNS = 8
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
-# Bytes of all checkpoints of one run that are kept on disk; at 512 px, a checkpoint has some 50 MB.
+# Bytes of all positions of one run that are kept on disk. A position is a checkpoint in a file, to
+# which the run can go back; at 512 px, it has some 50 MB.
 MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run

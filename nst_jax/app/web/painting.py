@@ -70,9 +70,9 @@ class PageRecorder(single.Recorder):
             self.run.add_picture(shot.step, path)
 
     def _is_there(self, shot: Any) -> bool:
-        """Return whether the run has this picture or a later one already.
+        """Return whether the run already has a picture after as many updates as `shot`, or after more.
 
-        This is so if the run has gone back to an earlier checkpoint and repeats updates from there.
+        It has one if it went back to an earlier checkpoint and repeats updates from there.
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step

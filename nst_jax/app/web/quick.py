@@ -59,9 +59,9 @@ FIRST_PICTURES = (
 )
 # The files that these lines name.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
-# Style pictures are padded to squares, and each size of square needs a program of its own. After the
-# pictures above, the style vector of a picture of this (height, width) is computed. It needs a larger
-# square than their styles, so the program for that square is compiled, too.
+# Style pictures are padded to squares, and each size of square needs a program of its own. After
+# painting the pictures above, the server computes the style vector of a black picture of this (height,
+# width). Its square is larger than those of the styles above, so one more program is compiled.
 WIDE_STYLE = (256, 512)
 # The method `warm` paints `FIRST_PICTURES`. After the first of them, it waits until a visitor has got a
 # picture, but at most this many seconds. Otherwise, a visitor who comes when the server starts would
@@ -315,7 +315,10 @@ class QuickPainter:
 
 
 def _painted(job: InstantJob, painter: InstantPainter, folder: Path) -> PaintedRow:
-    """Paint the one picture of a job; raise ValueError, without the path of `folder`, if it fails."""
+    """Paint the one picture of a job; raise ValueError if it fails.
+
+    The visitor sees the message of the error, so the path of the server's `folder` is removed from it.
+    """
     (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         raise ValueError(without_paths(painted.error or "nothing was painted", folder))

@@ -174,7 +174,8 @@ class Visitor:
         # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        # Each start gets a new name, so that a name in a command line always means the same picture.
+        # The page shows the command line of a run, which names the run's start. Each start gets a new
+        # name, so that a name never means two pictures.
         self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
