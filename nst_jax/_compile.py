@@ -179,8 +179,8 @@ def _free(programs: list[Any]) -> None:
         trim(0)
 
 
-# Number of argument shapes for which each `Jitted` function keeps a compiled program; `cache` changes
-# it. A program takes some 50 MB, so those for 64 shapes of one function take about 3 GB.
+# Largest number of argument shapes for which each `Jitted` function keeps compiled programs in memory.
+# The function `cache` can change it. A program takes some 50 MB, so 64 of them take about 3 GB.
 _programs_in_memory = 64
 
 

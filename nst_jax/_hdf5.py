@@ -421,8 +421,8 @@ class _NeverFailing(io.RawIOBase):
         view, count = memoryview(buffer).cast("B"), 0
         with self._keeping_errors():
             count = self._file.readinto(view)
-        # h5py requires this method of a file object, although HDF5 reads nothing back. If bytes are
-        # missing, because a write has failed, zeros take their place.
+        # h5py requires this method of a file object, but HDF5 does not read back what it writes. If it
+        # did, it would get zeros in place of bytes that were not written, and no error.
         view[count:] = bytes(len(view) - count)
         return len(view)
 

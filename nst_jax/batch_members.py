@@ -395,18 +395,21 @@ def checked_fine_styles(
 ) -> tuple[list[np.ndarray | None], list[list[np.ndarray]]]:
     """Check `style_fine`, the pictures whose fine structure (brush strokes) the styles of a batch get.
 
-    Return these pictures (None where a style gets none), and the styles.
-
     Args:
-      given: the argument `style_fine` of `stylize_many`; None changes nothing.
+      given: the argument `style_fine` of `stylize_many`; None if no style gets a fine structure.
       contents: the contents of the batch.
-      styles: the styles of the batch, as `lists_of_styles` returned them. A single entry is repeated if
-        there are several pictures in `given`.
+      styles: lists of styles to blend: one list for all pictures of the batch, or one for each. Unless
+        `given` is None, each list must have exactly one style.
       plan: the argument `plan`, with which `style_fine` cannot be used.
+
+    Returns:
+      The pictures in `given`, and `styles`. A style for which the first list has None keeps its own
+      fine structure. If `styles` has only one list, it is repeated for each picture in `given`.
 
     Raises:
       TypeError: if `given` is of the wrong type.
-      ValueError: if its pictures cannot be used, or their number does not fit the contents and styles.
+      ValueError: if its pictures cannot be used, their number does not fit the contents and styles, or
+        styles are blended.
     """
     if given is None:
         return [None], list(styles)

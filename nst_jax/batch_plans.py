@@ -132,9 +132,10 @@ def plan_by_cost(
 ) -> list[tuple[Plan, list[Member]]]:
     """Plan the run of a batch whose canvases lie in larger arrays where that saves time.
 
-    Pictures in arrays of the same shape share compiled programs. `chosen_buckets` chooses the shapes of
-    the arrays. Pictures whose losses or updates would change in larger arrays get arrays of the size
-    of their canvas.
+    Pictures in arrays of the same shape share compiled programs, but updates of larger arrays take
+    longer. `chosen_buckets` chooses the shapes of the arrays for which all pictures together take the
+    least time. Pictures whose losses or updates would change in larger arrays get arrays of the size of
+    their canvas.
 
     Args:
       members: the pictures of the batch.

@@ -143,10 +143,10 @@ class SingleCanvas:
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def _measure_in_bucket(self, scale: int) -> _Measured:
-        """Compute content features and style targets from pictures at the top left of larger arrays.
+        """Resize the pictures to a scale, and compute the targets from them in larger arrays.
 
-        The plan gives the sizes of these arrays. Programs are compiled for these sizes, not for those
-        of the pictures.
+        Each picture lies at the top left of its array. The plan gives the sizes of the arrays. Programs
+        are compiled for these sizes, so pictures of different sizes can share programs.
         """
         here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
         content = on_host.at_scale_on_host(self._prepared.content, here.shape)

@@ -3,10 +3,10 @@
 All functions can be traced by JAX, so the loop for a batch is a `vmap` of the loop for one canvas.
 
 The canvas is the picture that is optimised. It is stored in the recipe's pixel convention
-(`Descent.coordinates`), such as BGR with the mean subtracted, an affine map of the sRGB image. A state
+(`Descent.coordinates`), an affine map of the sRGB image, such as BGR with the mean subtracted. A state
 has two canvases: one whose losses are known, and the pending canvas, whose losses the next step
 computes. A step evaluates loss and gradient of the pending canvas together, and makes the next pending
-canvas by this gradient. So the losses of the first canvas need no further program. Between two scales
+canvas by this gradient. So no program that computes only losses is needed. Between two scales
 (resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
 state.
 """

@@ -245,7 +245,16 @@ def _identity(
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
-    """Return how far the run of a checkpoint had come; refuse a checkpoint of another run."""
+    """Return the position (scale, updates, state and losses) from which a checkpoint resumes a run.
+
+    Args:
+      checkpoint: the checkpoint.
+      facts: the inputs and settings of the run to resume.
+      canvas: the canvas of this run.
+
+    Raises:
+      ValueError: if the checkpoint is of a run with other inputs, settings or scales.
+    """
     plan = canvas.plan
     checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.real_scales))
     state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))

@@ -96,7 +96,13 @@ def final_shapes(
 
 
 def _times(factor: float, shape: Shape, original: Shape) -> Shape:
-    """Return a style's (height, width) by the size rule, multiplied by its factor in `style_scale`."""
+    """Return the (height, width) of a style after its factor in `style_scale` is applied.
+
+    Args:
+      factor: the style's factor in `style_scale`.
+      shape: (height, width) of the style by the size rule.
+      original: (height, width) of the style before any resizing, which has its exact proportions.
+    """
     return at_longer_side(max(1, round(factor * max(shape))), shape, original)
 
 
@@ -200,13 +206,13 @@ def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
 
 
 def style_shapes_of_all(runs: Sequence[Sequence[Scale]]) -> tuple[Shape, ...]:
-    """Return the final (height, width) of all styles of several runs, which are planned together.
+    """Return each (height, width) that styles of several runs have at their last scale.
 
-    These are the shapes of the first run's styles, in their order, and then each other shape once. A
-    plan that is made with all these shapes has enough memory for each run.
+    A plan that is made with all these shapes has enough memory for each of the runs. The shapes of the
+    first run come first, one for each of its styles. Each other shape follows once.
 
     Args:
-      runs: the scales of each run.
+      runs: the scales (resolutions) of each run.
     """
     first = runs[0][-1].style_shapes
     others = dict.fromkeys(shape for scales in runs for shape in scales[-1].style_shapes)

@@ -55,7 +55,8 @@ def instant(
     `stylize` optimises each picture in many updates; here a network that was trained once maps the
     content to the result. If the style is a picture, Magenta's network for arbitrary styles paints,
     which transfers palette and grain more than strokes. If the style is a name or number, Magenta's
-    network of 26 styles paints; it knows only these, and shows them more strongly.
+    network of 26 styles paints. It knows only these styles, but its results show them more strongly
+    than those of the network for arbitrary styles.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
@@ -71,9 +72,10 @@ def instant(
         describe a style) from each picture, and paints with a mixture of the content's vector (0) and
         the style's vector (1). Values under 1 need style pictures: named styles and trained networks
         have no such vectors.
-      size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
-      style_size: size of style pictures, given as for `size`; default: the shorter side becomes 256 px,
-        as in the training of the network.
+      size: the longer side of the result in px, or a text such as `"short:512"`, as in `stylize`;
+        default: 512. `"as-is"` resizes nothing.
+      style_size: the shorter side of style pictures in px, or a text as for `size`; default: 256, as in
+        the training of the network.
       colors: whose colours the result has, as in `stylize`. "content", "luminance" and "palette" need a
         style picture, since they read its pixels.
       realism: from 0 to 1, as in `stylize`: how far the result is changed back, after painting, so that

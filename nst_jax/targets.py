@@ -255,8 +255,8 @@ def sum_style(
       recipe: taps, losses and network settings.
       masks: the masks of the style at the taps (layers that the style loss reads). A position where a
         mask has the value T counts T² times. None means that every position counts once.
-      bands: how the canvas is distributed over several devices, which then share the style, too, as in
-        `measure_style`; None means one device.
+      bands: how the canvas is distributed over several devices; None means one device. The same devices
+        share the style, unless the network's padding wraps around or `size` is given.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
 
@@ -579,8 +579,8 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
     """Return, by tap (layer), the sum of T² over each region's style: [r + 1], the default style first.
 
     r is the number of regions with styles of their own. T is the value of the style's mask at a
-    position. If several styles are blended to the default style, the smallest of their sums is
-    returned. So it is 0 if any of these sums is 0, and the region then has weight 0 at this tap.
+    position. If several styles are blended to the default style, the first number is the smallest of
+    their sums. So if any of these is 0, the default style's region gets weight 0 at this tap.
 
     Args:
       totals: what `style_totals` returns.

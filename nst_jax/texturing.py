@@ -1,4 +1,4 @@
-"""`texture`: a picture of any size that has the texture of another one, and no content."""
+"""`texture`: paint a picture of any size with the texture of a given picture, and without a content."""
 
 import re
 from collections.abc import Mapping, Sequence

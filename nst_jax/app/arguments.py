@@ -424,7 +424,13 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _recipe_file_contents(path: Path) -> toml.RecipeFile:
-    """Read a recipe file: recipe, strength (not applied to the style weight yet), and `controls`."""
+    """Read a recipe file, and return its recipe, its strength of the style, and its table `controls`.
+
+    The strength is not applied to the recipe yet. A recipe without a name is named after the file.
+
+    Raises:
+      ValueError: for a file that is missing, unreadable, empty or not a recipe.
+    """
     text = _text_of(path)
     if not text.strip():
         raise ValueError(

@@ -90,7 +90,9 @@ class Preview(AbstractContextManager):
         # from then on, it makes them stop calling `_abandon`.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
-        self._device: Any = None  # JAX's device for the preview; None is the default device
+        # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None is
+        # JAX's default device.
+        self._device: Any = None
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
 

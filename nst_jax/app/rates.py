@@ -229,8 +229,8 @@ def _key(plan: Plan) -> str:
     The machine's name is part of the key, since machines that share a home folder may have different
     CPUs, and JAX calls every CPU "cpu".
     """
-    # The recorded speed is that of one device. It depends on the number of devices, since devices that
-    # share a picture also spend time on communication.
+    # The recorded speed is that of one device. Devices that share a picture also spend time on
+    # communication. So the speed depends on their number, which is therefore part of the key.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
 

@@ -494,7 +494,10 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """A phrase for messages about a run that wrote no picture: what its output file contains."""
+        """What the output file contains if the run has written no canvas, as a phrase for messages.
+
+        If the run's preview has replaced an earlier picture, that picture is put back in the end.
+        """
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:
             return f"{name} is as it was"

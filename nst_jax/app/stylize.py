@@ -67,7 +67,8 @@ def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen)
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     asked = _asked(content, styles, chosen)
     display = begun_display(chosen)
-    piped = not chosen.get("prints_path", True)  # the picture goes to standard output
+    # `prints_path` is False only if the picture itself, and not its path, goes to standard output.
+    piped = not chosen.get("prints_path", True)
     early = preview.Preview(asked.outputs, display, piped=piped)
     with reserved_outputs(asked.outputs), early:
         fine = None

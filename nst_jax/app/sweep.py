@@ -418,7 +418,7 @@ def paint_sweep(
       display: where progress is shown.
 
     Yields:
-      The canvases, row by row. The canvases of a group come when the whole group is painted.
+      Each painted canvas, row by row of the grid, as soon as its whole group is painted.
     """
     _introduce(job, weights, display)
     _files.remove_leftovers([job.output])

@@ -93,7 +93,7 @@ _MEANINGS = {
     "checkpoint-iterations": Meaning(("--checkpoint-every", "--every")),
     "checkpoint-output": Meaning(("--frames",)),
     "verbose": Meaning(("--log",)),
-    # Devices and their precision.
+    # Devices and numeric precision.
     "gpu gpus cuda cpu no-gpu no-cuda multidevice-strategy": Meaning(("--devices",), _GPU),
     "backend": Meaning(note=_GPU),
     "fp16 half": Meaning(("--precision",)),

@@ -9,9 +9,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.toml import STRENGTH
 from nst_jax.recipes.walk import walk
 
-# The names that messages use for the option `--set` ("values" and "--set") and for the column
-# "overrides" of manifests. By these, any value of a recipe can be given, so a message also names the
-# value's key.
+# What messages call the option `--set` ("values" or "--set") and the column "overrides" of manifests.
+# Each of the two can change any value of a recipe, so a message also names the key of the value.
 OF_ANY_VALUE = ("values", "--set", "overrides")
 
 

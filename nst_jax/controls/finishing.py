@@ -19,7 +19,7 @@ from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
 # Values of the field `pictures.colors` of a recipe (the settings of a style transfer): whose colours
-# the result gets, and how. `recolored` and `finished` say what each of them does.
+# the result gets, and how. The docstrings of `recolored` and `finished` say what each value does.
 COLORS = ("style", "content", "luminance", "content-after", "palette")
 
 # Parameters of the guided filter: the radius of its windows as a share of the picture's longer side,

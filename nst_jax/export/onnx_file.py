@@ -34,8 +34,8 @@ def write_onnx(
       path: the file to write.
       name: the program's name in the file.
       program: the program.
-      inputs: the shapes and dtypes of the program's inputs, by name. For a symbolic size, the file
-        takes pictures of any size.
+      inputs: the shapes and dtypes of the program's inputs, by name. If heights and widths are
+        symbolic, the program in the file takes pictures of any size.
       stored: the weights as arrays of float32, float16 or 8 bits, from `encodings.encoded_weights`.
       metadata: JSON values by name, which the file contains as text. One of them, `summary`, becomes
         the description of the program.

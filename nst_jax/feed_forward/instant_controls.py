@@ -80,7 +80,10 @@ def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
 
 
 def recipe_finishing_with(colors: str, realism: float) -> Recipe:
-    """Return the recipe `default` with these values of its settings `colors` and `realism`."""
+    """Return the recipe `default` with these values of its settings `colors` and `realism`.
+
+    `controlled_request` takes the two values as parts of a recipe.
+    """
     return DEFAULT.replace(colors=colors, realism=realism)
 
 

@@ -243,7 +243,7 @@ class InstantPainter:
           programs: the compiled functions.
           bucket: side, in px, of a square at whose top left each picture lies, so that pictures of all
             sizes up to it share their programs; None if each shape has programs of its own. With a
-            bucket, style pictures lie in the arrays of `style_array`.
+            bucket, style pictures lie in larger arrays, too, whose shapes `style_array` returns.
         """
         self._params, self._precision, self.bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs

@@ -51,7 +51,7 @@ LayerParams: TypeAlias = Mapping[str, Any]
 class StyleNetwork:
     """A trained network: its parameters, and the names of its styles.
 
-    Compiled functions get only `params`, so that networks with other `styles` need no recompilation.
+    Compiled functions get only `params`, so networks that differ only in `styles` share a program.
 
     Attributes:
       params: parameters of `Johnson`: name of a layer or residual block -> its parameters. A layer has
@@ -345,7 +345,10 @@ def _for_each_mixture(
 def _stylized_in_arrays(
     module: Johnson, params: LayerParams, content: Image, weights: Shares, size: Any
 ) -> Image:
-    """Paint as `stylize_trained` does, for pictures that lie at the top left of larger arrays."""
+    """Paint as `stylize_trained` does, for pictures that lie at the top left of larger arrays.
+
+    `size` is the (height, width) of the pictures, [2] or [*batch, 2]; `content` has the arrays' shape.
+    """
     batch = content.shape[:-3]
     flat = jnp.asarray(content).reshape(-1, *content.shape[-3:])
     sizes = sizes_of_array(size, content.shape, DIVISOR, smallest=SMALLEST)

@@ -55,8 +55,9 @@ from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 
 LEAST = 16  # smallest number of rows of the picture that a strip may have
 
-# Features are kept on the host if they have at most this many numbers for each pixel of the picture.
-# The picture itself has as many, so features of float32 that are kept take no more memory than it.
+# Outside residual blocks, a layer's features are stored on the host between two passes only if they
+# have at most this many numbers for each pixel of the picture; if not, the next pass computes them
+# again. The picture itself has 3, so such float32 features take no more memory than the picture.
 KEPT = 3
 
 # A function that shows progress. It is called with the number of strips done and the number of all

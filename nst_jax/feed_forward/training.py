@@ -36,9 +36,9 @@ STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 # are never trained on.
 EVERY = 200
 
-# For the held-out loss, crops of the held-out photos are painted in all styles. This is the largest
-# number of pictures that are painted, one for each pair of a crop and a style. If there are more
-# styles than this number, a single crop is painted in each style.
+# For the held-out loss, crops of the held-out photos are painted, each of them in all styles. So many
+# crops are used that at most this number of pictures are painted. With more styles than this number,
+# one crop is still painted in each style.
 MOST_MEASURED = 64
 
 # The host starts updates without waiting until the device has finished earlier ones. At most this

@@ -113,15 +113,16 @@ def transformer_layers(
 
 
 class StyleTransformer(nn.Module):
-    """The network that paints pictures; the gammas and betas of its instance norms decide on the style.
+    """The network that paints pictures; the gammas and betas of its instance norms determine the style.
 
     A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and the gammas and betas. It
     returns pictures of the same size and dtype. Sides that are not multiples of 4 px are extended by
     mirroring, and the result is cropped to the original size.
 
     If a call is given `size`, pictures of this (height, width) fill only the top left part of
-    `content`, whose sides are then multiples of 4 px. The result has the painted pictures there, and
-    arbitrary values elsewhere.
+    `content`, so that one compiled program serves pictures of several sizes. The sides of `content` are
+    then multiples of 4 px. The result has the painted pictures at the top left, and arbitrary values
+    elsewhere.
 
     Attributes:
       layers: the network's layers, in their order.

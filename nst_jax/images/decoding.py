@@ -59,8 +59,8 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 # Largest resolution that is read or written, in pixels per inch. It is far above what printers need,
-# and below 65,535, the largest number that JPEG's field can hold. If a file states more, its resolution
-# is ignored, since the picture that is painted from it could not be written with it.
+# and below 65,535, the largest number that JPEG's field can hold. A higher resolution in a file is
+# ignored: a result gets its content's resolution, and writing refuses one above this limit.
 MOST_DPI = 30_000
 
 # Keys under which this module adds facts of its own to `info`, the dictionary of an opened picture in
@@ -446,7 +446,13 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
-    """Convert 16-bit colours, whose high and low bytes are in two pictures, to 8-bit sRGB."""
+    """Convert 16-bit colours to 8-bit sRGB.
+
+    Args:
+      high: an RGB picture of the high bytes.
+      low: an RGB picture of the low bytes.
+      gamma: the exponent with which the file encodes intensities.
+    """
     table = np.rint(255 * gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory

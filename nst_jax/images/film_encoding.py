@@ -55,7 +55,10 @@ def _save_all(
     picture_of: Callable[[Frame], PilImage.Image] = PilImage.fromarray,
     **options: Any,
 ) -> None:
-    """Write an endlessly repeating film; Pillow's writer of the format `kind` gets `options`."""
+    """Write a film that repeats for ever, by Pillow's writer of the format `kind`.
+
+    `picture_of` makes a picture of Pillow from a frame; `options` are passed to the writer.
+    """
     later = _LaterPictures(frames, picture_of)
     picture_of(frames[0]).save(path, kind, save_all=True, append_images=later, loop=0, **options)
 

@@ -63,7 +63,7 @@ def masked_moment_sums(
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
     T² f and T² f fᵀ. Divided by the sum of T², both are weighted means.
     """
-    del products  # not used: products have all bits of float32, as in `moment_sums`
+    del products  # not used: as in `moment_sums`, matrix products always use all bits of float32
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),

@@ -36,8 +36,8 @@ from nst_jax.losses.sums import at_least_float32
 # by 90, 180 and 270 degrees.
 QUARTER_TURNS = (0, 1, 2, 3)
 
-# Side in px of the square of a picture for which one hypercolumn stands. A hypercolumn is a vector with
-# the features of all style layers at one place.
+# A hypercolumn is a vector with the features of all style layers at one place. There is one for each
+# square of the picture with this side in px.
 COARSER = 4
 
 # For predictions of memory: what loss and gradient of `NEAREST_HYPERCOLUMNS` take, as a multiple of the

@@ -41,9 +41,10 @@ product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix and the inverse of this root.
 
-    They are computed by plain Newton-Schulz iterations, as in the module's docstring. After 12 rounds
-    the iterations have not converged for eigenvalues under a thousandth of the Frobenius norm, whose
-    roots are therefore too small. In the example, the root of 1e-6 is too small by a factor of 17.
+    They are computed by plain Newton-Schulz iterations, as in the module's docstring. For eigenvalues
+    under a thousandth of the Frobenius norm, the iterations have not converged after 12 rounds. So the
+    roots of these eigenvalues are too small: in the example, that of 1e-6 is more than 15 times too
+    small.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

@@ -22,9 +22,10 @@ from nst_jax.losses.sums import as_float
 
 
 class Samples(NamedTuple):
-    """The features of one or several pictures at one tap (layer), as an unordered set of positions.
+    """The features at one tap (layer) of one picture, or of several styles that are blended.
 
-    A picture with fewer positions than the largest one has zeros after its last position.
+    The order of the positions has no meaning. A picture with fewer positions than the largest picture
+    has zeros after its last position.
     """
 
     values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype

@@ -356,8 +356,8 @@ def self_similarity_at_places(
 ) -> Scalar:
     """Return the self-similarity loss of canvas and content, at random places drawn for each update.
 
-    These are the places at which `transport_distances` reads the canvas in the same update. For the
-    loss, see `self_similarity.self_similarity_distance`.
+    As in STROTSS' code, the style loss (`transport_distances`) reads the canvas at the same places in
+    the same update. For the loss, see `self_similarity.self_similarity_distance`.
 
     Args:
       canvas: features of the canvas by layer, preceded by the canvas itself under the key `PIXELS`.

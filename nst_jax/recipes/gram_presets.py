@@ -427,8 +427,8 @@ JCJOHNSON = Recipe(
 )
 
 
-# The source is of 2020, and so ran with PyTorch 1.x and Pillow 7 or 8. The functions that it calls in
-# these libraries compute the same today.
+# The source is a program of 2020, which ran with PyTorch 1.x and Pillow 7 or 8. The functions that it
+# calls in these libraries still compute the same, so this recipe holds for newer versions, too.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",

@@ -71,8 +71,8 @@ class Pictures:
         the mean and covariance of the styles' colours; see `nst_jax.images.palettes.recoloured`.
       color_map: the linear map of colours that `colors="content"` uses: "transport", "cholesky" or
         "pca"; see `nst_jax.controls.color`. Static.
-      chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` exchange
-        chroma: "oklab" or "ycbcr"; see `nst_jax.controls.with_chroma_of`. Static.
+      chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` give the
+        result the content's chroma: "oklab" or "ycbcr"; see `nst_jax.controls.with_chroma_of`. Static.
       realism: how far the edges of results are brought back to those of the content, from 0 (not at
         all) to 1; see `nst_jax.controls.realistic`.
     """

@@ -396,15 +396,19 @@ def _rounded(shape: Shape) -> Shape:
 
 
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Merge pairs of parts, the pair that saves most time first, until `MOST_COMPARED` are left.
+    """Merge kinds into at most `MOST_COMPARED` parts, few enough for `_cheapest`.
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
-    which the pictures of all of them lie. At first, each kind is a part by itself. Merging ends earlier
-    if no further pair saves time.
+    which the pictures of all of them lie. At first, each kind is a part by itself. Then two parts are
+    merged at a time: those whose merging saves most time. If no merging saves time, more parts are
+    left.
 
     Args:
       count: number of kinds.
       seconds: function that returns how long all runs of a part take in one bucket.
+
+    Returns:
+      The parts, each as the set of the indices of its kinds.
     """
     parts = {index: frozenset([index]) for index in range(count)}
     # A heap of pairs of parts; the pair whose merging saves the most seconds comes first. When two

@@ -77,7 +77,8 @@ def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool 
         is impossible in larger arrays, so True is refused.
 
     Raises:
-      ValueError: if the recipe or one of the arguments prevents a bucket; the message says which.
+      ValueError: if the recipe, the number of scales or `bands` prevents a bucket; the message says
+        which.
     """
     check_in_bucket(recipe, bands=bands)
     check_descent_in_bucket(recipe.descent)

@@ -100,9 +100,10 @@ def estimate_memory(
       recipe: the recipe; its rules for sizes of pictures are not used, since `shape` is given. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style that is read; None means one style of the canvas'
-        shape. The largest of them decides how much memory it takes to compute their statistics. Each
-        picture is assumed to blend as many styles as the recipe's `style_shares` has, or all of these,
-        if the style loss compares single positions of canvas and style (a `MatchingLoss`).
+        shape. The largest of them decides how much memory it takes to compute their statistics. The
+        number of styles that each picture blends is the length of the recipe's `style_shares`. But for
+        a `MatchingLoss`, which compares single positions of canvas and style, each picture is assumed
+        to blend all styles in `style_shapes`.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
@@ -412,9 +413,9 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
 
 
 def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of the weights: biases, kernels, transposed kernels and Winograd's kernels.
+    """Return the bytes of the weights: biases, kernels, and the transposed kernels for the gradient.
 
-    Winograd's kernels exist only on a CPU.
+    On a CPU, layers with Winograd convolution also have both kernels transformed for it.
     """
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):

@@ -105,7 +105,10 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 
 
 def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
-    """Return the convolutions down to the deepest that a loss reads, for a picture of this `shape`."""
+    """Return the convolutions down to the deepest that a loss reads, as one list.
+
+    The arguments are those of `blocks_of`; no part of the picture is protected.
+    """
     return [layer for block in blocks_of(shape, recipe, regions) for layer in block]
 
 

@@ -112,7 +112,10 @@ def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
 
 
 def _is_ours(recipe: Recipe) -> bool:
-    """Return whether a recipe has the name and the optimiser of one of this project's own recipes."""
+    """Return whether a recipe has the name and the optimiser of the recipe `default` or `gram`.
+
+    These two are this project's own recipes. Only in them may the history of L-BFGS be shortened.
+    """
     return any(
         recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
         for ours in (recipes.DEFAULT, recipes.GRAM)

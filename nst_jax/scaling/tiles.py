@@ -183,7 +183,11 @@ class Grid:
 
 
 def _device_index() -> Int[Array, ""]:
-    """Return the index of this device among the picture's devices, in JAX's default integer type."""
+    """Return the index of this device among those that share the picture.
+
+    `lax.axis_index` always returns int32. The result has JAX's default integer type, as other indices
+    have, which is int64 if JAX's 64-bit types are enabled.
+    """
     return lax.axis_index(BANDS).astype(int)
 
 
@@ -305,7 +309,8 @@ def _cut(side: int, core: int, halo: int, wraps: bool) -> Cut:
     # At the border of the picture, a window needs no halo. So if there are only two cores, each of them
     # needs a halo on one side only.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # Windows are widened so that the last one begins at a multiple of 16 px and ends at the border.
+    # The last window ends at the border. Windows are widened so that it begins at a multiple of 16 px,
+    # where a block of each pooling begins; see `_on_grid`.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Cut(side, core, window, halo)
 

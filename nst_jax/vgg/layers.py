@@ -385,11 +385,11 @@ def _norm_forward(x: FeatureMap) -> tuple[Pooled, FeatureMap]:
 
 
 def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
-    """Return the gradient, g * x * L2_SCALE / norm in each window.
+    """Return the gradient with respect to x: g * x * L2_SCALE / norm in each window.
 
-    The norm is computed again from x, which stays in memory anyway for the gradient of the ReLU.
-    Automatic differentiation would divide 0 by 0 where all members of a window are 0, which is common
-    after a ReLU.
+    Here, g is the gradient with respect to the pooled result. The norm is computed again from x, which
+    stays in memory anyway for the gradient of the ReLU. Automatic differentiation would divide 0 by 0
+    in windows of zeros, which are common after a ReLU.
     """
     members = [member.astype(_wide(x)) for member in _window_members(x)]
     norm = jnp.sqrt(sum(jnp.square(member) for member in members))

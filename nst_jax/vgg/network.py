@@ -245,7 +245,8 @@ class Convolution(nn.Module):
         return sized_layers.cut_before_relu(y + bias, size)
 
 
-# Type of a function that gets the name of a tap and the activations there, and returns anything.
+# Type of a function that gets the name of a tap and the activations there, and computes something from
+# them, such as a Gram matrix.
 Measure: TypeAlias = Callable[[str, FeatureMap], Any]
 
 

@@ -169,9 +169,9 @@ def _convolve_strips(
         part = _convolve_strip(rows, transformed, halo=True)
         return lax.dynamic_update_slice_in_dim(y, bits_of(part), start, axis=1)
 
-    # Every row of this array is overwritten, so its values do not matter. XLA would make an array of
-    # zeros when the program begins, and keep it in memory besides a copy of it for each layer. So the
-    # array is broadcast from a pixel of `x` instead.
+    # `y` is overwritten strip by strip, so its first values do not matter. Zeros would not depend on
+    # `x`: XLA would make them when the program begins, and keep them in memory besides a copy for each
+    # layer. So `y` is broadcast from a pixel of `x` instead.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 

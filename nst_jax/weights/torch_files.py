@@ -260,7 +260,8 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
             marks.append(len(stack))
         elif name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else argument
-            # Python's unpickler keeps the memo as an array, so a large index would take much memory.
+            # Python's unpickler keeps the memo in an array as long as the largest index, so a large
+            # index would take much memory. torch writes no index above the pickle's size in bytes.
             if index > size:
                 raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
             memo[index] = stack[-1]
@@ -412,10 +413,13 @@ def legacy_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
-    """Return, by key, where each storage's numbers begin in the file.
+    """Return the key of each storage -> the byte of the file at which its numbers begin.
 
     The storages follow each other from the current position of the file on; before the numbers of each,
     eight bytes state how many numbers there are.
+
+    Raises:
+      ValueError: if the file ends too early, or states another number than the storage has.
     """
     position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
     for storage in storages:

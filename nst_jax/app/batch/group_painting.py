@@ -164,7 +164,8 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # so that `_record` gets only the files of this group
+        # This call forgets the program files used so far, so that `_record` gets only this group's.
+        files_in_use(compiled.programs)
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.

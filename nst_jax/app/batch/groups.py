@@ -268,7 +268,7 @@ def form_groups(
     fits: Callable[[Recipe, buckets.Scales], bool] = _always,
     kept: KeptOf = _none_kept,
 ) -> list[Group]:
-    """Split the pictures of a batch into groups that one compiled program paints together.
+    """Split the pictures of a batch into groups, so that the pictures of a group are painted together.
 
     Args:
       entries: the pictures, in any order.
@@ -281,8 +281,9 @@ def form_groups(
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
-      kept: returns the programs that are kept on disk. They need not be compiled, which
-        `chosen_buckets` takes into account.
+      kept: takes a picture and, for each number of a recipe, whether it varies among the pictures that
+        are alike. Returns the programs on disk that can paint these pictures. They need not be
+        compiled, which `chosen_buckets` takes into account.
 
     Returns:
       The groups; groups that run the same program follow each other.

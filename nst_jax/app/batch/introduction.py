@@ -1,4 +1,8 @@
-"""What a batch prints before it paints: recipes, sizes, memory, buckets and notes."""
+"""What a batch prints before it paints: recipes, sizes, memory, buckets and notes.
+
+A recipe has the settings of a style transfer. A bucket is a larger array in which a picture lies, so
+that pictures of several sizes are painted by one compiled program.
+"""
 
 import re
 from collections import Counter

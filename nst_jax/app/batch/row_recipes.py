@@ -137,7 +137,10 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags; if none gives style layers (`style_layer`), with those of the recipe file."""
+    """Return the flags of the command; if they have no `style_layer`, add that of the recipe file.
+
+    `style_layer` names style pictures for single layers.
+    """
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))

@@ -510,8 +510,8 @@ def _rows(
       chosen: the options of the command.
     """
     for draft in drafts:
-        # If `--protect` names a folder without a mask for this content, this raises an error. The
-        # content must not be painted without its mask.
+        # The call raises an error if `--protect` names a folder without a mask for this content, which
+        # must not be painted without its mask.
         controls.of_content(chosen, _content_of(draft), ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []

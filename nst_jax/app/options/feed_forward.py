@@ -1,4 +1,4 @@
-"""The options of `instant`, `train` and `export`."""
+"""The options of the commands `instant`, `train` and `export`."""
 
 import click
 

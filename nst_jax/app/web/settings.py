@@ -1,9 +1,9 @@
 """Write the settings of the web page as a command line, and parse and check this command line.
 
 The settings that a visitor (somebody who uses the page in a browser) chooses are written as a command
-line, which the page shows. The server parses this command line as the command itself would, and paints
-what it says. So the picture is the same as if the visitor had typed the command. A run is the painting
-of one picture by optimisation.
+line, which the page shows. The command is `stylize`, which paints a picture by optimisation (a run), or
+`instant`, which paints it by a single pass of a network. The server parses the command line as the
+command would, and paints what it says. So the picture is the same as if the visitor had typed it.
 """
 
 import math
