@@ -326,9 +326,9 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
     for name, dataset in found.items():
         if dataset.dtype.kind not in "biuf" or dataset.shape is None:
             raise source.damaged(f"dataset '{name}' is not an array of numbers")
-    # Datasets are stored uncompressed, so an intact file is larger than all its datasets together.
-    # HDF5 would return zeros for data that a dataset declares and the file lacks, and so could fill the
-    # memory.
+    # Datasets are stored uncompressed, so an intact file is larger than all its datasets together. In a
+    # damaged file, a dataset may declare more data than the file has. HDF5 would return zeros for the
+    # missing data, which could fill the memory.
     declared = sum(dataset.nbytes for dataset in found.values())
     if declared > source.path.stat().st_size:
         raise source.error(

@@ -162,7 +162,8 @@ class State(NamedTuple):
     losses: Losses
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
-    # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
+    # Number of updates at this scale after which the losses were not finite, and the loop could not go
+    # back to an earlier canvas. 0 stands for the first canvas; -1 if this has not happened.
     broke_at: Int[Array, "*batch"]
     # The average of all canvases that were accepted at this scale, in which later canvases have more
     # weight; None if `recipe.descent.average_decay` is None.

@@ -150,7 +150,7 @@ class BatchCanvas:
                 photos[member.content] = pieces.photo(picture)
             # In a bucket (larger arrays, in which pictures of several sizes lie), contents differ in
             # size, and for each of them the recipe's size rule may give the same style another size. So
-            # in a bucket, the sizes are part of the key.
+            # in a bucket, a key of `styles` contains the style's sizes.
             name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
             if name not in styles and self.plan.in_bucket:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)

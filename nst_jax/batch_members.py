@@ -30,8 +30,8 @@ class Member(NamedTuple):
     # features of the content.
     content: int
     # Number of its style picture, or of its list of blended style pictures. Members with the same
-    # number share the statistics (such as Gram matrices) of these pictures. A style that is used in
-    # several sizes, or that gets the colours of several contents, has a number for each of them.
+    # number share the statistics (such as Gram matrices) of these pictures. So a style has a number for
+    # each size in which it is used and, if it is recoloured to match contents, for each content.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise

@@ -124,8 +124,8 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
-        # What `controlled` has computed so far. Caller's name for a picture -> the picture's features
-        # if it is a content, or the sums for its statistics if it is a style.
+        # What `controlled` has computed so far, so that it computes nothing twice. Caller's name for a
+        # picture -> the features of a content, or the sums for the statistics of a style.
         self._known: dict[Any, Any] = {}
 
     def content(

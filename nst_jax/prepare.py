@@ -191,15 +191,17 @@ def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | 
 
 
 def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
-    """Return a key that is equal for two runs if one compiled program can paint both.
+    """Return a key that is equal for two runs of a recipe if one compiled program can paint both.
 
     Canvases of equal final shapes may have different shapes at the coarser scales, since these may be
-    rounded from the sizes of the original pictures. So the key has the shapes at all scales.
+    rounded from the sizes of the original pictures. So the key has the shapes at all scales. A style
+    loss may compare single feature vectors of canvas and styles (`terms.matched`). Then the program
+    reads the styles' feature maps, so the key also has the shapes of the styles. Other style losses
+    read only statistics, such as Gram matrices, whose shapes do not depend on those of the styles.
 
     Args:
-      scales: the scales of a run.
-      recipe: the recipe of the runs. With a style loss that compares single positions of canvas and
-        styles, the key also has the shapes of the styles.
+      scales: the scales (resolutions) of a run, coarse to fine.
+      recipe: the recipe of the runs.
     """
     styles = tuple(one.style_shapes for one in scales) if recipe.terms.matched else ()
     return tuple(one.shape for one in scales), styles

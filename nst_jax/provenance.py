@@ -38,9 +38,9 @@ NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 
 def strength_facts(strength: float | None) -> dict[str, Any]:
-    """Return the argument `strength` for a record; an empty dictionary if it was not given.
+    """Return a record of the argument `strength` of `stylize`; empty if it was not given (None).
 
-    The recorded recipe contains the loss weight that follows from the argument, but not the argument.
+    It is recorded by itself, since a recipe contains only the loss weight that follows from it.
 
     Example:
       >>> strength_facts(0.6), strength_facts(None)

@@ -481,8 +481,8 @@ class MaskedTaps(NamedTuple):
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
-    # Tap that this loss reads -> [h', w', 1], by which features are multiplied before the loss squares
-    # their differences: the square roots of the positions' weights. Empty if there is no such loss.
+    # Tap that this loss reads -> [h', w', 1], the square roots of the positions' weights. Features are
+    # multiplied by them before the loss squares differences. Empty if nothing is protected.
     held: dict[str, Array]
 
 

@@ -168,8 +168,9 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     Args:
       size: the argument `size` of `texture`: WIDTHxHEIGHT, the side of a square, or None.
       style: (height, width) of the first style.
-      recipe: a recipe from `of_texture`. If `size` is None, the recipe's rule gives the size; both
-        sides are then rounded up to multiples of 16 px if the texture is seamless.
+      recipe: a recipe from `of_texture`. If `size` is None, the recipe's size rule computes the size
+        from that of the style. Both sides are then rounded up to multiples of 16 px if the texture is
+        seamless (copies of it can be laid side by side).
 
     Raises:
       ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side of the texture

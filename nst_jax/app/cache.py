@@ -112,7 +112,7 @@ def cache_enabled() -> bool:
 
 
 def disable_cache() -> None:
-    """Switch JAX's compilation cache off in this process, whatever the environment says."""
+    """Switch JAX's compilation cache off in this process, even if an environment variable sets it."""
     jax.config.update("jax_enable_compilation_cache", False)
 
 

@@ -95,10 +95,11 @@ class ReadControls(NamedTuple):
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return the weights of regions, and how strongly a part is protected, for a picture's metadata.
+    """Return a dict with the numbers of regions and of a protected part, for a picture's metadata.
 
-    A protected part stays as it is in the content; the amount is from 0 (not at all) to 1 (fully). The
-    dict has the key "regions" if there are regions, and the key "protect" if a part is protected.
+    "regions" has the weight of each region's style loss. "protect" has the amount by which the part
+    stays as it is in the content, from 0 (not at all) to 1 (fully). Each key is left out if there are
+    no regions or no protected part.
     """
     found: dict[str, Any] = {}
     if regions:

@@ -276,7 +276,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function with `device` as JAX's default device in this thread; None changes nothing."""
+    """Call a function with `device` as this thread's default device in JAX; None keeps the default."""
     if device is None:
         return work(*arguments)
     with jax.default_device(device):

@@ -387,9 +387,9 @@ def _surroundings() -> list[Any]:
         )
     modules = (jax, jaxlib, flax, optax, np)
     versions = {module.__name__: module.__version__ for module in modules}
-    # The default device is left out. It is a setting of each thread, and any thread may be the first to
-    # call this function, whose result is cached for all threads. A traced program depends only on the
-    # platform of the device, which `_key` adds.
+    # The default device is left out: each thread may set another one, but the result of this function
+    # is cached for all threads. A traced program depends only on the platform of the device, which
+    # `_key` adds.
     values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
     settings = {name: repr(value) for name, value in sorted(values.items())}
     return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]

@@ -199,7 +199,8 @@ class BatchProgress(Iterator[int]):
         self._groups, self._compiling, self._display = groups, compiling, display
         self._costs = [group.cost for group in groups]
         self._index, self._announced = 0, False
-        self._done = 0.0  # cost, as in `GroupWork.cost`, of the evaluations of this group so far
+        # Estimated cost of what is done of the current group, in the unit of `GroupWork.cost`.
+        self._done = 0.0
         self._length = 1
         self._watch, self._pace = Stopwatch(compiling), Pace()
         self._watch.lap()
@@ -236,7 +237,7 @@ class BatchProgress(Iterator[int]):
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
-        # A single evaluation is too short for an estimate.
+        # After one evaluation, there is no speed yet (see above) from which to estimate the rest.
         if not self._announced and evaluations > 1:
             self._announced = True
             spent, rest = duration(self._compiling.seconds), span(*self._left())

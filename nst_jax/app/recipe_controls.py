@@ -4,9 +4,9 @@ The table can have these keys. All but `style_layer` are also columns of a manif
 lists the pictures of a batch:
 
     [controls]
-    region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
+    region = ["sky.png:stars.jpg:2"]              # MASK:STYLE:WEIGHT, as after --region; one or more
     regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
-    protect = "face.png:0.6"                      # as after --protect
+    protect = "face.png:0.6"                      # MASK:AMOUNT, as after --protect
     style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a layer, FILE or WEIGHT:FILE
     style_fine = "pebbles.jpg"                    # as after --style-fine
 

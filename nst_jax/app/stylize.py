@@ -139,8 +139,9 @@ def _stylize_job(
 ) -> PictureJob:
     """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
-    If `early` is given, a preview is painted as soon as the size of the result is known. If `fine` is
-    given, the style is combined with the fine structure of `fine.picture` after all checks.
+    If `early` is given, a preview is painted as soon as the size of the result is known, unless an
+    earlier run is resumed. If `fine` is given, the style is combined with the fine structure of
+    `fine.picture`; this takes long, so it comes after all checks.
     """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]

@@ -426,7 +426,7 @@ def paint_sweep(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     read = [style.image for style in job.styles]
-    # `members_of` takes a list of styles for each canvas, or a single one for all canvases.
+    # `members_of` takes one list of styles for each canvas or, as here, a single list for all canvases.
     styles = [read if job.combined is None else [job.combined, *read[1:]]]
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None

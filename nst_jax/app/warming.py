@@ -302,7 +302,7 @@ def compile_groups(
     Args:
       params: the weights.
       job: the batch.
-      parts: the groups in which its pictures will be painted.
+      parts: the groups of its pictures. The pictures of a group are painted by the same programs.
       display: where progress is shown.
     """
     known: set[Any] = set()

@@ -86,7 +86,7 @@ def _floats(picture: AnyImage) -> Image:
 
 
 def _mean(values: Array, opacity: Opacity | None = None) -> Array:
-    """Return the mean of `values` [h, w, ...] over the pixels, weighted by `opacity` unless None."""
+    """Return the mean of `values` [h, w, ...] over pixels, weighted by `opacity` [h, w] if given."""
     # The mean is taken down each column, then across the columns: one sum over all pixels of a large
     # picture would lose digits.
     if opacity is None:

@@ -257,8 +257,8 @@ def is_batch(mask: Any) -> bool:
 class BatchControls(NamedTuple):
     """The regions, protected parts and opacities that a caller gave for a batch of pictures.
 
-    Each mask, weight, amount and opacity is either one value for all pictures, or several values, in a
-    list or along the first axis of an array. Of n values, picture number i gets value number i mod n.
+    Each mask, weight, amount and opacity is either one value for all pictures, or several values, one
+    for each picture, in a list or along the first axis of an array. A list of length 1 serves all.
     """
 
     # A list of `Region`, whose `mask`, `style_mask` and `weight` may be several values.
@@ -269,9 +269,9 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None
 
     def lengths(self) -> dict[str, int]:
-        """Return a dictionary: name of each argument that has several values -> their number.
+        """Return a dictionary: name of each argument that is a list or array of values -> its length.
 
-        Each number over 1 has to be the number of pictures in the batch.
+        The caller checks that each length is 1 or the number of pictures in the batch.
         """
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()

@@ -29,14 +29,15 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
 
     Pixels beyond the border count as 0. Along each axis, sums over 1, 2, 4, ... neighbours are made by
     doubling: a sum over 4 pixels is the sum of two sums over 2. The sum over the window is put together
-    from some of these, for a side of 5 pixels from a sum over 4 and a sum over 1. This takes about
-    2 log2(side) additions, and the rounding errors are as small as those of pairwise summation.
+    from some of these, for a side of 5 pixels from a sum over 4 and a sum over 1. This takes at most
+    about 2 log2(side) additions for each pixel and axis. The rounding errors are as small as those of
+    pairwise summation; those of differences of cumulative sums would be larger.
 
     Args:
-      planes: [h, w, ...].
+      planes: the values to add, [h, w, ...]. The axes after the first two are separate channels.
       radius: distance from a pixel to the farthest row and column of its window, in pixels; 0 or more.
-        With `largest`, it may be a value at runtime, so that one program serves all radii.
-      largest: the largest value that `radius` may have at runtime.
+        With `largest`, it may be a traced array, so that one compiled program serves all radii.
+      largest: the largest value that a traced `radius` may have; None if `radius` is an int.
 
     Returns:
       The sums, of the same shape as `planes`.

@@ -1,4 +1,4 @@
-"""Programs in the form that ONNX and TensorFlow Lite need.
+"""Programs (exported functions) in the form that ONNX and TensorFlow Lite need.
 
 In files of these formats, all inputs and outputs of a program are single arrays, and the weights are
 constants of the program. A `Program` of this package, in contrast, may take and return dictionaries of

@@ -179,7 +179,8 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
 
     Returns:
       The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
-      square saves no time, or if `arbitrary` or `styles26` needs too much memory for it.
+      square saves no time, or if one of the networks `arbitrary` and `styles26` would need too much
+      memory to paint it.
     """
     return cheapest_square(pictures, capacity.platform_of(), fits=square_fits)
 

@@ -355,13 +355,13 @@ class Training(Iterator[TrainingReport]):
         photos that are never trained on.
 
         Args:
-          measure: whether the held-out loss is measured now if it has not been measured since the
-            latest update, as after an interruption. The network after that update is then considered,
-            too. Neither the training nor its checkpoints change.
+          measure: whether the present network may be returned even if its held-out loss is not known
+            yet, as after an interruption. This loss is then measured now; that changes neither the
+            training nor its checkpoints.
 
         Returns:
-          The network; and a dictionary of JSON values by name, such as the recipe, the paintings'
-          hashes and the losses.
+          The network; and a dictionary of JSON values by name, such as the recipe, the hashes of the
+          style pictures and the losses.
         """
         network, updates, losses = None, list(self.updates), list(self.held_out)
         if measure and self.step not in updates:

@@ -160,7 +160,7 @@ def training_job(
     job = TrainingJob(
         paintings=named,
         found=Found((), ()),
-        # Crops are small enough for memory, so VGG-19 never computes them in tiles.
+        # With `tile=0`, VGG-19 computes each crop whole, without tiles: crops are small.
         recipe=recipe.resolved(platform).replace(network__tile=0),
         steps=int(steps),
         batch=int(batch),

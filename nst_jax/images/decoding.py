@@ -145,9 +145,11 @@ def _opened(data: bytes) -> PilImage.Image:
     formats = ["JPEG"] if is_jpeg else ["PNG"] if is_png else _readable()
     try:
         opened = PilImage.open(io.BytesIO(data), formats=formats)
-    except PilImage.DecompressionBombError:  # raised before a smaller size can be requested
+    except PilImage.DecompressionBombError:
         if not is_jpeg:
             raise
+        # `PilImage.open` raises this error before `draft` could request a smaller size. `jpeg_factory`
+        # does not check the size.
         opened = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
     width, height = opened.size
     if is_jpeg and width * height > MOST_PIXELS:
@@ -253,7 +255,7 @@ def decoded(
 
 
 def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
-    """Return the pixels per inch, across and down, of the upright picture; None if not stated."""
+    """Return the pixels per inch, across and down, of the picture turned upright; None if not known."""
     found = opened.info.get("dpi") or _exif_resolution(opened)
     try:
         across, down = (float(one) for one in found or ())
@@ -365,8 +367,9 @@ def _has_deep_colours(opened: PilImage.Image) -> bool:
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
     try:
-        # For a PNG, `opened.getexif` would decode the pixels to look for EXIF that follows them, which
-        # `opened_picture` has already found. The method of the base class does not decode.
+        # For a PNG, `opened.getexif` would decode the pixels, to look for EXIF behind them. Such EXIF
+        # is in `opened.info` already, thanks to `opened_picture`. So the method of the base class is
+        # called, which does not decode.
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF may raise any kind of error; the pixels may still be intact

@@ -169,10 +169,10 @@ def missing_for(kind: str) -> str | None:
 
 
 def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
-    """Convert the seconds for which frames are shown to milliseconds, rounded to multiples of `unit`.
+    """Convert the durations of frames from s to ms, rounded to multiples of `unit`, at least `unit`.
 
-    The times at which frames end are rounded, not their durations, so that rounding errors do not add
-    up.
+    The times at which frames end are rounded, and not the durations themselves. So the rounding errors
+    of successive frames do not add up.
     """
     ends = [round(end * 1000 / unit) for end in chain([0.0], accumulate(spans))]
     return [max(1, after - before) * unit for before, after in pairwise(ends)]

@@ -327,7 +327,7 @@ class _Frames(Sequence[Frame]):
 
 
 def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
-    """Return the largest number of frames that a film of this length can show.
+    """Return the largest number of frames that a film of this length shows at `RATE` frames per second.
 
     Args:
       seconds: the length of the film, including the time for which its last frame is shown.

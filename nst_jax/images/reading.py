@@ -139,7 +139,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       argument: the caller's name for `path`, shown in error messages.
 
     Returns:
-      The metadata, or None if none was embedded in this picture or film.
+      The metadata, a dictionary of JSON values by name; None if nothing was embedded.
 
     Raises:
       ValueError: if the file is missing, damaged or no picture, as in `read`, or if the metadata is

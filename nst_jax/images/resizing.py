@@ -26,10 +26,10 @@ def antialiased(image: AnyImage, shape: Shape) -> Resized:
 
 
 def antialiased_masks(masks: Float[Array | np.ndarray, "h w n"], shape: Shape) -> Array:
-    """Resize masks or opacities as `antialiased` resizes images.
+    """Resize masks or opacities with the Lanczos filter by which `antialiased` resizes images.
 
     Args:
-      masks: [h, w, n] in [0, 1].
+      masks: [h, w, n] in [0, 1], n masks.
       shape: the new (height, width).
 
     Returns:

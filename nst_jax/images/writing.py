@@ -78,7 +78,8 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
             # whose name may be shorter.
             path.lstat()
         if probe:
-            # `os.access` does not detect read-only file systems, so a file is created as a test.
+            # The permissions that `os.access` reads do not tell whether a network file system allows
+            # writing. So a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first
             part.touch()
             part.unlink(missing_ok=True)  # another process may have removed it as a leftover

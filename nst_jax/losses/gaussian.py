@@ -141,9 +141,9 @@ class GaussianTarget(NamedTuple):
     root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
-# `wasserstein_absolute` adds the identity matrix times this number to the covariances of canvas and
-# style, as crowsonkb/style-transfer-pytorch does. No eigenvalue is then zero, and the matrix roots and
-# their gradients can be computed.
+# `wasserstein_absolute` adds the identity matrix times this number, or a larger one if rounding errors
+# require it, to the covariances of canvas and style. crowsonkb/style-transfer-pytorch always adds 1e-4.
+# No eigenvalue is then zero, and the matrix roots and their gradients can be computed.
 ABSOLUTE_PART = 1e-4
 
 
@@ -273,7 +273,7 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-# The squared differences of means and of covariances of features, relative to the style's features: see
+# |m - m_s|² / tr(S_s) + |C - C_s|² / |S_s|², in the notation of the module docstring: see
 # `mean_and_covariance`.
 MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums

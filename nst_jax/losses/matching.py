@@ -183,7 +183,7 @@ def hypercolumn_costs(
     Args:
       features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: (height, width) of the canvas in px.
-      pictures: not used, since only the sizes of the style's pictures matter here.
+      pictures: the features of each picture of the style; not used, since `shapes` says enough.
       shapes: (height, width) in px of each picture of the style.
     """
     del pictures

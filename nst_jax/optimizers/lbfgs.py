@@ -199,7 +199,7 @@ def _newton_direction(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TorchLBFGS:
-    """`torch.optim.LBFGS` without line search, reproduced evaluation by evaluation.
+    """`torch.optim.LBFGS` without line search, reproduced move by move.
 
     The first move is `-min(1, 1 / |g|_1) * learning_rate` times the gradient g. Every later move is
     `learning_rate` times the quasi-Newton direction. The pair of a move s and the change y of the
@@ -251,7 +251,8 @@ class TorchLBFGSState(NamedTuple):
     # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    # The last move that was computed, even if the canvas stayed as it was; torch calls it t * d.
+    # The last move that was computed. It is stored even if it was not made, because the loss would not
+    # have fallen along it; torch calls it t * d.
     move: PyTree
     # The last gradient that had an entry above `tolerance_grad` in absolute value. The next update
     # subtracts it from its own gradient, to get the change of the gradient.

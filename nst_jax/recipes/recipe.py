@@ -203,10 +203,10 @@ class Terms:
     region_growth: int = _added_later(3, static=True)
 
     def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
-        """Return a list of style pictures without those for `tap_styles`, which come last in it.
+        """Return the entries of `styles` for the style pictures that are blended.
 
-        `tap_styles` are layers with a style picture of their own. For all other layers, the pictures
-        that are returned are blended.
+        `styles` has one entry for each style picture. The last entries are left out: they are for
+        `tap_styles`, the layers with a style picture of their own. All other layers use the blend.
         """
         return styles[: len(styles) - len(self.tap_styles)]
 

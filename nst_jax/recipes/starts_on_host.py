@@ -30,8 +30,9 @@ from nst_jax.images.on_host import at_scale_on_host, resized_on_host
 from nst_jax.images.resizing import bilinear
 from nst_jax.recipes import starts
 
-# JAX's name of its default random generator. If the option `jax_threefry_partitionable` is on, as it is
-# by default, each number is computed from its index, however many are drawn; see `_counts`.
+# JAX's name for its default random generator. If the option `jax_threefry_partitionable` is on (the
+# default), number k depends only on the key and on k. So a picture gets the same noise in a longer
+# array; see `_counts`.
 COUNTING = "threefry2x32"
 
 # The starts (functions that make the initial canvas) that compute each pixel by itself, and use nothing
@@ -92,7 +93,7 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 
 def _counts(key: Array) -> bool:
-    """Return whether the first k numbers drawn with a key are the same however many are drawn."""
+    """Return whether a key's generator is counter-based: number k depends only on the key and on k."""
     config: Any = jax.config
     return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 

@@ -305,8 +305,8 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 
     Args:
       record: the instance of the dataclass.
-      name: the name as the user gave it.
-      wanted: the same name with its parts joined by dots.
+      name: the name as the user gave it, such as "size__pixel".
+      wanted: the same name with a dot in place of each `__`.
       known: the full keys of all fields of `record`.
     """
     values = {item.key: item.value for item in walk(record)}

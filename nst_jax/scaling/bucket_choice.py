@@ -50,9 +50,9 @@ LOADING = 0.1
 # updates one picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several
 # pictures are updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
-# Costs that are assumed for all other devices on which no run was timed: an H100 compiled the
-# programs of three resolutions in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11
-# operations (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
+# Costs that are assumed for all other devices on which no run was timed. They are from measurements on
+# an H100. It compiled the programs of three resolutions in 24 s, that is, 8 s for each. An update of a
+# picture of 512 px took 1.44 ms for 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 
@@ -99,7 +99,10 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the times to compile and to compute that are assumed where no run was timed.
+    """Return the seconds for compiling and for an operation, assumed for devices that were never timed.
+
+    Args:
+      platform: "cpu", "gpu" or "tpu".
 
     Example:
       >>> typical_costs("cpu").program
@@ -309,11 +312,11 @@ _Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share on
 
 
 class _Choice(NamedTuple):
-    """The arrays in which the runs of a part take the fewest seconds."""
+    """The arrays in which the runs of a `_Part` take the fewest seconds in total."""
 
     seconds: float
     arrays: Scales
-    exact: bool  # whether all canvases of the part have the shape of the arrays
+    exact: bool  # True: arrays of the canvases' own shape; False: a bucket, which may have padding
 
 
 def _of_no_updates(arrays: Scales) -> Scales:

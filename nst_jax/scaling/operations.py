@@ -32,9 +32,9 @@ FIXED_PIXELS_ELSEWHERE = 2**15
 
 
 def fixed_pixels(platform: str) -> int:
-    """Return the part of an update's time that does not depend on its pixels, as a number of pixels.
+    """Return how many pixels could be computed in the fixed part of an update's time.
 
-    Computing this number of pixels takes as long as that part of the update.
+    This part does not depend on the size of the picture. Estimates count it as so many more pixels.
 
     Args:
       platform: JAX's name of the platform, such as "cpu".

@@ -634,7 +634,11 @@ def _fits_but_for_styles(plan: Plan) -> bool:
 
 
 def _smaller_style(argument: str) -> str:
-    """Return the remedy if a style does not fit in a bucket; `argument` is what enlarged the style."""
+    """Return the advice of an error message: what to do if a style is too large for a bucket.
+
+    A bucket is an array in which pictures of several sizes can lie. `argument` names the argument that
+    made the style so large.
+    """
     return f"use a smaller {argument}, or `bucket` off"
 
 

@@ -201,8 +201,8 @@ def grid_of(
       taps: all taps (layers) that the losses read. The deepest tap determines the halo: the pixels
         around a tile's core on which the features of the core depend. (A core is the part of the
         picture that belongs to one tile alone.)
-      network: the network's settings. `tile` is the largest length of a core, in px; a core with a halo
-        on one side only, or on none, may be longer, see `_axis`. With 0 or None, the picture is cut
+      network: the network's settings. `tile` is the largest length in px of a core that has a halo on
+        both sides; other cores may be longer, see `_axis`. If `tile` is 0 or None, the picture is cut
         only into the bands of the devices.
       bands: the horizontal bands in which several devices share the picture; None is one device.
     """
@@ -420,10 +420,10 @@ def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut the features of a tile's core out of those computed for its window, [h', w', c].
 
-    The window is the core and the pixels around it. The last cores of a row or column may be smaller
-    than the others. Yet equally many features are returned for each core, so those of a last core may
-    overlap those of the core before it. In an overlap, the features are set to zero in the later core,
-    so that no position counts twice in a sum.
+    The window is the core and the pixels around it. The last core of a row or column of cores may be
+    smaller. Since one compiled program cuts all cores, as many features are returned for it as for the
+    others. The first of these may belong to the core before it. They are set to zero, so that no
+    position counts twice in a sum.
 
     Args:
       features: the features of the window at the tap.

@@ -113,8 +113,8 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 def relu(x: FeatureMap) -> FeatureMap:
     """Return max(x, 0), with a gradient that is computed from the result, and is 0 where x is 0.
 
-    The gradient of `jax.nn.relu` reads x. So x would stay in memory beside the result wherever a loss
-    or a convolution needs the result, too.
+    The gradient of `jax.nn.relu` reads x. So x would be kept for the backward pass, often beside the
+    result, which a loss or the next convolution may need there, too. Here only the result is kept.
     """
     return jnp.maximum(x, 0)
 

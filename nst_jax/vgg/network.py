@@ -380,9 +380,9 @@ def measured(
 ) -> dict[str, Any]:
     """Compute given functions of the network's activations at some taps.
 
-    A tap is a point before or after a ReLU. The functions are called inside the network. So with
-    `network.remat`, the activations need not be stored for the gradient. (The activations that
-    `features` returns have to be stored.)
+    A tap is a point before or after a ReLU. The functions are called inside the network's blocks. So
+    with `network.remat`, which computes blocks again for the gradient, the activations need not be
+    stored for it. (The activations that `features` returns have to be stored.)
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -390,7 +390,8 @@ def measured(
       measures: a function of the activations [*batch, h', w', c] for each tap, by the tap's name as
         `resolve_tap` returns it.
       network: pooling, padding, pixel convention and precision; default: `Network()`.
-      size: as in `features`.
+      size: the (height, width) of the pictures, if they lie at the top left of larger arrays; see
+        `features`. None: they fill their arrays.
 
     Returns:
       The result of each function, under the keys of `measures`.

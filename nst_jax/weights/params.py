@@ -163,7 +163,7 @@ def load_params_of(
 
 
 def vgg19() -> Architecture:
-    """Return the description of VGG-19's convolutions, and of the embedded file with their weights."""
+    """Describe VGG-19's convolutions, and the file of their weights that comes with the package."""
     return Architecture(
         name=VGG19,
         title="VGG-19",

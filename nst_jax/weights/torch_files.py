@@ -254,7 +254,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
                 f"has {name} in its pickle, which torch does not write for tensors; save plain "
                 "tensors: `torch.save(model.state_dict(), FILE)`",
             )
-        if name == "GLOBAL":  # imports a name; refuse an unknown name before loading anything
+        if name == "GLOBAL":  # this opcode imports a name; `_replacement` refuses an unknown one
             _replacement(path, *argument.split(" ", 1))
         if name == "MARK":
             marks.append(len(stack))

@@ -143,12 +143,12 @@ def paint_group(
     progress: BatchProgress,
     compiled: Compiled = PLAINLY,
 ) -> tuple[list[PaintedPicture], list[Record]]:
-    """Paint a group of pictures together, or, if that fails, one by one, so that few of them fail.
+    """Paint a group of pictures together; if that fails, paint each alone, which takes less memory.
 
     Args:
       params: the weights.
-      loaded: the pictures of the group whose files could be read.
-      group: the group.
+      loaded: the pictures to paint: those of the group whose files could be read.
+      group: the whole group, with the sizes of the arrays in which its pictures are painted.
       job: the batch to which the group belongs, with its options.
       progress: shows the progress of the batch; its current group must be this one.
       compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.

@@ -272,10 +272,10 @@ def divided(
       entries: the rows.
       requested: returns the settings that a row asks for, as `read_if_finished` takes them.
       folder: the folder of the results.
-      overwrite: what happens if there is a file already where the picture of a row belongs. With None
-        and False, the row is finished if the file is the finished picture of this row. Otherwise, None
-        replaces a picture that this program wrote and refuses all other files, and False refuses every
-        file. With True, any file is replaced, and no row counts as finished.
+      overwrite: what happens if there is a file already where the picture of a row belongs. True: the
+        file is replaced; no row counts as finished. False: the row is finished if the file is the
+        finished picture of this row; any other file is refused. None: as with False, but another
+        picture that this program wrote is replaced.
 
     Returns:
       The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.

@@ -101,9 +101,10 @@ def _base_of(
 
 
 def _changes_of_textures(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags as the command `texture` applies them to a recipe, by default `gatys-texture`.
+    """Return the flags for a row that paints a texture, so that they act as in the command `texture`.
 
-    The size is left out: there, `--size` is the size of the canvas and does not change the recipe.
+    The default recipe is `gatys-texture`. The size is left out, since `--size` of a texture is the size
+    of the canvas and does not change the recipe.
     """
     return changes._replace(recipe=changes.recipe or recipes.GATYS_TEXTURE.name, size=None)
 

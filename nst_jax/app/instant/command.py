@@ -1,8 +1,8 @@
 """The command `instant`, which paints one picture, many pictures, or one picture in all 26 styles.
 
-A row is one picture to paint: a content and a style. A record says whether a row was painted, and the
-result manifest is the file of the records. The 26 styles are those that a network of the package has
-learned.
+Each picture is painted by a single pass of a network. A row is one picture to paint: a content and a
+style. A record says whether a row was painted, and the result manifest is the file of the records. The
+26 styles are those that a network of the package has learned.
 """
 
 import threading
@@ -156,7 +156,7 @@ def _begun(
 
 
 def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str, str]:
-    """Return the facts to show before painting: title, such as "weights" -> line of text."""
+    """Return the lines of text to show before painting, each under its title, such as "weights"."""
     networks = [network_of(row.style, painter) for row in job.rows]
     described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
     lines = {

@@ -69,7 +69,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
     quick = QuickPainter()
 
     def close() -> None:
-        # `Server.end` closes `quick`, too, but it is called only if the server has begun.
+        # `Server.end` closes `quick`, too, but is not called if the server never began.
         quick.close()
         queue.close()
         visitors.close()

@@ -300,7 +300,11 @@ class QuickPainter:
             write_picture(output, row)
 
     def _painter(self, precision: Precision, bucket: int | None) -> InstantPainter:
-        """Return the painter for a precision and a bucket; it keeps its networks in memory."""
+        """Return the painter for a precision and a bucket, the same object at each call.
+
+        A bucket is the side, in px, of the square to which contents are padded; with None they are not
+        padded. A painter keeps its networks in memory, so they are loaded only once.
+        """
         key = precision, bucket
         if key not in self._painters:
             self._painters[key] = InstantPainter(
@@ -310,7 +314,7 @@ class QuickPainter:
 
     @functools.cached_property
     def _programs(self) -> InstantPrograms:
-        """The compiled programs, which all painters share."""
+        """The compiled programs of the networks, cached on disk; all `_painters` share them."""
         return programs.instant_kept_in(cache.programs_folder(), lambda line: None)
 
 

@@ -64,7 +64,7 @@ UPLOADS_AT_ONCE = 3
 class Threads(ThreadPoolExecutor):
     """The threads in which requests are answered; the server does not wait for them when it ends.
 
-    A thread that compiles cannot be stopped, and may need a minute more.
+    A thread in which JAX compiles a program cannot be stopped, and may need a minute more.
     """
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -102,8 +102,12 @@ class Visitor:
           make_work: makes the `Work` of the run, which is the computation that paints its picture.
           keep: whether the run goes on when no open tab shows it.
 
+        Returns:
+          The new run, which waits in the queue.
+
         Raises:
-          ValueError: with a message of one sentence, if the settings cannot be used.
+          ValueError: if the settings cannot be used, or if too many runs wait already. The message is
+            one sentence, for the visitor.
         """
         chosen = settings.settings_in(given, self.uploads.known)
         words = settings.stylize_words(chosen)
@@ -252,9 +256,10 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause runs that no open tab shows; delete visitors away for over `FORGOTTEN_SECONDS`.
+        """Pause runs that no tab shows; delete ended earlier runs, and visitors who are long away.
 
-        Their pictures are deleted as well. A visitor whose run is in the queue is not deleted.
+        A visitor who was away for over `FORGOTTEN_SECONDS` is deleted with all pictures, unless the
+        visitor's run is in the queue.
         """
         self._queue.pause_unwatched()
         with self._lock:
