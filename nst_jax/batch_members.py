@@ -216,8 +216,8 @@ def _resized(
 ) -> dict[Pair, prepare.Prepared]:
     """Resize contents and styles to their final sizes; return the prepared arrays of each pair.
 
-    The sizes of all pairs are checked before the first picture is resized. A picture that several pairs
-    need in the same size is resized once.
+    A pair is a content and the styles in which it is painted. The sizes of all pairs are checked before
+    the first picture is resized. A picture that several pairs need in the same size is resized once.
 
     Args:
       contents: pictures [h, w, 3].
@@ -228,7 +228,8 @@ def _resized(
         styles are the same for all pictures of a batch, so those of one picture are enough.
       recipe: the recipe whose size rules apply.
       resize: the function that resizes a picture to a (height, width) with the recipe's filter.
-      sides: (height, width) of each picture in `styles`, to which the size rules are applied.
+      sides: for each entry of `styles`, the original (height, width) of each of its pictures. The
+        final sizes are computed from these, since the pictures may have been resized before.
     """
     others = [] if given is None else [region.style for region in given.regions]
     scales = {

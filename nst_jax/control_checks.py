@@ -100,7 +100,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     for (number, side), taps in _empty_taps(prepared, recipe.bare()).items():
         own = number or side == "style"
         if not own and controls.regions > 1:
-            continue  # the default region may be empty: the others may cover the whole content
+            continue  # the rest of the content may be empty, if regions cover all of it
         height, width = last.shape if side == "content" else _style_shape(prepared, number)
         size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
         what = f"regions[{number - 1}]" if number else "style_opacity"

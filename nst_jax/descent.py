@@ -177,9 +177,9 @@ REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
 class Rest(NamedTuple):
     """When the loss of a finished run stopped changing while still high, as `rest_of` found it."""
 
-    after: int  # number of the last update that changed the loss, over all scales
+    after: int  # the last update that changed the loss, numbered from 1 through all scales
     updates: int  # number of updates of the run
-    share: float  # at the last scale: the last loss divided by the first loss
+    share: float  # the last loss of the last scale, divided by the first loss of that scale
 
     @property
     def words(self) -> str:

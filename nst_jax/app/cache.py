@@ -118,9 +118,8 @@ def disable_cache() -> None:
 
 # --- Entries of a program -------------------------------------------------------------------------
 
-HIT_EVENT = (
-    "/jax/compilation_cache/cache_hits"  # JAX reports it when it loads a program from its cache
-)
+# The event that JAX reports when it loads a program from its cache.
+HIT_EVENT = "/jax/compilation_cache/cache_hits"
 
 
 class EntriesOf(AbstractContextManager):

@@ -45,7 +45,8 @@ class OptionalStream:
         try:
             getattr(sys.stderr, method)(*arguments)
         except (OSError, ValueError):  # a full disk, a closed pipe or terminal, a closed stream
-            # Buffered text would fail again, at the latest when Python exits, so it is discarded.
+            # Writing the buffered text would fail again, at the latest when Python exits. So standard
+            # error is redirected to the null device, which takes this text and all later text.
             with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stderr.fileno())
 

@@ -54,8 +54,8 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
 # The settings that can be swept, and their titles in the grid. If two are swept, the first in this
-# order makes the rows. The settings are applied in this order, too. So `ratio` comes after
-# `style_weight`, because `ratio` sets the content weight to a multiple of the style weight.
+# order makes the rows. The settings are applied in this order, too: `ratio` comes after `style_weight`,
+# since it sets the content weight to a multiple of the new style weight.
 TITLES = {
     "layers": "style layers",
     "style_weight": "style weight",
@@ -126,7 +126,7 @@ class SweepJob(Job):
 
 
 class PaintedCell(NamedTuple):
-    """A painted picture of a sweep."""
+    """One painted picture of a sweep, its place in the grid, and what went wrong."""
 
     cell: int  # index in the grid, counted row by row from 0
     image: np.ndarray

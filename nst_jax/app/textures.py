@@ -1,4 +1,8 @@
-"""Textures on the command line: what takes a content's place, and which values have no effect."""
+"""Textures on the command line: pictures that are painted from a style alone, without a content.
+
+A grey picture takes the content's place. Values of a recipe that have no effect on a texture are
+refused if the user gives them.
+"""
 
 import hashlib
 from collections.abc import Mapping

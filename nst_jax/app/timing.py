@@ -317,7 +317,8 @@ class IntervalChooser(Iterator[int]):
     ) -> float:
         """Return the seconds that the rest of the run takes, if a unit of cost takes `unit` seconds.
 
-        The cost is the amount of work. The other arguments are those of `range_left`.
+        The cost of updates is their amount of work, computed from `costs` of `__init__`. The other
+        arguments are those of `range_left`.
         """
         left, done, begun = 0.0, self.done, 0
         present = self.scale_of(self.done)

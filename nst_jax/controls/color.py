@@ -40,7 +40,8 @@ LUMA = np.array((0.299, 0.587, 0.114))
 LEAST_LIGHT = 1e-7
 
 Vector: TypeAlias = Float[Array, "3"]
-Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]  # how much each pixel counts, [h, w], 0 to 1
+# The weight of each pixel in the mean and covariance of a picture, [h, w], 0 to 1.
+Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]
 Matrix: TypeAlias = Float[Array, "3 3"]
 # A picture of any size, on a device or the host.
 Other: TypeAlias = Float[Array | np.ndarray, "_ _ 3"]

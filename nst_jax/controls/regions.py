@@ -368,14 +368,16 @@ def kept_of(
 
 
 def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[Array, "h w 3"]:
-    """Return a picture with the content mixed in at protected pixels.
+    """Return a picture with the content mixed in at protected pixels: (1 - k) image + k content.
 
-    The losses are those of this mixture, (1 - k) canvas + k content, where k is the share of the
-    content in a pixel. So the gradient with respect to the canvas is 1 - k times that with respect to
-    the mixture. Scaling the gradient by 1 - k without mixing would be worse: it would no longer be the
-    gradient of a function, as L-BFGS needs, and would hardly change Adam's updates, since Adam divides
-    by the gradient's size. With the mixture, a pixel of the result changes by 1 - k times what the
-    canvas changes, with any optimiser.
+    Here k is the share of the content in a pixel: more than 0 in a protected part, and 0 elsewhere.
+    During a run, `image` is the canvas, and the losses are computed from the mixture. So the gradient
+    with respect to the canvas is 1 - k times that with respect to the mixture. Whatever the optimiser,
+    a pixel of the mixture changes by 1 - k times what the canvas changes.
+
+    Scaling the gradient by 1 - k without mixing would be worse. The scaled gradient would not be the
+    gradient of any function, which L-BFGS needs. And it would hardly change Adam's updates, since Adam
+    divides by the gradient's size.
 
     Args:
       image: the picture, [h, w, 3], such as the canvas.

@@ -330,7 +330,10 @@ def stylize_trained(
 def _for_each_mixture(
     content: Image, shares: Float[Array, "*rows styles"]
 ) -> Float[Array, "*pictures h w 3"]:
-    """Repeat a picture once for each mixture of styles (row of `shares`) in which it is painted."""
+    """Repeat the content so that there is a picture for each row of `shares` (mixture of styles).
+
+    If `content` is a batch already, its leading axes are broadcast against those of `shares`.
+    """
     batch, rows = content.shape[:-3], shares.shape[:-1]
     try:
         pictures = jnp.broadcast_shapes(batch, rows)

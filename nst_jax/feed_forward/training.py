@@ -41,8 +41,9 @@ EVERY = 200
 # one crop is still painted in each style.
 MOST_MEASURED = 64
 
-# The host starts updates without waiting until the device has finished earlier ones. At most this
-# number of updates are unfinished at any time.
+# The host starts an update before the device has finished the earlier ones, so that the device need
+# not wait for the host. At most this number of updates are unfinished at any time, since the crops of
+# each of them take memory.
 IN_FLIGHT = 2
 
 

@@ -5,8 +5,9 @@ picture that is optimised), m is the mean of its features over positions, C thei
 S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
 style's features, by which the relative losses are divided, is the trace of S_s divided by N.
 
-Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C). If several
-styles are mixed, m and S of the mixture are the averages of those of the styles, but C is not.
+Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C), since
+statistics are averaged if several styles are mixed. The averages of m and of S are the m and the S of
+the mixture, but the average of C is not its covariance.
 """
 
 from typing import NamedTuple
@@ -148,9 +149,10 @@ ABSOLUTE_PART = 1e-4
 
 
 def gaussian_target(style: Moments) -> GaussianTarget:
-    """Return the mean of a style's features, their covariance, and its matrix square root.
+    """Return the mean of a style's features, their covariance, and the square root of this matrix.
 
-    First, the identity matrix times 1e-4 or more is added to the covariance; see `_regular_covariance`.
+    The identity matrix times 1e-4 or more is added to the covariance first, so that the root can be
+    computed; see `_regular_covariance`.
     """
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])

@@ -125,12 +125,12 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 
     Args:
       recipe: the recipe to change.
-      size: a number, which replaces the number in the rule of the content, and in that of the style
-        unless this derives its size from the canvas. Or a width and height, such as "400x300", to which
-        the content is resized exactly; the style is then resized by the recipe's rule, with the number
-        that fits the content's new size, such as 400 px for the longer side. None changes nothing. For
-        other forms see `sizes.with_size`.
-      style_size: the same for the style alone; None means that its size follows from `size`.
+      size: the new size of the content, from which that of the style follows; None changes nothing. A
+        number replaces the numbers in both rules. A width and height, such as "400x300", is the exact
+        new size of the content. The number in the rule of the style is then chosen to fit, such as 400
+        px for the longer side. A rule of the style that derives its size from the canvas (the picture
+        that is painted) is kept. For other forms see `sizes.with_size`.
+      style_size: the new size of the style, in the same forms; None means that it follows from `size`.
 
     Returns:
       The recipe with other rules `pictures.size` and `pictures.style_size`.

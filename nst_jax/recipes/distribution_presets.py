@@ -146,8 +146,8 @@ HISTOGRAM = Recipe(
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
             # The source has the weight 1e6 and layer weights of 1/2, and divides by the number of
-            # layers, 2, once more. Since `style_weight` multiplies this loss too, the number is divided
-            # by `style_weight` here.
+            # layers, 2, once more. Here `style_weight`, 1e4 / 5, multiplies this loss, too. So the
+            # weight is divided by it.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,

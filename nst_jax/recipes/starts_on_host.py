@@ -111,8 +111,8 @@ def _of_line(
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # The start uses only the mean and the standard deviation of the style. The two pixels below have
-    # the same mean and deviation, and their array has the same shape for every style.
+    # The start uses only the mean and the standard deviation of the style. Two pixels with the same
+    # mean and deviation replace the style, so that styles of all sizes share a compiled program.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)

@@ -169,10 +169,11 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Pad pictures [..., height, w, 3] in a pytree, and distribute their rows over the devices.
+    """Pad pictures in a pytree to bands of equal height, and distribute their rows over the devices.
 
-    Arrays of other shapes are replicated. If `bands` is None, the tree is returned unchanged. This is
-    for use outside of functions that JAX traces.
+    Arrays [..., bands.height, w, 3] count as pictures; arrays of other shapes are replicated. If
+    `bands` is None, the tree is returned unchanged. Call this function outside of functions that JAX
+    traces; inside them, `with_padding` does the same.
     """
     if bands is None:
         return tree

@@ -34,10 +34,11 @@ class Costs(NamedTuple):
     operation: float  # seconds of one arithmetic operation, see `nst_jax.scaling.operations`
 
 
-# In a bucket, the real size of the picture is a value at runtime. So even if the bucket adds no pixels,
-# compiling takes `COMPILING_OF_BUCKET` times as long. That is the median of the four cases in
-# `buckets-cpu.json` (in `benchmarks/results`), where updates took 0.97 to 0.99 times as long. A bucket
-# that adds no pixels is counted as just as fast, so that none is chosen for such a small difference.
+# In a bucket, the real size of the picture is a value at runtime. So compiling takes longer than for
+# arrays of the picture's size, even if the bucket adds no pixels. `COMPILING_OF_BUCKET`, the ratio of
+# these times, is the median of four cases in `buckets-cpu.json` (in `benchmarks/results`). In these
+# cases, an update took 0.97 to 0.99 times as long in a bucket. `TIME_IN_BUCKET` is 1 nevertheless, so
+# that no bucket is chosen for such a small difference.
 TIME_IN_BUCKET = 1.0
 COMPILING_OF_BUCKET = 1.45
 

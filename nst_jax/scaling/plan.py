@@ -676,7 +676,10 @@ def plan_in_square(
 
 
 def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:
-    """Return whether `plan_bucket` finds enough memory for arrays of these sizes."""
+    """Return whether `plan_bucket` succeeds and predicts that arrays of these sizes fit into memory.
+
+    The result is also True if it is not known how much memory is available.
+    """
     try:
         return plan_bucket(recipe, arrays, **options).fits is not False
     except ValueError:

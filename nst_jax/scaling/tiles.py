@@ -318,8 +318,8 @@ def _cut(side: int, core: int, halo: int, wraps: bool) -> Cut:
 def _on_grid(side: int) -> int:
     """Return a length in px, rounded up to a multiple of 16.
 
-    VGG-19's four poolings reduce blocks whose sides are 2, 4, 8 and 16 px of the picture. At a multiple
-    of 16 px, a block of each pooling begins.
+    The deepest features lie after four poolings, which reduce 16 x 16 px of a picture to one pixel. So
+    a window that begins at a multiple of 16 px is pooled in the same blocks as the whole picture.
     """
     return -(-side // SMALLEST) * SMALLEST
 

@@ -287,8 +287,9 @@ def _block(
     """Compute one block: the convolutions and ReLUs before a pooling, and the pooling.
 
     Returns:
-      The output of the pooling, or None if the block has the deepest tap (point that is read); and the
-      results of `measure` for the block's taps, by tap.
+      The output of the pooling, or None if the block has the deepest tap (point that is read), after
+      which nothing is computed. And by tap, the results of `measure` for the activations at the block's
+      taps.
     """
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]

@@ -312,7 +312,7 @@ def pooled(
     if ceil and correction is not None:
         height, width = x.shape[1:3]
         existing = inside(size, (height, width))[None, :, :, None].astype(x.dtype)
-        # The maximum with 1 avoids divisions by 0 in windows without existing pixels.
+        # Windows beyond the features count 0 pixels; the maximum with 1 avoids a division by 0.
         count = jnp.maximum(4 * average_pool(existing, False), 1)
         found = found * correction(count)
     return cut(found, halved_size(size, ceil))

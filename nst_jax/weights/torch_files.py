@@ -368,9 +368,9 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of a zip archive, unless it is compressed.
+    """Read one file of a zip archive; raise ValueError if it is compressed.
 
-    Torch compresses no file, and what a compressed file expands to may be too large for memory.
+    Torch compresses no file, and a small compressed file may expand to more than fits into memory.
     """
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")

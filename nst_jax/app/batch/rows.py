@@ -146,8 +146,9 @@ def requested_rows(
       styles: files, folders or globs; empty with a manifest, which names the styles itself.
       output: the folder of the results.
       pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
-      sheet: whether a contact sheet (one picture that shows all results) is requested.
-      shard: which part of the rows is painted, as after `--shard`; None for all.
+      sheet: whether a contact sheet (one picture that shows all results) is requested; only checked.
+      shard: which part of the rows is painted, as after `--shard`, or None for all. It is only checked;
+        all rows are returned.
       **others: options that do not change the rows.
 
     Raises:
