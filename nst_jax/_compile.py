@@ -179,8 +179,8 @@ def _free(programs: list[Any]) -> None:
         trim(0)
 
 
-# Number of argument shapes for which each `Jitted` function keeps a compiled program; `cache` changes
-# it. A program takes some 50 MB, so those for 64 shapes of one function take about 3 GB.
+# Largest number of argument shapes for which each `Jitted` function keeps compiled programs in memory.
+# The function `cache` can change it. A program takes some 50 MB, so 64 of them take about 3 GB.
 _programs_in_memory = 64
 
 
@@ -234,11 +234,11 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     keep_programs_in(place)
 
 
-# JAX writes to disk only programs that took at least this many seconds to compile. With its default of
-# 1.0, many small programs would not be written. Loading a small program takes a third of the time of
-# compiling it, and its file has only a few kB.
+# JAX writes to disk only programs that took at least this many seconds to compile. JAX's default, 1.0,
+# would leave out many small programs. They are worth writing: loading one takes a third of the time of
+# compiling it, and the file has only a few kB.
 LEAST_SECONDS = 0.0
-# JAX's environment variable for this number of seconds. If it is set, it decides.
+# JAX's environment variable for this number of seconds. If it is set, `LEAST_SECONDS` is not used.
 LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 

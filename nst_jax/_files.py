@@ -93,11 +93,11 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file with its permissions and its time of change; `target` is replaced if it exists.
+    """Copy a file with its permissions and modification time; `target` is replaced if it exists.
 
     Raises:
-      OSError: if an existing `target` cannot be removed; or if the file cannot be copied, and then
-        there is no `target`.
+      OSError: if an existing `target` cannot be removed, or if the file cannot be copied. After a
+        failed copy, there is no `target`.
     """
     target.unlink(missing_ok=True)
     with atomic(target) as part:
@@ -138,8 +138,8 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # The system or the disk has no locks. So there is no lock for which the file would have to
-            # stay open, and it is closed, since Windows cannot rename an open file.
+            # The system or the disk has no locks. The file would stay open only to keep its lock. So it
+            # is closed, since Windows cannot rename an open file.
             os.close(descriptor)
             yield part
             return
@@ -171,8 +171,8 @@ def _like(target: Path, part: Path) -> int | None:
         try:
             os.chown(part, old.st_uid, old.st_gid)
         except OSError:
-            # This process may not change the owner or the group. So `part` may belong to another group,
-            # which then gets no permissions.
+            # This process lacks the right to change the owner or the group. So `part` may belong to
+            # another group than `target`. That group must not get the permissions of the old group.
             mode &= ~0o070
     return mode
 

@@ -37,7 +37,8 @@ from nst_jax import _files
 
 Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
-DIFFERENCES_SHOWN = 3  # largest number of differences that one message lists
+# Largest number of differences between a file and what is expected of it that one message lists.
+DIFFERENCES_SHOWN = 3
 BLOCK = 2**20  # number of bytes that are read at once to compute a checksum
 
 
@@ -66,7 +67,7 @@ class Source(NamedTuple):
         return ValueError(f"`{self.argument}`: '{self.path}' {problem}")
 
     def damaged(self, error: Exception | str | None = None) -> ValueError:
-        """Return the error for a file whose content is damaged or incomplete."""
+        """Return the error for a damaged or incomplete file; it quotes `error`, the cause if known."""
         reason = f" ({' '.join(str(error).split())})" if error else ""
         return self.error(f"is damaged or cut short; {self.format.if_damaged}{reason}")
 
@@ -305,7 +306,10 @@ def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 class ForeignStorage(Exception):
-    """Raised when a dataset of an HDF5 file is stored in another file."""
+    """Raised if a dataset of an HDF5 file is stored in another file.
+
+    HDF5 would open whatever path the file names, even a pipe that never ends.
+    """
 
 
 def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -322,9 +326,9 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
     for name, dataset in found.items():
         if dataset.dtype.kind not in "biuf" or dataset.shape is None:
             raise source.damaged(f"dataset '{name}' is not an array of numbers")
-    # Datasets are stored uncompressed, so an intact file is larger than all its datasets together.
-    # HDF5 would return zeros for data that a dataset declares and the file lacks, and so could fill the
-    # memory.
+    # Datasets are stored uncompressed, so an intact file is larger than all its datasets together. In a
+    # damaged file, a dataset may declare more data than the file has. HDF5 would return zeros for the
+    # missing data, which could fill the memory.
     declared = sum(dataset.nbytes for dataset in found.values())
     if declared > source.path.stat().st_size:
         raise source.error(
@@ -417,8 +421,8 @@ class _NeverFailing(io.RawIOBase):
         view, count = memoryview(buffer).cast("B"), 0
         with self._keeping_errors():
             count = self._file.readinto(view)
-        # h5py requires this method of a file object, although HDF5 reads nothing back. If bytes are
-        # missing, because a write has failed, zeros take their place.
+        # h5py requires this method of a file object, but HDF5 does not read back what it writes. If it
+        # did, it would get zeros in place of bytes that were not written, and no error.
         view[count:] = bytes(len(view) - count)
         return len(view)
 

@@ -59,8 +59,9 @@ def _control_group_memory() -> int | None:
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """Read a file with lines `name number` or `name: number unit` into a dictionary name -> number.
+    """Read a file with Linux's statistics of memory into a dictionary name -> number.
 
+    A line is `name: number unit`, as in /proc/meminfo, or `name number`, as in files of control groups.
     The dictionary is empty if the file cannot be read.
     """
     try:

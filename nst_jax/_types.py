@@ -149,9 +149,9 @@ class State(NamedTuple):
 
     `optimize.init` makes the first state, and `optimize.step` each later one.
 
-    A canvas is pending until its losses are computed. Then it is accepted if they are finite and the
-    optimiser does not undo the update; otherwise it is rejected. A new state has `step == -1`: its
-    first canvas is pending.
+    A canvas is pending until its losses are computed. Then it is rejected if they are not finite, or if
+    the optimiser undoes the update that made this canvas; otherwise it is accepted. A new state has
+    `step == -1`: its first canvas is pending.
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
@@ -162,7 +162,8 @@ class State(NamedTuple):
     losses: Losses
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
-    # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
+    # Number of updates at this scale after which the losses were not finite, and the loop could not go
+    # back to an earlier canvas. 0 stands for the first canvas; -1 if this has not happened.
     broke_at: Int[Array, "*batch"]
     # The average of all canvases that were accepted at this scale, in which later canvases have more
     # weight; None if `recipe.descent.average_decay` is None.
@@ -202,8 +203,9 @@ class Checkpoint(NamedTuple):
     history: Losses  # losses of the first canvas and after each update, arrays [step + 1]
     # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.
     facts: Mapping[str, Any]
-    # For each scale, the sizes of the pictures and the number of updates. If the canvas lies in a
-    # bucket (an array that is larger than the picture), `facts["bucket"]` has the sizes of the arrays.
+    # For each scale, the sizes of the pictures and the number of updates; `provenance.of_scales` gives
+    # the keys. If the canvas lies in a bucket (an array that is larger than the picture), these are the
+    # sizes of the pictures all the same, and `facts["bucket"]` has those of the arrays.
     scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds

@@ -1,4 +1,7 @@
-"""The check that a loss with `additive=True` really is computed from sums over positions or pixels."""
+"""The check that a loss with `additive=True` really is computed from sums over positions or pixels.
+
+Only such a loss is right for a picture that is computed in parts, whose sums are added.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -109,8 +112,9 @@ def _is_hashable(loss: Loss) -> bool:
 def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[Any, Any]]:
     """Return the sums of a loss for random data, for these data with zeros appended, and for each half.
 
-    The data are features. For a `Variation`, they are pixels, and the second result is for all pixels
-    with a mask that is True everywhere, since appended zeros would add differences.
+    The data are features. For a `Variation`, they are pixels. To these no zeros are appended, since
+    they would add differences between neighbours. Instead, the second result is for the same pixels
+    with a mask that is True everywhere.
     """
     random = np.random.default_rng(0)
     # The number of channels of a picture, or of features at relu1_1.

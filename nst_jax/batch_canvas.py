@@ -125,10 +125,10 @@ class BatchCanvas:
     def measure(self, scale: int) -> Targets:
         """Compute the targets of all pictures at a scale (resolution), stacked along a first axis.
 
-        Targets are the features of a content and the statistics of a style. They are computed only once
-        for each content and each style, even if several pictures have it. If the pictures differ in
-        size and lie in larger arrays (`Plan.in_bucket`), they may have the same style in several sizes;
-        its statistics are then computed once for each of these sizes.
+        Targets are the features of a content and the statistics of a style. If several pictures have
+        the same content or style, its targets are computed only once. In a bucket (larger arrays, in
+        which pictures of several sizes lie), the pictures may need the same style in several sizes. Its
+        statistics are then computed once for each size.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -150,7 +150,7 @@ class BatchCanvas:
                 photos[member.content] = pieces.photo(picture)
             # In a bucket (larger arrays, in which pictures of several sizes lie), contents differ in
             # size, and for each of them the recipe's size rule may give the same style another size. So
-            # in a bucket, the sizes are part of the key.
+            # in a bucket, a key of `styles` contains the style's sizes.
             name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
             if name not in styles and self.plan.in_bucket:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)
@@ -270,9 +270,9 @@ class BatchCanvas:
             arrays = sharding.replicate((content, styles, controls), mesh)
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
-            # `pieces` caches the statistics of a picture under a name, so they are not computed again
-            # for the same name. The names here are the `id`s of arrays: if several pictures of the
-            # chunk have the same style or mask, they refer to the same array.
+            # What `pieces` computes is cached under a name, and used again for the same name. The
+            # content's name is its number. A style's name is the `id`s of its array and its mask's,
+            # since pictures with the same style or mask share these arrays.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)
@@ -412,7 +412,8 @@ class BatchCanvas:
         """Return the targets of a scale (resolution), and compile its programs, before it begins.
 
         The programs are compiled by calling them, with a loop of 0 steps. `before` is what the coarser
-        scale passes on. That scale is not finished yet, but compiling needs only shapes and types.
+        scale would pass on in its present, unfinished state. Its values do not matter, since compiling
+        needs only shapes and types.
         """
         measured, recipe = self.measure(scale), self._at(scale)
         image, _ = self._images_of_start(scale, before)
@@ -430,7 +431,7 @@ class BatchCanvas:
         return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Resize the images of the coarser scale to a scale (resolution); both lie in larger arrays.
+        """Resize images in larger arrays from the previous, coarser scale (resolution) to `scale`.
 
         Each picture lies at the top left of its array. It is cut out, resized to the size that it has
         at `scale`, and put into a new array. NumPy does that on the host, so that nothing is compiled
@@ -520,10 +521,9 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each finished picture when its loss stopped changing while still high.
+        """Return, for each picture, when its loss stopped changing while still high; None if never.
 
-        The entry is None for a picture to which this did not happen; `descent.rest_of` has the exact
-        condition.
+        The pictures must be finished. `descent.rest_of` has the exact condition.
         """
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
@@ -615,8 +615,8 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
     """
     take = np.asarray(indices)
     return recipes.with_numbers(
-        # With the remainder `%`, an array with a single entry serves all pictures.
         recipes.as_arrays(recipe.bare()),
+        # With the remainder `%`, an array with a single entry serves all pictures.
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
 

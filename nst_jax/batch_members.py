@@ -30,8 +30,8 @@ class Member(NamedTuple):
     # features of the content.
     content: int
     # Number of its style picture, or of its list of blended style pictures. Members with the same
-    # number share the statistics (such as Gram matrices) of these pictures. A style that is used in
-    # several sizes, or that gets the colours of several contents, has a number for each of them.
+    # number share the statistics (such as Gram matrices) of these pictures. So a style has a number for
+    # each size in which it is used and, if it is recoloured to match contents, for each content.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise
@@ -56,16 +56,17 @@ def members_of(
       contents: as in `stylize_many`.
       styles: as in `stylize_many`. The pictures of `tap_styles` (styles for single layers) are appended
         to each entry.
-      recipe: the recipe of all pictures; it is checked, and the options of the call are in it.
+      recipe: the recipe of all pictures, to which the options of the call are already applied.
       init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
       key: as in `stylize_many`, a key or an array of keys.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
         if none of these is given.
-      style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
-        or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
+      style_scale: for each picture, the positive factors by which the sides of its styles are
+        multiplied: one for all its styles, or one for each. If there are n entries, picture i gets
+        entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
-      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
-        number of px; see `prepare.prepared_of`.
+      side: with `on_host`, each picture is recoloured inside a square array, so that pictures of many
+        sizes share a program. The sides of these squares are multiples of this number of px.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures before any
         resizing, from which the size rules compute the final sizes. Pass it if the pictures already
         have their final sizes. None means the sizes of the given pictures.
@@ -137,7 +138,11 @@ class Pair(NamedTuple):
 def _of_picture(
     style_scale: Sequence[tuple[float, ...]] | None, index: int
 ) -> tuple[float, ...] | None:
-    """Return the entry of `style_scale`, an argument of `members_of`, for one picture."""
+    """Return the factors of the styles' sizes for the picture with this index in the batch.
+
+    `style_scale` is the argument of `members_of`. If it has fewer entries than the batch has pictures,
+    they are used again from the first on. None means the recipe's factors.
+    """
     return None if style_scale is None else style_scale[index % len(style_scale)]
 
 
@@ -164,12 +169,11 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
-      on_host: as in `prepare.prepared_of`.
-      side: as in `prepare.prepared_of`.
+      on_host: whether each picture is recoloured in a square array at whose top left it lies.
+      side: least side of these squares, in px.
     """
-    # With `on_host`, a picture is recoloured in a square array, its side rounded up to a multiple of
-    # `side`. So `side` is made no less than the longest side of the contents: then all contents get
-    # equal squares, and share a compiled program.
+    # The side of a square is rounded up to a multiple of `side`. So `side` is made no less than the
+    # longest side of the contents: then all contents get equal squares, and share a compiled program.
     longest = max(max(one.scales[-1].shape) for one in resized.values())
     side = max(side, rounded_up(longest))
     known: dict[Pair, prepare.Prepared] = {}
@@ -212,8 +216,8 @@ def _resized(
 ) -> dict[Pair, prepare.Prepared]:
     """Resize contents and styles to their final sizes; return the prepared arrays of each pair.
 
-    The sizes of all pairs are checked before the first picture is resized. A picture that several pairs
-    need in the same size is resized once.
+    A pair is a content and the styles in which it is painted. The sizes of all pairs are checked before
+    the first picture is resized. A picture that several pairs need in the same size is resized once.
 
     Args:
       contents: pictures [h, w, 3].
@@ -224,7 +228,8 @@ def _resized(
         styles are the same for all pictures of a batch, so those of one picture are enough.
       recipe: the recipe whose size rules apply.
       resize: the function that resizes a picture to a (height, width) with the recipe's filter.
-      sides: (height, width) of each picture in `styles`, to which the size rules are applied.
+      sides: for each entry of `styles`, the original (height, width) of each of its pictures. The
+        final sizes are computed from these, since the pictures may have been resized before.
     """
     others = [] if given is None else [region.style for region in given.regions]
     scales = {
@@ -292,7 +297,7 @@ def _count(
 
     Args:
       contents: the content pictures.
-      styles: the entries of the styles, each a list of pictures that are blended.
+      styles: for each picture of the batch, or once for all, a list of styles that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
       several: name -> number of items, for the other arguments, such as masks and factors of sizes,
         that are given as lists or arrays with an item for each picture.
@@ -364,9 +369,10 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
-    """Check the images in the argument `styles`, and return each of its entries as a list of images.
+    """Check the images in a batch's argument `styles`; return each of its entries as a list of images.
 
-    The number of images in each list is not checked here; `_blends` does that.
+    An entry is one image, or a list of images that are blended. `_blends` checks whether the recipe
+    accepts so many images.
     """
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         return [
@@ -390,18 +396,21 @@ def checked_fine_styles(
 ) -> tuple[list[np.ndarray | None], list[list[np.ndarray]]]:
     """Check `style_fine`, the pictures whose fine structure (brush strokes) the styles of a batch get.
 
-    Return these pictures (None where a style gets none), and the styles.
-
     Args:
-      given: the argument `style_fine` of `stylize_many`; None changes nothing.
+      given: the argument `style_fine` of `stylize_many`; None if no style gets a fine structure.
       contents: the contents of the batch.
-      styles: the styles of the batch, as `lists_of_styles` returned them. A single entry is repeated if
-        there are several pictures in `given`.
+      styles: lists of styles to blend: one list for all pictures of the batch, or one for each. Unless
+        `given` is None, each list must have exactly one style.
       plan: the argument `plan`, with which `style_fine` cannot be used.
+
+    Returns:
+      The pictures in `given`, and `styles`. A style for which the first list has None keeps its own
+      fine structure. If `styles` has only one list, it is repeated for each picture in `given`.
 
     Raises:
       TypeError: if `given` is of the wrong type.
-      ValueError: if its pictures cannot be used, or their number does not fit the contents and styles.
+      ValueError: if its pictures cannot be used, their number does not fit the contents and styles, or
+        styles are blended.
     """
     if given is None:
         return [None], list(styles)
@@ -446,20 +455,21 @@ def with_fine_structures(
     precision: str | None,
     tile: int | str | None,
 ) -> tuple[list[list[np.ndarray]], list[list[Shape]]]:
-    """Combine the first style of each picture with the fine structure of another picture.
+    """Give the first style of each picture the fine structure (such as brushwork) of another picture.
 
     Args:
-      params: the weights.
-      styles: the styles, with an entry for all pictures or one for each.
-      fine: the pictures that have the fine structure, one for all pictures or one for each; None leaves
-        a style as it is.
-      members: the pictures of the batch; they say at which size each style is used.
+      params: VGG's weights.
+      styles: lists of style pictures: one list for all pictures of the batch, or one for each.
+      fine: the pictures that have the fine structure, one for all pictures of the batch or one for
+        each; None leaves the first style as it is.
+      members: the pictures of the batch. Each has the final size of its first style, at which this
+        style is combined with the fine structure.
       precision: as in `stylize_many`.
       tile: as in `stylize_many`.
 
     Returns:
-      The styles, with an entry for each picture, or a single one if all pictures have the same; and the
-      (height, width) that each of them had before it was combined.
+      The lists of style pictures, one for each picture of the batch, or a single one if all have the
+      same styles. And, in lists of the same form, the (height, width) of each style before this change.
     """
     known: dict[tuple[bytes, bytes, Shape], np.ndarray] = {}
     keys, found, sizes = [], [], []
@@ -497,15 +507,16 @@ def each_style_scale(
     """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
 
     A factor multiplies the sides of a style. A picture may have one factor for each of its styles,
-    which include the styles of single layers and of regions. A list of one number, or of as many
-    numbers as a picture may have, holds for all pictures. Any other list has an entry for each picture.
+    which include the styles of single layers and of regions. A single number holds for all pictures. So
+    does a list of numbers, if it has one number, or one for each style of a picture. Any other list has
+    an entry for each picture.
 
     Args:
       given: the argument `style_scale`, not None.
-      styles: the styles of each picture, as `lists_of_styles` returned them. The first entry stands for
-        all when factors are counted.
-      tap_styles: the argument of this name.
-      regions: the argument of this name.
+      styles: the styles of each picture, as `lists_of_styles` returned them. Only the first entry is
+        read, to count the styles of a picture.
+      tap_styles: the styles of single layers, by layer; None if there are none.
+      regions: the regions, each of which has a style; None if there are none.
 
     Returns:
       (`given`, None) if it holds for all pictures; else (None, the factors of each picture).
@@ -519,8 +530,8 @@ def each_style_scale(
     if not (is_list or np.ndim(given)) or len(given) == 0:
         return given, None
     if is_list and not any(np.ndim(one) for one in given):
-        # If `tap_styles` or `regions` is of another type, it is not counted here. The checks of these
-        # two arguments refuse it later.
+        # None adds no styles. An argument of a wrong type is not counted either; it is refused later,
+        # by the checks of `tap_styles` and `regions`.
         others = (tap_styles, Mapping), (regions, (list, tuple))
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
         if len(given) in (1, len(styles[0]) + more):
@@ -561,9 +572,9 @@ def warn_of_enlarged_styles(
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `index`, a `Member.style`, is the index of an entry of `styles`. If styles get the colours of
-        # their contents or have several sizes, `members_of` has added a multiple of the number of
-        # entries to this index. The remainder `%` removes it.
+        # A style with several sizes, or with the colours of several contents, has several numbers
+        # `Member.style`: `members_of` adds multiples of the number of styles to the style's index. The
+        # remainder `%` is this index.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))
@@ -571,5 +582,8 @@ def warn_of_enlarged_styles(
 
 
 def _style_sides(member: Member) -> int:
-    """Return the sum of the longer sides of a picture's styles at their final sizes, in px."""
+    """Return the sum of the longer sides of a picture's styles at their final sizes, in px.
+
+    By this number, `warn_of_enlarged_styles` finds the picture in which a style is largest.
+    """
     return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)

@@ -57,12 +57,12 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      A pair of the plan and `members`, like the pairs that `plan_in_buckets` returns.
+      The plan, and `members` unchanged: a pair of the same form as those of `plan_in_buckets`.
     """
     scales = members[0].prepared.scales
     # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
-    # the plan gets all these shapes. With a `MatchingLoss` (`terms.matched`), `by_shape` ensures that
-    # all members have styles of the same shapes.
+    # the plan gets all these shapes. This is not needed with a `MatchingLoss` (`terms.matched`):
+    # `by_shape` then puts only pictures whose styles have the same shapes into a group.
     if not recipe.terms.matched:
         shapes = prepare.style_shapes_of_all([member.prepared.scales for member in members])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
@@ -132,9 +132,10 @@ def plan_by_cost(
 ) -> list[tuple[Plan, list[Member]]]:
     """Plan the run of a batch whose canvases lie in larger arrays where that saves time.
 
-    Pictures in arrays of the same shape share compiled programs. `chosen_buckets` chooses the shapes of
-    the arrays. Pictures whose losses or updates would change in larger arrays get arrays of the size
-    of their canvas.
+    Pictures in arrays of the same shape share compiled programs, but updates of larger arrays take
+    longer. `chosen_buckets` chooses the shapes of the arrays for which all pictures together take the
+    least time. Pictures whose losses or updates would change in larger arrays get arrays of the size of
+    their canvas.
 
     Args:
       members: the pictures of the batch.

@@ -118,7 +118,7 @@ class PicturesAtRest(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch. The keys are the indices of the pictures in the batch."""
+    """The results of a batch. The keys, and the members of `stalled`, are indices of pictures in it."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
@@ -129,7 +129,7 @@ class PaintedBatch(NamedTuple):
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
     stalled: set[int]
-    # Pictures whose losses stopped changing while still high; see `descent.rest_of`.
+    # Index of each picture whose loss stopped changing while still high -> when; see `descent.Rest`.
     resting: dict[int, Rest]
 
 
@@ -405,7 +405,9 @@ def _planned(
       bucket: the side in px of the square arrays in which canvases lie, or "auto", which chooses arrays
         by the time that a run takes; None: each canvas fills its array.
       bands: number of devices that share each picture.
-      **how: the options `mesh`, `device` and `chunk` of the functions of `batch_plans`.
+      **how: `mesh`, the devices among which the pictures are divided; `device`, which holds the
+        weights; and `chunk`, the largest number of pictures painted at once. Each may be None; see
+        `batch_plans.plan_members`.
     """
     if bucket is None:
         return [plan_members(some, recipe, **how) for some in by_shape(members, recipe)]
@@ -414,7 +416,10 @@ def _planned(
 
 
 def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
-    """Warn the caller of `stylize_many` of pictures that diverged or are hardly painted."""
+    """Warn the caller of `stylize_many` of pictures that diverged, or whose losses stopped changing.
+
+    These are losses that never changed, or stopped changing while still high.
+    """
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
     if painted.stalled:
@@ -501,7 +506,8 @@ def paint_batch(
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        weights = BatchWeights.of(params, plan)  # made here, so that all chunks share these arrays
+        # Made outside the loop over chunks (members that are painted at once), which share the arrays.
+        weights = BatchWeights.of(params, plan)
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
             canvas = BatchCanvas(weights, plan, chunk, init, watch, programs)

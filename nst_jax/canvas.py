@@ -112,7 +112,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values of one scale (resolution), such as its style loss."""
+        """Return the recipe of one scale (resolution): its style loss, for one, may differ by scale."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -143,10 +143,10 @@ class SingleCanvas:
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def _measure_in_bucket(self, scale: int) -> _Measured:
-        """Compute content features and style targets from pictures at the top left of larger arrays.
+        """Resize the pictures to a scale, and compute the targets from them in larger arrays.
 
-        The plan gives the sizes of these arrays. Programs are compiled for these sizes, not for those
-        of the pictures.
+        Each picture lies at the top left of its array. The plan gives the sizes of the arrays. Programs
+        are compiled for these sizes, so pictures of different sizes can share programs.
         """
         here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
         content = on_host.at_scale_on_host(self._prepared.content, here.shape)
@@ -372,7 +372,8 @@ class SingleCanvas:
         Args:
           position: how far the run has come: the resolution, the number of updates and the state of the
             loop.
-          pieces: the losses at each evaluation since the previous snapshot, as consecutive arrays.
+          pieces: the losses of all evaluations since the previous snapshot, in order. Each piece has
+            arrays [n] with the losses of n evaluations.
         """
         state, plan = position.state, self.plan
         assert state is not None

@@ -99,9 +99,10 @@ def check_resumable(
     """Refuse a checkpoint unless this run, resumed from it, ends like a run without interruption.
 
     This run may have another total number of updates than the earlier one, as long as all updates up
-    to the checkpoint are the same in both runs. With a single scale, these are always the same. With
-    several scales, both runs must have equally many scales, and each scale that the earlier run had
-    finished must have the same sizes and the same number of updates in this run.
+    to the checkpoint are the same in both runs. With a single scale, this holds whenever the inputs
+    and settings are the same. With several scales, both runs must have equally many scales, and each
+    scale that the earlier run had finished must have the same sizes and the same number of updates in
+    this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.
@@ -227,7 +228,7 @@ class BucketOfRun(NamedTuple):
     """
 
     side: int  # side in px at the final scale (the full resolution)
-    one_size: bool  # whether the run has several scales, with arrays of this side at each of them
+    one_size: bool  # whether coarser scales have arrays of this side, too; False for a single scale
 
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
@@ -239,9 +240,10 @@ def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
 
 
 def _sizes_in_bucket(facts: Mapping[str, Any]) -> list[list[int]] | None:
-    """Return [width, height] of the array in which a run's canvas lies at each resolution.
+    """Return [width, height] of the array in which a run's canvas lies, for each resolution.
 
-    The result is None if the canvas fills its arrays, or if `facts` has no readable sizes.
+    The sizes are read from the entry "bucket" of `facts`, the facts about the run in its checkpoint.
+    The result is None without a readable entry. A run has no entry if its canvas fills its arrays.
     """
     sizes = str(facts.get("bucket", "")).removesuffix(" px").split(", ")
     found = [size.split("x") for size in sizes]  # from text such as "32x32, 64x64 px"
@@ -302,7 +304,10 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
 
 
 class _Checksum:
-    """The CRC-32 of the datasets added so far; add them in the order of their names."""
+    """The CRC-32 of the datasets added so far.
+
+    It depends on their order, so writing and reading both add them in the order of their names.
+    """
 
     def __init__(self) -> None:
         self.value = 0

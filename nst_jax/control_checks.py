@@ -100,7 +100,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     for (number, side), taps in _empty_taps(prepared, recipe.bare()).items():
         own = number or side == "style"
         if not own and controls.regions > 1:
-            continue  # the default region may be empty: the others may cover the whole content
+            continue  # the rest of the content may be empty, if regions cover all of it
         height, width = last.shape if side == "content" else _style_shape(prepared, number)
         size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
         what = f"regions[{number - 1}]" if number else "style_opacity"
@@ -139,7 +139,10 @@ def _why_refused(what: str, side: str, tap: str, controls: Controls) -> str:
 
 
 def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
-    """Return the (height, width) of a region's style at the last scale; number 0: the default style."""
+    """Return the (height, width), at the last scale, of the style of region `number`.
+
+    Region 0 has the default style; the regions with styles of their own count from 1.
+    """
     shapes = prepared.scales[-1].style_shapes
     return shapes[len(prepared.styles) + number - 1] if number else shapes[0]
 

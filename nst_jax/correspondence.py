@@ -34,8 +34,8 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
 # The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. Features
 # are divided by it, see `units_of`. The mean is taken over the sample pictures in this package, each
 # with the longer side 256 px. `layer_means` of `tests/make_strotss_golden.py` measures the means; three
-# digits are kept. The recipe `SLICED_WASSERSTEIN` has means of its own, measured with its pooling and
-# padding.
+# digits are kept. The recipe `SLICED_WASSERSTEIN` does not use these means: its pooling and padding
+# differ, so its layer weights are made from other means.
 MEAN_ACTIVATIONS = {
     "conv1_1": 22.4, "conv1_2": 101.0,
     "conv2_1": 135.0, "conv2_2": 123.0,

@@ -20,10 +20,10 @@ LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamSt
 Values: TypeAlias = Any  # the losses of each step; in a dream, the values that are maximised
 Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `optimize.Handover`
 
-# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. Its
-# arguments are the index of the current scale and the state. It returns a function that waits for the
-# targets of the next scale (the result of `Canvas.measure`) and returns them; or None, if the next
-# scale is not prepared in this way.
+# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale while the
+# current one is painted. Its arguments are the index of the current scale and the state. If it prepares
+# nothing, it returns None. Otherwise it returns a function that waits for the targets of the next scale
+# (the result of `Canvas.measure`) and returns them.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 
@@ -56,7 +56,8 @@ class Canvas(Protocol):
     def start(self, scale: int, measured: Any, before: Handover | None) -> LoopState:
         """Return a fresh state for a scale.
 
-        `before` is what `hand_over` returned for the scale before; None at the coarsest scale.
+        `measured` is what `measure` returned for this scale. `before` is what `hand_over` returned for
+        the scale before; None at the coarsest scale.
         """
         ...
 
@@ -161,7 +162,7 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
     # The loss after the last update of a scale is computed at the next scale. So a scale with one
-    # update has a single loss. There is no second one to compare it with, so the scale is left out.
+    # update, unless it is the last scale, has a single loss. With nothing to compare, it is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
@@ -176,9 +177,9 @@ REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
 class Rest(NamedTuple):
     """When the loss of a finished run stopped changing while still high, as `rest_of` found it."""
 
-    after: int  # number of the last update that changed the loss, over all scales
+    after: int  # the last update that changed the loss, numbered from 1 through all scales
     updates: int  # number of updates of the run
-    share: float  # at the last scale: the last loss divided by the first loss
+    share: float  # the last loss of the last scale, divided by the first loss of that scale
 
     @property
     def words(self) -> str:
@@ -210,7 +211,8 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
             return None
         if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
             return None
-    # If the first loss is 0, there was nothing to optimise, and the ratio below would divide by 0.
+    # There is no answer if no scale has two losses, or if the last scale begins with a loss of 0: the
+    # ratio below would divide by it.
     if not parts or parts[-1][0] == 0:
         return None
     last, updates = parts[-1], len(totals) - 1
@@ -218,7 +220,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
 
 
 def _equal_at_the_end(losses: np.ndarray) -> int:
-    """Return how many of the last losses are equal, the very last one included."""
+    """Return how many losses at the end of the array are equal: at least 1, the last loss itself."""
     others = np.flatnonzero(losses != losses[-1])
     return len(losses) - (int(others[-1]) + 1 if len(others) else 0)
 

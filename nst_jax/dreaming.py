@@ -180,7 +180,7 @@ def plan_dream(
     Args:
       settings: the settings, as `settings_of` checks and returns them.
       content: the picture [h, w, 3], before any resizing.
-      guide: the guide [h', w', 3], or None.
+      guide: the picture [h', w', 3] whose patterns the dream takes up; None: there is none.
       device: the device that holds the weights; None means JAX's default device.
       files: the memory that reading the picture files takes; None if it is not known.
 
@@ -198,11 +198,12 @@ def plan_dream(
 
 
 def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
-    """Return whether a dream ended with exactly the picture that it began with.
+    """Return whether the result of a dream is exactly its content, resized to the final size.
 
     Args:
-      shot: the last `DreamShot` of the dream.
-      content: the picture [h, w, 3], before any resizing.
+      shot: the last `DreamShot` of the dream. If it says that values were not finite (`broke_at`), the
+        answer is False.
+      content: the picture [h, w, 3] that the dream began with, before any resizing.
       plan: the plan of the dream.
     """
     shape = plan.scales[-1].shape
@@ -215,10 +216,11 @@ def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
 
 
 class DreamPrograms(NamedTuple):
-    """The compiled functions of a dream; the command line replaces some by programs cached on disk.
+    """The compiled functions of a dream.
 
-    `measuring` has the functions that compute features. `start` and `ascend` are the functions of these
-    names, compiled.
+    `measuring` has the functions that compute the guide's features. `start` begins an octave, and
+    `ascend` makes steps at it. The command line replaces `measuring` and `ascend` by programs cached on
+    disk.
     """
 
     measuring: measuring.MeasuringPrograms
@@ -271,7 +273,7 @@ class _Octave(NamedTuple):
 class DreamCanvas:
     """The canvas of one dream: the picture that changes.
 
-    Implements the protocol `descent.Canvas`, in whose methods a scale is here an octave of the dream.
+    Implements the protocol `descent.Canvas`. What the protocol calls a scale is an octave of the dream.
     """
 
     def __init__(
@@ -304,9 +306,11 @@ class DreamCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with kernels that are prepared for the loop, once for all octaves.
+        """The weights, to which arrays computed from the kernels are added, once for all octaves.
 
-        Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
+        These are the transposed kernels, for the gradient, and on a CPU the kernels transformed for
+        Winograd convolution. Without them, XLA would transpose the kernels in every step. An octave is
+        one of the sizes at which the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)
@@ -329,7 +333,7 @@ class DreamCanvas:
         return pieces.content(guide)
 
     def _base(self, scale: int) -> Image:
-        """Return the original picture at the size of an octave."""
+        """Return the original picture at the size of octave number `scale`."""
         return prepare.at_scale(self._content, self.plan.scales[scale].shape)
 
     def measure(self, scale: int) -> _Octave:
@@ -386,7 +390,8 @@ class DreamCanvas:
             programs needs only the canvas' shape.
 
         Returns:
-          The result of `measure` at the octave.
+          The result of `measure` at the octave: the original picture at the size of the octave, and the
+          guide's features.
         """
         measured = self.measure(scale)
         self.run(scale, self.start(scale, measured, image), measured, 0)
@@ -437,12 +442,12 @@ def dream_planned(
     Args:
       params: weights from `nst_jax.load_params`.
       content: the picture [h, w, 3], before any resizing.
-      guide: the guide [h', w', 3], or None.
+      guide: a second picture [h', w', 3], whose activations the dream imitates; None: there is none.
       settings: the settings, as `settings_of` checks and returns them.
       plan: the plan from `plan_dream`.
       key: a JAX random key for the random shift of the picture before each step.
       every: number of steps from one yielded `DreamShot` to the next, or an iterable of such numbers.
-        The last step of an octave enlarges its canvas, so the shot after it shows the next octave.
+        A shot after the last step of an octave shows the canvas already enlarged to the next octave.
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold

@@ -38,7 +38,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
 
 def check_plan_of_one(plan: Plan) -> None:
-    """Refuse a plan for several pictures, which was made for `stylize_many`."""
+    """Raise a ValueError for a plan of several pictures (of `stylize_many`), where one is painted."""
     if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
         raise ValueError(
             f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
@@ -65,10 +65,14 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
 
 
 def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
-    """Refuse a plan that was made for pictures of other sizes.
+    """Refuse a plan whose sizes or numbers of updates differ from those that the pictures need.
+
+    Args:
+      plan: the plan that the caller gave.
+      scales: the sizes and numbers of updates that follow from the pictures and the recipe.
 
     Raises:
-      ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
+      ValueError: if any of them differs; the message names both sizes of the canvas.
     """
     if plan.real_scales == tuple(scales):
         return

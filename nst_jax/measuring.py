@@ -46,7 +46,7 @@ class Watch:
 
 
 class MeasuringPrograms(NamedTuple):
-    """The functions that compute the targets of the losses, compiled by `jax.jit`.
+    """The functions that compute the targets of the losses: jitted in `PROGRAMS`, plain in `PLAIN`.
 
     Most fields hold the function of the same name in the module `targets`. `measure_styles` is in the
     module `correspondence`, and `kept_of` in `controls.regions`.
@@ -82,7 +82,8 @@ PROGRAMS = MeasuringPrograms(
 )
 
 
-# The same functions without `jax.jit`, for finding out the shapes of their results.
+# The same functions without `jax.jit`, for calls within a function that JAX traces to find out the
+# shapes of the targets: JAX does not accept a jitted function with compiler options there.
 PLAIN = MeasuringPrograms(
     measure_content=targets.measure_content,
     sum_style=targets.sum_style,
@@ -99,7 +100,7 @@ PLAIN = MeasuringPrograms(
 
 
 class NoWatch(Watch):
-    """Does not wait; for use while JAX traces, when arrays have no values that could be awaited."""
+    """A `Watch` that does not wait for arrays, since while JAX traces they are never computed."""
 
     def wait(self, arrays: Any) -> None:
         del arrays
@@ -123,8 +124,8 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
-        # What `controlled` has computed so far. Caller's name for a picture -> the picture's features
-        # if it is a content, or the sums for its statistics if it is a style.
+        # What `controlled` has computed so far, so that it computes nothing twice. Caller's name for a
+        # picture -> the features of a content, or the sums for the statistics of a style.
         self._known: dict[Any, Any] = {}
 
     def content(
@@ -158,15 +159,15 @@ class Measuring:
         """Compute the targets of the style loss from one or several styles.
 
         The target at a layer is what the canvas is compared with there, such as a Gram matrix. With
-        several styles, it is made from the weighted mean of their statistics.
+        several styles, it is made from the weighted mean of their statistics. A `MatchingLoss` has no
+        statistics: its targets are made from the feature vectors of all styles.
 
         Args:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Name of a style loss at a layer (`StylePart.name`) -> its target. A `MatchingLoss`, which
-          compares single feature vectors, names its targets itself: they are what its function `target`
-          returns.
+          Name of a style loss at a layer (`StylePart.name`) -> its target. For a `MatchingLoss`, the
+          dictionary that its function `target` returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
             found = self._programs.measure_styles(self._params, list(styles), self._recipe)

@@ -292,7 +292,7 @@ class _Measured(NamedTuple):
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "_Measured":
-        """Take the settings from a recipe's terms and network, leaving out the loss weights."""
+        """Take `held_tap` from the guides, and all other settings from a recipe's terms and network."""
         return cls(
             terms.content_taps,
             terms.content_loss_by_tap,
@@ -593,8 +593,8 @@ def _tiled_sums(
 def _tiled_forward(
     static: tuple[_Measured, Grid], params: Any, image: Any, content: Any, guides: Any
 ) -> tuple[Sums, tuple[Params, Image, Features, Guides | None]]:
-    # The option `symbolic_zeros` below gives each leaf the attribute `perturbed`: whether its gradient
-    # is wanted.
+    # `defvjp` is called with `symbolic_zeros=True`, so JAX wraps each leaf in an object. Its attribute
+    # `perturbed` says whether the gradient with respect to the leaf is wanted.
     others = jax.tree.leaves((params, content, guides), is_leaf=_is_primal)
     if any(leaf.perturbed for leaf in others):
         raise NotImplementedError(

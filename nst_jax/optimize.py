@@ -3,10 +3,10 @@
 All functions can be traced by JAX, so the loop for a batch is a `vmap` of the loop for one canvas.
 
 The canvas is the picture that is optimised. It is stored in the recipe's pixel convention
-(`Descent.coordinates`), such as BGR with the mean subtracted, an affine map of the sRGB image. A state
+(`Descent.coordinates`), an affine map of the sRGB image, such as BGR with the mean subtracted. A state
 has two canvases: one whose losses are known, and the pending canvas, whose losses the next step
 computes. A step evaluates loss and gradient of the pending canvas together, and makes the next pending
-canvas by this gradient. So the losses of the first canvas need no further program. Between two scales
+canvas by this gradient. So no program that computes only losses is needed. Between two scales
 (resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
 state.
 """
@@ -170,8 +170,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser
-    # returns, unless the bad canvas is the first one. Other optimisers never return.
+    # A run is broken by a canvas whose losses are not finite, unless the optimiser rolls back to an
+    # earlier canvas. A guarded optimiser rolls back from any canvas but the first; others never do.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -190,7 +190,7 @@ def step(
 
 
 def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Array, "h w 3"] | None:
-    """Return the average of the canvases so far, with `state.pending` if it is accepted (`kept`).
+    """Return the average of the canvases so far, with `state.pending` as the newest if `kept` is True.
 
     The result is None if the recipe averages no canvases. With decay d, canvas i of 1 to t has a weight
     proportional to d^(t - i). The newest canvas then has the share (1 - d) / (1 - d^t) of the average:
@@ -205,7 +205,10 @@ def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Arra
 
 
 def _clipped(canvas: Float[Array, "h w 3"], recipe: Recipe) -> Float[Array, "h w 3"]:
-    """Return the canvas, clipped to [0, 1] as an sRGB image if `recipe.descent.clip` is set."""
+    """Return the canvas; if `recipe.descent.clip` is set, it is clipped to [0, 1] sRGB.
+
+    The canvas is in the recipe's pixel convention, so it is converted to sRGB and back.
+    """
     if not recipe.descent.clip:
         return canvas
     coordinates = recipe.descent.coordinates
@@ -257,7 +260,7 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 
 
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
+    """Return the canvas as an unclipped image [h, w, 3], from which the next scale (resolution) starts.
 
     Usually it is `state.canvas`, the last canvas that was accepted. In three cases it depends on the
     pending canvas, which the last update made and whose losses are not computed at this scale:
@@ -270,6 +273,7 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
       code of that method.
 
     A pending canvas is not used if it is not finite, or if losses have stopped being finite before.
+    `bands` says how the canvas is distributed over several devices; None means one device.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:
@@ -323,13 +327,13 @@ def take_over(
     bands: Bands | None = None,
     bands_before: Bands | None = None,
 ) -> State:
-    """Return a fresh state that contains the optimiser's state of the coarser scale, resized.
+    """Return `state` with the optimiser's state of the coarser scale, resized, in place of its own.
 
     Args:
       state: the state from `init` at the finer scale.
       opt_state: the optimiser's state at the end of the coarser scale.
-      recipe: a recipe whose `descent.carries` is True: its optimiser has a function `carried`, which
-        resizes the state.
+      recipe: a recipe whose `descent.carries` is True: its optimiser has a method `carried`, which
+        resizes `opt_state`.
       bands: how the canvas is distributed over several devices; None means one device.
       bands_before: how the canvas was distributed at the coarser scale; None means one device.
     """

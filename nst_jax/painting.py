@@ -1,4 +1,4 @@
-"""`stylize` and `paint`: paint one picture in the style of another."""
+"""Paint one picture in the style of another: `stylize` returns the result, `paint` yields snapshots."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,13 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of errors of runs without a result; `image` is the last canvas with finite losses."""
+    """Base class of the errors of runs without a result.
 
-    _what = ""  # the beginning of the message, in which `{step}` stands for the number of updates
+    `image` is the last canvas (the picture that is optimised) whose losses were finite.
+    """
+
+    # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
+    _what = ""
 
     def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
         super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
@@ -75,8 +79,8 @@ class CameToRest(RuntimeWarning):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses end as they began."""
-    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If all
-    # were undone, further updates may be small enough.
+    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If it has
+    # undone all updates, the next ones may be small enough, so more updates may help.
     if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
@@ -97,9 +101,10 @@ class StyleEnlarged(RuntimeWarning):
 def warn_of_enlarged(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
 ) -> None:
-    """Warn of each style that `style_scale` enlarges to more pixels than the given picture has.
+    """Warn of each style that the recipe's `style_scale` makes larger than its original picture.
 
     `originals` and `shapes` are the (height, width) of each style before and after resizing.
+    `stacklevel` is the one that the caller would pass to `warnings.warn`.
     """
     for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)

@@ -35,11 +35,12 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # The text of a warning for each region that is empty in the feature maps of some layer.
+        # Warnings as text: one for each region (part of a picture with a style of its own) in which no
+        # position of some layer's features lies, so that the style loss leaves it out at that layer.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns a record of all inputs and settings of the run, for checkpoints. Its
-        # result is cached, since computing it takes hashes of all pictures and weights.
+        # result is cached, since hashing all pictures and weights takes time.
         self._identify = functools.cache(identify)
         self._position = Position()
 
@@ -116,7 +117,11 @@ class Painting(Iterator[Snapshot]):
 def _snapshots(
     positions: Iterator[Position], canvas: SingleCanvas
 ) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield pairs at intervals: how far the run has come (a `Position`), and the snapshot there.
+    """Yield each position, that is how far the run has come, with a snapshot of the canvas there.
+
+    Args:
+      positions: yields a `Position` after every few updates.
+      canvas: makes the snapshots, each with the losses since the last one.
 
     Raises:
       OutOfMemory: if the device runs out of memory.
@@ -158,9 +163,9 @@ def paint_planned(
       style: the style picture, [h', w', 3], or a list of several.
       plan: the plan of this run.
       init: the first canvas, as in `paint`; None means the recipe's.
-      key: a JAX random key, for first canvases with noise.
+      key: a JAX random key, for first canvases with noise; None: `jax.random.key(0)`.
       every: number of updates between two snapshots, or an iterable of such numbers.
-      resume: the checkpoint from which the run resumes, or None.
+      resume: the checkpoint from which the run resumes; None: it starts anew.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
       begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
         given, the targets of the next scale (resolution) are computed and its programs compiled while
@@ -240,7 +245,16 @@ def _identity(
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
-    """Return how far the run of a checkpoint had come; refuse a checkpoint of another run."""
+    """Return the position (scale, updates, state and losses) from which a checkpoint resumes a run.
+
+    Args:
+      checkpoint: the checkpoint.
+      facts: the inputs and settings of the run to resume.
+      canvas: the canvas of this run.
+
+    Raises:
+      ValueError: if the checkpoint is of a run with other inputs, settings or scales.
+    """
     plan = canvas.plan
     checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.real_scales))
     state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))

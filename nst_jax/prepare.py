@@ -96,7 +96,13 @@ def final_shapes(
 
 
 def _times(factor: float, shape: Shape, original: Shape) -> Shape:
-    """Return a style's (height, width) by the size rule, multiplied by its factor in `style_scale`."""
+    """Return the (height, width) of a style after its factor in `style_scale` is applied.
+
+    Args:
+      factor: the style's factor in `style_scale`.
+      shape: (height, width) of the style by the size rule.
+      original: (height, width) of the style before any resizing, which has its exact proportions.
+    """
     return at_longer_side(max(1, round(factor * max(shape))), shape, original)
 
 
@@ -128,8 +134,8 @@ def enlarged_styles(
 ) -> list[int]:
     """Return the indices of the styles that `style_scale` makes larger than the original pictures.
 
-    These styles are enlarged nevertheless, since that gives the larger strokes that the user asks for.
-    But an enlarged picture is blurred, so the callers of this function warn the user.
+    An enlarged picture is blurred, so the callers of this function warn the user. The styles are
+    enlarged nevertheless, since that gives the larger strokes that the user asks for.
 
     Args:
       originals: (height, width) of each style, before any resizing.
@@ -185,28 +191,30 @@ def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | 
 
 
 def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
-    """Return a key that is equal for two runs if one compiled program can paint both.
+    """Return a key that is equal for two runs of a recipe if one compiled program can paint both.
 
     Canvases of equal final shapes may have different shapes at the coarser scales, since these may be
-    rounded from the sizes of the original pictures. So the key has the shapes at all scales.
+    rounded from the sizes of the original pictures. So the key has the shapes at all scales. A style
+    loss may compare single feature vectors of canvas and styles (`terms.matched`). Then the program
+    reads the styles' feature maps, so the key also has the shapes of the styles. Other style losses
+    read only statistics, such as Gram matrices, whose shapes do not depend on those of the styles.
 
     Args:
-      scales: the scales of a run.
-      recipe: the recipe of the runs. With a style loss that compares single positions of canvas and
-        styles, the key also has the shapes of the styles.
+      scales: the scales (resolutions) of a run, coarse to fine.
+      recipe: the recipe of the runs.
     """
     styles = tuple(one.style_shapes for one in scales) if recipe.terms.matched else ()
     return tuple(one.shape for one in scales), styles
 
 
 def style_shapes_of_all(runs: Sequence[Sequence[Scale]]) -> tuple[Shape, ...]:
-    """Return the final (height, width) of all styles of several runs, which are planned together.
+    """Return each (height, width) that styles of several runs have at their last scale.
 
-    These are the shapes of the first run's styles, in their order, and then each other shape once. A
-    plan that is made with all these shapes has enough memory for each run.
+    A plan that is made with all these shapes has enough memory for each of the runs. The shapes of the
+    first run come first, one for each of its styles. Each other shape follows once.
 
     Args:
-      runs: the scales of each run.
+      runs: the scales (resolutions) of each run.
     """
     first = runs[0][-1].style_shapes
     others = dict.fromkeys(shape for scales in runs for shape in scales[-1].style_shapes)
@@ -225,19 +233,19 @@ def scales_of(
 
     Args:
       content: (height, width) of the content, before any resizing.
-      styles: (height, width) of each style.
+      styles: (height, width) of each style, before any resizing.
       recipe: the recipe whose size rules and schedule apply.
-      region_styles: (height, width) of the style of each region.
-      protected: whether a mask protects a part of the content from changes. If so, the estimate of a
-        run's memory includes the mask and the content.
+      region_styles: the same for the style of each region (a part of the content with its own style).
+      protected: whether a mask protects a part of the content from changes. Each `Scale` stores it,
+        since estimates of the run's memory then include the mask and the content.
 
     Returns:
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
-        has several weights in `style_shares`, or several factors in `style_scale`, but not one for each
-        style.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the number of
+        styles does not fit the recipe's `style_shares`, `tap_styles` or `style_scale`. Only for
+        `style_scale`, the styles of regions count too.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -434,11 +442,11 @@ def _recolored_in_squares(
     recipe: Recipe,
     side: int,
 ) -> finishing.Seen:
-    """Return the result of `finishing.recolored`, computed by a program that is compiled for squares.
+    """Recolour a content and styles as `finishing.recolored` does, in a program compiled for squares.
 
-    Each picture lies at the top left of a square, see `square_of`. Pixels beside it have the opacity 0,
-    so that they do not count in means and covariances. So the program serves all pictures whose longer
-    sides are the same when they are rounded up to a multiple of `side`.
+    Each picture lies at the top left of a square array. The side of the square is the longer side of
+    the picture, rounded up to a multiple of `side`. So one compiled program serves many sizes. The rest
+    of the square has the opacity 0, so that it does not count in the means and covariances of colours.
     """
     shapes = [tuple(np.shape(picture)[:2]) for picture in (content, *styles)]
     squares = [square_of(shape, side) for shape in shapes]
@@ -480,9 +488,10 @@ def _recolored_in_squares(
 
 
 def square_of(shape: Shape, step: int = SMALLEST) -> Shape:
-    """Return the (height, width) of the square in which a picture of this (height, width) lies.
+    """Return the (height, width) of a square array in which a picture of this (height, width) fits.
 
-    Its side is the picture's longer side, rounded up to a multiple of `step` px.
+    One program, compiled for the square, serves pictures of many sizes. The side of the square is the
+    picture's longer side, rounded up to a multiple of `step` px.
 
     Example:
       >>> square_of((171, 250))
@@ -499,7 +508,7 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 
 
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
-    """Return a run's controls, with their masks resized to one resolution; None if the run has none.
+    """Return a run's controls, with masks resized for one scale; None if the run has no controls.
 
     Controls are the masks of regions, protected and transparent parts, and the weights of the regions.
     """
@@ -530,7 +539,8 @@ def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Contr
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32.
 
-    On an accelerator, NumPy resizes it: XLA took 6 s there to compile the filter for one size.
+    If the default device is an accelerator, NumPy resizes the picture, since XLA takes seconds there to
+    compile the filter for each size.
     """
     if image.shape[:2] == shape:
         return jnp.asarray(image)
@@ -548,8 +558,9 @@ def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -
 def at_scale(image: Image, shape: Shape) -> Resized:
     """Resize a picture to a (height, width), with antialiasing, and clip it to [0, 1].
 
-    The recipe's own filter is not used here: that filter only resizes pictures to their final sizes,
-    see `resized`. On an accelerator, NumPy resizes the picture, as in `resized`.
+    A recipe's own filter resizes the run's pictures to their final sizes, in `resized`. From these,
+    this function makes the smaller pictures of coarser scales, with the same filter for all recipes. On
+    an accelerator, NumPy resizes the picture, since XLA would compile a program for each size.
     """
     if image.shape[:2] == shape and _is_clipped(image):
         return image  # the same array, since a copy of a large picture takes memory
@@ -581,7 +592,8 @@ class Finisher:
         Args:
           prepared: the pictures of the run.
           recipe: the recipe of the run.
-          realism: replaces the recipe's `pictures.realism`, from 0 to 1; None means the recipe's own.
+          realism: how far the result gets the content's edges back, from 0 to 1; None means the value
+            of the recipe, `pictures.realism`.
         """
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
@@ -622,12 +634,13 @@ class Finisher:
     def in_arrays(self, image: Any, scale: Scale, arrays: Scale) -> Image:
         """Return the finished picture for a painted image at the top left of a larger array.
 
-        Programs are compiled for the size of the array, and not for that of the picture.
+        The programs that adjust it are compiled for the size of the array, so that images of several
+        sizes can share them.
 
         Args:
-          image: [h, w, 3], the array.
-          scale: the scale (resolution) at which it was painted, with the sizes of the pictures.
-          arrays: the sizes of the arrays of that scale.
+          image: [h, w, 3], the array with the painted image.
+          scale: the scale (resolution) at which the image was painted, with the sizes of the pictures.
+          arrays: the same scale, but with the sizes of the arrays in which the pictures lie.
 
         Returns:
           The picture alone, without the rest of the array.
@@ -660,7 +673,12 @@ class Finisher:
         return jax.device_put(np.asarray(image)[:height, :width])
 
     def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
-        """Set the attributes that `in_arrays` reads, for one resolution; arguments as there."""
+        """Set the attributes that `in_arrays` reads, for one scale (resolution).
+
+        Args:
+          scale: the scale, with the sizes of the pictures.
+          arrays: the sizes of the arrays of that scale; each picture lies at the top left of an array.
+        """
         self._scale, prepared = scale, self._prepared
         photo = on_host_filters.at_scale_on_host(prepared.photo, scale.shape)
         self._content = jnp.asarray(padded(photo, arrays.shape))
@@ -693,7 +711,11 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        """Return colour statistics of the styles at one resolution; see `_mixed`."""
+        """Return the mean, covariance and range of the styles' colours at one scale (resolution).
+
+        Several styles are averaged as `_mixed` says. `controls` has their opacity masks; with None, all
+        styles are opaque.
+        """
         masks = () if controls is None else controls.style_masks
         return self._mixed(styles_at(self._prepared, scale), masks)
 
@@ -721,9 +743,9 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | None:
     """Return a run's first canvas in network pixels, or None if the run starts from an image in [0, 1].
 
-    Network pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the functions
-    that make a first canvas, computes such pixels. If the optimiser changes network pixels too, it gets
-    the computed ones unchanged, since converting them to an image and back would round them.
+    Network pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the starts
+    (functions that make a first canvas), computes such pixels. If the recipe's canvas is stored as
+    network pixels, too, it gets them unchanged: converting them to an image and back would round them.
 
     Args:
       content: [h, w, 3], at the coarsest scale.

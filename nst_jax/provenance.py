@@ -38,9 +38,9 @@ NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 
 def strength_facts(strength: float | None) -> dict[str, Any]:
-    """Return the argument `strength` for a record; an empty dictionary if it was not given.
+    """Return a record of the argument `strength` of `stylize`; empty if it was not given (None).
 
-    The recorded recipe contains the loss weight that follows from the argument, but not the argument.
+    It is recorded by itself, since a recipe contains only the loss weight that follows from it.
 
     Example:
       >>> strength_facts(0.6), strength_facts(None)
@@ -178,7 +178,7 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str]:
-    """Return the platform and the kind of this process' first device, such as "gpu" and its model."""
+    """Return platform and kind of this process' first device, such as "gpu" and "NVIDIA H200"."""
     first = jax.local_devices()[0]
     return {"platform": first.platform, "kind": first.device_kind}
 

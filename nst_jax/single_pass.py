@@ -55,7 +55,8 @@ def instant(
     `stylize` optimises each picture in many updates; here a network that was trained once maps the
     content to the result. If the style is a picture, Magenta's network for arbitrary styles paints,
     which transfers palette and grain more than strokes. If the style is a name or number, Magenta's
-    network of 26 styles paints; it knows only these, and shows them more strongly.
+    network of 26 styles paints. It knows only these styles, but its results show them more strongly
+    than those of the network for arbitrary styles.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
@@ -71,9 +72,10 @@ def instant(
         describe a style) from each picture, and paints with a mixture of the content's vector (0) and
         the style's vector (1). Values under 1 need style pictures: named styles and trained networks
         have no such vectors.
-      size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
-      style_size: size of style pictures, given as for `size`; default: the shorter side becomes 256 px,
-        as in the training of the network.
+      size: the longer side of the result in px, or a text such as `"short:512"`, as in `stylize`;
+        default: 512. `"as-is"` resizes nothing.
+      style_size: the shorter side of style pictures in px, or a text as for `size`; default: 256, as in
+        the training of the network.
       colors: whose colours the result has, as in `stylize`. "content", "luminance" and "palette" need a
         style picture, since they read its pixels.
       realism: from 0 to 1, as in `stylize`: how far the result is changed back, after painting, so that
@@ -168,9 +170,9 @@ def instant_many(
       style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
         becomes 256 px.
       colors: whose colours the results have; see `instant`.
-      realism: from 0 to 1, for all pictures; or n numbers, one for each picture.
-      protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and
-        its amount an array [n].
+      realism: from 0 to 1 as in `instant`, for all pictures; or n numbers, one for each picture.
+      protect: the parts of the contents that stay as they are, a `nst_jax.controls.Protect`; its mask
+        may be a batch [n, h, w] or a list of masks, and its amount an array [n].
       opacity: one opacity [h, w] for all contents, as in `instant`; or a list that has an opacity for
         each content, or None for a content that is opaque.
       style_opacity: one opacity [h', w'] for all style pictures, as in `instant`; or a list with an
@@ -298,9 +300,10 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
 
 
 def _entry(values: Any, place: int) -> Any:
-    """Return `values`, or if they are a list, the entry for style number `place`.
+    """Return the value that holds for the style with the index `place`.
 
-    A list with a single entry has it for all styles.
+    `values` is a list with a value for each style, or with a single value for all styles. An empty list
+    is returned itself, and so is anything that is not a list.
     """
     if isinstance(values, (list, tuple)) and len(values):
         return values[place % len(values)]
@@ -310,8 +313,8 @@ def _entry(values: Any, place: int) -> Any:
 def _count(lengths: Mapping[str, int]) -> int:
     """Return the number of pictures: the length that all arguments with more than one entry have.
 
-    `lengths` has the number of entries of each argument by its name. The result is 1 if all have a
-    single entry.
+    `lengths` maps the name of each argument to its number of entries. The result is 1 if all have a
+    single entry. A ValueError is raised if two numbers other than 1 differ.
     """
     counts = set(lengths.values()) - {1}
     if len(counts) > 1:

@@ -1,11 +1,12 @@
-"""The targets that a canvas is compared with (`measure`), and the functions that compute parts of them.
+"""Compute the targets that a canvas is compared with: `measure` all of them, other functions parts.
 
 The canvas is the picture that is optimised. Targets are the features of the content and the statistics
 of the style, at the taps: the layers that losses read.
 
 The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
-whose features the tile gives. Its window is the core with a halo: the margin of pixels around the core
-on which the core's features depend. If several devices share a picture, each computes one band of it.
+whose features are computed. The window of a tile is its core with a halo: the margin of pixels around
+the core on which the core's features depend. If several devices share a picture, each computes one
+band of it.
 """
 
 from collections.abc import Sequence
@@ -226,8 +227,9 @@ def measure_style(
       recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
-        height. If the network pads each border with the pixels of the opposite border, each device
-        computes all of it, since only heights that are multiples of 16 px can then be cut.
+        height. But if the network pads each border with the pixels of the opposite border, each device
+        computes the whole style: with this padding, only heights that are multiples of 16 px can be
+        cut, and a style may have any height.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -253,8 +255,8 @@ def sum_style(
       recipe: taps, losses and network settings.
       masks: the masks of the style at the taps (layers that the style loss reads). A position where a
         mask has the value T counts T² times. None means that every position counts once.
-      bands: how the canvas is distributed over several devices, which then share the style, too, as in
-        `measure_style`; None means one device.
+      bands: how the canvas is distributed over several devices; None means one device. The same devices
+        share the style, unless the network's padding wraps around or `size` is given.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
 
@@ -390,8 +392,8 @@ def statistics_of(
         traced array.
       recipe: taps, losses and network settings.
       totals: for a style with a mask, the sum of T² at each tap (layer), where T is the value of the
-        mask at a position. The sums are divided by it in place of the number of positions. None means
-        that the style has no mask.
+        mask at a position. `sums` weigh each position by T², so they are divided by the sum of these
+        weights in place of the number of positions. None means that the style has no mask.
     """
 
     def statistic(part: StylePart) -> Statistic:
@@ -418,8 +420,8 @@ def blended_targets(
     """Return the targets of the style loss for one style or a blend of several.
 
     Args:
-      sums: what `sum_style` returned for each style.
-      shapes: (height, width) of each style.
+      sums: for each style, the sums over positions that `sum_style` returned.
+      shapes: (height, width) of each style, from which the number of positions follows.
       recipe: taps, losses and network settings.
     """
     statistics = [
@@ -479,8 +481,8 @@ class MaskedTaps(NamedTuple):
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
-    # Tap that this loss reads -> [h', w', 1], by which features are multiplied before the loss squares
-    # their differences: the square roots of the positions' weights. Empty if there is no such loss.
+    # Tap that this loss reads -> [h', w', 1], the square roots of the positions' weights. Features are
+    # multiplied by them before the loss squares differences. Empty if nothing is protected.
     held: dict[str, Array]
 
 
@@ -499,11 +501,12 @@ def measure_masks(
     """Resize the masks of a canvas and of its styles to the feature maps that losses read.
 
     Args:
-      controls: the masks at the sizes of the pictures.
+      controls: the masks at the sizes of the pictures' arrays.
       recipe: taps, losses and network settings.
-      size: the real (height, width) of the canvas, if it lies at the top left of a larger array; None
-        means that it fills the array.
-      style_sizes: the same for each style.
+      size: the (height, width) of the canvas, if it lies at the top left of a larger array; None means
+        that it fills its array.
+      style_sizes: the (height, width) of each style, if styles lie at the top left of larger arrays;
+        None means that every style fills its array.
     """
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     sizes = [None] * len(controls.style_masks) if style_sizes is None else style_sizes
@@ -513,8 +516,8 @@ def measure_masks(
             None if mask is None else regions.style_masks_at(mask, taps, reach, own)
             for mask, own in zip(controls.style_masks, sizes, strict=True)
         ),
-        # Only a content loss that is a sum over positions can be limited to the protected positions.
-        # Any other content loss gets no mask.
+        # Masks of an additional content loss, which keeps protected parts of the picture as they are in
+        # the content. A content loss can be limited to parts only if it is a sum over positions.
         regions.held_at(controls, recipe.terms.taps, reach, size)
         if recipe.terms.content_loss.additive
         else {},
@@ -544,8 +547,8 @@ def controlled_style(
     statistics = []
     lines: Sequence[Any] = shapes
     for each, shape, mask, of_style in zip(sums, lines, found.styles, totals, strict=True):
-        # If the mask of a style is 0 everywhere at a tap, its sums are divided by 1 instead of 0. The
-        # weight of its region in the style loss at this tap is 0, so the result does not matter.
+        # If a style's mask is 0 everywhere at a tap, the sums of its features are divided by 1 instead
+        # of 0. The result does not matter: at this tap, the style's region has weight 0 in the loss.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
         statistics.append(statistics_of(each, shape, recipe, safe))
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
@@ -576,8 +579,8 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
     """Return, by tap (layer), the sum of T² over each region's style: [r + 1], the default style first.
 
     r is the number of regions with styles of their own. T is the value of the style's mask at a
-    position. If several styles are blended to the default style, the smallest of their sums is
-    returned. So it is 0 if any of these sums is 0, and the region then has weight 0 at this tap.
+    position. If several styles are blended to the default style, the first number is the smallest of
+    their sums. So if any of these is 0, the default style's region gets weight 0 at this tap.
 
     Args:
       totals: what `style_totals` returns.
@@ -621,11 +624,11 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
     The sizes of some targets depend on the style pictures. So that all have the same size, smaller
-    arrays are filled up with zeros at the end of each axis. Losses with such targets store in the
-    targets how many of their entries are valid.
+    arrays are filled up with zeros at the end of each axis. Losses with such targets store the number
+    of valid entries as a part of the target.
 
     Args:
-      targets: the targets of the style loss for each canvas or region.
+      targets: for each canvas or region, the targets of its style losses by name.
     """
 
     def stacked(*parts: Any) -> Array:

@@ -1,4 +1,4 @@
-"""`texture`: a picture of any size that has the texture of another one, and no content."""
+"""`texture`: paint a picture of any size with the texture of a given picture, and without a content."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -127,8 +127,8 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
     terms = replace(
         recipe.terms,
         content_weight=0.0,
-        # The content is the grey picture `blank`: a content loss that divides by the variance of the
-        # content would divide by 0.
+        # The content loss is computed even with weight 0, and must be finite, since NaN times 0 is NaN.
+        # The mean square is finite for every picture, also for the grey one that replaces a content.
         content_loss=losses.CONTENT_MEAN_SQUARE,
         content_taps=("relu1_1",),
         content_layer_weights=(1.0,),
@@ -168,8 +168,9 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     Args:
       size: the argument `size` of `texture`: WIDTHxHEIGHT, the side of a square, or None.
       style: (height, width) of the first style.
-      recipe: a recipe from `of_texture`. If `size` is None, the recipe's rule gives the size; both
-        sides are then rounded up to multiples of 16 px if the texture is seamless.
+      recipe: a recipe from `of_texture`. If `size` is None, the recipe's size rule computes the size
+        from that of the style. Both sides are then rounded up to multiples of 16 px if the texture is
+        seamless (copies of it can be laid side by side).
 
     Raises:
       ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side of the texture
@@ -222,9 +223,9 @@ def check_many_textures(init: Any, **given: Any) -> None:
     """Refuse arguments of `stylize_many` that contradict textures, which have no content.
 
     Args:
-      init: the argument of this name; it may be noise.
-      **given: the arguments in `_OF_CONTENTS`, by their names. None means that one was not given, and
-        so do the colours "style" and a realism of 0, with which a picture needs no content.
+      init: the argument `init` of `stylize_many`. None and noise are allowed.
+      **given: the arguments in `_OF_CONTENTS`, by their names. None is allowed, which means that the
+        argument was not given. So are "style" for `colors` and 0 for `realism`, which need no content.
 
     Raises:
       ValueError: naming the argument and what to do instead.

@@ -232,7 +232,8 @@ class StyleLayer(NamedTuple):
     """One value of the flag `--style-layer`, parsed."""
 
     tap: str  # the full name of the layer whose activations are compared, such as relu1_1
-    weight: float | None  # weight of the layer's style loss; None keeps the recipe's weight
+    # Weight of the layer's style loss; None, after NAME=FILE, keeps the recipe's weight.
+    weight: float | None
     file: Path | None  # a style picture for this layer alone; None: the layer uses the run's styles
 
 
@@ -380,8 +381,8 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 
     Args:
       text: the value of `--recipe`.
-      controls: whether the file may have a table `controls`, which names masks and other pictures and
-        is read by the caller.
+      controls: whether the file may have a table `controls`, which names masks and other pictures. If
+        True, the caller reads the table; if False, a file with this table is refused.
 
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
@@ -393,8 +394,8 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
     """Return a recipe as `named_or_read` does, and its file's strength, which is not applied yet.
 
-    A strength, from 0 to 1, stands for a factor of the style weight. It is None if the file has none.
-    If `text` is None, the recipe is the default.
+    A strength, from 0 to 1, stands for a factor of the style weight. It is None for a preset, and for a
+    file without a strength. If `text` is None, the recipe is the default.
     """
     if text is None:
         return recipes.DEFAULT, None
@@ -423,7 +424,13 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _recipe_file_contents(path: Path) -> toml.RecipeFile:
-    """Read a recipe file: recipe, strength (not applied to the style weight yet), and `controls`."""
+    """Read a recipe file, and return its recipe, its strength of the style, and its table `controls`.
+
+    The strength is not applied to the recipe yet. A recipe without a name is named after the file.
+
+    Raises:
+      ValueError: for a file that is missing, unreadable, empty or not a recipe.
+    """
     text = _text_of(path)
     if not text.strip():
         raise ValueError(
@@ -514,8 +521,8 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
     Args:
       recipe: a recipe.
-      start: the start that `start_of` returned. If it is None or a picture, the recipe is returned
-        unchanged, since callers pass a picture on beside the recipe.
+      start: the start that `start_of` returned. None leaves the recipe unchanged. So does a picture,
+        since the start in a recipe is a function; callers give the picture to the job as `init`.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 

@@ -22,7 +22,7 @@ import platformdirs
 from nst_jax import _files
 from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
-# Subfolder of JAX's compilation cache for traced programs.
+# Name of the folder of the traced programs; it lies in the folder of JAX's compilation cache.
 TRACED = "nst_jax"
 
 
@@ -112,15 +112,14 @@ def cache_enabled() -> bool:
 
 
 def disable_cache() -> None:
-    """Switch JAX's compilation cache off in this process, whatever the environment says."""
+    """Switch JAX's compilation cache off in this process, even if an environment variable sets it."""
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 # --- Entries of a program -------------------------------------------------------------------------
 
-HIT_EVENT = (
-    "/jax/compilation_cache/cache_hits"  # JAX reports it when it loads a program from its cache
-)
+# The event that JAX reports when it loads a program from its cache.
+HIT_EVENT = "/jax/compilation_cache/cache_hits"
 
 
 class EntriesOf(AbstractContextManager):

@@ -171,11 +171,13 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return the fields of `Outputs` for the result, the film, and numbered pictures during the run.
+    """Return the fields of `Outputs`, the files to write, for the result, the film and the frames.
+
+    Frames are numbered pictures of the canvas during the run.
 
     Args:
       chosen: the options of the command.
-      name: path of the picture if no option gives one.
+      name: path of the resulting picture if no option gives one.
     """
     still = chosen["suffix"] == "webp" or chosen.get("still", False)
     picture, film, option = picture_and_film(chosen["output"], chosen["film"], name, still=still)

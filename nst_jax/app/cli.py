@@ -44,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit code: 0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 143
-      after SIGTERM, 129 after SIGHUP, 141 if nobody reads the picture on standard output. But the
-      commands `batch`, `sweep`, and `instant` with several pictures, which report what is finished when
-      they are stopped, return 130 after SIGTERM and SIGHUP, too.
+      after SIGTERM, 129 after SIGHUP, 141 if nobody reads the picture on standard output. Some commands
+      report what is finished when they are stopped: `batch`, `sweep`, and `instant` with several
+      pictures. These return 130 after SIGTERM and SIGHUP, too.
     """
     if argv is not None:
         return _call(argv)
@@ -141,7 +141,10 @@ def _imports() -> Iterator[None]:
 
 
 def _device_problem() -> str:
-    """Return an error message if JAX finds no device of the platforms in `JAX_PLATFORMS`, else ""."""
+    """Return an error message if JAX finds no device of the platforms in `JAX_PLATFORMS`, else "".
+
+    If JAX was not imported yet, it cannot be the cause of a failure, so the result is "" as well.
+    """
     chosen = os.environ.get(PLATFORMS)
     if not chosen or "jax" not in sys.modules:
         return ""

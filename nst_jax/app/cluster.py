@@ -153,10 +153,11 @@ def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another process of the cluster is lost.
+    """Ends this process when another process of the cluster (those that paint together) is lost.
 
     A thread of every process writes a heartbeat, a number that it counts up, into JAX's key-value
-    store, and reads the heartbeats of the other processes.
+    store, and reads the heartbeats of the other processes. A process whose heartbeat stays the same for
+    too long counts as lost.
 
     Without a monitor, a process would wait for data from the lost one until JAX notices the loss, which
     usually takes a minute or more. Then JAX would end the process from C++, where nothing can be saved.
@@ -182,7 +183,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Context manager: inside its block, the monitor calls `save` before it ends this process."""
+        """Context manager: if the monitor ends this process during the block, it calls `save` first."""
         self._save = save
         try:
             yield
@@ -236,7 +237,7 @@ class PeerMonitor(AbstractContextManager):
                     seen[index] = alive.get(index), now
                     continue
                 seen[index] = beat, since
-                # A process that has given no heartbeat yet may still be starting.
+                # A process that has given no heartbeat yet may still be starting, so it gets more time.
                 limit = JOIN_SECONDS if beat is None else LOST_SECONDS
                 if beat != DONE and index != jax.process_index() and now - since > limit:
                     self._end(f"process {index} has given no sign of life for {limit} s")

@@ -347,13 +347,13 @@ def _instant_ahead(chosen: Chosen) -> _Ahead:
 def check_devices(chosen: Mapping[str, Any]) -> Any:
     """Return the mesh of devices that `--devices` and `--bands` ask for.
 
+    `--devices` says how many devices to use, `--bands` how many of them share each picture.
     The result is None for one device. It is None also with `--runner ray`, since Ray gives each device
     pictures of its own.
 
     Raises:
-      ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
-        `--devices` asks for, or if the number of devices is not a multiple of `--bands`, which is the
-        number of devices that share each picture.
+      ValueError: if Ray is used together with `--devices` or `--bands`, if there are too few devices,
+        or if the number of devices is not a multiple of `--bands`.
     """
     if chosen.get("runner") == "ray":
         for name, unset in (("devices", None), ("bands", 1)):
@@ -490,7 +490,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # A picture that was written is listed, too, if its losses hardly decreased: it has an `error`.
+    # The record of a picture that was written has an `error`, too, if its losses hardly decreased.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")

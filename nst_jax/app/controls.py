@@ -1,12 +1,13 @@
 """The masks and styles of regions and of protected parts, read from the files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
-content. Both are called controls. They are also checked here, together with the transparent parts of
-pictures.
+content. Both are called controls. This module also checks them. It puts the opacities of the pictures
+beside them, since most style losses leave out transparent parts.
 
 Regions are given in one of two ways: by a mask and a style picture for each region (`--region`, here
 `regions`), or by two colour-coded maps (`--regions`, here `region_maps`). One map is drawn over the
-content and one over the style; parts of the two maps that have the same colour belong together.
+content and one over the style. A part of the content gets the style of that part of the style picture
+which has the same colour in its map.
 """
 
 import re
@@ -94,10 +95,11 @@ class ReadControls(NamedTuple):
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return the weights of regions, and how strongly a part is protected, for a picture's metadata.
+    """Return a dict with the numbers of regions and of a protected part, for a picture's metadata.
 
-    A protected part stays as it is in the content; the amount is from 0 (not at all) to 1 (fully). The
-    dict has the key "regions" if there are regions, and the key "protect" if a part is protected.
+    "regions" has the weight of each region's style loss. "protect" has the amount by which the part
+    stays as it is in the content, from 0 (not at all) to 1 (fully). Each key is left out if there are
+    no regions or no protected part.
     """
     found: dict[str, Any] = {}
     if regions:
@@ -135,9 +137,10 @@ def protect_roles(protect: ProtectFile) -> list[str]:
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all masks, colour-coded maps and styles of regions that the options name.
+    """Return the paths of all files that the options name for regions and protected parts.
 
-    No result may be written to these files.
+    They are masks, colour-coded maps, and the regions' style pictures. With these paths, callers check
+    that no result would be written over one of the files.
 
     Args:
       chosen: the values of the command's options.
@@ -177,10 +180,10 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
     """Return the options for regions and the protected part, for one of many pictures to paint.
 
-    A region has a style of its own; the protected part stays as it is in the content. An option may
-    name a folder in place of a mask or a map. The mask (or map) of a content is then the file in this
-    folder that has the same name as the content, up to the suffix. The map of a style has the same name
-    as the style.
+    A region has a style of its own; the protected part stays as it is in the content. A map is a
+    picture in which each colour marks a region. An option may name a folder in place of a mask or a
+    map. The mask (or map) of a content is then the file in this folder that has the same name as the
+    content, up to the suffix. The map of a style has the same name as the style.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -298,8 +301,8 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
     """Refuse regions or a protected part if the recipe does not allow them.
 
-    A region has a style of its own; the protected part stays as it is in the content. This is checked
-    before any picture is decoded.
+    A region has a style of its own; the protected part stays as it is in the content. No picture is
+    needed for this check, so it is made before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -307,8 +310,8 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
 
     Raises:
       ValueError: if there are too many regions; if the style loss of the recipe cannot be restricted to
-        parts of a picture; if the recipe has styles for single layers; or if there are regions and the
-        recipe has the colours "palette". The message names the option.
+        parts of a picture; if the recipe has styles for single layers (`tap_styles`), to which masks
+        are not applied; or if there are regions and the recipe has the colours "palette".
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     check_number_of_regions(len(named))
@@ -487,9 +490,9 @@ def check_masks_of_styles(
     The message names both files. A map is also refused if there are several styles.
 
     Args:
-      masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the
-        content are ignored.
-      styles: name and (height, width) of each style of the run.
+      masks_seen: name and (height, width) of each mask, map and style of a region, by its role, such as
+        "region_1_style_mask"; see `roles_of`. Masks of the content are ignored.
+      styles: name and (height, width) of each style of the run, apart from those of regions.
     """
     for role, seen in masks_seen.items():
         if role == "map_of_style":

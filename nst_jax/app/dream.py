@@ -176,10 +176,10 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 class DreamRecorder(Recorder):
     """Receives the snapshots (pictures after some steps) of a dream: writes files, shows progress.
 
-    In place of losses, it shows a number for each chosen layer, and embeds it in the result: the mean
-    square of the picture's activations there, called excitement, which a dream maximises. With a guide
-    (a second picture), it is the mean product of the activations with those of the guide that match
-    them best.
+    In place of losses, it shows the excitement at each chosen layer, a number that a dream maximises,
+    and embeds these numbers in the result. The excitement is the mean square of the picture's
+    activations at the layer. With a guide (a second picture), the activations are not squared, but
+    multiplied by the activations of the guide that match them best.
     """
 
     def _words(self, shot: dreaming.DreamShot) -> str:

@@ -44,7 +44,7 @@ class Filming:
         Args:
           step: the number of updates after which the picture looked like this.
           image: the picture, [h, w, 3] in [0, 1], of any size.
-          last: whether this is the last picture of the run, which may end before its last update.
+          last: whether the run ends with this picture, be it finished or stopped early.
         """
         if self._film is None or self._full or step <= self._seen:
             return

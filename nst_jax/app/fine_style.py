@@ -1,7 +1,7 @@
 """The option `--style-fine`: combine a style with the fine structure of a second picture.
 
-This is a style transfer of its own, here called combining. Its result is the style of the run that the
-user asked for. `nst_jax.combined_style` does the same in Python.
+Combining is a style transfer of its own, before the run that the user asked for. This run then takes
+the result as its style. `nst_jax.combined_style` does the same in Python.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,8 @@ from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 
-ROLE = "fine_style"  # name of the picture with the fine structure among a run's inputs
+# The key of the picture with the fine structure in the dict of a run's input files.
+ROLE = "fine_style"
 
 UPDATES = 10  # number of updates after which the shown progress is refreshed
 
@@ -49,9 +50,9 @@ class FineStyle:
       params: the weights of the network.
       devices: the devices that share the picture, as in `nst_jax.stylize`.
       display: where progress is shown.
-      precision: the value of `--precision`, which applies to combining, too; None: that of the recipe
-        `GATYS_FINE_STYLE`.
-      tile: the value of `--tile`, which applies to combining, too; None: that of the same recipe.
+      precision: the value of `--precision`, which applies to combining, too; None means the precision
+        of the recipe `GATYS_FINE_STYLE`, by which the pictures are combined.
+      tile: the value of `--tile`, which applies to combining, too; None means the tile of this recipe.
     """
 
     picture: images.Picture
@@ -62,7 +63,7 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return recipe, size and steps of combining, for the metadata of the result.
+        """Return recipe, size and number of updates of combining, for the metadata of the run's result.
 
         Args:
           shape: (height, width) of the combined style.
@@ -126,7 +127,7 @@ class FineStyle:
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Return snapshots of the picture while `style` is combined, `UPDATES` updates apart."""
+        """Combine `style` with the second picture; yield a snapshot after every `UPDATES` updates."""
         return planned_painting.paint_planned(
             self.params,
             style,
@@ -139,7 +140,7 @@ class FineStyle:
         )
 
     def _plan(self, given: Shape, shape: Shape, recipe: Recipe | None = None) -> Plan:
-        """Plan the run that combines a style with the fine structure of `self.picture`.
+        """Return the plan of the run that combines a style with the fine structure of `self.picture`.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -147,7 +148,8 @@ class FineStyle:
           recipe: the recipe; None is `GATYS_FINE_STYLE`.
 
         Raises:
-          ValueError: if `self.picture` is too small at this size; the message names `style_fine`.
+          ValueError: if `self.picture`, resized for this run, is too small; the message names
+            `style_fine`.
         """
         tile = self.tile
         recipe = with_options(
@@ -224,7 +226,7 @@ def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepa
 
 
 def _about_fine(error: ValueError, name: str) -> ValueError:
-    """Return the error with the argument `style` renamed to `style_fine`, and the picture's file name.
+    """Return an error about `style` as an error about `style_fine`, with the file name of the picture.
 
     In combining, the picture with the fine structure has the role of the style. So errors about this
     picture name `style`; but users gave it by `--style-fine`. Other errors are returned unchanged.
@@ -236,10 +238,10 @@ def _about_fine(error: ValueError, name: str) -> ValueError:
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
-    """Return recipe, size and steps of giving a style its fine structure, as metadata of a result.
+    """Return the metadata of a result that describe the combining: its recipe, size and updates.
 
     Args:
-      shape: (height, width) of the style with the fine structure of another picture.
+      shape: (height, width) of the combined style.
     """
     recipe, (height, width) = GATYS_FINE_STYLE, shape
     numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}

@@ -39,8 +39,8 @@ TIDYING_SECONDS = 1.0
 # replaced.
 _in_charge = False
 _listener: "_Listener | None" = None
-# Whether a thread may still work, for instance compile, although nobody needs its result. If so, the
-# command line ends without waiting for it; see `leave_threads`.
+# Whether a thread may still be running, for instance compiling, although nobody needs its result. If
+# so, the command line ends without waiting for the thread; see `leave_threads`.
 threads_left = False
 # Functions that are called before this process ends without Python's clean-up, as after a signal.
 _before_exit: list[Callable[[], None]] = []
@@ -64,7 +64,10 @@ def exit_on_interrupt() -> None:
 
 
 def is_in_charge() -> bool:
-    """Return whether this process runs the command line and nothing else."""
+    """Return whether this process runs the command line and nothing else.
+
+    If so, settings of the whole process may be changed, such as those of the garbage collector.
+    """
     return _in_charge
 
 
@@ -118,7 +121,8 @@ def _raise_again(ignored: Any) -> None:
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
-    # Another thread raises KeyboardInterrupt a little later, when the callback or destructor has ended.
+    # The exception is raised again a little later, by a timer, since the callback or destructor should
+    # have ended by then.
     timer = threading.Timer(CALLBACK_SECONDS, _interrupt_main_thread)
     timer.daemon = True
     timer.start()
@@ -283,12 +287,12 @@ class _Listener:
 
 
 class Interrupts(AbstractContextManager):
-    """Context manager that turns Ctrl-C, SIGTERM and SIGHUP into a request to stop.
+    """Context manager in which Ctrl-C, SIGTERM and SIGHUP end a run, or ask it to end.
 
-    Before `defer` is called, a first signal ends the run at once: `abandon` is called, then the handler
-    that the signal had before this context. If that handler returns, KeyboardInterrupt is raised. After
-    `defer` was called, a first signal is only recorded. A second Ctrl-C or SIGTERM always ends the
-    process at once.
+    Before `defer` is called, the first signal ends the run at once: `abandon` is called, then the
+    handler that the signal had before this context. If that handler returns, KeyboardInterrupt is
+    raised. After `defer` was called, the first signal is only recorded in `signal`, and the run has to
+    end itself. Once a signal has come, Ctrl-C or SIGTERM ends the process at once.
 
     Attributes:
       signal: number of the first signal; None if there was none.
@@ -368,8 +372,9 @@ class Interrupts(AbstractContextManager):
         """
         if self._deferred:
             return
-        # `_deferred` is set first. Then the handler of a signal, which runs in this thread, leaves the
-        # lock alone. Otherwise it might wait for ever for a lock that this thread holds already.
+        # A signal can interrupt this thread at any time and run `_receive` in it. If this thread held
+        # the lock `_claim` then, `_receive` would wait for it for ever. So `_deferred` is set first:
+        # with it, `_receive` does not take the lock.
         self._deferred = True
         self._take_claim()
         if _listener is not None:

@@ -26,14 +26,14 @@ def introduce(
     recipes: Iterable[Recipe],
     notes: Iterable[str] = (),
 ) -> None:
-    """Show the device and the weights, then the lines of the command, then notes.
+    """Show the device and the weights, then `lines`, then notes.
 
     Args:
-      display: where the lines and notes are shown.
+      display: where all this is shown.
       device: "platform" and "kind" of the device; None if other processes paint.
-      weights: about the weights: their "family", such as "vgg19-caffe"; their "encoding", such as
-        "float16"; and their "digest", a hash.
-      lines: further lines, which differ between commands, as a dict from titles to texts.
+      weights: facts about the weights: their "family", such as "vgg19-caffe"; their "encoding", such
+        as "float16"; and their "digest", a hash.
+      lines: what else a command shows about its work, as a dict from titles to texts.
       recipes: all recipes that are used, each once. If the program that a recipe reproduces used other
         weights, a note says so.
       notes: further notes, shown last.
@@ -116,11 +116,11 @@ def style_scale_notes(
 
 
 def strength_words(recipe: Recipe, strength: float) -> str:
-    """Return a strength, as after `--strength`, and what it has changed in the recipe, as text.
+    """Return text with a strength, and with what it has changed in the recipe.
 
     Args:
-      recipe: the recipe as the strength has changed it.
-      strength: the strength, from 0 to 1.
+      recipe: the recipe, already changed by the strength.
+      strength: the value of `--strength`, from 0 to 1.
     """
     if recipe.terms.searched:
         share = float(np.max(recipe.terms.search_content))

@@ -61,10 +61,10 @@ class PictureJob(Job):
         content), as they were read from files.
       given: the same regions and protected part, checked, with the opacities of the pictures; None if
         there are no regions and no protected part, and all pictures are opaque.
-      combined: the pixels that the run takes for the first style, [h, w, 3] at the final size, if they
-        were combined with the fine structure of another picture; None if the style is used as read.
-      strength: the strength (0 to 1), as after `--strength`, that has changed the style weight of the
-        plan's recipe; None if the recipe's own weights are used.
+      combined: the first style combined with the fine structure of another picture, [h, w, 3] at the
+        final size; the run uses it in place of `styles[0]`. None if the style is used as read.
+      strength: the strength of the style (0 to 1, the option `--strength`) that has changed the style
+        weight of the plan's recipe; None if the recipe's own weights are used.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """

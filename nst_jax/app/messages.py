@@ -140,9 +140,9 @@ def record_keys(recipe: str, keys: Mapping[str, str]) -> None:
 
 
 def with_file_named(message: str, recipe: str | None = None) -> str:
-    """Add the recipe file and its key to a message on an option whose value comes from that file.
+    """Name a recipe file and its key in a message on an option whose value comes from that file.
 
-    Other messages are returned unchanged.
+    They replace the name of the option. Other messages are returned unchanged.
 
     Args:
       message: the message, which begins with the Python name of the option, such as "`protect`: ".
@@ -179,10 +179,10 @@ def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | Non
 
 
 def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
-    """Return a function, for any thread, that puts the names that users type in place of Python names.
+    """Return a function that replaces Python names in messages by the names that users type.
 
-    Call `naming_as_typed` in the thread that runs the command, since other threads do not know which
-    command runs.
+    The returned function can be called in any thread. `naming_as_typed` itself must be called in the
+    thread that runs the command, since other threads do not know which command runs.
 
     Args:
       columns: the Python name of an option -> the column that has its values in a table of pictures to

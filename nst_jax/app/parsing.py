@@ -97,7 +97,9 @@ REGION_FORM = "CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT]"
 def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
     """Parse a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
 
-    A region is a part of the content with a style of its own.
+    A region is a part of the content with a style of its own. The content mask is white in the region,
+    the style mask in the parts of the style that are used. The weight is that of the region's style
+    loss.
 
     Args:
       text: the text that was typed. If there are more than two parts, and the last one is a number, it

@@ -34,7 +34,8 @@ def run_picture_command(
 def _check_format(suffix: str | None, output: Path | None) -> None:
     """Refuse `--format` if the output is a file, since the suffix of a file names its format.
 
-    The exception is `--format webp` for a file in .webp, which says that the file is not a film.
+    The exception is `--format webp` for a file whose suffix is .webp. Without `--format`, such a file
+    can be a film; with `--format webp`, it is a single picture.
     """
     still_webp = suffix == "webp" and output is not None and output.suffix.lower() == ".webp"
     if suffix is not None and output != STANDARD and not still_webp:

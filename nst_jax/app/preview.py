@@ -33,11 +33,11 @@ from nst_jax.scaling import capacity
 # would take too long to paint.
 LARGEST = 384
 
-# Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
-# preview, but not to compile the programs that some controls, such as `--colors`, need for the first
-# picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
-# as long as the preview takes. The run waits before it is planned, since planning would slow the
-# preview down. A run on an accelerator does not wait.
+# The most seconds for which a run on a CPU waits for its preview, if `--every` is not given. They
+# suffice to paint the preview, but not to compile the programs that some controls, such as `--colors`,
+# need for the first picture of a shape. With `--every`, the user has asked for pictures during the run,
+# and the run waits as long as the preview takes. The run waits before it is planned, since planning
+# would slow the preview down. A run on an accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
@@ -82,13 +82,17 @@ class Preview(AbstractContextManager):
         self._lock, self._closed = Lock(), False
         self._accepted = False
         self._exists = outputs.picture.exists()
-        self._file = outputs.picture.resolve()  # a symbolic link stays a link to the same file
-        self._kept = _files.hidden_path(self._file, "before")  # the earlier picture
+        # The path behind a symbolic link, so that `_put_back` does not replace the link by a file.
+        self._file = outputs.picture.resolve()
+        self._kept = _files.hidden_path(self._file, "before")  # the copy of the earlier picture
         self.replaced = False
-        # Undoes `interrupts.call_before_exit`, so that a signal no longer calls `_abandon`.
+        # `__exit__` calls this function. It does nothing until `begin` makes signals call `_abandon`;
+        # from then on, it makes them stop calling `_abandon`.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
-        self._device: Any = None  # JAX's device for the preview; None is the default device
+        # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None is
+        # JAX's default device.
+        self._device: Any = None
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
 
@@ -136,9 +140,9 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # NumPy paints the preview; JAX computes only what controls such as `--colors` change. JAX
-            # computes this on the CPU, or on the accelerator if the user's settings of JAX exclude the
-            # CPU, which raises a RuntimeError.
+            # NumPy paints the preview; JAX is used only for controls such as `--colors`. It uses the
+            # CPU, since the accelerator is busy with the run. If the user's settings of JAX exclude the
+            # CPU, `local_devices` raises a RuntimeError, and JAX uses the accelerator.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
@@ -159,7 +163,8 @@ class Preview(AbstractContextManager):
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
-        # If an earlier run was killed, it could not put the picture in `_kept` back.
+        # If `_kept` exists, an earlier run was killed before it could put that picture back. It is put
+        # back now if the preview is still in its place; otherwise it is deleted.
         if self._kept.exists():
             if _is_preview(self._file):
                 self._put_back()
@@ -177,15 +182,15 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            pass  # another run has written the same file, and has deleted the earlier picture
+            pass  # another run that wrote the same file has deleted the copy of the earlier picture
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
 
     def _abandon(self) -> None:
         """Put the earlier picture back before a signal ends this process at once."""
-        # If the preview's thread is writing the file, this waits for it. There is a time limit, since
-        # the thread that runs this method may be the one that holds the lock.
+        # If the preview's thread is writing the file, this waits until the file is written. The wait
+        # has a limit, since the signal may have interrupted this very thread while it held the lock.
         self._lock.acquire(timeout=0.5)
         self._closed = True
         if self.replaced:
@@ -196,7 +201,10 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Keep the preview even if the run paints nothing itself, since the run passed all checks."""
+        """Let `__exit__` keep the preview even if the run paints nothing, since it passed all checks.
+
+        If the preview has replaced an earlier picture, `__exit__` still puts that picture back.
+        """
         self._accepted = True
 
     def reject(self) -> None:
@@ -208,7 +216,7 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
         self.replaced = False
-        with suppress(OSError):  # if this fails, the next run to the same file deletes the copy
+        with suppress(OSError):  # if this fails, the next run with this output deletes the copy
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:
@@ -237,7 +245,9 @@ class Preview(AbstractContextManager):
                     # The file has an earlier picture, which the user may want to keep.
                     self.replaced = True
                     _files.copy(self._file, self._kept)
-                    if self._closed:  # `_abandon` did not wait for the end of the copying
+                    # `_abandon` waits only briefly for the lock, so it may have set `_closed` during
+                    # the copying.
+                    if self._closed:
                         return
                 write_picture(
                     outputs.picture,
@@ -266,7 +276,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function with `device` as JAX's default device in this thread; None changes nothing."""
+    """Call a function with `device` as this thread's default device in JAX; None keeps the default."""
     if device is None:
         return work(*arguments)
     with jax.default_device(device):

@@ -50,9 +50,10 @@ from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
 
-# A program is stored only if the functions and classes in its arguments are built into Python or come
-# from these packages. If their code changes, the program's key changes too, so that the old program is
-# not used: a key depends on a hash of the source of `nst_jax`, and on the version of optax.
+# A stored program must not be used any more if the code from which it was traced has changed. The key
+# changes with the source of `nst_jax`, and with the versions of optax and Python. So a program is
+# stored only if the functions and classes in its arguments come from these packages or are built into
+# Python.
 OURS = ("nst_jax", "optax")
 
 
@@ -285,9 +286,9 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        # The program is compiled here, once, for these leaves. A call of `jitted` would compile it too,
-        # but a later call with results of the first would lower it a second time, since newer versions
-        # of JAX regard results as committed to a device.
+        # The program is compiled here, once, for these leaves. If `jitted` itself were called, a later
+        # call whose arguments are results of an earlier one would lower the program again: newer
+        # versions of JAX regard results as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         options = _compile.compiler_options(default_platform())
@@ -361,7 +362,8 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
 class _Foreign(TypeError):
     """Raised for a value that the key of a program cannot describe, such as a user's own function.
 
-    If such a function changed, the key would stay the same. So a program that uses it is not stored.
+    If the code of such a function changed, the key would stay the same, and a program with the old code
+    would be loaded. So a program that uses such a value is not stored.
     """
 
 
@@ -372,7 +374,10 @@ def _sources() -> list[Path]:
 
 @cache
 def _surroundings() -> list[Any]:
-    """Return what tracing depends on besides the function and its arguments, as JSON values."""
+    """Return the sources, versions and settings on which every traced program depends, as JSON values.
+
+    They are part of a program's key, so that a program is traced again after any of them has changed.
+    """
     sha = hashlib.sha256()
     for path in _sources():
         sha.update(
@@ -382,9 +387,9 @@ def _surroundings() -> list[Any]:
         )
     modules = (jax, jaxlib, flax, optax, np)
     versions = {module.__name__: module.__version__ for module in modules}
-    # The default device is left out. It is a setting of each thread, and any thread may be the first to
-    # call this function, whose result is cached for all threads. A traced program depends only on the
-    # platform of the device, which `_key` adds.
+    # The default device is left out: each thread may set another one, but the result of this function
+    # is cached for all threads. A traced program depends only on the platform of the device, which
+    # `_key` adds.
     values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
     settings = {name: repr(value) for name, value in sorted(values.items())}
     return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]
@@ -461,13 +466,12 @@ def _name(thing: Any) -> str:
 
 
 _known: set[type] = set()  # types of named tuples registered with `jax.export`
-_registering = (
-    threading.Lock()
-)  # held while types are registered, since `jax.export` refuses a type that is registered twice
+# Held while types are registered, since `jax.export` refuses a type that is registered twice.
+_registering = threading.Lock()
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:
-    """Tell `jax.export` how to write the named tuples that a program may return."""
+    """Tell `jax.export` how to write the named tuples that a program may take or return."""
     with _registering:
         for kind in {Targets, *RECORDS, *_records(arguments)} - _known:
             _known.add(kind)
@@ -512,5 +516,8 @@ def _write(path: Path, key: str, data: bytes) -> None:
 
 
 def _sealed(key: str, data: bytes) -> bytes:
-    """Return the bytes of a file of a traced program: a hash of its key and data, then the data."""
+    """Return the content of a traced program's file: a hash of the key and the data, then the data.
+
+    By the hash, `_read` recognises a file that is damaged or has another key.
+    """
     return hashlib.sha256(key.encode() + data).digest() + data

@@ -45,7 +45,8 @@ class OptionalStream:
         try:
             getattr(sys.stderr, method)(*arguments)
         except (OSError, ValueError):  # a full disk, a closed pipe or terminal, a closed stream
-            # Buffered text would fail again, at the latest when Python exits, so it is discarded.
+            # Writing the buffered text would fail again, at the latest when Python exits. So standard
+            # error is redirected to the null device, which takes this text and all later text.
             with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
@@ -199,7 +200,8 @@ class BatchProgress(Iterator[int]):
         self._groups, self._compiling, self._display = groups, compiling, display
         self._costs = [group.cost for group in groups]
         self._index, self._announced = 0, False
-        self._done = 0.0  # cost, as in `GroupWork.cost`, of the evaluations of this group so far
+        # Estimated cost of what is done of the current group, in the unit of `GroupWork.cost`.
+        self._done = 0.0
         self._length = 1
         self._watch, self._pace = Stopwatch(compiling), Pace()
         self._watch.lap()
@@ -208,7 +210,7 @@ class BatchProgress(Iterator[int]):
         return self._length
 
     def say(self, text: str) -> None:
-        """Print a line of text above the line of the progress."""
+        """Print a line of text; on a terminal, it appears above the progress bar."""
         self._display.say(text)
 
     def report(self, evaluations: int, total: int) -> None:
@@ -231,12 +233,12 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # The time from the beginning of a chunk to its first report, after one evaluation, includes
-        # computing what the losses compare the pictures with, so no speed is computed from it.
+        # The first report of a chunk comes after one evaluation. The time before it includes computing
+        # what the losses compare the pictures with. So no speed is computed from this time.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
-        # A single evaluation is too short for an estimate.
+        # After one evaluation, there is no speed yet (see above) from which to estimate the rest.
         if not self._announced and evaluations > 1:
             self._announced = True
             spent, rest = duration(self._compiling.seconds), span(*self._left())

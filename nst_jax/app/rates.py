@@ -32,9 +32,9 @@ FILE = "rates.json"
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
-# Version of the unit of all speeds, which is an operation as `scaling.operations` counts it. It is part
-# of the keys, and must be raised whenever the same run counts as another number of operations or of
-# programs, since speeds that are already in a user's file would then be wrong.
+# Version of how the operations and the programs of a run are counted. Speeds in a user's file are per
+# operation or per program, so they are wrong if these are counted in another way later. The version
+# must then be raised. It is part of the keys, so the old speeds are not found any more.
 UNIT = 3
 
 
@@ -229,8 +229,8 @@ def _key(plan: Plan) -> str:
     The machine's name is part of the key, since machines that share a home folder may have different
     CPUs, and JAX calls every CPU "cpu".
     """
-    # The recorded speed is that of one device. It depends on the number of devices, since devices that
-    # share a picture also spend time on communication.
+    # The recorded speed is that of one device. Devices that share a picture also spend time on
+    # communication. So the speed depends on their number, which is therefore part of the key.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
 
@@ -256,10 +256,10 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return the contents of `rates.json`, a dict from keys to lists of numbers.
+    """Return the contents of `rates.json`: a dict from keys to lists of speeds or of durations.
 
-    The result is {} if the file is missing or damaged. Numbers that are not positive and finite are
-    left out.
+    A key is text that says what was timed, and on which device. The result is {} if the file is missing
+    or damaged. Numbers that are not positive and finite are left out.
     """
     path = _path()
     try:

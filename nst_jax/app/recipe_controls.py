@@ -4,9 +4,9 @@ The table can have these keys. All but `style_layer` are also columns of a manif
 lists the pictures of a batch:
 
     [controls]
-    region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
+    region = ["sky.png:stars.jpg:2"]              # MASK:STYLE:WEIGHT, as after --region; one or more
     regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
-    protect = "face.png:0.6"                      # as after --protect
+    protect = "face.png:0.6"                      # MASK:AMOUNT, as after --protect
     style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a layer, FILE or WEIGHT:FILE
     style_fine = "pebbles.jpg"                    # as after --style-fine
 
@@ -34,7 +34,8 @@ from nst_jax.recipes.toml import CONTROLS
 # The options that define regions (parts of a picture with a style of their own). If one of them is
 # given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
-# Options that give masks of a picture -> the key of the table `controls` that sets the option.
+# Options that give masks of a picture -> the key of the table `controls` that sets the option. In the
+# program, the option `--region` is called "regions", and `--regions` is called "region_maps".
 MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 
@@ -103,7 +104,7 @@ def with_controls_of_recipe(
 
 
 def check_no_content(recipe: str | None) -> None:
-    """Refuse a recipe file with regions or a protected part, for a command without a content.
+    """Refuse a recipe file with regions or a protected part, for a texture, which has no content.
 
     A region is a part of the content with a style of its own, and a protected part keeps the content.
     `recipe` is the value of `--recipe`.
@@ -157,19 +158,20 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    return parse_path(os.path.join(folder, value))  # with the folder, `-` is a file, not stdin
+    # The name `-` alone would mean standard input; in a folder, it is a file.
+    return parse_path(os.path.join(folder, value))
 
 
 def _style_layer(value: Any, folder: Path) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
-    # For the folder `.`, `os.path.join` makes a path such as `./0.5`. `Path` would make `0.5` of it,
-    # which would be read as the weight of the layer and not as the name of a file.
     texts = []
     for layer, text in value.items():
         weight, colon, file = text.partition(":")
         if not (file and as_number(weight) is not None):
             weight, colon, file = "", "", text
+        # In the folder `.`, a file called `0.5` gets the path `./0.5` from `os.path.join`. From `Path`
+        # it would get `0.5`, which would be read as the weight of the layer.
         texts.append(f"{layer}={weight}{colon}{os.path.join(folder, file)}")
     arguments.style_layers(texts)
     return tuple(texts)

@@ -55,7 +55,7 @@ Shot: TypeAlias = Any
 
 
 class Ending(NamedTuple):
-    """How a run ended."""
+    """How a run ended: what the command reports about it, and the command's exit code."""
 
     status: str  # "done", "interrupted" or "failed"
     message: str  # why the run ended; for a finished run, a warning about its result, or ""
@@ -107,9 +107,9 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # If several processes paint one picture, each program runs on the devices of all of
-            # them, and all processes must start the programs in the same order. So each process
-            # starts them in one thread only, its main thread.
+            # `ahead.begin` starts programs in a second thread. If several processes paint one
+            # picture, each program runs on the devices of all of them, and all processes must start
+            # the programs in the same order. So then each process uses its main thread only.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )
@@ -295,7 +295,7 @@ class Recorder:
             self._show(shot)
 
     def _announce(self) -> None:
-        """Show how long compiling took and how long the updates will take."""
+        """Show how long compiling took and how long the updates will take, if that is known."""
         self._announced = True
         first = self._first_compile or 0.0
         rest = self._range_left()
@@ -401,7 +401,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film, which ends with the picture of `shot` if the losses of `shot` are finite."""
+        """Add the last snapshot, `shot`, to the film if its losses are finite, and write the film."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -494,7 +494,10 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """A phrase for messages about a run that wrote no picture: what its output file contains."""
+        """What the output file contains if the run has written no canvas, as a phrase for messages.
+
+        If the run's preview has replaced an earlier picture, that picture is put back in the end.
+        """
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:
             return f"{name} is as it was"
@@ -544,7 +547,7 @@ class Recorder:
     # --- Losses -----------------------------------------------------------------------------------
 
     def _words(self, shot: Shot) -> str:
-        """Return the total loss and the percentages of its terms, as the progress shows them."""
+        """Return text for the progress display: the total loss, and the percentages of its terms."""
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:
@@ -552,10 +555,10 @@ class Recorder:
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
-        """Log the losses that are not in the log yet: of n canvases, in the order of painting.
+        """Add the losses of the last n canvases to the log.
 
         Args:
-          history: these losses, each an array [n].
+          history: the losses, arrays [n]: a number for each canvas, in the order of painting.
           last: the number of updates after which the last of these canvases was reached.
           seconds: for each of these canvases, the seconds since painting began.
         """

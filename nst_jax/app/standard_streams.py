@@ -91,7 +91,14 @@ def _check_options(chosen: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _read_input(inputs: Mapping[str, Sequence[Path]]) -> Iterator[None]:
-    """Context manager: read standard input if a picture is `-`, and keep its bytes for `source`."""
+    """Context manager: if a picture is `-`, read standard input, from which `source` then takes it.
+
+    Args:
+      inputs: name of an argument -> the paths of its pictures.
+
+    Raises:
+      ValueError: if several pictures are `-`, or if standard input is a terminal, closed or empty.
+    """
     global _given
     asked = [argument for argument, paths in inputs.items() for path in paths if path == STANDARD]
     if not asked:

@@ -67,7 +67,8 @@ def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen)
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     asked = _asked(content, styles, chosen)
     display = begun_display(chosen)
-    piped = not chosen.get("prints_path", True)  # the picture goes to standard output
+    # `prints_path` is False only if the picture itself, and not its path, goes to standard output.
+    piped = not chosen.get("prints_path", True)
     early = preview.Preview(asked.outputs, display, piped=piped)
     with reserved_outputs(asked.outputs), early:
         fine = None
@@ -106,11 +107,11 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
 
 class _Asked(NamedTuple):
-    """Settings and files that the options of `stylize` name, before content and styles are read."""
+    """Settings and files that `stylize` gets from its options before it reads content and styles."""
 
     recipe: Recipe
-    # What `--init` gives as the initial picture: an instance of a class in `nst_jax.recipes.starts`,
-    # which makes it, or an image [h, w, 3]; None without `--init`.
+    # The initial picture that `--init` names: an image [h, w, 3], or an instance of a class in
+    # `nst_jax.recipes.starts` that makes such an image; None without `--init`.
     init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
@@ -138,8 +139,9 @@ def _stylize_job(
 ) -> PictureJob:
     """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
-    If `early` is given, a preview is painted as soon as the size of the result is known. If `fine` is
-    given, the style is combined with the fine structure of `fine.picture` after all checks.
+    If `early` is given, a preview is painted as soon as the size of the result is known, unless an
+    earlier run is resumed. If `fine` is given, the style is combined with the fine structure of
+    `fine.picture`; this takes long, so it comes after all checks.
     """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]

@@ -54,8 +54,8 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
 # The settings that can be swept, and their titles in the grid. If two are swept, the first in this
-# order makes the rows. The settings are applied in this order, too. So `ratio` comes after
-# `style_weight`, because `ratio` sets the content weight to a multiple of the style weight.
+# order makes the rows. The settings are applied in this order, too: `ratio` comes after `style_weight`,
+# since it sets the content weight to a multiple of the new style weight.
 TITLES = {
     "layers": "style layers",
     "style_weight": "style weight",
@@ -64,7 +64,8 @@ TITLES = {
     "ratio": "content weight / style weight",
 }
 
-# Words that may be given to `--layers` in place of names of layers; `layer_sets` explains them.
+# Words that `--layers` takes in place of names of layers. "cumulative" means the first style layer, the
+# first two, and so on up to all of them; "single" means each layer alone.
 SETS = ("cumulative", "single")
 
 
@@ -125,9 +126,9 @@ class SweepJob(Job):
 
 
 class PaintedCell(NamedTuple):
-    """A painted picture of a sweep."""
+    """One painted picture of a sweep, its place in the grid, and what went wrong."""
 
-    cell: int  # index in the grid, row by row
+    cell: int  # index in the grid, counted row by row from 0
     image: np.ndarray
     problem: str  # a message if losses were not finite or nothing was painted; else empty
 
@@ -222,7 +223,8 @@ def _numerals(values: Sequence[float]) -> tuple[str, ...]:
 def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
     """Return the axes of the grid's rows and columns: those with several values.
 
-    If only one axis has several values, it becomes the columns. If none has, the first axis does.
+    If only one axis has several values, it becomes the columns. If each axis has a single value, the
+    first axis becomes the columns.
 
     Args:
       axes: all axes that were given, in the order of `TITLES`.
@@ -416,7 +418,7 @@ def paint_sweep(
       display: where progress is shown.
 
     Yields:
-      The canvases, row by row. The canvases of a group come when the whole group is painted.
+      Each painted canvas, row by row of the grid, as soon as its whole group is painted.
     """
     _introduce(job, weights, display)
     _files.remove_leftovers([job.output])
@@ -424,7 +426,7 @@ def paint_sweep(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     read = [style.image for style in job.styles]
-    # `members_of` takes a list of styles for each canvas, or a single one for all canvases.
+    # `members_of` takes one list of styles for each canvas or, as here, a single list for all canvases.
     styles = [read if job.combined is None else [job.combined, *read[1:]]]
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None
@@ -438,7 +440,8 @@ def paint_sweep(
         side=max(plan.scales[-1].shape),
         style_originals=[[image.shape[:2] for image in read]],
     )
-    # This raises ValueError if a region (a part with its own style) is empty at every style layer.
+    # `notes_on_regions` also raises ValueError if a region (a part of the content with its own style)
+    # is empty at every style layer.
     for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)

@@ -82,7 +82,7 @@ _MEANINGS = {
     "model-file model-weights network vgg": Meaning(("--weights",)),
     "preset config": Meaning(("--recipe",)),
     "random-seed": Meaning(("--seed",)),
-    # Pictures and other files.
+    # Pictures, the files that a run writes, and how often it writes or prints.
     "content content-image content-img style-image style-img style-imgs": Meaning(note=_PICTURES),
     "style": Meaning(("--styles",), _PICTURES),
     "initial init-image init-img-type": Meaning(("--init",)),
@@ -93,7 +93,7 @@ _MEANINGS = {
     "checkpoint-iterations": Meaning(("--checkpoint-every", "--every")),
     "checkpoint-output": Meaning(("--frames",)),
     "verbose": Meaning(("--log",)),
-    # Devices and their precision.
+    # Devices and numeric precision.
     "gpu gpus cuda cpu no-gpu no-cuda multidevice-strategy": Meaning(("--devices",), _GPU),
     "backend": Meaning(note=_GPU),
     "fp16 half": Meaning(("--precision",)),

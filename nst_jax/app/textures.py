@@ -1,4 +1,8 @@
-"""Textures on the command line: what takes a content's place, and which values have no effect."""
+"""Textures on the command line: pictures that are painted from a style alone, without a content.
+
+A grey picture takes the content's place. Values of a recipe that have no effect on a texture are
+refused if the user gives them.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,9 +13,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.toml import STRENGTH
 from nst_jax.recipes.walk import walk
 
-# The names that messages use for the option `--set` ("values" and "--set") and for the column
-# "overrides" of manifests. By these, any value of a recipe can be given, so a message also names the
-# value's key.
+# What messages call the option `--set` ("values" or "--set") and the column "overrides" of manifests.
+# Each of the two can change any value of a recipe, so a message also names the key of the value.
 OF_ANY_VALUE = ("values", "--set", "overrides")
 
 
@@ -36,10 +39,10 @@ def blank_picture(shape: Shape) -> images.Picture:
 def recipe_of_texture(
     recipe: Recipe, *, seamless: bool, given: Mapping[str, str], instead: str = ""
 ) -> Recipe:
-    """Return the variant of a recipe that paints a texture; refuse given values that it does not use.
+    """Return the variant of a recipe that paints a texture; refuse given values without effect on it.
 
-    The recipe's own content loss, start, colours and realism are left out silently, so that every
-    recipe can be used. But a user who gives such a value expects an effect.
+    A recipe's own content loss, start, colours and realism are left out silently, so that every recipe
+    can be used. But a user who gives such a value expects an effect, so it is refused.
 
     Args:
       recipe: the recipe with the given values.
@@ -49,7 +52,8 @@ def recipe_of_texture(
       instead: what else the user can do, for the end of messages.
 
     Raises:
-      ValueError: if a given value has no effect on a texture; or as in `texturing.of_texture`.
+      ValueError: if a given value has no effect on a texture, or if the recipe cannot be run, at all or
+        with `seamless`.
     """
     found = texturing.of_texture(recipe, seamless=seamless)
     before, after = ({item.key: item.value for item in walk(one)} for one in (recipe, found))

@@ -116,7 +116,8 @@ class Lap(NamedTuple):
         """Return the times at which the lap's `count` updates were done, if all took equally long.
 
         The times are in seconds since the run began; as in `begun`, the time of compiling and of
-        computing targets is left out. In a run's first lap, the initial canvas counts as an update.
+        computing targets is left out. In a run's first lap, the initial canvas counts as an update,
+        since its losses are computed and logged, too.
         """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
@@ -140,8 +141,8 @@ class Stopwatch:
         measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
-        # Two numbers taken at the end of the last lap: the time by the clock, and the seconds of
-        # compiling and of computing targets so far. None before the first call of `lap`.
+        # Two numbers taken at the end of the last lap: the time by the clock, and the sum of the
+        # seconds of compiling and of computing targets so far. None before the first call of `lap`.
         self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 
@@ -176,8 +177,8 @@ class Pace:
     """The seconds per unit of cost in the last laps, from which a range of times is estimated.
 
     A lap is the work between two snapshots of a run, and its cost is the amount of this work, such as a
-    number of operations. As long as fewer than `LAPS` laps are known, which would make an unreliable
-    estimate, the seconds per unit of cost in earlier runs count as well.
+    number of operations. An estimate from few laps would be unreliable. So the seconds per unit of cost
+    in earlier runs, if they are known, count as well until there are `LAPS` laps.
     """
 
     LAPS = 5  # number of laps that are remembered
@@ -197,7 +198,7 @@ class Pace:
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per unit of work; zeros if nothing is known."""
+        """The least and the most seconds per unit of cost in all laps that count; zeros without any."""
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected
@@ -316,7 +317,8 @@ class IntervalChooser(Iterator[int]):
     ) -> float:
         """Return the seconds that the rest of the run takes, if a unit of cost takes `unit` seconds.
 
-        The cost is the amount of work. The other arguments are those of `range_left`.
+        The cost of updates is their amount of work, computed from `costs` of `__init__`. The other
+        arguments are those of `range_left`.
         """
         left, done, begun = 0.0, self.done, 0
         present = self.scale_of(self.done)

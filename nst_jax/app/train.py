@@ -239,7 +239,7 @@ class _Recorder:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
         self._first = run.step  # updates done before this process began; 0 for a new training
-        # When this process last wrote the checkpoint; before the first time, when it began.
+        # The time at which this process last wrote the checkpoint, or began if it has written none yet.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
         # Number of the first update of this process, and the time by `time.perf_counter` when that
@@ -249,7 +249,15 @@ class _Recorder:
         self._warned: set[Path] = set()
 
     def record(self, report: TrainingReport, *, last: bool) -> None:
-        """Write the files that are due after this report, and show the report if that is due."""
+        """Write the files that are due after an update, and show the progress from time to time.
+
+        If the loss on the held-out photos was measured after this update, samples are written, and the
+        network if it is the best so far. The checkpoint is written at intervals and at the end.
+
+        Args:
+          report: the number of updates so far and the latest losses.
+          last: whether the training ends after this report.
+        """
         if report.held_out is not None:
             if report.step and self.run.best_step == report.step:
                 self.save_best()

@@ -54,9 +54,9 @@ from nst_jax.vgg.precision import Precision
 # user must name the side of the array in which pictures lie (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
-# (height, width), in px, of two style pictures. `instant` puts a style picture into a square array, and
-# computes from it a vector that describes the style. At the default size of style pictures, these two
-# lie in arrays of different sides, so two programs are compiled for them.
+# (height, width), in px, of two style pictures for which programs are compiled. `instant` puts a style
+# picture into a square array, and computes from it a vector that describes the style. Each side of this
+# array needs a program. At the default size of styles, these two pictures lie in arrays of two sides.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 
@@ -119,9 +119,14 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
 
 
 def _rounded(longest: Set[int], size: Any) -> int:
-    """Return the only side in `longest`, rounded up to a multiple of 16 px.
+    """Return the side of a bucket: the longer side of pictures, rounded up to a multiple of 16 px.
 
-    Several sides are refused, since the user must choose one.
+    Args:
+      longest: the longer sides, in px, that pictures of different shapes get.
+      size: the size rule that gives these sides, for the error message.
+
+    Raises:
+      ValueError: if there are several longer sides, since the user must then choose the bucket.
     """
     if len(longest) > 1:
         raise ValueError(
@@ -297,7 +302,7 @@ def compile_groups(
     Args:
       params: the weights.
       job: the batch.
-      parts: the groups in which its pictures will be painted.
+      parts: the groups of its pictures. The pictures of a group are painted by the same programs.
       display: where progress is shown.
     """
     known: set[Any] = set()
@@ -356,10 +361,11 @@ def compile_groups(
 
 
 def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
-    """Return grey pictures of the sizes that a row's styles have before they are resized for painting.
+    """Return a grey picture for each style of a row (a picture of a batch), of the style's own size.
 
-    A style that gets the fine structure of another picture (`--style-fine`) is made at its final size,
-    so its grey picture has that size.
+    The grey pictures take the place of the styles, since compiled programs depend only on sizes. A
+    style that gets the fine structure of another picture (`--style-fine`) is made at its final size, so
+    its grey picture has that size.
     """
     shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
     if entry.fine is not None:
@@ -386,7 +392,7 @@ def compile_instant(
     """Compile and store `instant`'s programs for buckets (square arrays), by painting grey pictures.
 
     The network is told the style by a style vector. To compute this vector, the style picture is put
-    into a square array, and each side of such an array needs a program of its own. The programs for
+    into a square array, and each size of this array needs a program of its own. The programs for
     style pictures with an aspect ratio of 1:1 and of 2:1 are compiled here.
 
     Args:
@@ -394,7 +400,8 @@ def compile_instant(
         is compiled for each of these numbers.
       precision: how precisely products and activations are computed.
       style_size: size of style pictures, as after `--style-size`.
-      recipe: a recipe, of which only `colors` and `realism` are used: how painted pictures are changed.
+      recipe: a recipe, of which only `colors` and `realism` are used. They say how the colours and the
+        edges of a painted picture are changed.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)
@@ -431,7 +438,7 @@ def kept(folder: Path) -> tuple[int, int]:
     """Return the number of files with compiled or traced programs in a folder, and their total bytes.
 
     Args:
-      folder: the folder of JAX's compilation cache; the traced programs are in its subfolder.
+      folder: the folder of JAX's compilation cache; its subfolder `TRACED` has the traced programs.
     """
     sizes = []
     for path in (*folder.glob("*-cache"), *(folder / TRACED).glob("*-*")):

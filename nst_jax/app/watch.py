@@ -17,9 +17,8 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
-# The time left until a run's targets (what the losses compare the picture with) are computed is shown
-# only when at least this fraction of their arithmetic operations is done, since before that it could
-# not be estimated well.
+# While a run's targets (what the losses compare the picture with) are computed, the time left is shown
+# only after this fraction of their arithmetic operations. Before that, it could not be estimated well.
 TELLING_SHARE = 0.05
 
 
@@ -37,8 +36,9 @@ class PollingWatch(measuring.Watch):
         """Make a watch.
 
         Args:
-          look: is called every few hundredths of a second while the watch waits. An error that it
-            raises ends the waiting.
+          look: a function without arguments, such as one that shows progress. While the watch waits,
+            it is called about 20 times a second, at first more often. An error that it raises ends the
+            waiting.
         """
         self._look = look
 
@@ -81,7 +81,8 @@ class MeasuringWatch(PollingWatch):
         """Make a watch that belongs to the calling thread.
 
         Args:
-          compiling: the clock of the run, which records when this thread waits for another one.
+          compiling: the run's clock for compiling. It also counts the times in which this thread waits
+            for another thread, which `seconds_elsewhere` reads.
           display: where progress is shown.
           operations: number of arithmetic operations that it takes to compute all targets of the run.
           clock: returns the time in seconds; tests pass their own function.

@@ -20,8 +20,8 @@ from nst_jax.recipes.sizes import SizeRule
 def write_picture(path: Path, image: Any, **options: Any) -> None:
     """Write a picture to a path that was checked before the run.
 
-    As the path was valid at that time, any error now comes from the disk or the memory. So every error
-    is raised as an `OSError`.
+    As the path was valid at that time, an error now comes from the disk or the memory, whatever its
+    type. It is raised as an `OSError`, so that callers need to catch only this type.
 
     Args:
       path: path of the file.

@@ -88,7 +88,10 @@ def _levels(argument: str, picture: Any) -> np.ndarray:
 
 
 def _nearest(picture: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each pixel the index of the nearest colour, and the distance to this colour."""
+    """Return two arrays [h, w]: the index of each pixel's nearest colour, and the distance to it.
+
+    The distance is Euclidean, in the unit of the arguments: 8-bit levels of RGB.
+    """
     best = np.zeros(picture.shape[:2], np.int32)
     least = np.full(picture.shape[:2], np.inf)
     for index, colour in enumerate(colours):

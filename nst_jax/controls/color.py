@@ -40,7 +40,8 @@ LUMA = np.array((0.299, 0.587, 0.114))
 LEAST_LIGHT = 1e-7
 
 Vector: TypeAlias = Float[Array, "3"]
-Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]  # how much each pixel counts, [h, w], 0 to 1
+# The weight of each pixel in the mean and covariance of a picture, [h, w], 0 to 1.
+Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]
 Matrix: TypeAlias = Float[Array, "3 3"]
 # A picture of any size, on a device or the host.
 Other: TypeAlias = Float[Array | np.ndarray, "_ _ 3"]
@@ -64,9 +65,9 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
       opacity: how much each pixel counts, [h, w] in [0, 1]; None means that all pixels count alike.
 
     Returns:
-      The mean [3] and the covariance [3, 3]. The covariance is a sum over all pixels divided by their
-      number, and not by one less. With opacities, the sums of both are weighted by the opacities, and
-      divided by the sum of the opacities.
+      The mean [3] and the covariance [3, 3]. The covariance is the mean over all pixels of the products
+      of deviations: the divisor is the number of pixels, not one less. With opacities, both are means
+      weighted by the opacities.
 
     Example:
       >>> import jax.numpy as jnp
@@ -86,7 +87,7 @@ def _floats(picture: AnyImage) -> Image:
 
 
 def _mean(values: Array, opacity: Opacity | None = None) -> Array:
-    """Return the mean of `values` [h, w, ...] over the pixels, weighted by `opacity` unless None."""
+    """Return the mean of `values` [h, w, ...] over pixels, weighted by `opacity` [h, w] if given."""
     # The mean is taken down each column, then across the columns: one sum over all pixels of a large
     # picture would lose digits.
     if opacity is None:
@@ -166,9 +167,9 @@ def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
       [2.0, 0.0, 0.0]
     """
     lower, other = _factors(own, wanted)
-    # With A = L Lᵀ and B = M Mᵀ, the matrix T of the docstring is M R L^-1. The rotation R makes it
-    # symmetric. This form needs no root of a product of covariances, in which float32 would lose small
-    # eigenvalues.
+    # `lower` is L and `other` is M, where A = L Lᵀ and B = M Mᵀ. The matrix T of the docstring is
+    # M R L^-1, where R is the rotation that makes T symmetric. This form needs no root of a product of
+    # covariances, in which float32 would lose small eigenvalues.
     found = _over(_product(other, _rotation(_product(other.T, lower))), lower)
     return (found + found.T) / 2
 

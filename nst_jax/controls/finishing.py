@@ -19,7 +19,7 @@ from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
 # Values of the field `pictures.colors` of a recipe (the settings of a style transfer): whose colours
-# the result gets, and how. `recolored` and `finished` say what each of them does.
+# the result gets, and how. The docstrings of `recolored` and `finished` say what each value does.
 COLORS = ("style", "content", "luminance", "content-after", "palette")
 
 # Parameters of the guided filter: the radius of its windows as a share of the picture's longer side,
@@ -192,7 +192,9 @@ def realistic(
     rows, largest = rows_at_once(height, width), filter_radius(height, width)
     windows = Windows(largest) if radius is None else Windows(radius, largest)
     real = None
-    if size is not None:  # pixels outside may be NaN, and 0 * NaN is NaN; `cut` sets them to 0
+    if size is not None:
+        # Pixels outside `size` may be NaN. Their weight in the filter is 0, but 0 * NaN is NaN.
+        # So `cut` replaces them by 0.
         real = inside(size, (height, width)).astype(image.dtype)
         image, shown, content = (cut(one, size) for one in (image, shown, content))
     filtered = (
@@ -219,9 +221,10 @@ def _filtered_in_strips(
     rows: int,
     real: Float[Array, "h w"] | None = None,
 ) -> Image:
-    """Filter a picture in strips of `rows` rows, each with the rows around it on which it depends.
+    """Apply the guided filter to `image`, with `content` as the guide, in strips of `rows` rows.
 
-    If the picture lies in a larger array, `real` is 1 for its pixels, and 0 for the others.
+    Strips take less memory. Each is filtered together with the rows around it on which it depends. If
+    the picture lies in a larger array, `real` is 1 for the picture's pixels, and 0 for the others.
     """
     # The guided filter fits a function to the pixels of each window. The result at a pixel is the mean
     # of the fits of all windows that contain it, so it depends on pixels up to two radii away.
@@ -259,8 +262,8 @@ def finished(
 ) -> Image:
     """Return the picture that a user gets for a canvas: first its edges are changed, then its colours.
 
-    At protected pixels, the result need not be the content. The caller mixes the content in there
-    afterwards, by `with_kept`.
+    At protected pixels, the result may differ from the content. So the caller mixes the content into
+    the result there, by `with_kept`.
 
     Args:
       image: the canvas (the picture being optimised) as an image, [h, w, 3] in [0, 1].

@@ -132,12 +132,13 @@ def checked_controls(
 
     Returns:
       The checked values, with masks and opacities as float32 [h, w]. An opacity that is 1 everywhere
-      counts as not given. None if nothing was given.
+      counts as not given. The result is None if nothing was given.
 
     Raises:
       TypeError: if a value has the wrong type.
-      ValueError: if a mask is not a valid mask, is empty, or has other proportions than its picture;
-        if there are too many regions; and if a weight or an amount is out of range.
+      ValueError: if a mask has a wrong rank, dtype or value, has no pixel inside, or has other
+        proportions than its picture; if an opacity has one of these faults; if there are too many
+        regions; and if a weight or an amount is out of range.
     """
     found = Given(
         _checked_regions(content, regions),
@@ -256,8 +257,8 @@ def is_batch(mask: Any) -> bool:
 class BatchControls(NamedTuple):
     """The regions, protected parts and opacities that a caller gave for a batch of pictures.
 
-    Each mask, weight, amount and opacity is either one value for all pictures, or several values, in a
-    list or along the first axis of an array. Of n values, picture number i gets value number i mod n.
+    Each mask, weight, amount and opacity is either one value for all pictures, or several values, one
+    for each picture, in a list or along the first axis of an array. A list of length 1 serves all.
     """
 
     # A list of `Region`, whose `mask`, `style_mask` and `weight` may be several values.
@@ -268,9 +269,9 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None
 
     def lengths(self) -> dict[str, int]:
-        """Return a dictionary: name of each argument that has several values -> their number.
+        """Return a dictionary: name of each argument that is a list or array of values -> its length.
 
-        Each number over 1 has to be the number of pictures in the batch.
+        The caller checks that each length is 1 or the number of pictures in the batch.
         """
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
@@ -284,7 +285,11 @@ class BatchControls(NamedTuple):
         return {name: len(value) for name, value in values.items() if _is_several(value)}
 
     def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
-        """Return the result of `checked_controls` for picture number `index`."""
+        """Check the regions, protected part and opacities of picture number `index`, and return them.
+
+        Pictures are counted from 0. `content` is the (height, width) of the picture's content, and
+        `styles` has that of each of its styles. The result is None if nothing was given.
+        """
 
         def one(value: Any) -> Any:
             return value[index % len(value)] if _is_several(value) else value

@@ -29,14 +29,15 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
 
     Pixels beyond the border count as 0. Along each axis, sums over 1, 2, 4, ... neighbours are made by
     doubling: a sum over 4 pixels is the sum of two sums over 2. The sum over the window is put together
-    from some of these, for a side of 5 pixels from a sum over 4 and a sum over 1. This takes about
-    2 log2(side) additions, and the rounding errors are as small as those of pairwise summation.
+    from some of these, for a side of 5 pixels from a sum over 4 and a sum over 1. This takes at most
+    about 2 log2(side) additions for each pixel and axis. The rounding errors are as small as those of
+    pairwise summation; those of differences of cumulative sums would be larger.
 
     Args:
-      planes: [h, w, ...].
+      planes: the values to add, [h, w, ...]. The axes after the first two are separate channels.
       radius: distance from a pixel to the farthest row and column of its window, in pixels; 0 or more.
-        With `largest`, it may be a value at runtime, so that one program serves all radii.
-      largest: the largest value that `radius` may have at runtime.
+        With `largest`, it may be a traced array, so that one compiled program serves all radii.
+      largest: the largest value that a traced `radius` may have; None if `radius` is an int.
 
     Returns:
       The sums, of the same shape as `planes`.
@@ -62,10 +63,10 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
     """Return the result of `_line_sums` for a radius at runtime, which is at most `largest`."""
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
-    # `first` is the padded line at which the window of line 0 begins.
+    # The part of line 0's window that is to be added next begins at the padded line `first`.
     first, length = largest - radius, 1
-    # Each window is put together from sums over 1, 2, 4, ... lines: those in the binary form of its
-    # side. The side is odd, so a sum over 1 line is one of them; the loop adds the others.
+    # Each window is divided into blocks of 1, 2, 4, ... lines: one block for each 1 in the binary form
+    # of `side`. The side is odd, so there is a block of 1 line; the loop adds the other blocks.
     total = lax.dynamic_slice_in_dim(power, first, count)
     first = first + 1
     while 4 * length <= 2 * (2 * largest + 1):
@@ -145,15 +146,15 @@ def filtered_by_guide(
     Args:
       picture: the picture p, [h, w, 3].
       guide: the guide I, [h, w, 3], of the same size.
-      radius: radius of the windows, whose side is 2 `radius` + 1 pixels; with `largest`, it may be a
-        value at runtime.
+      radius: radius of the windows, whose side is 2 `radius` + 1 pixels. If `largest` is given, it may
+        be an array that JAX traces, so that one compiled program serves all radii.
       epsilon: the constant ε. Where the guide has less variance than this, the result is smooth.
       inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as
         padding beyond the picture's border. None: all count.
-      largest: the largest value that `radius` may have at runtime.
+      largest: the largest value that `radius` may have; None if `radius` is an int.
 
     Returns:
-      [h, w, 3].
+      The approximation of the picture, [h, w, 3].
 
     Raises:
       ValueError: for a negative radius.

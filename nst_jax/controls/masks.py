@@ -241,7 +241,7 @@ def _reduced(
 
 
 def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]:
-    """Return, for each position, the largest value at most `radius` rows and columns away from it."""
+    """Return, for each position, the maximum of the mask within `radius` rows and columns of it."""
     if not radius:
         return masks
     side = 2 * radius + 1

@@ -104,11 +104,11 @@ def matting_energy(
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
-      counted: for a pixel, whether the window with this pixel at its top left counts: [h - 2, w - 2],
-        or [h - 2, 1] with one value for each row of windows. None means that all windows count. If
-        several devices share a picture, each counts the windows that begin in its band of rows, and the
-        sum over the devices is the energy of the picture. If the picture lies in a larger array, only
-        the windows inside the picture count.
+      counted: for each window, whether it counts: [h - 2, w - 2], or [h - 2, 1] with one value for each
+        row of windows. None means that all windows count. It has two uses. If several devices share a
+        picture, each counts the windows that begin in its band of rows, and the sum over the devices is
+        the energy of the picture. If a picture lies in a larger array, windows that are not wholly
+        inside the picture are left out.
 
     Returns:
       A number that is 0 or more.

@@ -147,7 +147,7 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
 
 
 def _resized_mask_on_host(mask: Any, shape: Shape) -> Float[np.ndarray, "h w"]:
-    """Return a mask [h, w] as `resized_mask` does, by NumPy."""
+    """Return a mask [h, w] resized to `shape`, as `resized_mask` does by JAX, but by NumPy."""
     mask = np.asarray(mask)
     if mask.shape == tuple(shape):
         return mask
@@ -173,9 +173,9 @@ class Reach(NamedTuple):
     def at_taps(
         self, drawn: Float[Array, "h w n"], taps: Sequence[str], size: RealSize | None = None
     ) -> dict[str, Any]:
-        """Make masks of the features, [h', w', n] by tap (layer), from masks of pixels, [h, w, n].
+        """Make masks of the features at each tap (layer), [h', w', n], from masks of pixels, [h, w, n].
 
-        `size` is the real (height, width) of the masks, if they lie in larger arrays.
+        If the masks lie in larger arrays, `size` is their own (height, width); else it is None.
         """
         return masks.at_taps(
             drawn, taps, reach=self.reach, growth=self.growth, ceil=self.ceil, size=size
@@ -185,14 +185,14 @@ class Reach(NamedTuple):
 def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
     """Return the share of each region in each pixel, that of the default style first.
 
-    The shares of a pixel sum to 1. Where the sum of the masks is more than 1, they are divided by the
-    sum; where it is less, the default style has the rest.
+    The shares of a pixel sum to 1. Where the sum of the masks is more than 1, the masks are divided by
+    their sum. Where it is less, the default style has the rest.
 
     Args:
       drawn: masks of the r regions, [h, w, r] in [0, 1], without that of the default style.
 
     Returns:
-      [h, w, r + 1].
+      The shares, [h, w, r + 1]; index 0 of the last axis is the default style.
 
     Example:
       >>> import jax.numpy as jnp
@@ -213,8 +213,8 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
     changes no result, since that style is not painted.
 
     Returns:
-      For each entry of `controls.style_masks`, the weights of the content's pixels, [h, w] in [0, 1];
-      None if all pixels have the same weight.
+      For each entry of `controls.style_masks` (one for each style), the weights of the content's
+      pixels, [h, w] in [0, 1]; None if the content has neither regions nor transparent pixels.
     """
     own = len(controls.style_masks) - controls.regions + 1
     if controls.regions == 1:
@@ -258,9 +258,13 @@ def canvas_masks(
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), a style's mask T [h', w'] of features, made from its mask of pixels.
+    """Return tap (layer) -> the values T [h', w'] of a style's mask at the positions of the features.
 
-    `size` is the real (height, width) of the style, if it lies in a larger array.
+    Args:
+      mask: the mask of the style's pixels, with values in [0, 1].
+      taps: names of the taps.
+      reach: how masks at the taps are made from the mask of the pixels.
+      size: (height, width) of the style if it lies at the top left of a larger array, else None.
     """
     found = reach.at_taps(mask[..., None], taps, size)
     return {tap: one[..., 0] for tap, one in found.items()}
@@ -364,14 +368,16 @@ def kept_of(
 
 
 def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[Array, "h w 3"]:
-    """Return a picture with the content mixed in at protected pixels.
+    """Return a picture with the content mixed in at protected pixels: (1 - k) image + k content.
 
-    The losses are those of this mixture, (1 - k) canvas + k content, where k is the share of the
-    content in a pixel. So the gradient with respect to the canvas is 1 - k times that with respect to
-    the mixture. Scaling the gradient by 1 - k without mixing would be worse: it would no longer be the
-    gradient of a function, as L-BFGS needs, and would hardly change Adam's updates, since Adam divides
-    by the gradient's size. With the mixture, a pixel of the result changes by 1 - k times what the
-    canvas changes, with any optimiser.
+    Here k is the share of the content in a pixel: more than 0 in a protected part, and 0 elsewhere.
+    During a run, `image` is the canvas, and the losses are computed from the mixture. So the gradient
+    with respect to the canvas is 1 - k times that with respect to the mixture. Whatever the optimiser,
+    a pixel of the mixture changes by 1 - k times what the canvas changes.
+
+    Scaling the gradient by 1 - k without mixing would be worse. The scaled gradient would not be the
+    gradient of any function, which L-BFGS needs. And it would hardly change Adam's updates, since Adam
+    divides by the gradient's size.
 
     Args:
       image: the picture, [h, w, 3], such as the canvas.

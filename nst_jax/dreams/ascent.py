@@ -294,7 +294,7 @@ def excitement(
 def _excitement_and_gradient(
     params: Params, image: Image, ascent: Ascent, guide: Features | None
 ) -> tuple[Excitement, Image]:
-    """Return the excitement of an image, and the gradient of its total with respect to the image."""
+    """Return the `Excitement` of `image`, and the gradient of its `total` with respect to `image`."""
     _check_guide(guide, ascent)
     factors = _factors(image, ascent)
     shares = _shares(ascent)

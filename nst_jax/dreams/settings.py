@@ -31,15 +31,15 @@ SOURCE = (
 # which is one size of the picture), `octave_n` (number of octaves), `octave_scale` (ratio of the sizes
 # of neighbouring octaves) and `jitter` (largest random shift of the picture, in px).
 STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
-# Default standard deviation of the change of the pixel values, in [0, 1], in one step. In `dream.ipynb`
-# a step changes the pixel values, in 0..255, by 1.5 on average. If these changes are normally
-# distributed, their standard deviation is about 1.9, which is 0.0074 for pixel values in [0, 1].
-# TensorFlow's tutorial has 0.01 for pixel values in [-1, 1], which is 0.005 for pixel values in [0, 1],
-# and makes five times as many steps.
+# Default standard deviation of the change of the pixel values, in [0, 1], in one step. It follows
+# `dream.ipynb`, where the mean absolute change in a step is 1.5 for pixel values in 0..255. If these
+# changes are normally distributed, their standard deviation is about 1.9, which is 0.0074 for pixel
+# values in [0, 1]. For comparison: TensorFlow's tutorial has 0.01 for pixel values in [-1, 1], which is
+# 0.005 for pixel values in [0, 1], and makes five times as many steps.
 STEP_SIZE = 0.0075
-# Default tap (layer) whose activations are maximised. The two sources use taps of other networks,
-# GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over a picture. With
-# later taps, heads are larger, and areas without detail stay as they are.
+# Default tap (layer) whose activations are maximised. `dream.ipynb` and TensorFlow's tutorial use taps
+# of other networks, GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over
+# a picture. With later taps, heads are larger, and areas without detail stay as they are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
 # Default size of the guide, the second picture, whose activations a dream imitates: longer side 224 px.
@@ -59,7 +59,7 @@ class DreamSettings:
     """All settings of a dream; `settings_of` makes them from checked options.
 
     Attributes:
-      ascent: taps and their weights, size of a step, and largest random shift in px. Its field
+      ascent: taps (layers) and their weights, size of a step, and largest random shift in px. Its field
         `network` is not used: `nst_jax.dreaming.plan_dream` replaces it by the network of `recipe`,
         with tiles that fit in memory and a precision that suits the platform.
       steps: number of steps at each octave.
@@ -67,10 +67,10 @@ class DreamSettings:
         another. The last octave has the final size.
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
       recipe: the settings that a dream has in common with a style transfer, as a `Recipe`: the size
-        rule and the resizing filter of the picture, and the network. Its content taps are the taps of
-        the dream, and its size rule for styles is that of the guide, the second picture. Memory, tiles
-        and precision are planned from it, and the guide's features are computed like those of a style
-        transfer's content.
+        rule and the resizing filter of the picture, and the network. The recipe's content taps are the
+        taps of the dream: the features of the guide, the second picture, are computed like those of a
+        content. The recipe's size rule for styles is the size rule of the guide. Memory, tiles and
+        precision are planned from this recipe.
     """
 
     ascent: Ascent
@@ -100,8 +100,8 @@ class DreamSettings:
           ValueError: if a side of the picture or of the guide, or of the picture at an octave, is
             under 16 px.
         """
-        # A `Scale` must have a style picture. Here it is the guide. Without a guide, it has the
-        # smallest possible size, so that the memory planned for it is negligible.
+        # A `Scale` must have the size of a style picture. Here this is the size of the guide. Without a
+        # guide it is the smallest possible size, so that the memory planned for it is negligible.
         beside = guide or (SMALLEST, SMALLEST)
         final, guided = prepare.final_shapes(content, beside, self.recipe, argument="guide")
         shapes = [final]
@@ -201,14 +201,18 @@ def settings_of(
 
 
 def _scalar(argument: str, value: Any) -> Any:
-    """Return `value`; raise a TypeError if it is an array of several numbers."""
+    """Return `value`; raise a TypeError if it is a list or an array instead of one number."""
     if np.ndim(value):
         raise TypeError(f"`{argument}`: expected one number, got {value!r}")
     return value
 
 
 def _weights_of(taps: Any) -> dict[str, float]:
-    """Return the weight of each tap; the keys are the names of the taps as the caller wrote them."""
+    """Return name of a tap (layer) -> weight of its activations; refuse weights that cannot be used.
+
+    `taps` is a name, a list of names, or a dict of names and weights. Without weights, each tap has the
+    weight 1. The keys of the result are the names as the caller wrote them.
+    """
     if isinstance(taps, str):
         taps = [taps]
     if isinstance(taps, Mapping):

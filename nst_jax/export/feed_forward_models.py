@@ -193,10 +193,13 @@ def trained_model(style: ReadStyle) -> Model:
 
 
 def _mixture(call: Callable[..., Specs], styles: int, sums: str) -> Program:
-    """Return the exported program of a network that paints a mixture of several styles.
+    """Return the program of a network that paints a content in a mixture of several styles.
 
-    `call` runs the network. `sums` says in the file's metadata what the sum of the shares has to be, or
-    what becomes of it, such as "they are divided by their sum".
+    Args:
+      call: runs the network.
+      styles: number of styles. The program's input `shares` has the share of each in the mixture.
+      sums: text for the file's metadata, such as "their sum should be 1" if the user has to see to it,
+        or "they are divided by their sum" if the program does that.
     """
     return Program(
         call=call,

@@ -1,4 +1,4 @@
-"""Programs in the form that ONNX and TensorFlow Lite need.
+"""Programs (exported functions) in the form that ONNX and TensorFlow Lite need.
 
 In files of these formats, all inputs and outputs of a program are single arrays, and the weights are
 constants of the program. A `Program` of this package, in contrast, may take and return dictionaries of
@@ -31,10 +31,10 @@ def flattened_program(
     """Return a program as a function of arrays only, with the weights as its constants.
 
     Args:
-      program: the program.
+      program: a function of weights and inputs, which may be dictionaries of arrays.
       inputs: the shapes and dtypes of the program's inputs, by name.
-      stored: the weights as `encodings.encoded_weights` returns them. The returned function contains
-        these arrays as constants, and decodes them.
+      stored: the weights as `encodings.encoded_weights` returns them, for example with kernels in 8
+        bits. The returned function contains these arrays as constants, and decodes them to float32.
 
     Returns:
       The function, with the names of its inputs and outputs. For an array that was in a dictionary, the

@@ -34,8 +34,8 @@ def write_onnx(
       path: the file to write.
       name: the program's name in the file.
       program: the program.
-      inputs: the shapes and dtypes of the program's inputs, by name. For a symbolic size, the file
-        takes pictures of any size.
+      inputs: the shapes and dtypes of the program's inputs, by name. If heights and widths are
+        symbolic, the program in the file takes pictures of any size.
       stored: the weights as arrays of float32, float16 or 8 bits, from `encodings.encoded_weights`.
       metadata: JSON values by name, which the file contains as text. One of them, `summary`, becomes
         the description of the program.
@@ -88,9 +88,14 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Encode weights in an ONNX graph as in `stored`, and add operators that decode them.
+    """Replace the decoded weights in an ONNX graph by encoded arrays and operators that decode them.
 
-    The graph has the weights in decoded form and under other names, so they are found by their values.
+    The graph has the weights under names of its own, so they are found in it by their values.
+
+    Args:
+      graph: the ONNX graph, which is changed in place.
+      weights: the decoded weights, by name.
+      stored: the encoded weights, from `encodings.encoded_weights`.
     """
     from onnx import numpy_helper
 

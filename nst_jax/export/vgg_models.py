@@ -307,7 +307,10 @@ def _shapes(params: Params) -> Weights:
 
 
 def _restored(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a pytree with the structure of `like` and the given leaves, named as in `named_leaves`."""
+    """Return a pytree with the structure of `like`, whose leaves are given by name.
+
+    This undoes `named_leaves`, which turns a pytree into a dictionary from names to leaves.
+    """
     return jax.tree.unflatten(
         jax.tree.structure(like), [leaves[name] for name in named_leaves(like)]
     )

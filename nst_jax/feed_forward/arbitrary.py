@@ -75,8 +75,8 @@ BLOCKS = (
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
 )  # fmt: skip
 EXPANSION = 6
-# The predictor halves both sides of a picture five times. So if a picture lies at the top left of a
-# larger array, the sides of the array must be multiples of this number of px.
+# If a style picture lies at the top left of a larger array, the sides of the array must be multiples of
+# this number of px. The predictor halves both sides five times, and each halving needs even sides.
 PREDICTOR_DIVISOR = 32
 # Channels of the predictor's first convolution, of its first block, and of its last convolution.
 STEM, FIRST, HEAD = 32, 16, 1280
@@ -88,11 +88,12 @@ class StylePredictor(nn.Module):
     It is a MobileNet v2, whose last features are averaged over all positions and mapped linearly to the
     style vector. Its batch norms are folded into the kernels and biases of its convolutions.
 
-    If a call is given `size`, pictures of this (height, width) fill only the top left part of `style`.
-    The sides of `style` are then multiples of 32 px, since the network halves both sides five times.
+    If a call is given `size`, pictures of this (height, width) fill only the top left part of `style`,
+    so that one compiled program serves pictures of many sizes. The sides of `style` are then multiples
+    of 32 px, since the network halves both sides five times.
 
     Attributes:
-      precision: precision of products and activations.
+      precision: precision of the convolutions' products and of the activations.
     """
 
     precision: Precision = FLOAT32

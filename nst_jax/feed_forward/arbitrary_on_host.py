@@ -100,7 +100,11 @@ def stylize_on_host(
 
 
 def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarray) -> Planes:
-    """Return a layer's features after upsampling, convolution and norm."""
+    """Return a layer's features before the activation: after upsampling, convolution and instance norm.
+
+    Some layers have no upsampling or no norm. `x` is the input of the layer. The gamma and beta of the
+    norm are affine functions of the style vector, `vector`.
+    """
     weights, conditions = params.layers["transformer"][layer.name], params.layers["conditions"]
     if layer.upsampled:
         x = x.repeat(2, axis=1).repeat(2, axis=2)
@@ -190,7 +194,8 @@ def _convolved(x: Planes, kernel: Kernel, stride: int) -> Planes:
     """
     side, _, inputs, outputs = kernel.shape
     height, width = ((size - side) // stride + 1 for size in x.shape[1:])
-    windows = sliding_window_view(x, side, axis=2)[:, :, ::stride]  # [inputs, h, width, side]
+    # [inputs, rows of `x`, width, side]
+    windows = sliding_window_view(x, side, axis=2)[:, :, ::stride]
     columns = np.ascontiguousarray(np.moveaxis(windows, -1, 1)).reshape(inputs * side, -1)
     factors = kernel.transpose(0, 3, 2, 1).reshape(side * outputs, inputs * side)
     rows = _product(factors, columns).reshape(side, outputs, x.shape[1], width)
@@ -204,7 +209,10 @@ def _convolved(x: Planes, kernel: Kernel, stride: int) -> Planes:
 def _product(
     left: Float[np.ndarray, "m k"], right: Float[np.ndarray, "k n"]
 ) -> Float[np.ndarray, "m n"]:
-    """Return `left @ right`, computed in blocks of columns by one thread; see `BLOCK`."""
+    """Return `left @ right`, computed in blocks of columns.
+
+    The blocks are so small that OpenBLAS does not divide them among threads that wait for each other.
+    """
     rows, inner = left.shape
     count, size = right.shape[1], max(1, BLOCK // (rows * inner))
     blocks = count // size

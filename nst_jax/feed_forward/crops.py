@@ -50,8 +50,9 @@ THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and 
 AHEAD = 2 * THREADS  # number of batches that the threads make in advance
 
 # Random numbers are drawn for three purposes: to choose the photos that are held out, to order the
-# photos of an epoch, and to cut a crop. Each random generator is seeded with a list of integers: the
-# training's seed, the purpose as one of these numbers, and the number of the epoch or of the crop.
+# photos of an epoch, and to cut a crop. Each purpose has one of the numbers below. Each random
+# generator is seeded with a list of integers: the training's seed, the number of the purpose, and, if
+# there is one, the number of the epoch or of the crop.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
@@ -78,7 +79,7 @@ class Photo(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The result of `find_photos`."""
+    """The photos on which a network can be trained, and notes on those that were left out."""
 
     photos: tuple[Photo, ...]  # the photos that can be used
     notes: tuple[str, ...]  # sentences that say how many photos were left out, and why
@@ -124,7 +125,10 @@ def find_photos(
 
 
 def _seen(source: Any, index: int) -> Photo | ValueError:
-    """Return a photo, its file not decoded, or the error that says why it cannot be read."""
+    """Return the `Photo` of a file or an array, or the error that says why the file cannot be read.
+
+    The pixels of a file are not decoded here. `index`, the photo's number, names an array in messages.
+    """
     if not isinstance(source, (str, os.PathLike)):
         pixels = to_uint8(_checks.image(f"photos[{index}]", source))
         digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
@@ -231,12 +235,12 @@ class PhotoCrops:
     def _crop(self, number: int) -> Crop:
         """Return the crop with the number `number`; all crops of a training are counted from 0.
 
-        In each epoch (`self.count` crops), every photo that is trained on gives one crop, unless it is
-        damaged or nearly uniform. The photos are in random order, which differs between epochs.
+        An epoch has `self.count` crops, one of each photo that is trained on. The photos are in random
+        order, which differs between epochs.
         """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
-        # If a photo is damaged or too uniform, the next photo in the order is used in its place.
+        # If a photo is damaged or too uniform, the next photo in the order gives a crop in its place.
         for offset in range(self.count):
             pixels = self._reduced(int(order[(place + offset) % self.count]))
             crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
@@ -319,7 +323,7 @@ class ReadAhead(AbstractContextManager, Iterator[Crops]):
 
         Args:
           crops: the crops of the photos.
-          first: number of the first batch, as `PhotoCrops.batch` counts them.
+          first: number of the first batch; the batches of a training are counted from 0.
           count: number of crops in a batch.
         """
         self._crops, self._next, self._count = crops, first, count

@@ -69,14 +69,14 @@ def parsed_style(
     Args:
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
-      shares: the weights in the mixture: one for each style in a list, or one for each style of a
-        trained network, or a dictionary from names of its styles to weights. None means equal weights,
-        or the values of `style` if that is a dictionary from styles to weights.
+      shares: the weights of the styles in a mixture: one for each style of a list or of a trained
+        network, or a dictionary from names of a trained network's styles to weights. None means equal
+        weights, or the values of `style` if that is a dictionary from styles to weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
     Returns:
-      The checked style.
+      The checked style, with its resized pictures.
 
     Raises:
       TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
@@ -129,6 +129,9 @@ def read_trained(path: Any, *, argument: str = "style") -> Trained:
       path: path of the file.
       argument: the caller's name for `path`, shown in error messages.
 
+    Returns:
+      The network, and a digest that identifies it.
+
     Raises:
       ValueError: if the file is missing or damaged, or is not the file of a trained network.
     """
@@ -137,7 +140,10 @@ def read_trained(path: Any, *, argument: str = "style") -> Trained:
 
 
 def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
-    """Return the checked style for a trained network, or for the path of its file."""
+    """Return the checked style for a trained network or the path of its file.
+
+    `argument` and `shares` are as in `parsed_style`.
+    """
     if isinstance(style, johnson.StyleNetwork):
         arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
         trained = Trained(style, digest_of([], arrays))
@@ -164,8 +170,9 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
       argument: the caller's name for the style, shown in error messages.
 
     Raises:
-      ValueError: if the style is a number, given as text or not, that none of the 26 styles has; or if
-        it is a word (text without suffix and folder) that names neither a style nor an existing file.
+      ValueError: if the style is a number (an int, or text of digits) that none of the 26 styles has;
+        or if it is a word (text without suffix and folder) that names neither a style nor an existing
+        file.
     """
     if style_names.is_name(style):
         return True
@@ -237,12 +244,12 @@ def checked_picture(argument: str, value: Any) -> HostImage:
 
 
 def content_rule(size: Size) -> sizes.SizeRule:
-    """Return the rule by which contents are resized; None for `size` is that of recipe `default`."""
+    """Return the rule by which contents are resized; if `size` is None, that of recipe `default`."""
     return sizes.with_size(DEFAULT.pictures.size, size, argument="size")
 
 
 def style_rule(style_size: Size) -> sizes.SizeRule:
-    """Return the rule by which style pictures are resized; None for `style_size` is `STYLE_SIZE`."""
+    """Return the rule by which style pictures are resized; None gives a shorter side of 256 px."""
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 
@@ -265,7 +272,8 @@ def resized_content(
 ) -> Resized:
     """Resize a content [h, w, 3] to `size`; None gives the size of the recipe `default`.
 
-    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
+    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size. `argument` is the
+    caller's name for the picture in error messages.
     """
     return _resized(image, content_rule(size), argument, on_host)
 
@@ -275,7 +283,8 @@ def resized_style(
 ) -> Resized:
     """Resize a style picture [h, w, 3] to `style_size`; None gives a shorter side of 256 px.
 
-    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
+    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size. `argument` is the
+    caller's name for the picture in error messages.
     """
     return _resized(image, style_rule(style_size), argument, on_host)
 

@@ -29,7 +29,8 @@ from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# The choices of colours for which the style need not be a picture, since they do not read its pixels.
+# The values of `colors` that read no pixels of the style. Only with these may the style be one that a
+# network has learned, and not a picture.
 WITHOUT_PICTURE = ("style", "content-after")
 
 
@@ -79,7 +80,10 @@ def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
 
 
 def recipe_finishing_with(colors: str, realism: float) -> Recipe:
-    """Return the recipe `default` with these values of its settings `colors` and `realism`."""
+    """Return the recipe `default` with these values of its settings `colors` and `realism`.
+
+    `controlled_request` takes the two values as parts of a recipe.
+    """
     return DEFAULT.replace(colors=colors, realism=realism)
 
 
@@ -149,10 +153,11 @@ def controlled_request(
 
 
 def _array_of_styles(shapes: Sequence[Shape]) -> Shape:
-    """Return the (height, width) of the arrays in which all style pictures of a mixture lie.
+    """Return one (height, width) for the arrays of all style pictures, so large that each picture fits.
 
     Args:
-      shapes: (height, width) of each style picture; none for a style that is not given by pictures.
+      shapes: (height, width) of each style picture; empty if the style is not given by pictures. The
+        result is then the smallest (height, width) that such arrays have.
     """
     arrays = [style_array(shape) for shape in shapes] or [style_array((SMALLEST, SMALLEST))]
     return max(height for height, _ in arrays), max(width for _, width in arrays)

@@ -40,8 +40,9 @@ from nst_jax.scaling import buckets, capacity, chunk_size
 from nst_jax.scaling.bucket_choice import cheapest_square
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
-# Number of style vectors that a painter keeps in memory. It keeps those that were used last, since a
-# style is often used again, with other photos or another strength. A style vector has 100 numbers.
+# Number of style vectors that a painter keeps in memory. A style vector is the 100 numbers that a
+# network computes from a style picture. The painter keeps those that were used last, since a style is
+# often used again, with other photos or another strength.
 VECTORS_IN_MEMORY = 64
 
 # If contents are painted in a bucket (a square array at whose top left each picture lies), style
@@ -50,9 +51,9 @@ VECTORS_IN_MEMORY = 64
 # their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
 # lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
-# A square larger than the smallest has at most this many times as many pixels as the picture in it. A
-# panorama, whose square would have more, lies in a rectangle instead, so that its style vector is
-# computed sooner.
+# The most pixels of a square, as a multiple of the pixels of the style picture in it; the smallest
+# square may have more. If the square would be too large, as for a panorama, the picture lies in a
+# rectangle instead, whose style vector is computed sooner.
 MOST_PIXELS_OF_SQUARE = 4
 
 # Numbers that tell a network in which style to paint.
@@ -87,8 +88,9 @@ class InstantNetwork(NamedTuple):
     # A hash that identifies the weights. For `arbitrary` and `styles26`, it is that of the weights that
     # come with the package; for a trained network, the field `digest` of `Trained`.
     digest: str
-    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision), and `size` [n, 2] if
-    # the contents lie in larger arrays; returns n pictures. A condition is a style as k numbers.
+    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
+    # A condition is a style as k numbers. If the contents fill only the top left parts of their arrays,
+    # the keyword argument `size` [n, 2] gives the (height, width) of each part.
     paint: Callable[..., Image]
 
 
@@ -177,7 +179,8 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
 
     Returns:
       The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
-      square saves no time, or if `arbitrary` or `styles26` needs too much memory for it.
+      square saves no time, or if one of the networks `arbitrary` and `styles26` would need too much
+      memory to paint it.
     """
     return cheapest_square(pictures, capacity.platform_of(), fits=square_fits)
 
@@ -241,13 +244,13 @@ class InstantPainter:
           programs: the compiled functions.
           bucket: side, in px, of a square at whose top left each picture lies, so that pictures of all
             sizes up to it share their programs; None if each shape has programs of its own. With a
-            bucket, style pictures lie in the arrays of `style_array`.
+            bucket, style pictures lie in larger arrays, too, whose shapes `style_array` returns.
         """
         self._params, self._precision, self.bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs
-        self._vectors: OrderedDict[Any, Condition] = (
-            OrderedDict()
-        )  # the latest style vectors, by shape, dtype and hash of their pictures
+        # A cache: shape, dtype and hash of a style picture -> its style vector. It keeps the vectors
+        # that were used last.
+        self._vectors: OrderedDict[Any, Condition] = OrderedDict()
         # A function that shows progress. For a picture that is painted in strips, it is called after
         # each strip with the number of strips done and the number of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
@@ -400,7 +403,8 @@ class HostPainter(InstantPainter):
         """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
         params = arbitrary_on_host.load_arbitrary_on_host()
         name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
-        # The last field, which paints with JAX, is not used: `paint` below computes with NumPy.
+        # The last field is the function that paints with JAX. It is not called, since the method
+        # `paint` below computes with NumPy.
         return InstantNetwork(name, params, digest, self._programs.stylize_with)
 
     def _predicted(self, pixels: np.ndarray) -> Condition:
@@ -438,12 +442,13 @@ def resolved_start(
       recipe: the recipe; its own start is used if `init` is None.
       init: a start of `nst_jax.recipes.starts`, a picture, or None for the recipe's start.
       shares: the weights of the styles in the mixture; None is the recipe's `style_shares`.
-      array: (height, width) of the larger array in which the canvas lies at that scale. The picture is
-        then painted in a square in which this array fits, so that programs are compiled for the square
-        and not for the size of the picture. None: the canvas fills its array.
+      array: (height, width) of the larger array in which the canvas lies at the coarsest scale. The
+        picture is then painted in a square in which this array fits, so that programs are compiled for
+        the square and not for the size of the picture. None: the canvas fills its array.
 
     Returns:
-      A picture [h, w, 3] in [0, 1] if the start is `Instant`; otherwise `init`, unchanged.
+      A picture [h, w, 3] in [0, 1] if the start is `Instant`. Otherwise `init` unchanged, so None still
+      stands for the recipe's start.
     """
     chosen = recipe.pictures.start if init is None else init
     if not isinstance(chosen, starts.Instant):

@@ -51,7 +51,7 @@ LayerParams: TypeAlias = Mapping[str, Any]
 class StyleNetwork:
     """A trained network: its parameters, and the names of its styles.
 
-    Compiled functions get only `params`, so that networks with other `styles` need no recompilation.
+    Compiled functions get only `params`, so networks that differ only in `styles` share a program.
 
     Attributes:
       params: parameters of `Johnson`: name of a layer or residual block -> its parameters. A layer has
@@ -80,7 +80,7 @@ class StyledConvolution(nn.Module):
     The convolution has no bias, since the norm would subtract it again.
 
     Attributes:
-      channels: channels of the result.
+      channels: number of channels of the result.
       size: side of the kernel in px, odd.
       stride: px from the start of one window to the start of the next.
       products: the precision with which the device shall compute products.
@@ -169,7 +169,7 @@ class Johnson(nn.Module):
             return found(x, shares, size_of(x))
 
         def size_of(x: Array) -> RealSize | None:
-            """Return the (height, width) of the valid features, at the top left of the array `x`."""
+            """Return the (height, width) of the picture's features in `x`; None if they fill `x`."""
             return None if size is None else size // (images.shape[-3] // x.shape[-3])
 
         x = images.astype(self.precision.activations_of(images.dtype))
@@ -330,7 +330,10 @@ def stylize_trained(
 def _for_each_mixture(
     content: Image, shares: Float[Array, "*rows styles"]
 ) -> Float[Array, "*pictures h w 3"]:
-    """Repeat a picture once for each mixture of styles (row of `shares`) in which it is painted."""
+    """Repeat the content so that there is a picture for each row of `shares` (mixture of styles).
+
+    If `content` is a batch already, its leading axes are broadcast against those of `shares`.
+    """
     batch, rows = content.shape[:-3], shares.shape[:-1]
     try:
         pictures = jnp.broadcast_shapes(batch, rows)
@@ -345,7 +348,10 @@ def _for_each_mixture(
 def _stylized_in_arrays(
     module: Johnson, params: LayerParams, content: Image, weights: Shares, size: Any
 ) -> Image:
-    """Paint as `stylize_trained` does, for pictures that lie at the top left of larger arrays."""
+    """Paint as `stylize_trained` does, for pictures that lie at the top left of larger arrays.
+
+    `size` is the (height, width) of the pictures, [2] or [*batch, 2]; `content` has the arrays' shape.
+    """
     batch = content.shape[:-3]
     flat = jnp.asarray(content).reshape(-1, *content.shape[-3:])
     sizes = sizes_of_array(size, content.shape, DIVISOR, smallest=SMALLEST)

@@ -129,7 +129,10 @@ def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
 def reflect_sized_to_multiple(
     x: FeatureMap, multiple: int, size: RealSize
 ) -> tuple[FeatureMap, RealSize]:
-    """Do what `reflect_to_multiple` does, for features that fill only the top left part of `x`.
+    """Extend features below and at the right, by mirroring, until both sides are multiples of a number.
+
+    Unlike in `reflect_to_multiple`, the features fill only the top left part of `x`, and the extended
+    ones need no larger array.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `multiple`.
@@ -196,8 +199,8 @@ def sizes_of_array(
       size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
       shape: the shape [*batch, h, w, 3] of the arrays at whose top left the n pictures lie.
       multiple: the number that must divide h and w.
-      smallest: smallest side of a picture in px. Sides are compared with it, and with those of the
-        arrays, unless `size` contains tracers.
+      smallest: smallest side that a picture may have, in px. If `size` contains tracers, its values
+        are not checked.
       argument: the caller's name for the arrays, shown in error messages.
 
     Raises:
@@ -244,7 +247,8 @@ def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeat
     def places(length: int, side: Array) -> Array:
         found = jnp.abs(jnp.arange(-before, length + after))
         found = jnp.where(found >= side, 2 * (side - 1) - found, found)
-        # Pixels more than `after` px beyond the features may have any value.
+        # More than `after` px beyond the features, a mirrored place may lie outside the array. The
+        # pixels there are not used, so such places may be clipped.
         return jnp.clip(found, 0, length - 1)
 
     rows, columns = places(height, size[0]), places(width, size[1])
@@ -326,12 +330,11 @@ def conv2d(
 def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> NewFeatures:
     """Add the zeros of TensorFlow's padding `SAME` around features whose sizes are symbolic.
 
-    If the stride is above 1, the number of zeros depends on the size of the features, but jax2onnx (the
+    If the stride is above 1, the number of zeros depends on the size of the features. But jax2onnx (the
     converter to ONNX files) can only convert a convolution whose padding is a number. So this function
-    first adds the largest number of zeros that can be necessary, and then cuts off the surplus. The
-    padded size is computed from the size of the convolution's result, which is
-    `ceil(size / stride)`, since JAX's expressions for symbolic sizes then stay short even after many
-    convolutions.
+    first adds more zeros than can be necessary, and then cuts off the surplus. The padded size is
+    computed from `ceil(size / stride)`, the size of the convolution's result. With this formula, JAX's
+    expressions for symbolic sizes stay short even after many convolutions.
 
     Args:
       x: features [*batch, h, w, c].
@@ -343,8 +346,9 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        # The padded size, from the start of the first window to the end of the last one. The formula
-        # divides no negative number: jax2onnx would round such a quotient up instead of down.
+        # The padded size, from the start of the first window to the end of the last one. It contains
+        # `ceil(size / stride)`, but not in the usual form `-(-size // stride)`: jax2onnx would round
+        # the quotient of a negative number up instead of down.
         needed = stride * ((size + stride - 1) // stride - 1) + side
         # `needed - size` zeros are necessary; half of this number, rounded down, belong before the
         # features. The array `padded` has `margin` zeros there; the slice leaves out `first` of them.

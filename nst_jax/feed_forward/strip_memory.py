@@ -144,9 +144,9 @@ def bytes_in_strips(
 # and below the strip are needed as well: at most this many on each side.
 HALO = 16
 
-# Number of arrays of the size of a layer's largest features that are in memory at the same time: either
-# the convolved features and their copy that is normalised and padded by reflection, or the upsampled
-# features and their padded copy.
+# Number of large arrays that a layer needs in memory at the same time. They are either its convolved
+# features and a copy of these, normalised and padded by reflection; or its upsampled input and a padded
+# copy of this input.
 BUFFERS = 2
 
 # Convolutions allocate memory in addition to the buffers that XLA plans. The estimate of this

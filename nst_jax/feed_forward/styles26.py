@@ -44,7 +44,7 @@ from nst_jax.weights.params import Architecture, load_params_of
 
 STYLES = 26  # number of styles
 
-# The layers of the network, in their order.
+# The layers of the network, in the order in which they are computed.
 LAYERS = transformer_layers((32, 32, 32), (8, 4), blocks=6, contract_normed=True)
 
 

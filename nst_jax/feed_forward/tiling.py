@@ -55,8 +55,9 @@ from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 
 LEAST = 16  # smallest number of rows of the picture that a strip may have
 
-# Features are kept on the host if they have at most this many numbers for each pixel of the picture.
-# The picture itself has as many, so features of float32 that are kept take no more memory than it.
+# Outside residual blocks, a layer's features are stored on the host between two passes only if they
+# have at most this many numbers for each pixel of the picture; if not, the next pass computes them
+# again. The picture itself has 3, so such float32 features take no more memory than the picture.
 KEPT = 3
 
 # A function that shows progress. It is called with the number of strips done and the number of all
@@ -93,7 +94,7 @@ def passes_of(layers: TransformerLayers) -> list[Pass]:
       layers: the network's layers, in their order.
 
     Returns:
-      The passes, in their order.
+      The passes in their order, each as the fields (first, last, kept) of `Pass`.
 
     Example:
       >>> [tuple(one) for one in passes_of(arbitrary.LAYERS)][-4:]
@@ -275,8 +276,10 @@ def paint_in_strips(
         fits in memory. The strips are made about equally high, with a multiple of 4 rows.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator.
-      report: a function that shows progress. It is called after each strip of each pass, with the
-        number of strips done and the number of all strips, both counted over all passes.
+      report: a function that shows progress. All strips are computed in several passes, since each
+        instance norm needs the mean and variance of the whole picture. The function is called after
+        each strip of each pass, with the number of strips done and the number of all strips, both
+        counted over all passes.
 
     Returns:
       [h, w, 3] float32 in [0, 1] on the host.
@@ -302,8 +305,8 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    # If each strip had `strip` rows, the last one could have far fewer. So the number of rows of a
-    # strip is reduced as far as possible without making more strips.
+    # If each strip had `strip` rows, the last one could have far fewer. So the rows are divided about
+    # evenly among the same number of strips, since smaller strips need less memory.
     rows = -(-x.shape[0] // -(-x.shape[0] // strip))
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
@@ -393,7 +396,7 @@ class _Painter:
 
         Returns:
           The features of the pass's last layer after the convolution, before norm and activation,
-          [h', w', c']; an empty array if the pass does not keep them.
+          [h', w', c']; an empty array if `one.kept` is False: then only the norm is needed.
         """
         layers = self._layers[one.first : one.last + 1]
         kernels = [dict(self._kernels[layer.name]) for layer in layers]
@@ -451,8 +454,9 @@ class _Painter:
           layer: the layer.
           y: its convolved features, [h, w, c].
           before: the input of the current residual block; used only if the block ends with this layer.
-          rows: number of rows of the picture in a strip.
-          full: number of rows of the picture.
+          rows: height of a strip in px of the picture. If `y` has fewer rows than the picture, a strip
+            of `y` has fewer rows in the same proportion.
+          full: height of the picture in px.
         """
         # The layer is a static argument of `FINISH`. Its name is removed, so that layers with equal
         # settings are equal and share a compiled program.

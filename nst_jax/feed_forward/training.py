@@ -36,13 +36,14 @@ STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 # are never trained on.
 EVERY = 200
 
-# For the held-out loss, crops of the held-out photos are painted in all styles. This is the largest
-# number of pictures that are painted, one for each pair of a crop and a style. If there are more
-# styles than this number, a single crop is painted in each style.
+# For the held-out loss, crops of the held-out photos are painted, each of them in all styles. So many
+# crops are used that at most this number of pictures are painted. With more styles than this number,
+# one crop is still painted in each style.
 MOST_MEASURED = 64
 
-# The host starts updates without waiting until the device has finished earlier ones. At most this
-# number of updates are unfinished at any time.
+# The host starts an update before the device has finished the earlier ones, so that the device need
+# not wait for the host. At most this number of updates are unfinished at any time, since the crops of
+# each of them take memory.
 IN_FLIGHT = 2
 
 
@@ -115,8 +116,8 @@ class Training(Iterator[TrainingReport]):
 
         Raises:
           ValueError: if `resume` is a checkpoint of another training, or was written after more than
-            `job.steps` updates; or if so many photos are damaged or nearly uniform that none can be
-            held out or none is left to train on.
+            `job.steps` updates. Also if too many photos are damaged or nearly uniform (of one colour):
+            at least one photo must be held out, and one must be left to train on.
         """
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
@@ -235,7 +236,7 @@ class Training(Iterator[TrainingReport]):
             )
 
     def _measure(self) -> float:
-        """Measure and record the held-out loss; store the network if this loss is the least so far."""
+        """Measure, record and return the held-out loss; keep the network if it is the best so far."""
         loss = self.measure_held_out()
         self._check_finite(loss, self.step)
         recent = [float(np.asarray(each)) for each in self._losses]
@@ -355,13 +356,13 @@ class Training(Iterator[TrainingReport]):
         photos that are never trained on.
 
         Args:
-          measure: whether the held-out loss is measured now if it has not been measured since the
-            latest update, as after an interruption. The network after that update is then considered,
-            too. Neither the training nor its checkpoints change.
+          measure: whether the present network may be returned even if its held-out loss is not known
+            yet, as after an interruption. This loss is then measured now; that changes neither the
+            training nor its checkpoints.
 
         Returns:
-          The network; and a dictionary of JSON values by name, such as the recipe, the paintings'
-          hashes and the losses.
+          The network; and a dictionary of JSON values by name, such as the recipe, the hashes of the
+          style pictures and the losses.
         """
         network, updates, losses = None, list(self.updates), list(self.held_out)
         if measure and self.step not in updates:

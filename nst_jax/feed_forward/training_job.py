@@ -115,8 +115,8 @@ def training_job(
       paintings: the style pictures.
       photos: the photos to train on; or what `crops.find_photos` returned, if it was called before.
       recipe: the losses to minimise, and the sizes of the paintings unless `style_size` is given.
-      style_size: size of the paintings, in place of the recipe's.
-      precision: name of the precision of products and activations.
+      style_size: size of the paintings, in place of the recipe's; None keeps the recipe's.
+      precision: name of the precision of products and activations; None keeps the recipe's.
       steps: number of updates.
       batch: number of crops (square parts of photos) in an update.
       crop: side of a crop in px.
@@ -124,10 +124,11 @@ def training_job(
       blocks: number of the network's residual blocks.
       learning_rate: learning rate of Adam.
       every: number of updates between two measurements of the loss on the held-out photos.
-      key: a random key, on which the network's first parameters and all crops depend.
-      devices: the devices that share the crops of an update.
-      look: a function that is called after each photo, to show progress, with the number of photos so
-        far and the number of all photos.
+      key: a random key, on which the network's first parameters and all crops depend; None means
+        `jax.random.key(0)`.
+      devices: the devices that share the crops of an update; None means one device.
+      look: a function that shows progress. It is called after each photo that was checked, with the
+        number of photos checked so far and the number of all photos.
 
     Returns:
       The inputs and options, for `Training`.
@@ -159,7 +160,7 @@ def training_job(
     job = TrainingJob(
         paintings=named,
         found=Found((), ()),
-        # Crops are small enough for memory, so VGG-19 never computes them in tiles.
+        # With `tile=0`, VGG-19 computes each crop whole, without tiles: crops are small.
         recipe=recipe.resolved(platform).replace(network__tile=0),
         steps=int(steps),
         batch=int(batch),
@@ -201,8 +202,9 @@ def _check_no_controls(recipe: Recipe) -> None:
 def _named(paintings: Any) -> dict[str, HostImage]:
     """Return a dictionary from names of styles to images [h, w, 3].
 
-    `paintings` is such a dictionary, one picture, or several pictures, which are named here. A picture
-    is an array or the path of a file.
+    `paintings` is one picture, several pictures, or a dictionary from names to pictures. A picture is
+    an array or the path of a file. Without a dictionary, a file's style is named after the file, and an
+    array's style by its place, such as `style2`.
     """
     if isinstance(paintings, Mapping):
         pairs = list(paintings.items())

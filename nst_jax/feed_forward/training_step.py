@@ -62,10 +62,10 @@ def train_step(
 ) -> tuple[TrainingState, Losses]:
     """Make one update of a training: one step of Adam, which reduces the mean loss of a batch of crops.
 
-    The crops of a batch are painted in one style after the other, in a cycle. The next batch continues
-    the cycle, so that over many batches all styles are painted equally often. If several devices share
-    a batch, each computes the losses and the gradient for its own crops; the devices communicate only
-    to average the losses and the gradients.
+    Each crop is painted in one style, and the styles take turns from crop to crop. The next batch
+    begins with the next style, so over many batches all styles are painted equally often. If several
+    devices share a batch, each computes the losses and the gradient for its own crops; the devices
+    communicate only to average the losses and the gradients.
 
     Args:
       params: weights of VGG-19.

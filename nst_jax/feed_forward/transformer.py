@@ -113,15 +113,16 @@ def transformer_layers(
 
 
 class StyleTransformer(nn.Module):
-    """The network that paints pictures; the gammas and betas of its instance norms decide on the style.
+    """The network that paints pictures; the gammas and betas of its instance norms determine the style.
 
     A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and the gammas and betas. It
     returns pictures of the same size and dtype. Sides that are not multiples of 4 px are extended by
     mirroring, and the result is cropped to the original size.
 
     If a call is given `size`, pictures of this (height, width) fill only the top left part of
-    `content`, whose sides are then multiples of 4 px. The result has the painted pictures there, and
-    arbitrary values elsewhere.
+    `content`, so that one compiled program serves pictures of several sizes. The sides of `content` are
+    then multiples of 4 px. The result has the painted pictures at the top left, and arbitrary values
+    elsewhere.
 
     Attributes:
       layers: the network's layers, in their order.
@@ -172,7 +173,8 @@ class StyleTransformer(nn.Module):
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
     """Return the features `y` of a layer, converted to at least float32 if it is the last layer.
 
-    So the picture that the last layer makes is not rounded to bfloat16, even if activations are.
+    The norm and the sigmoid of this layer are then computed in float32. So the picture is not rounded
+    to bfloat16, even if activations are.
     """
     return at_least_float32(y) if layer.final else y
 
@@ -221,13 +223,14 @@ def painted(
       layers: the network's layers, in their order.
       params: weights; `params.layers["transformer"]` has the network's parameters.
       content: pictures in [0, 1].
-      conditions: gammas and betas of the instance norms, by layer.
-      precision: precision of products and activations, or `AUTO`.
+      conditions: gammas and betas of the instance norms, by name of the layer.
+      precision: precision of products and activations, or `AUTO`, which depends on the device.
       sizes: the (height, width) of each picture, if the pictures lie at the top left of `content`; the
         sides of `content` are then multiples of 4 px. None if the pictures fill `content`.
 
     Returns:
-      The painted pictures, of the shape and dtype of `content`, with arbitrary values outside `sizes`.
+      The painted pictures, of the shape and dtype of `content`. With `sizes`, the values outside the
+      pictures are arbitrary.
     """
     transformer = StyleTransformer(layers, precision_on(precision))
     variables = {"params": params.layers["transformer"]}

@@ -260,8 +260,9 @@ def save_plot(path: PathLike, figure: Any, *, overwrite: bool = True) -> None:
     file = Path(path)
     check_plot(file, overwrite=overwrite, argument="path")
     with _files.atomic(file) as part, warnings.catch_warnings():
-        # The names of runs, which are those of their files, may have characters that matplotlib's font
-        # lacks. It draws boxes in their place and warns, but the plot can still be used.
+        # The title and the legend name the runs by their files. A name may have characters that
+        # matplotlib's font lacks. matplotlib draws boxes in their place and warns. The warning is
+        # ignored, since the plot can still be used.
         warnings.simplefilter("ignore", UserWarning)
         figure.savefig(part, format=file.suffix.lower().removeprefix("."), dpi=150)
 

@@ -161,7 +161,7 @@ def _colored(share: Float[np.ndarray, "h w"]) -> HostImage:
 
 
 def _short(value: Any) -> str:
-    """Return a number as text, rounded to three significant digits, such as "1880"."""
+    """Return a number as text, rounded to three significant digits, such as "1880" for 1876.5."""
     return f"{float(f'{float(value):.3g}'):g}"
 
 

@@ -33,8 +33,8 @@ _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "
 # Pillow's name of a format -> its name in messages, for formats where these differ.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
-# Formats in which several pictures in one file are the frames of an animation. In others, such as TIFF,
-# they are separate pictures.
+# Formats in which several pictures in one file are the frames of an animation; notes for the user call
+# them frames. In other formats, such as TIFF, they are separate pictures.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 
 # Suffixes of the files that count as pictures when a folder is searched. `HEIC_SUFFIXES` are added only
@@ -59,8 +59,8 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 # Largest resolution that is read or written, in pixels per inch. It is far above what printers need,
-# and below 65,535, the largest number that JPEG's field can hold. If a file states more, its resolution
-# is ignored, since the picture that is painted from it could not be written with it.
+# and below 65,535, the largest number that JPEG's field can hold. A higher resolution in a file is
+# ignored: a result gets its content's resolution, and writing refuses one above this limit.
 MOST_DPI = 30_000
 
 # Keys under which this module adds facts of its own to `info`, the dictionary of an opened picture in
@@ -72,8 +72,8 @@ _FULL_SIZE = "nst_jax full size"  # (width, height) of a JPEG that is decoded at
 class _RefusedError(Exception):
     """Raised for a file that is intact but not accepted, such as one that takes too much memory.
 
-    The text of this error is the end of a sentence, such as "has samples from ...": `opened_picture`
-    puts the file's name before it.
+    The text of this error begins with a verb, such as "has": `opened_picture` puts the file's name
+    before it.
     """
 
 
@@ -86,7 +86,7 @@ def opened_picture(
     Args:
       data: all bytes of the file.
       words: what error messages call the file, such as its path in quotes.
-      argument: the caller's name for the file, shown in error messages.
+      argument: name of the argument that gave the file, for error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
         Pillow's dictionary `info` lacks text and EXIF that come after a PNG's pixels, until the pixels
         are decoded.
@@ -145,9 +145,11 @@ def _opened(data: bytes) -> PilImage.Image:
     formats = ["JPEG"] if is_jpeg else ["PNG"] if is_png else _readable()
     try:
         opened = PilImage.open(io.BytesIO(data), formats=formats)
-    except PilImage.DecompressionBombError:  # raised before a smaller size can be requested
+    except PilImage.DecompressionBombError:
         if not is_jpeg:
             raise
+        # `PilImage.open` raises this error before `draft` could request a smaller size. `jpeg_factory`
+        # does not check the size.
         opened = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
     width, height = opened.size
     if is_jpeg and width * height > MOST_PIXELS:
@@ -253,7 +255,7 @@ def decoded(
 
 
 def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
-    """Return the pixels per inch, across and down, of the upright picture; None if not stated."""
+    """Return the pixels per inch, across and down, of the picture turned upright; None if not known."""
     found = opened.info.get("dpi") or _exif_resolution(opened)
     try:
         across, down = (float(one) for one in found or ())
@@ -365,8 +367,9 @@ def _has_deep_colours(opened: PilImage.Image) -> bool:
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
     try:
-        # For a PNG, `opened.getexif` would decode the pixels to look for EXIF that follows them, which
-        # `opened_picture` has already found. The method of the base class does not decode.
+        # For a PNG, `opened.getexif` would decode the pixels, to look for EXIF behind them. Such EXIF
+        # is in `opened.info` already, thanks to `opened_picture`. So the method of the base class is
+        # called, which does not decode.
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF may raise any kind of error; the pixels may still be intact
@@ -429,9 +432,10 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    They make the conversion by gamma accurate near black. Of each 16-bit sample, Pillow keeps only the
-    high byte. It finds that byte by the order of the two bytes, which it notes in the attribute `tile`.
-    So the file is opened again with the opposite order in `tile`: then Pillow keeps the low byte.
+    Pillow keeps only the high byte of each 16-bit sample. The low byte is needed, too, so that the
+    conversion from the file's gamma to sRGB is accurate near black. Pillow notes the order of the two
+    bytes in the attribute `tile`. So the file is opened again with the opposite order in `tile`: then
+    Pillow keeps the low byte instead.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
@@ -445,7 +449,13 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
-    """Convert 16-bit colours, whose high and low bytes are in two pictures, to 8-bit sRGB."""
+    """Convert 16-bit colours to 8-bit sRGB.
+
+    Args:
+      high: an RGB picture of the high bytes.
+      low: an RGB picture of the low bytes.
+      gamma: the exponent with which the file encodes intensities.
+    """
     table = np.rint(255 * gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory

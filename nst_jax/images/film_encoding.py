@@ -55,7 +55,10 @@ def _save_all(
     picture_of: Callable[[Frame], PilImage.Image] = PilImage.fromarray,
     **options: Any,
 ) -> None:
-    """Write an endlessly repeating film; Pillow's writer of the format `kind` gets `options`."""
+    """Write a film that repeats for ever, by Pillow's writer of the format `kind`.
+
+    `picture_of` makes a picture of Pillow from a frame; `options` are passed to the writer.
+    """
     later = _LaterPictures(frames, picture_of)
     picture_of(frames[0]).save(path, kind, save_all=True, append_images=later, loop=0, **options)
 
@@ -166,10 +169,10 @@ def missing_for(kind: str) -> str | None:
 
 
 def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
-    """Convert the seconds for which frames are shown to milliseconds, rounded to multiples of `unit`.
+    """Convert the durations of frames from s to ms, rounded to multiples of `unit`, at least `unit`.
 
-    The times at which frames end are rounded, not their durations, so that rounding errors do not add
-    up.
+    The times at which frames end are rounded, and not the durations themselves. So the rounding errors
+    of successive frames do not add up.
     """
     ends = [round(end * 1000 / unit) for end in chain([0.0], accumulate(spans))]
     return [max(1, after - before) * unit for before, after in pairwise(ends)]
@@ -191,7 +194,7 @@ def is_mp4(data: bytes) -> bool:
 def text_in_mp4(data: bytes) -> str | None:
     """Return the metadata, as text, that `_write_mp4` embedded in an MP4's bytes; None if absent.
 
-    PyAV is not needed.
+    PyAV, which writes the MP4, is not needed to read the metadata.
     """
     inside = memoryview(data)
     for kind, before in _COMMENT:
@@ -207,7 +210,7 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Yield the name and content of each box in `view`, a part of an MP4 that consists of boxes."""
     while len(view) >= 8:
         size, header = int.from_bytes(view[:4]), 8
-        if size == 1:  # 1 stands for a size of 64 bits, which follows
+        if size == 1:  # then the size is the 64-bit number that follows the name
             size, header = int.from_bytes(view[8:16]), 16
         if size < header:
             # A size of 0 means that the box extends to the end of the file; the film's comment is never

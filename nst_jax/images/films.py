@@ -73,10 +73,11 @@ def save(
       overwrite: whether an existing file may be replaced.
 
     Raises:
-      TypeError: for a frame that is not an array.
-      ValueError: for what `check_film_output` refuses; no frames; a frame that is no picture or has
-        values outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames
-        larger than the format allows.
+      TypeError: for a frame that is not an array, and for a text file as `path`.
+      ValueError: for a path to which no film can be written; an unknown or missing format, or one that
+        needs a package that is not installed; no frames; a frame that is no picture or has values
+        outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames larger
+        than the format allows.
       OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
@@ -326,7 +327,7 @@ class _Frames(Sequence[Frame]):
 
 
 def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
-    """Return the largest number of frames that a film of this length can show.
+    """Return the largest number of frames that a film of this length shows at `RATE` frames per second.
 
     Args:
       seconds: the length of the film, including the time for which its last frame is shown.
@@ -384,8 +385,8 @@ def check_film_output(
       probe: whether a file is created and removed as a test.
 
     Raises:
-      ValueError: if the suffix does not belong to a film format; for .mp4 if PyAV is not installed; and
-        if the path is one at which `images.check_output` would refuse a picture.
+      ValueError: if the suffix does not belong to a film format; for .mp4 if PyAV is not installed; if
+        there is a file that may not be replaced; and if the folder is missing or not writable.
 
     Example:
       >>> from nst_jax.images import films

@@ -31,7 +31,8 @@ def ends_early(data: bytes) -> bool:
 def _end_from(data: bytes, start: int) -> int | None:
     """Return the position after the first end marker from `start` on.
 
-    The result is None if a start marker comes first, or if there is no end marker.
+    The result is None if there is no end marker, or if a start marker comes first: what follows it is
+    another picture.
     """
     while found := _MARKER.search(data, start):
         marker, start = data[found.end() - 1], found.end()

@@ -20,8 +20,9 @@ from nst_jax.images.resizing import (
     torch_bicubic,
 )
 
-# A function that returns the weights of old pixels in a new pixel, given an array with the distance of
-# each old pixel from the new one, in pixels.
+# A function that returns the weights of old pixels in a new pixel. Its argument is an array of their
+# distances (not negative) from the new pixel, in units of old pixels. If the kernel is widened to
+# prevent aliasing, the unit is widened by the same factor.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 
@@ -109,9 +110,10 @@ def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
 
 
 def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Return, for each new row (or column), the weights that `torch_bicubic` gives to the old ones.
+    """Return, for each of `new` rows (or columns), the weights of the `old` ones in `torch_bicubic`.
 
-    A border row also has the weights of the rows that would be beyond it, since border pixels repeat.
+    Beyond the border, the pixels of the border repeat. So weights of rows that would lie beyond it are
+    added to the weight of the border row.
     """
     found = np.zeros((new, old))
     if new == old:

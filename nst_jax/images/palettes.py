@@ -36,8 +36,8 @@ class Palette(NamedTuple):
     Opaque pixels count equally; for transparent pixels, see `opacities` in `palette_of`.
     """
 
-    # The smallest and the largest value of each of L, a and b, among pixels of at least half the
-    # largest opacity.
+    # The smallest and the largest values of L, a and b. Pixels whose opacity is less than half of the
+    # largest opacity are left out.
     least: Float[Array, "*batch 3"]
     most: Float[Array, "*batch 3"]
     mean: Float[Array, "*batch 3"]  # of L, a and b
@@ -190,13 +190,14 @@ def _smoothed(
 ) -> Float[Array, "h w 2"]:
     """Smooth the channels a and b, `hues`, except across edges of the channel L, `light`.
 
-    This is a joint bilateral filter. `size` is as in `recoloured`.
+    This is a joint bilateral filter. `size` is the (height, width) of the picture, if it lies at the
+    top left of larger arrays; None: it fills them.
     """
     height, width, _ = light.shape
 
     def neighbours(plane: Array) -> list[Array]:
         wide = jnp.pad(plane, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        if size is not None:  # the pixels at the real border are repeated beyond it
+        if size is not None:  # repeat the border of the picture, the array's top left part
             rows, columns = (
                 jnp.clip(jnp.arange(-1, side + 1), 0, size[axis] - 1)
                 for axis, side in enumerate((height, width))

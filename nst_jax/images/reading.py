@@ -34,7 +34,8 @@ class Glance(NamedTuple):
     shape: Shape  # (height, width) of the image that `read` would return
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # estimate of the largest number of bytes that decoding will take
+    # Estimate of the largest number of bytes that decoding will take; 0 if nothing will be decoded.
+    memory: int = 0
 
 
 def load(path: Source, *, argument: str = "path") -> HostImage:
@@ -79,7 +80,7 @@ def read(path: Source, *, argument: str = "path") -> Picture:
     which the transparency hides do not show.
 
     Args:
-      path: the file: its path, its bytes, or a binary file object, as in `load`.
+      path: the file, given by its path, by its bytes, or as a binary file object.
       argument: the caller's name for `path`, shown in error messages.
 
     Returns:
@@ -88,7 +89,7 @@ def read(path: Source, *, argument: str = "path") -> Picture:
     Raises:
       ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture. Also if
         the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, if decoding it takes
-        more memory than is available, or if it is unclear which of its grey values is white.
+        more memory than is available, or if it is grey and the number that means white is unknown.
       TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
@@ -138,7 +139,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       argument: the caller's name for `path`, shown in error messages.
 
     Returns:
-      The metadata, or None if none was embedded in this picture or film.
+      The metadata, a dictionary of JSON values by name; None if nothing was embedded.
 
     Raises:
       ValueError: if the file is missing, damaged or no picture, as in `read`, or if the metadata is
@@ -175,7 +176,7 @@ def has_metadata(path: Source) -> bool:
         data, _, words = contents_of(path, "path")
         with decoding.opened_picture(data, words, "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
-                decoding.load_pixels(opened)  # a PNG's text may come after its pixels
+                decoding.load_pixels(opened)  # reads also the text that a PNG has after its pixels
             return encoding.text_in(opened) is not None
     except ValueError:
         return False

@@ -13,7 +13,7 @@ LOBES = 3  # the Lanczos filter is 0 beyond this distance, in pixels of the smal
 
 
 def antialiased(image: AnyImage, shape: Shape) -> Resized:
-    """Resize an image with a Lanczos filter, which is widened for reduction to avoid aliasing.
+    """Resize an image with a Lanczos filter, widened if the image gets smaller, to avoid aliasing.
 
     Args:
       image: [*batch, h, w, 3] in [0, 1].
@@ -26,10 +26,10 @@ def antialiased(image: AnyImage, shape: Shape) -> Resized:
 
 
 def antialiased_masks(masks: Float[Array | np.ndarray, "h w n"], shape: Shape) -> Array:
-    """Resize masks or opacities as `antialiased` resizes images.
+    """Resize masks or opacities with the Lanczos filter by which `antialiased` resizes images.
 
     Args:
-      masks: [h, w, n] in [0, 1].
+      masks: [h, w, n] in [0, 1], n masks.
       shape: the new (height, width).
 
     Returns:
@@ -43,14 +43,14 @@ def antialiased_masks_inside(
 ) -> Array:
     """Resize masks that fill only the top left part of their arrays, as `antialiased_masks` does.
 
-    The sizes of the masks are values at runtime, so one compiled program serves masks of all sizes that
-    fit into the arrays.
+    The sizes of the masks are arrays that may be traced. So one compiled program serves masks of all
+    sizes that fit into the arrays.
 
     Args:
-      masks: [h, w, n] in [0, 1].
-      old: the (height, width) of the masks in these arrays, an array that JAX may trace.
-      shape: the (height, width) of the resulting arrays.
-      new: the (height, width) of the resized masks, an array that JAX may trace.
+      masks: [h, w, n] in [0, 1], n masks.
+      old: [2], the (height, width) of the part of `masks` that the masks fill.
+      shape: the (height, width) of the result, into which the resized masks must fit.
+      new: [2], the (height, width) to which the masks are resized.
 
     Returns:
       [*shape, n] in [0, 1], with zeros outside the resized masks.
@@ -78,7 +78,8 @@ def _lanczos_weights(
     ratio = old.astype(dtype) / new.astype(dtype)
     positions = (after.astype(dtype) + 0.5) * ratio - 0.5
     distance = jnp.abs(positions[None, :] - before[:, None].astype(dtype)) / jnp.maximum(ratio, 1)
-    # A distance near 0 is replaced before the division, so that no result is NaN.
+    # At distance 0, `wave` would be 0 / 0, NaN. So distances near 0 are replaced by 1 here, and their
+    # weight is set to 1 afterwards.
     safe = jnp.where(distance > 1e-3, distance, 1)
     wave = LOBES * jnp.sin(jnp.pi * safe) * jnp.sin(jnp.pi * safe / LOBES) / (jnp.pi * safe) ** 2
     weights = jnp.where(distance > 1e-3, wave, 1)

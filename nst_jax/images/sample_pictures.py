@@ -33,7 +33,7 @@ def sample(name: str) -> HostImage:
 
 
 def sample_picture(name: str) -> Picture:
-    """Read a sample picture as a `Picture`; see `sample` for the names."""
+    """Read a sample picture, with the name and digest of its file; `sample` lists the pictures."""
     if name not in SAMPLES:
         raise _checks.unknown("name", name, SAMPLES, "sample picture")
     return read(SAMPLES[name], argument="name")

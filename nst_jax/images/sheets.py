@@ -176,9 +176,9 @@ def labelled_grid(
 ) -> HostImage:
     """Draw pictures in a grid with labelled rows and columns, as in the figures of papers.
 
-    A label that is longer than a picture is wide, and a title that is longer than the grid, are broken
-    between words. As on every sheet, accents are dropped and other characters that are not ASCII become
-    `?`.
+    Long labels and titles are broken between words into several lines: labels to the width of a
+    picture, titles to the length of the grid. As on every sheet, accents are dropped, and other
+    characters that are not ASCII become `?`.
 
     Args:
       pictures: maps (row, column), counted from 0, to an image [h, w, 3] in [0, 1] or uint8; cells
@@ -189,7 +189,7 @@ def labelled_grid(
       column_title: the quantity that differs between columns, written above the column labels.
       title: title above the whole grid.
       cell: longer side of a picture in px; None means the pictures' own size. Pictures are made smaller
-        if the grid would be larger than `LONGEST`, and they are never enlarged.
+        if a side of the grid would exceed about `LONGEST` px, and they are never enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.

@@ -22,19 +22,19 @@ CODE_POINTS = "nst_jax cICP"
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
 
-# Numbers in ITU-T H.273 of the primaries, and of the transfer functions, that are read as if they were
-# sRGB's, from which they differ little; 2 means "not specified".
+# Primaries, and then transfer functions, that are read as sRGB's without a note, since they are sRGB's
+# or differ little. They are numbers of ITU-T H.273, in which 2 means "not specified".
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
 def to_srgb(
     colours: PilImage.Image, info: Mapping[Any, Any], gamma: float | None, notes: list[str]
 ) -> PilImage.Image:
-    """Return colours in sRGB: converted by the file's profile, or by `gamma`, or unchanged.
+    """Return colours in sRGB, converted by the file's colour profile or by `gamma`.
 
     The profile is used if `info`, Pillow's dictionary of what the file states, has one. Without a
-    profile, `gamma` is used if it is not None; see `gamma_to_srgb`. What was done with a profile is
-    added to `notes`.
+    profile, `gamma` is used if it is not None; see `gamma_to_srgb`. Otherwise the colours are taken to
+    be in sRGB already. If a profile is used, or ignored since it is damaged, `notes` gets a note.
     """
     converted = None
     if profile := info.get("icc_profile"):

@@ -58,7 +58,7 @@ def check_output(
 
 
 def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = True) -> None:
-    """Refuse a path where no file can be written, whatever its suffix.
+    """Refuse a path where no file can be written; the suffix is not checked.
 
     Args:
       path: path of the file to be written.
@@ -78,7 +78,8 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
             # whose name may be shorter.
             path.lstat()
         if probe:
-            # `os.access` does not detect read-only file systems, so a file is created as a test.
+            # The permissions that `os.access` reads do not tell whether a network file system allows
+            # writing. So a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first
             part.touch()
             part.unlink(missing_ok=True)  # another process may have removed it as a leftover
@@ -104,8 +105,8 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
     """Refuse a picture that is larger than the format of `path` allows.
 
     Args:
-      path: path of the picture to be written, with a known suffix.
-      shape: height and width.
+      path: path of the picture to be written; its suffix, such as ".png", says the format.
+      shape: height and width in px.
       argument: the caller's name for `path`, shown in error messages.
 
     Raises:

@@ -5,8 +5,9 @@ picture that is optimised), m is the mean of its features over positions, C thei
 S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
 style's features, by which the relative losses are divided, is the trace of S_s divided by N.
 
-Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C). If several
-styles are mixed, m and S of the mixture are the averages of those of the styles, but C is not.
+Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C), since
+statistics are averaged if several styles are mixed. The averages of m and of S are the m and the S of
+the mixture, but the average of C is not its covariance.
 """
 
 from typing import NamedTuple
@@ -32,7 +33,7 @@ from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
 
 
 class Moments(NamedTuple):
-    """The first and second moments of features, as sums over positions or as means over positions."""
+    """The first and second moments of features: sums over positions, or means from `mean_moments`."""
 
     first: Float[Array, " c"]  # sum or mean of each channel
     second: Float[Array, "c c"]  # sum or mean of the product of each pair of channels
@@ -63,7 +64,7 @@ def masked_moment_sums(
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
     T² f and T² f fᵀ. Divided by the sum of T², both are weighted means.
     """
-    del products  # not used: products have all bits of float32, as in `moment_sums`
+    del products  # not used: as in `moment_sums`, matrix products always use all bits of float32
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
@@ -141,16 +142,17 @@ class GaussianTarget(NamedTuple):
     root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
-# `wasserstein_absolute` adds the identity matrix times this number to the covariances of canvas and
-# style, as crowsonkb/style-transfer-pytorch does. No eigenvalue is then zero, and the matrix roots and
-# their gradients can be computed.
+# `wasserstein_absolute` adds the identity matrix times this number, or a larger one if rounding errors
+# require it, to the covariances of canvas and style. crowsonkb/style-transfer-pytorch always adds 1e-4.
+# No eigenvalue is then zero, and the matrix roots and their gradients can be computed.
 ABSOLUTE_PART = 1e-4
 
 
 def gaussian_target(style: Moments) -> GaussianTarget:
-    """Return the mean of a style's features, their covariance, and its matrix square root.
+    """Return the mean of a style's features, their covariance, and the square root of this matrix.
 
-    First, the identity matrix times 1e-4 or more is added to the covariance; see `_regular_covariance`.
+    The identity matrix times 1e-4 or more is added to the covariance first, so that the root can be
+    computed; see `_regular_covariance`.
     """
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
@@ -209,8 +211,8 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
     """Return the statistics of a style with which `wasserstein_relative` compares a canvas.
 
     These are the mean and the mean square of the style's features, and the trace and the square root of
-    a matrix: the covariance of the features divided by their mean square, plus the identity matrix
-    times 1e-3 or more; see `_regular_covariance`.
+    a matrix. The matrix is the covariance of the features divided by their mean square, plus the
+    identity matrix times 1e-3 or more; see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
@@ -273,7 +275,7 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-# The squared differences of means and of covariances of features, relative to the style's features: see
+# |m - m_s|² / tr(S_s) + |C - C_s|² / |S_s|², in the notation of the module docstring: see
 # `mean_and_covariance`.
 MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums

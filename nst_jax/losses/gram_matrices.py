@@ -28,9 +28,9 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
     F has one column for each feature map (channel). In textbooks each feature map is a row of F
-    instead, and the same matrix is written F Fᵀ. For example, a map of 8 × 8 positions is a row of
-    L = 64 numbers, and 20 such maps give a 20 × 20 matrix. The size of this matrix does not depend on
-    that of the picture.
+    instead, and the same matrix is written F Fᵀ. For example, a map of 8 × 8 positions has L = 64
+    numbers, and 20 such maps give a 20 × 20 matrix. The size of this matrix does not depend on that of
+    the picture.
 
     Args:
       features: [*batch, h, w, c].
@@ -190,8 +190,9 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style.
 
-    `canvas` and `style` are mean Gram matrices [c, c]. See `squares.gradient_scaled_square` for the
-    purpose of the denominator.
+    `canvas` and `style` are mean Gram matrices [c, c]. Owing to the denominator, the gradient with
+    respect to dG stays the same if dG is multiplied by a factor. So layers whose Gram matrices differ
+    in size are roughly balanced.
 
     References:
       crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.

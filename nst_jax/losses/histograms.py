@@ -42,7 +42,7 @@ class OrderedChannels(NamedTuple):
 def ordered_channels(style: Samples) -> OrderedChannels:
     """Return the features of one or several styles with the values of each channel in ascending order.
 
-    The result is float32 at least.
+    From this order, `matched_channels` reads the quantiles. The result is float32 at least.
     """
     channels = jnp.swapaxes(at_least_float32(style.values), 1, 2)
     return OrderedChannels(vmap(in_order_up_to)(channels, style.counts), style.counts, style.shares)

@@ -195,7 +195,7 @@ class MatchingLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """False: this loss is not computed from sums over feature maps; see `StyleLoss.additive`."""
+        """False: no sums over feature maps give this loss, so it cannot be computed tile by tile."""
         return False
 
 
@@ -219,18 +219,18 @@ AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss
 class JointContentLoss(NamedTuple):
     """A content loss that reads all content taps together, and the features of whole pictures.
 
-    It cannot be computed in tiles, or in one horizontal band per device. It can only be used together
-    with a style loss that is a `MatchingLoss`, for which the features of the whole canvas are computed
-    as well. "Features by tap" are a dictionary: tap (layer) -> features [h, w, c]. Their first entry is
+    So it cannot be computed in tiles, or in one horizontal band per device. It can only be used with a
+    style loss that is a `MatchingLoss`, for which the features of the whole canvas are computed as
+    well. "Features by tap" are a dictionary: tap (layer) -> features [h, w, c]. Their first entry is
     the picture itself [h, w, 3], under the key `PIXELS`.
 
     Attributes:
       distance: function of (features by tap of the canvas, which is the picture that is optimised;
         features of the content by tap; the (height, width) of both pictures; number of the update);
-        returns the loss, a scalar. It also gets a keyword argument `units`, which
-        `MatchingLoss.with_pixels` explains.
-      costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
-        only shapes and types; returns the `MatchingCosts` of an update.
+        returns the loss, a scalar. It also gets a keyword argument `units`: for each tap, the number by
+        which its features are to be divided.
+      costs: function of (features of the canvas by tap, the canvas' (height, width)); returns the
+        `MatchingCosts` of an update. It reads only the shapes and types of the features.
     """
 
     distance: Callable[..., Scalar]
@@ -277,7 +277,7 @@ class Variation(NamedTuple):
     sized: bool = False
 
     def __call__(self, image: Image) -> Scalar:
-        """Return the loss of a picture [*batch, h, w, 3] in [0, 1]."""
+        """Return the loss of each picture, [*batch], for pictures [*batch, h, w, 3] in [0, 1]."""
         return self.value(self.sums(image, None), (image.shape[-3], image.shape[-2]))
 
 

@@ -2,8 +2,9 @@
 
 The canvas is the picture that is optimised. The losses are the two of Neural Neighbor Style Transfer
 (NNST), `NEAREST_HYPERCOLUMNS` and `NEAREST_BY_TAP`. Both compare each feature vector of the canvas with
-its match: the vector of the style at the smallest angle to it. They need the features of whole pictures
-at all style taps (the layers that the style loss reads).
+its match: the vector of the style at the smallest angle to it. A match may lie anywhere in the style,
+so pictures are not computed in tiles: the losses read the features of whole pictures, at all style taps
+(the layers that the style loss reads).
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
@@ -35,16 +36,17 @@ from nst_jax.losses.sums import at_least_float32
 # by 90, 180 and 270 degrees.
 QUARTER_TURNS = (0, 1, 2, 3)
 
-# Side in px of the square of a picture for which one hypercolumn stands. A hypercolumn is a vector with
-# the features of all style layers at one place.
+# A hypercolumn is a vector with the features of all style layers at one place. There is one for each
+# square of the picture with this side in px.
 COARSER = 4
 
-# The memory for loss and gradient of `NEAREST_HYPERCOLUMNS`, as a multiple of the memory of all
-# hypercolumns of the canvas. The number was found from the memory that XLA reports.
+# For predictions of memory: what loss and gradient of `NEAREST_HYPERCOLUMNS` take, as a multiple of the
+# memory of all hypercolumns of the canvas. The number was found from the memory that XLA reports.
 UPDATE_COPIES = 4
 
-# In each update, `NEAREST_BY_TAP` compares only every s-th row and column of a layer's features. The
+# To save time, `NEAREST_BY_TAP` compares only every s-th row and column of a layer's features. The
 # stride s is the longer side of the features divided by this number and rounded down, but at least 1.
+# The first row and column are drawn at random in each update.
 LINES = 64
 
 # The key under which the target of `NEAREST_HYPERCOLUMNS` contains the hypercolumns of the style.
@@ -55,8 +57,8 @@ COLUMNS = "hypercolumns"
 # block for each tap (layer) at the same time.
 BLOCK_OF_TAP = 2**22
 
-# The memory for loss and gradient of `NEAREST_BY_TAP` at one tap (layer), without the distances, as a
-# multiple of the memory of the vectors of canvas and style that are compared.
+# For predictions of memory: at one tap (layer), `NEAREST_BY_TAP` and its gradient need this many times
+# the memory of the compared vectors of canvas and style. The distances need memory in addition.
 TAP_COPIES = 2
 
 # --- Fixed matches of hypercolumns ----------------------------------------------------------------
@@ -181,7 +183,7 @@ def hypercolumn_costs(
     Args:
       features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: (height, width) of the canvas in px.
-      pictures: not used, since only the sizes of the style's pictures matter here.
+      pictures: the features of each picture of the style; not used, since `shapes` says enough.
       shapes: (height, width) in px of each picture of the style.
     """
     del pictures
@@ -238,20 +240,19 @@ def distance_to_nearest(
 
     At each layer, every s-th row and column of features is read. The stride s is 1 if the canvas'
     features have fewer than 128 rows and columns. Otherwise s is such that 64 to 95 rows or columns are
-    read along the longer side. The first row and the first column to read are drawn at
-    random in each update, and are the same for canvas and style. Before they are compared, the vectors
-    of the canvas and those of the style are centred: the mean of either set is subtracted from each
-    vector in the set.
+    read along the longer side. The first row and column to read are drawn at random in each update, and
+    are the same for canvas and style. Before they are compared, the vectors of the canvas are centred,
+    which means that their mean is subtracted from each; so are those of the style.
 
-    There are two departures from the code of the paper's authors. At a layer with at most 64 rows and
-    columns, that code compares, apparently by mistake, the vectors of the preceding layer; here all
-    vectors of the layer itself are compared. For some values of the random first row or column, that
-    code reads one more row or column; here their number is always the same.
+    This departs from the code of the paper's authors in two ways. At a layer with at most 64 rows and
+    columns, their code compares the vectors of the preceding layer, apparently by mistake; here those
+    of the layer itself are compared. For some random first rows or columns, their code reads one more
+    row or column than for others; here the number is always the same.
 
     Args:
       features: features of the canvas at each style tap (layer).
       shape: not used.
-      style: the result of `maps_by_tap`.
+      style: the features of all style pictures at each style tap, as `maps_by_tap` returns them.
       matches: not used; the nearest vectors are sought anew in each update.
       step: number of the update, which determines the random first row and column.
       products: the precision of the inner products.

@@ -41,9 +41,10 @@ product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix and the inverse of this root.
 
-    They are computed by plain Newton-Schulz iterations, as in the module's docstring. After 12 rounds
-    the iterations have not converged for eigenvalues under a thousandth of the Frobenius norm, whose
-    roots are therefore too small. In the example, the root of 1e-6 is too small by a factor of 17.
+    They are computed by plain Newton-Schulz iterations, as in the module's docstring. For eigenvalues
+    under a thousandth of the Frobenius norm, the iterations have not converged after 12 rounds. So the
+    roots of these eigenvalues are too small: in the example, that of 1e-6 is more than 15 times too
+    small.
 
     Args:
       matrix: [c, c], symmetric and positive definite.
@@ -77,7 +78,7 @@ def scaled_roots(
     round first multiplies Z Y by a factor. Before the first round, all eigenvalues are assumed to be
     between `smallest` and 1, which gives their range in every later round. The factor of a round brings
     all numbers in the range as near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in
-    a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
+    a round instead of 2.25-fold, so 12 rounds achieve what takes `plain_roots` about 24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

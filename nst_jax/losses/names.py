@@ -95,7 +95,7 @@ VARIATIONS: dict[str, Variation] = {
     "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }
 
-# The types of named tuples that occur as sums, statistics or targets of the style losses above. A
-# compiled program that returns a named tuple can be written to a file only if the type of this tuple is
-# registered with `jax.export`; `app.programs` registers all of these.
+# The types of named tuples that occur as sums, statistics or targets of the style losses above.
+# `jax.export` can store a program that takes or returns a named tuple only if the tuple's type was
+# registered with it; `app.programs` registers all of these.
 RECORDS = (GaussianTarget, Moments, OrderedChannels, RelativeGaussianTarget, Samples)

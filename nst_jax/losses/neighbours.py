@@ -59,7 +59,7 @@ def nearest_indices(
       vectors: n vectors [n, c].
       others: m vectors [m, c], among which the nearest ones are sought.
       products: the precision of the inner products.
-      block: the largest number of distances in memory at once. Static.
+      block: the largest number of distances in memory at once, unless m is larger. Static.
 
     Returns:
       [n] indices, int32. Among several vectors at an equal distance, the first is chosen.

@@ -18,9 +18,9 @@ Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of n places, in pixels of
 # Seed of all random choices in this module. It is fixed, so that every run makes the same choices.
 SEED = 0
 
-# `random_places` chooses among the places of a grid: every s-th row and column of the picture, where s
-# is the square root of the picture's area, divided by `GRID` and rounded down, but at least 1. So the
-# grid of a square picture of at least `GRID` rows has from `GRID` to 2 * `GRID` - 1 rows.
+# `random_places` chooses among the places of a grid: every s-th row and column of the picture, where
+# s = max(1, floor(sqrt(height * width) / GRID)). So the grid of a square picture of at least `GRID`
+# rows has from `GRID` to 2 * `GRID` - 1 rows.
 GRID = 128
 # Number of updates after which the first row and the first column of the grid are drawn anew.
 REDRAWN_EVERY = 10

@@ -22,9 +22,10 @@ from nst_jax.losses.sums import as_float
 
 
 class Samples(NamedTuple):
-    """The features of one or several pictures at one tap (layer), as an unordered set of positions.
+    """The features at one tap (layer) of one picture, or of several styles that are blended.
 
-    A picture with fewer positions than the largest one has zeros after its last position.
+    The order of the positions has no meaning. A picture with fewer positions than the largest picture
+    has zeros after its last position.
     """
 
     values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype
@@ -93,13 +94,13 @@ AT_ONCE = 2**21
 def group_size(rows: int, *lengths: int) -> int:
     """Return how many rows of numbers are sorted at once, so that memory for sorting is limited.
 
-    The result is the largest divisor of `rows` for which at most `AT_ONCE` numbers are sorted at once,
-    or 1 if a single row has more.
+    The result is a divisor of `rows`, so that all groups have the same size. It is the largest with
+    which a group has at most `AT_ONCE` numbers in each array, or 1 if a single row has more.
 
     Args:
       rows: number of rows in each of the arrays to sort.
-      lengths: how many numbers a row has in each of these arrays. If one of them is symbolic (see
-        `jax.export`), the result is `rows`.
+      lengths: for each array, how many numbers a row has. If one of these is symbolic (see
+        `jax.export`), the result is `rows`: all rows are sorted at once.
     """
     if not all(isinstance(length, int) for length in lengths):
         return rows
@@ -111,8 +112,8 @@ def group_size(rows: int, *lengths: int) -> int:
 
 # XLA on a CPU sorts integers in a quarter of the time that it takes to sort floating-point numbers. So
 # floating-point numbers are mapped to integers whose ascending order is the same, and these integers
-# are sorted. The place of each number in the sorted row is then found by a binary search; on a CPU,
-# sorting pairs of number and index would take longer.
+# are sorted. `ranks` also needs the place of each number in the sorted row. It finds the places by a
+# binary search, since on a CPU sorting pairs of number and index would take longer.
 
 
 def _as_integers(values: Array) -> Array:
@@ -162,8 +163,9 @@ class Ranks(NamedTuple):
 
     ordered: Float[Array, "d m"]  # the numbers of each row in ascending order
     first: Int[Array, "d m"]  # for each number, in the given order: the first place of its run
-    # At the first place of each run, the middle of the run, such as 2.5 for the places 2 and 3. At the
-    # other places, the middle of the rest of the run; `as_given` leaves these out.
+    # For each place of a sorted row, the middle between this place and the last place of its run. At
+    # the first place of a run, this is the middle of the whole run, such as 2.5 for the places 2 and 3.
+    # The entries at other places are not used: `as_given` does not read them.
     middle: Float[Array, "d m"]
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:
@@ -180,7 +182,10 @@ class Ranks(NamedTuple):
 
 
 def ranks(values: Float[Array, "d m"]) -> Ranks:
-    """Sort each row of `values`, and find the index of each number in its sorted row; see `Ranks`."""
+    """Sort each row of `values`, and find the place of each number in its sorted row.
+
+    Equal numbers share the first of their places; `Ranks.middle` has the middle of their places.
+    """
     given = _as_integers(values)
     ordered = jnp.sort(given, axis=-1, stable=False)
     size = ordered.shape[-1]
@@ -265,11 +270,11 @@ def blended_quantiles(
 
     Args:
       ordered: for each picture, d rows of numbers in ascending order.
-      counts: for each picture, the number of valid numbers in its rows.
+      counts: for each picture, how many numbers at the beginning of each of its rows are valid.
       shares: weights of the pictures, which sum to 1.
-      places: the levels of the quantiles, [d, m], or [1, m] for the same levels in all rows. Place i is
-        an index into an ordered row of `size` numbers, and stands for the level (i + 1/2) / size.
-      size: the length of that row.
+      places: the levels of the quantiles, [d, m], or [1, m] for the same levels in all rows. A place i
+        stands for the level (i + 1/2) / size.
+      size: number of values of the picture, such as the canvas, in whose sorted rows i is an index.
 
     Returns:
       The means, [d, m].

@@ -28,10 +28,11 @@ LEAST = 1e-4
 def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
     """Return features at the positions of a regular grid, as a matrix with one row for each position.
 
-    The grid has at most `GRID` x `GRID` positions.
+    The grid has at most `GRID` x `GRID` positions. This limits memory and time, since the loss compares
+    every two of these positions.
 
     Args:
-      features: [*batch, h, w, c].
+      features: [*batch, h, w, c], the features at one layer.
     """
     down, across = (_every(side) for side in features.shape[-3:-1])
     chosen = features[..., down, across, :]
@@ -39,7 +40,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 
 
 def _every(side: int) -> slice:
-    """Return the slice of at most `GRID` evenly spaced and centred indices among `side` rows."""
+    """Return a slice that takes at most `GRID` of `side` positions, evenly spaced and centred."""
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
 
@@ -120,6 +121,6 @@ def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
     )
 
 
-# The self-similarity loss at one tap. It is not a sum over positions, since it compares each position
-# with all others.
+# The self-similarity loss at one tap. It compares each position with all others, so it is not a sum
+# over positions: `additive` is False.
 CONTENT_SELF_SIMILARITY = ContentLoss(self_similarity_on_grid, unchanged, additive=False)

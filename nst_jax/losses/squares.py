@@ -6,8 +6,8 @@ from jaxtyping import Array
 
 from nst_jax._types import Scalar
 
-# The sum of squares is divided by the sum of absolute differences plus this number, so that the loss of
-# equal pictures is 0 and not 0 / 0.
+# The sum of squares is divided by the sum of absolute differences plus this number. So if all
+# differences are 0, the quotient is 0 and not 0 / 0.
 LEAST_SUM = 1e-8
 
 

@@ -146,8 +146,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
       0.5
     """
     basis = jnp.asarray(COLOUR_BASIS.T, colours.dtype)
-    # With only three channels, matrix products with all bits of float32 cost hardly any time. So there
-    # is no argument `products`.
+    # Matrix products of only three channels take hardly any time even in the highest precision. So the
+    # precision is no argument here, unlike in `relaxed_transport`.
     ours, theirs = (
         jnp.matmul(rows, basis, precision=lax.Precision.HIGHEST) for rows in (colours, others)
     )
@@ -175,8 +175,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 PLACES = 1024
 
 # At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are
-# drawn, and their colours and features are read. A sample has up to `PLACES_OF_STYLE` pixels, all
-# different; two samples may have pixels in common.
+# drawn. The colours and features of all samples together are what the canvas is compared with. A sample
+# has up to `PLACES_OF_STYLE` pixels, all different; two samples may have pixels in common.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
@@ -319,8 +319,8 @@ def transport_costs(
         update_bytes=VECTOR_COPIES * vectors
         + 4 * MATRIX_COPIES * ours * theirs
         + 4 * COVARIANCE_COPIES * channels**2,
-        # The first term counts the cosines of all pairs of vectors, which have no gradient. The second
-        # counts the covariance, whose gradient takes another matrix product of the same size.
+        # The first term counts the cosines of all pairs of vectors; no gradient flows through them. The
+        # second counts the covariance and its gradient: two matrix products of the same size.
         update_operations=2.0 * ours * theirs * channels + 4.0 * ours * channels**2,
         measure_bytes=4 * channels * (theirs + channels),
     )
@@ -356,8 +356,8 @@ def self_similarity_at_places(
 ) -> Scalar:
     """Return the self-similarity loss of canvas and content, at random places drawn for each update.
 
-    These are the places at which `transport_distances` reads the canvas in the same update. For the
-    loss, see `self_similarity.self_similarity_distance`.
+    As in STROTSS' code, the style loss (`transport_distances`) reads the canvas at the same places in
+    the same update. For the loss, see `self_similarity.self_similarity_distance`.
 
     Args:
       canvas: features of the canvas by layer, preceded by the canvas itself under the key `PIXELS`.

@@ -130,9 +130,9 @@ def _differences(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return the differences of each pixel to the pixel below, and to the pixel on its right.
 
-    The shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. The differences are 0 where the mask
-    `where` is False and, if `size` is given, where one of the two pixels is outside the picture of this
-    size.
+    The shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. The differences of a pixel are 0 if
+    the mask `where` is False there. If `size` is given, a difference is also 0 if one of its two pixels
+    is outside the picture of this size.
     """
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
@@ -207,6 +207,6 @@ POWER_VARIATION = Variation(powered_gradients, unchanged, sized=True)
 # crowsonkb/style-transfer-pytorch. It does not grow with the size of the picture.
 NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean, sized=True)
 
-# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8), with dy and dx as for `TOTAL_VARIATION`. Its gradient does
-# not grow with the contrast of the picture; see `squares.gradient_scaled_square`.
+# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8), with dy and dx as for `TOTAL_VARIATION`. If the contrast
+# of the picture is doubled, so is this loss, but its gradient stays the same.
 GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled, sized=True)

@@ -69,8 +69,8 @@ def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
 def collapse(levels: Levels) -> Float[Array, "h w 3"]:
     """Return the picture [h, w, 3] of which `levels` is the Laplacian pyramid; inverts `decompose`.
 
-    Beginning with the smallest picture, the result so far is enlarged to the size of the next finer
-    level, and that level is added.
+    The last level is the smallest picture. It is enlarged to the size of the next finer level, which is
+    then added. This is repeated with each sum, up to the finest level.
     """
     *details, picture = levels
     for detail in reversed(details):

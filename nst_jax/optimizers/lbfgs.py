@@ -43,8 +43,8 @@ class Memory(NamedTuple):
     inverse: Float[Array, " history"]  # 1 / (y . s) of each pair
     # Number of pairs that were ever stored; of these, the buffers still have the last `history` ones.
     kept: Int[Array, ""]
-    # (y . s) / (y . P y) of the newest pair. This number times the matrix P is the first approximation
-    # of the inverse Hessian; see `Guess`.
+    # (y . s) / (y . P y) of the newest pair, where P is the matrix of `Guess`, below. This number times
+    # P is the first approximation of the inverse Hessian.
     scale: Float[Array, ""]
 
 
@@ -105,9 +105,9 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Return the memory with the pair (`move`, `change`) added if `keep`.
+    """Return the memory, with the pair (`move`, `change`), which is (s, y), added if `keep` is True.
 
-    Its field `scale` is not updated here; `_newton_direction` does that.
+    The memory's field `scale` is not updated here; `_newton_direction` does that.
     """
     slot = memory.kept % memory.inverse.shape[0]
     # If the pair is not kept, the inner product of `change` and `move` may be 0. It is then replaced by
@@ -175,9 +175,9 @@ def _newton_direction(
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once, which saves
-    # time, since `multilevel` is a long program. y is also in the ring buffer, but XLA would copy the
-    # whole buffer to read it there. So y is an argument of this function, `change`.
+    # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once. This saves
+    # time if it is `multilevel`, since the image pyramid makes a long program. y is also in the ring
+    # buffer, but XLA would copy the whole buffer to read it there. So y is passed in as `change`.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -199,7 +199,7 @@ def _newton_direction(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TorchLBFGS:
-    """`torch.optim.LBFGS` without line search, reproduced evaluation by evaluation.
+    """`torch.optim.LBFGS` without line search, reproduced move by move.
 
     The first move is `-min(1, 1 / |g|_1) * learning_rate` times the gradient g. Every later move is
     `learning_rate` times the quasi-Newton direction. The pair of a move s and the change y of the
@@ -251,9 +251,12 @@ class TorchLBFGSState(NamedTuple):
     # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    # The last move that was computed, even if the canvas stayed as it was; torch calls it t * d.
+    # The last move that was computed. It is stored even if it was not made, because the loss would not
+    # have fallen along it; torch calls it t * d.
     move: PyTree
-    gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
+    # The last gradient that had an entry above `tolerance_grad` in absolute value. The next update
+    # subtracts it from its own gradient, to get the change of the gradient.
+    gradient: PyTree
 
 
 def torch_lbfgs(
@@ -443,8 +446,9 @@ def lbfgs(
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
     """Return a function that multiplies by a first approximation of the inverse Hessian.
 
-    The function is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part
-    of the array is the canvas, as `lbfgs` describes.
+    The function applies `multilevel` with `levels` and `gain` to each array of a pytree; if `levels` is
+    0, it is the identity. `height` is the number of rows of the canvas, if rows of zeros may lie below
+    it. `size` is the (height, width) of the canvas, if it lies at the top left of a larger array.
     """
 
     def of_picture(picture: Array) -> Array:

@@ -30,22 +30,22 @@ def multilevel(
     gain: ScalarLike = 0.25,
     size: RealSize | None = None,
 ) -> Float[Array, "h w c"]:
-    """Apply to a picture the map A Aᵀ, where A maps the levels of an image pyramid to their sum.
+    """Apply to a picture the map A Aᵀ, where A maps the levels of an image pyramid to a weighted sum.
 
-    A pyramid z has a picture of full size, one of half the size, one of a quarter, and so on. A z is
-    the sum of these pictures, each enlarged to full size. If the canvas that is optimised is written as
+    A pyramid z has a picture of full size, one of half the size, one of a quarter, and so on. A z is a
+    weighted sum of these pictures, each enlarged to full size. If the optimised canvas is written as
     A z, gradient descent on z moves the pixels along -A Aᵀ g, where g is the gradient with respect to
     the pixels. This changes coarse structure faster than a move along -g does. A Aᵀ is symmetric and
-    positive definite, as an approximation of the inverse Hessian must be. Applying it takes about as
-    much time as one pass over the canvas.
+    positive definite, as an approximation of the inverse Hessian must be. Applying it takes little
+    time: all levels below the full size together have only about a third of its pixels.
 
     Args:
       picture: [h, w, c].
       levels: number of halvings, that is, of levels below the full size. Halving ends early at a level
         with a side shorter than `NARROWEST`. With 0, the picture itself is returned.
-      gain: weight of a level relative to the next finer level. Halving adds up pixels with weights
-        whose sum is 4. So with a gain of 1, a level would count 4 times as much as the next finer one.
-        The default of 0.25 makes up for this.
+      gain: weight of a level in A Aᵀ, relative to the next finer level. Halving adds up pixels with
+        weights whose sum is 4. So with a gain of 1, a level would count 4 times as much as the next
+        finer one. The default of 0.25 makes up for this.
       size: the (height, width) of the picture, if `picture` is a larger array with the picture at its
         top left and zeros around it. The result is then an array of the same kind. None means that the
         picture fills the array.
@@ -71,8 +71,9 @@ def multilevel(
     if size is None:
         coarse = multilevel(half, levels - 1, gain)
     else:
-        # After halving, the first row and column beyond the picture are not zero, since they are sums
-        # that include its last row and column. `cut` sets them to zero.
+        # `cut` sets to zero what lies beyond the halved picture. If the height is even, the first row
+        # there is not zero, since it is a sum that includes the last row of the picture. The same
+        # holds for the width and columns.
         smaller = halved_size(size, ceil=True)
         coarse = multilevel(cut(half, smaller), levels - 1, gain, smaller)
     enlarged = _doubled(_doubled(coarse, 1, width), 0, height)

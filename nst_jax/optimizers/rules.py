@@ -31,10 +31,10 @@ class Optimizer(Protocol):
         """Make the optax transformation that updates a canvas by this rule.
 
         The function `update` of the transformation must accept further arguments by name. It always
-        gets `value`, the loss of the canvas. If several devices share the canvas, it gets `height`, the
-        number of rows of the canvas without the rows of zeros that were added below, so that all
-        devices have equally many rows. If the canvas lies at the top left of a larger array, it gets
-        `size`, the (height, width) of the canvas in this array, outside which the gradient is zero.
+        gets `value`, the loss of the canvas. If several devices share the canvas, rows of zeros may be
+        added below it, so that all devices have equally many rows. Then `update` gets `height`, the
+        number of rows without these. If the canvas lies at the top left of a larger array, `update`
+        gets `size`, the (height, width) of the canvas. Outside the canvas, the gradient is zero.
         """
         ...
 
@@ -90,8 +90,8 @@ class Adam:
         """Return the state of Adam at a coarser scale, resized to the canvas of the next finer scale.
 
         The running mean of the gradient is resized bicubically, and the running mean of its square
-        bilinearly, both as torch does it; negative values of the mean square become 0. The count of
-        updates stays as it is.
+        bilinearly, both as torch does it. As in the program that the class cites, negative values of
+        the mean square become 0. The count of updates stays as it is.
 
         Args:
           opt_state: the state after the last update at the coarser scale.
@@ -161,8 +161,8 @@ def scale_by_keras_adam(
 ) -> optax.GradientTransformation:
     """Make an optax transformation that rescales gradients as Keras' Adam does.
 
-    `KerasAdam` describes the formula and the arguments. The learning rate and the sign are left to a
-    transformation that follows, as in `optax.scale_by_adam`.
+    `KerasAdam` describes the formula and the arguments. As with `optax.scale_by_adam`, a later
+    transformation multiplies the result by the negative learning rate.
     """
 
     def init(params: PyTree) -> KerasAdamState:

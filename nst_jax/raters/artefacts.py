@@ -15,8 +15,8 @@ from nst_jax._types import AnyImage, Scalar
 from nst_jax.losses import at_least_float32
 from nst_jax.raters.content import luma
 
-# Variance that rounding to 8 bits adds to values in [0, 1]: that of an error which is distributed
-# evenly over one of the 255 intervals.
+# Variance that rounding to 8 bits adds to values in [0, 1]: the variance of an error that is uniformly
+# distributed between -1/510 and 1/510, half the distance of two neighbouring levels.
 ROUNDING = 1 / 255**2 / 12
 
 
@@ -44,9 +44,10 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
         `jax.jit`.
 
     Returns:
-      A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance` is negative if colours
-      vary less along the border than inside, and positive if they vary more. The variance of rounding
-      to 8 bits is added to both variances, so that uniform pictures give 0.
+      A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance`, the logarithm of a
+      ratio, is negative if colours vary less along the border than inside, and positive if they vary
+      more. The variance of rounding to 8 bits is added to the numerator and to the denominator, so that
+      uniform pictures give 0.
 
     Raises:
       ValueError: if the picture has no pixels inside the border.
@@ -163,7 +164,15 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
 
 
 def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
-    """Return the values of `grid_peaks` for one direction, given the luma of all rows or columns."""
+    """Return the row of the result of `grid_peaks` that is for one direction.
+
+    Args:
+      lines: the luma of all rows of a picture, or of all its columns.
+      period: as in `grid_peaks`.
+
+    Returns:
+      k = `period / 2` values, for patterns of 1, 2, ... k cycles in `period` px.
+    """
     length = lines.shape[-1]
     # Without this Hann window, the jump between the two ends of a line would add energy at all
     # frequencies. The zeros at the window's ends are left out, since they would waste two pixels.

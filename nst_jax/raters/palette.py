@@ -11,7 +11,7 @@ from nst_jax.losses import at_least_float32
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
 
-QUANTILES = 4096  # number of quantiles at which two distributions of numbers are compared
+QUANTILES = 4096  # number of quantiles from which the distance of two sets of numbers is computed
 
 
 def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
@@ -79,10 +79,11 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
 
 
 def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
-    """Return points that are spread evenly over half of the unit sphere: a Fibonacci lattice.
+    """Return `count` directions: a Fibonacci lattice, spread evenly over half of the unit sphere.
 
     The half is enough, since opposite directions give the same distance. The heights of the points
-    along the axis of lightness are equally spaced, so that the distance of two greys is exact.
+    along the axis of lightness are equally spaced, so their mean is exactly 1/2. Therefore twice the
+    mean distance of the projections of two greys is exactly the distance of the greys.
     """
     index = np.arange(count)
     height = (index + 0.5) / count

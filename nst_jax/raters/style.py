@@ -1,10 +1,10 @@
 """Raters of style: distances of two pictures' style vectors, Gram matrices and Gaussians.
 
-A style vector is predicted by the feed-forward network `arbitrary`. Gram matrices, and Gaussians with
-the features' mean and covariance, are computed from VGG-19's features of the two pictures at one tap
-(layer). The distance of two Gram matrices or Gaussians is divided by the distance that a picture whose
-features are all zero has from the style. So values at different taps can be compared: they are 0 if the
-two Gram matrices or Gaussians are equal, and 1 if all features of the picture are zero.
+The two pictures are the one that is rated and the style picture. Style vectors are predicted by the
+feed-forward network `arbitrary`. Gram matrices, and Gaussians with the features' mean and covariance,
+are computed from VGG-19's features at one tap (layer). Their distance is divided by the distance that a
+rated picture would have if its features were all zero. So values at different taps can be compared:
+0 means equal Gram matrices or Gaussians, and 1 is the value of a picture whose features are all zero.
 """
 
 import math
@@ -164,7 +164,8 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
 def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
     """Return a factor R [c, c] of the covariance of features [h, w, c], and the features' mean [c].
 
-    R is upper triangular, and RᵀR is the covariance.
+    R is upper triangular, and RᵀR is the covariance. `wasserstein_distance` is computed from R, since
+    traces of covariances would nearly cancel there.
     """
     x = features.reshape(-1, features.shape[-1])
     mean = jnp.mean(x, axis=0)

@@ -1,4 +1,4 @@
-"""Variants of a recipe: with another size, strength or learning rate, or with the options of a run."""
+"""Functions that return a changed copy of a recipe, such as one with another size or learning rate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -92,15 +92,15 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
 
     Args:
       recipe: one of this project's own recipes, `default` or `gram`, or a variant with the same name.
-      quality: `"draft"` (a third of the preset's number of updates), `"good"` (the preset's number) or
-        `"best"` (more than three times as many as `"good"`).
+      quality: `"good"` (the number of updates of `default` or `gram` itself), `"draft"` (a third of
+        it) or `"best"` (more than three times as many).
 
     Returns:
       The recipe with another number of updates, `descent.steps`.
 
     Raises:
-      ValueError: for another word, and for a published recipe, whose number of updates is that of its
-        source.
+      ValueError: for another quality, and for a recipe with another name: a published recipe keeps the
+        number of updates of its source.
 
     Example:
       >>> from nst_jax import recipes
@@ -125,12 +125,12 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 
     Args:
       recipe: the recipe to change.
-      size: a number, which replaces the number in the rule of the content, and in that of the style
-        unless this derives its size from the canvas. Or a width and height, such as "400x300", to which
-        the content is resized exactly; the style is then resized by the recipe's rule, with the number
-        that fits the content's new size, such as 400 px for the longer side. None changes nothing. For
-        other forms see `sizes.with_size`.
-      style_size: the same for the style alone; None means that its size follows from `size`.
+      size: the new size of the content, from which that of the style follows; None changes nothing. A
+        number replaces the numbers in both rules. A width and height, such as "400x300", is the exact
+        new size of the content. The number in the rule of the style is then chosen to fit, such as 400
+        px for the longer side. A rule of the style that derives its size from the canvas (the picture
+        that is painted) is kept. For other forms see `sizes.with_size`.
+      style_size: the new size of the style, in the same forms; None means that it follows from `size`.
 
     Returns:
       The recipe with other rules `pictures.size` and `pictures.style_size`.
@@ -164,11 +164,11 @@ def with_tap_styles(
 
     Returns:
       The checked recipe, whose `terms.tap_styles` are the taps; and the list of their style pictures. A
-      caller appends this list to the other styles.
+      caller appends this list to the list of the style pictures for all other taps.
 
     Raises:
       TypeError: if `tap_styles` is no mapping.
-      ValueError: for a tap that is unknown, repeated, or without a style loss.
+      ValueError: for a tap that is unknown, given under two of its names, or without a style loss.
     """
     if not tap_styles:
         return recipe, []
@@ -184,8 +184,8 @@ def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.nda
     """Check the style pictures that single taps (layers) have of their own; return them as arrays.
 
     Args:
-      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or an empty
-        list.
+      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order. If the list
+        is empty, since the caller gave no such pictures, the result is empty, too.
       recipe: the checked recipe.
     """
     taps = recipe.terms.tap_styles if pictures else ()
@@ -195,7 +195,8 @@ def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.nda
     ]
 
 
-# The words that may be given as `tile` in place of a size in px -> the value of `vgg.Network.tile`.
+# The words that may be given as `tile` in place of a size in px -> the value of `vgg.Network.tile`:
+# with None, a picture is cut into tiles only if it does not fit into memory; with 0, never.
 TILE_WORDS = {"auto": None, "off": 0}
 
 

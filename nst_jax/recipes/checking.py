@@ -220,8 +220,9 @@ def _check_shares(shares: Any) -> None:
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-# A style share must be less than this, so that the sum of several shares is finite in float32. Shares
-# whose sum is at most 1 / LARGEST_SHARE are refused, as if all were 0.
+# A style share is the weight of a style in a mixture. It must be less than this number, so that the sum
+# of several shares is finite in float32. Shares are divided by their sum. So if the sum is at most
+# 1 / LARGEST_SHARE, they are refused, as if all were 0.
 LARGEST_SHARE = 1e30
 
 
@@ -439,9 +440,9 @@ def _check_schedule(schedule: Schedule) -> None:
         _checks.whole("later", schedule.later, least=1)
 
 
-# Smallest and largest value of `GeometricScales.per_halving`, the number of scales (resolutions) within
-# which the size halves. With 1/4, each scale is 16 times as large as the one before; with 16, it is
-# 1.04 times as large.
+# Smallest value, and largest whole value, of `GeometricScales.per_halving`. The sides of a picture grow
+# from each scale (resolution) to the next by the factor 2^(1 / `per_halving`): 16 for 1/4, and 1.04
+# for 16.
 MOST_RATIO, MOST_SCALES = 0.25, 16
 
 

@@ -1,4 +1,4 @@
-"""Published recipes whose style losses compare more of the features than their Gram matrices.
+"""Published recipes whose style losses compare distributions of features, not only Gram matrices.
 
 The source of a recipe is the paper or program whose method it computes; comments state where the recipe
 departs from its source. The module `presets` has the list of all recipes, and says what holds for all
@@ -146,8 +146,8 @@ HISTOGRAM = Recipe(
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
             # The source has the weight 1e6 and layer weights of 1/2, and divides by the number of
-            # layers, 2, once more. Since `style_weight` multiplies this loss too, the number is divided
-            # by `style_weight` here.
+            # layers, 2, once more. Here `style_weight`, 1e4 / 5, multiplies this loss, too. So the
+            # weight is divided by it.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
@@ -222,24 +222,24 @@ NNST = Recipe(
 
 # --- Relaxed transport ----------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose layers have the same names
-# and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
-# relu4_3 and relu5_3, which are the ends of their blocks in VGG-16.
-# The source compares vectors of colours, which are numbers from 0 to 1, and of features. Its moment
-# loss compares the means of features and of their products. So the result depends on how large features
-# are. The source ran on torchvision's weights, which were not available. With the embedded
-# weights (those in this package) the features of each layer are divided by their mean activation over
-# the package's sample pictures; see `correspondence.units_of`. With torchvision's weights they stay as
-# they are. If all layers were divided by one number, such as 57.6 (`GREY_LEVELS`, the ratio of the two
-# networks' pixels), the mean activation would be 0.1 in relu5_3 and 5.9 in relu3_3. The moment loss
-# would then outweigh the other losses, and pictures would copy the style.
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, in which the layers that the
+# losses read have the same names and numbers of channels. In VGG-16, relu3_3, relu4_3 and relu5_3 are
+# the ends of their blocks. In VGG-19, one more convolution of the block follows after each of them.
+# Each vector that the source compares has the colour of a position, three numbers from 0 to 1, and its
+# features. The moment loss compares the means of these numbers and of their products. So the result
+# depends on how large features are. With torchvision's weights, on which the source ran, features are
+# used as they are. With the embedded weights (those in this package) the features of each layer are
+# divided by their mean activation over the package's sample pictures; see `correspondence.units_of`.
+# One divisor for all layers would not do. With 57.6 (`GREY_LEVELS`), for instance, the mean activation
+# would be 0.1 in relu5_3 and 5.9 in relu3_3. The moment loss would then outweigh the other losses, and
+# pictures would copy the style.
 # The losses compare canvas and style at random places (positions of a grid). In the source's code, all
 # places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
 # and the rows and the columns of the places are shuffled separately. `losses.random_places` does what
 # the code seems meant to do: it uses each new grid, and keeps the row and the column of a place
-# together. In the source, each scale starts from the canvas before the last update of the scale before;
-# here it starts from the canvas after that update. The source resizes the levels of its pyramid with
-# torch's `align_corners=True`; here they are resized with half-pixel centres, which is
+# together. In the source, the last update of a scale is lost: the next scale starts from the canvas
+# before this update. Here it starts from the updated canvas. The source resizes its pyramid with
+# torch's `align_corners=True`; here it is resized with half-pixel centres, which is
 # `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
 # here the pictures of every scale are made from those of the final size, antialiased.
 # The source ran with PyTorch 0.4 or 1. The functions of PyTorch that it calls compute the same today.

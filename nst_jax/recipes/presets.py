@@ -131,8 +131,8 @@ PRESETS = {
 }
 
 
-# `Recipe.__repr__` reads the presets from `PUBLISHED`, since its module, `recipe`, cannot import this
-# module.
+# This module imports the module `recipe`, which therefore cannot import this module. So
+# `Recipe.__repr__` reads the presets from the dictionary `PUBLISHED`.
 PUBLISHED.update(PRESETS)
 
 # For this project's own recipes: word for a quality -> number of updates. Published recipes have no

@@ -71,8 +71,8 @@ class Pictures:
         the mean and covariance of the styles' colours; see `nst_jax.images.palettes.recoloured`.
       color_map: the linear map of colours that `colors="content"` uses: "transport", "cholesky" or
         "pca"; see `nst_jax.controls.color`. Static.
-      chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` exchange
-        chroma: "oklab" or "ycbcr"; see `nst_jax.controls.with_chroma_of`. Static.
+      chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` give the
+        result the content's chroma: "oklab" or "ycbcr"; see `nst_jax.controls.with_chroma_of`. Static.
       realism: how far the edges of results are brought back to those of the content, from 0 (not at
         all) to 1; see `nst_jax.controls.realistic`.
     """
@@ -203,10 +203,10 @@ class Terms:
     region_growth: int = _added_later(3, static=True)
 
     def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
-        """Return a list of style pictures without those for `tap_styles`, which come last in it.
+        """Return the entries of `styles` for the style pictures that are blended.
 
-        `tap_styles` are layers with a style picture of their own. For all other layers, the pictures
-        that are returned are blended.
+        `styles` has one entry for each style picture. The last entries are left out: they are for
+        `tap_styles`, the layers with a style picture of their own. All other layers use the blend.
         """
         return styles[: len(styles) - len(self.tap_styles)]
 

@@ -122,8 +122,8 @@ class GeometricScales:
             if longer < int(self.smallest) or min(smaller) < SMALLEST:
                 break
             scales.append(smaller)
-        # With a ratio near 1, successive small scales may have the same size after rounding. Each size
-        # is kept once.
+        # If `per_halving` is large, successive small scales may have the same size after rounding. Each
+        # size is kept once.
         distinct = list(dict.fromkeys(reversed(scales)))[-max(1, steps) :]
         weights = [float(self.first), *[float(self.later)] * (len(distinct) - 1)]
         return tuple(zip(distinct, _counts(weights, steps), strict=True))

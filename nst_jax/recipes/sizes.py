@@ -1,8 +1,8 @@
 """Size rules: to what size pictures are resized before painting. All sizes are in px.
 
 A rule is a small dataclass. Its method `shape(height, width)` returns the new (height, width) of a
-picture. A rule for styles whose result depends on the canvas, the picture that is painted, has a method
-`beside` instead. Rules are pytrees, since they are parts of recipes, which are pytrees.
+picture. Some rules for styles depend on the size of the canvas, the picture that is painted; these have
+a method `beside` instead. Rules are pytrees, since they are parts of recipes, which are pytrees.
 """
 
 import bisect
@@ -26,7 +26,7 @@ Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 
 @runtime_checkable
 class SizeRule(Protocol):
-    """Interface of size rules, each of which computes the size to which a picture is resized."""
+    """Interface of size rules that compute a picture's new size from its present size alone."""
 
     def shape(self, height: int, width: int) -> Shape:
         """Return the new (height, width) of a picture, given its present height and width."""
@@ -46,9 +46,9 @@ def nearest(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Return height and width multiplied by `size`, divided by `edge` and rounded down.
+    """Return height and width multiplied by `size` / `edge`, each rounded down, but at least 1.
 
-    torchvision's `Resize` computes the same.
+    torchvision's `Resize` rounds in this way.
     """
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
@@ -56,7 +56,8 @@ def truncated(height: int, width: int, size: int, edge: int) -> Shape:
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
     """Return height and width multiplied by `size` / `edge` in float32 and rounded down.
 
-    TensorFlow's tutorial on style transfer computes the same.
+    TensorFlow's tutorial on style transfer computes the same. Because of float32, the result may differ
+    from that of `truncated` by 1 px.
     """
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
@@ -263,8 +264,8 @@ class Paper:
 
     def shape(self, height: int, width: int) -> Shape:
         factor = min(self.long / max(height, width), self.short / min(height, width))
-        # Before rounding, no side is longer than that of the sheet, which is a whole number of pixels.
-        # So it is not longer after rounding up either.
+        # Before rounding, no side of the picture is longer than that of the sheet. The sides of the
+        # sheet are whole numbers of pixels, so rounding cannot make the picture larger than the sheet.
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":
@@ -450,7 +451,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
 
     numbers = range(SMALLEST, LARGEST + 1)
     found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
-    # The rule `content` may be a user's own, for which no number gives a canvas of that area.
+    # If the class of `content` was written by a user, its canvases may all be smaller than `canvas`.
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 

@@ -173,12 +173,12 @@ class Jitter:
 class SeededBlend:
     """The initial canvas is that of Coursera's TensorFlow 1 notebook, a mixture of content and noise.
 
-    The mixture is `(1 - ratio) * content + ratio * noise`. Content and noise are in pixels from 0 to
-    255 with ImageNet's mean colour subtracted; the noise is uniform in [-amplitude, amplitude).
+    The mixture is `(1 - ratio) * content + ratio * noise`. The content has pixels from 0 to 255, from
+    which ImageNet's mean colour is subtracted. The noise is uniform in [-amplitude, amplitude).
 
-    NumPy's legacy generator, seeded with `seed`, draws the noise. Two normal numbers are drawn before
-    it and not used, as in the notebook. The argument `key` is not used. JAX cannot trace this start,
-    since NumPy runs on the host.
+    NumPy's legacy generator, seeded with `seed`, draws the noise. As in the notebook, two normal
+    numbers are drawn first and not used, so the noise is the same. The argument `key` is not used. JAX
+    cannot trace this start, since NumPy runs on the host.
     """
 
     ratio: float = 0.6

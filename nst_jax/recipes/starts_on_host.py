@@ -1,12 +1,12 @@
-"""Make the initial canvas for a picture in a larger array; compile nothing for its size if possible.
+"""Make the initial canvas of a picture in a larger array, by programs that serve many picture sizes.
 
 So that one compiled program serves pictures of many shapes, a run can paint a picture at the top left
 of a larger array. A start is the function that makes the initial canvas; see `starts`. Most starts
 compute each pixel by itself, from the content's pixel, from noise, and from the mean and deviation of
 the style. Such a start is called with the pixels of the content as one line, which is filled up to the
 number of pixels of the larger array. So its programs serve all pictures in arrays of this size. The
-images of the starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the
-picture as it is.
+images of the starts in `ON_HOST` are computed by NumPy, which compiles nothing. A start of a user's own
+is called with the picture as it is, so programs may have to be compiled for the picture's size.
 
 The noise is bit for bit that of a picture in an array of its own size. JAX's default generator is
 counter-based: number k of an array, in the order of memory, depends on the key and on k alone. So the
@@ -30,8 +30,9 @@ from nst_jax.images.on_host import at_scale_on_host, resized_on_host
 from nst_jax.images.resizing import bilinear
 from nst_jax.recipes import starts
 
-# JAX's name of its default random generator. If the option `jax_threefry_partitionable` is on, as it is
-# by default, each number is computed from its index, however many are drawn; see `_counts`.
+# JAX's name for its default random generator. If the option `jax_threefry_partitionable` is on (the
+# default), number k depends only on the key and on k. So a picture gets the same noise in a longer
+# array; see `_counts`.
 COUNTING = "threefry2x32"
 
 # The starts (functions that make the initial canvas) that compute each pixel by itself, and use nothing
@@ -52,8 +53,8 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
     Args:
       init: a start, such as `starts.Noise()`, or an image [h, w, 3] of any size, which is resized to
-        the content's. A start that is not in `starts.STARTS` is called with the pictures as they are,
-        so that JAX may compile programs for their sizes.
+        the content's. A start of a user's own is called with the pictures as they are, so JAX may
+        have to compile programs for their sizes.
       content: [h, w, 3], at the size of the canvas.
       style: the first style, [h', w', 3].
       key: a random key, for starts that draw noise.
@@ -92,7 +93,7 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 
 def _counts(key: Array) -> bool:
-    """Return whether the first k numbers drawn with a key are the same however many are drawn."""
+    """Return whether a key's generator is counter-based: number k depends only on the key and on k."""
     config: Any = jax.config
     return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 
@@ -110,8 +111,8 @@ def _of_line(
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # The start uses only the mean and the standard deviation of the style. The two pixels below have
-    # the same mean and deviation, and their array has the same shape for every style.
+    # The start uses only the mean and the standard deviation of the style. Two pixels with the same
+    # mean and deviation replace the style, so that styles of all sizes share a compiled program.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)
@@ -142,9 +143,10 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
     return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
 
 
-# For the starts that are not in `POINTWISE`: class of a start -> function of (start, content, style)
-# that makes the same image by NumPy. `Instant` is in neither, since it cannot be called: the run itself
-# paints the initial canvas by a feed-forward network.
+# Starts that are not in `POINTWISE`: class of a start -> function of (start, content, style) that makes
+# the image of the start by NumPy, so that nothing is compiled. `Instant` is missing here and in
+# `POINTWISE`, since it cannot be called: the run itself paints the initial canvas by a feed-forward
+# network.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {
         starts.FromContent: _from_content,

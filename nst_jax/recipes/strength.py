@@ -63,7 +63,7 @@ def factor_of(strength: Any) -> Any:
 
     Raises:
       TypeError: if `strength` is not a number, nor an array of numbers.
-      ValueError: if `strength` is not between 0 and 1, and for an array without numbers.
+      ValueError: if `strength` is not between 0 and 1, or is an empty array.
 
     Example:
       >>> from nst_jax.recipes import strength

@@ -81,9 +81,9 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
     for name in table:
         if name in names:
             continue
-        # Usually the most similar key of any table is suggested. But if `kind` was chosen by name, such
-        # as "Adam", only its own keys are possible. Then the most similar of these is suggested; but
-        # if another table has the unknown key, it is not misspelt, so all keys of `kind` are listed.
+        # Usually the most similar key of any table is suggested. But if `kind` was chosen by name, as
+        # by `kind = "Adam"`, only one of its own keys is suggested. And if the unknown key belongs to
+        # another table, it is not misspelt; then all keys of `kind` are listed instead.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -122,9 +122,9 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
     Args:
       choice: the named values of the field.
-      old: the value that the field has if the text lacks it: that of the preset, or the default.
+      old: the value of the field before the change: that of the preset, or the default.
       value: what TOML has for the field: the name of a value; or a table with the name under the key
-        `kind`; or a table without `kind`, which changes single values of `old`.
+        `kind`; or a table without `kind`, which changes single numbers of `old`.
       key: the full key of the field, for error messages.
     """
     table = {KIND: value} if isinstance(value, str) else value

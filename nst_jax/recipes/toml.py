@@ -61,17 +61,17 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 
     Args:
       recipe: a recipe without arrays, whose functions and dataclasses all have names in `walk.CHOICES`.
-      controls: names of pictures, such as masks: the table `controls` that `recipe_and_controls`
-        returns.
+      controls: texts that name files of pictures, such as masks, as `recipe_and_controls` returns them.
+        They are written as a table `controls`; if there are none, it is left out.
 
     Returns:
-      Text from which `recipe_and_controls` reads the same recipe and controls. Without controls,
-      `from_toml` can read the recipe, too.
+      Text from which `recipe_and_controls` reads the same recipe and controls. If there are no
+      controls, `from_toml` can read it, too.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: for a recipe with arrays (a sweep), and for a function or dataclass without a name in
-        `walk.CHOICES`, such as one of your own or `nst_jax.optimizers.Optax`.
+      ValueError: for a recipe with arrays in place of numbers; for a function or dataclass without a
+        name in `walk.CHOICES`, such as one of your own or `nst_jax.optimizers.Optax`.
 
     Example:
       >>> from nst_jax import recipes
@@ -145,7 +145,10 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table: first its simple values, as TOML requires, then its tables."""
+    """Yield the lines of a table: first its simple values, as TOML requires, then its tables.
+
+    `prefix` stands before the names of these tables: the key of `table` and a dot, or "" for a recipe.
+    """
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"
@@ -292,7 +295,10 @@ def _checked_strength(value: Any) -> float:
 
 
 def _table_of_texts(table: Any) -> dict[str, Any]:
-    """Return the table `controls`; refuse values that are no texts, lists or tables of texts."""
+    """Check the TOML table `controls`, and return it.
+
+    Each value must be a string, a list of strings or a table of strings.
+    """
     if not isinstance(table, dict):
         raise Refused(f"`{CONTROLS}`: expected a table of keys, got {reprlib.repr(table)}")
     for key, value in table.items():

@@ -305,8 +305,8 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 
     Args:
       record: the instance of the dataclass.
-      name: the name as the user gave it.
-      wanted: the same name with its parts joined by dots.
+      name: the name as the user gave it, such as "size__pixel".
+      wanted: the same name with a dot in place of each `__`.
       known: the full keys of all fields of `record`.
     """
     values = {item.key: item.value for item in walk(record)}
@@ -329,10 +329,9 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields in which two instances of a dataclass differ, with the values of `one`.
 
-    If the two values of a field are instances of the same dataclass, the fields in which these two
-    differ are yielded in place of the field. Two arrays count as equal only if they are the same
-    object: comparing their values would wait for the device, and would fail while JAX traces a
-    function.
+    If both values of a field are instances of one dataclass, their differing fields are yielded instead
+    of the field itself. Two arrays count as equal only if they are the same object: comparing their
+    values would wait for the device, and would fail while JAX traces a function.
 
     Args:
       one: the first instance, whose values are yielded.
@@ -376,7 +375,8 @@ SHORT.maxtuple = SHORT.maxlist = 8
 def short_value(item: Item) -> str:
     """Return the value of a field as short text, for `Recipe.__repr__`.
 
-    The text is a name, a number, the name of a dataclass with its fields, or an array's type and shape.
+    An array is shown by its type and shape, and a dataclass by its name and its fields. A value without
+    fields that has a name in `CHOICES`, such as a loss function, is shown by this name.
 
     Example:
       >>> import numpy as np

@@ -89,10 +89,11 @@ def check_bands(bands: Bands | None) -> None:
 def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
     """Refuse to cut a canvas into bands if the recipe's losses cannot be computed band by band.
 
+    Bands are parts of the canvas on several devices. If `bands` is None, nothing is refused.
+
     Raises:
-      ValueError: if there are bands (parts of the canvas on several devices), and the recipe has a loss
-        that is not a sum over positions, or a padding that wraps around a height that is no multiple of
-        16 px; the message says which.
+      ValueError: if a loss is not a sum over positions; or if the padding wraps around (the top border
+        meets the bottom one) and the height of the canvas is no multiple of 16 px.
     """
     if bands is None:
         return
@@ -117,11 +118,13 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
 
 def with_padding(tree: Any, bands: Bands | None) -> Any:
-    """Pad pictures with rows of zeros and shard their rows over the devices, in a traced function.
+    """Pad pictures with rows of zeros to bands of equal height, and shard the rows over the devices.
+
+    Call it in a traced function.
 
     Args:
-      tree: a pytree of arrays. Those of shape [..., height, w, 3] count as pictures; arrays of other
-        shapes are replicated.
+      tree: a pytree of arrays. Those of shape [..., bands.height, w, 3] count as pictures; arrays of
+        other shapes are replicated.
       bands: how the pictures are cut into bands; with None, the tree is returned unchanged.
     """
     if bands is None:
@@ -166,10 +169,11 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Pad pictures [..., height, w, 3] in a pytree, and distribute their rows over the devices.
+    """Pad pictures in a pytree to bands of equal height, and distribute their rows over the devices.
 
-    Arrays of other shapes are replicated. If `bands` is None, the tree is returned unchanged. This is
-    for use outside of functions that JAX traces.
+    Arrays [..., bands.height, w, 3] count as pictures; arrays of other shapes are replicated. If
+    `bands` is None, the tree is returned unchanged. Call this function outside of functions that JAX
+    traces; inside them, `with_padding` does the same.
     """
     if bands is None:
         return tree

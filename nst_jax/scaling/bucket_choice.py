@@ -34,10 +34,11 @@ class Costs(NamedTuple):
     operation: float  # seconds of one arithmetic operation, see `nst_jax.scaling.operations`
 
 
-# In a bucket, the real size of the picture is a value at runtime. So even if the bucket adds no pixels,
-# compiling takes `COMPILING_OF_BUCKET` times as long. That is the median of the four cases in
-# `buckets-cpu.json` (in `benchmarks/results`), where updates took 0.97 to 0.99 times as long. A bucket
-# that adds no pixels is counted as just as fast, so that none is chosen for such a small difference.
+# In a bucket, the real size of the picture is a value at runtime. So compiling takes longer than for
+# arrays of the picture's size, even if the bucket adds no pixels. `COMPILING_OF_BUCKET`, the ratio of
+# these times, is the median of four cases in `buckets-cpu.json` (in `benchmarks/results`). In these
+# cases, an update took 0.97 to 0.99 times as long in a bucket. `TIME_IN_BUCKET` is 1 nevertheless, so
+# that no bucket is chosen for such a small difference.
 TIME_IN_BUCKET = 1.0
 COMPILING_OF_BUCKET = 1.45
 
@@ -50,9 +51,9 @@ LOADING = 0.1
 # updates one picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several
 # pictures are updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
-# Costs that are assumed for all other devices on which no run was timed: an H100 compiled the
-# programs of three resolutions in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11
-# operations (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
+# Costs that are assumed for all other devices on which no run was timed. They are from measurements on
+# an H100. It compiled the programs of three resolutions in 24 s, that is, 8 s for each. An update of a
+# picture of 512 px took 1.44 ms for 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 
@@ -67,7 +68,7 @@ class KeptPrograms(NamedTuple):
     exact: bool  # whether the canvases fill the arrays; if not, they lie at the top left
 
     def key(self, recipe: Recipe) -> Hashable:
-        """Return a key that is equal for two groups if they run the same programs by this recipe."""
+        """Return a key that is equal for two groups if they run the same programs with `recipe`."""
         if self.exact:
             shapes = shapes_of(self.arrays, recipe)
         else:
@@ -82,8 +83,8 @@ class PassCosts(NamedTuple):
     pixel: float  # seconds to paint a pixel
 
 
-# Costs that are assumed for a single pass on a CPU: a picture of 512 px took 0.33 s on two cores
-# (`instant-cpu.json` in `benchmarks/results`); 1.7 s to compile are an estimate.
+# Costs that are assumed for a single pass on a CPU: 512 x 512 px took 0.33 s on two cores, which is
+# 1.3e-6 s per pixel (`instant-cpu.json` in `benchmarks/results`); 1.7 s to compile are an estimate.
 PASS_ON_CPU = PassCosts(1.7, 1.3e-6)
 # Costs that are assumed for a single pass on other devices. Those of a CPU are multiplied by the ratios
 # of `TYPICAL_ELSEWHERE` to `TYPICAL_ON_CPU`: compiling takes longer there, and a pixel less time.
@@ -99,7 +100,10 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the times to compile and to compute that are assumed where no run was timed.
+    """Return the seconds for compiling and for an operation, assumed for devices that were never timed.
+
+    Args:
+      platform: "cpu", "gpu" or "tpu".
 
     Example:
       >>> typical_costs("cpu").program
@@ -127,11 +131,12 @@ def chosen_buckets(
     more, pairs of shapes are first merged, the pair that saves most time first, until `MOST_COMPARED`
     sets of shapes are left or no pair saves time. The result is then not always the best choice.
 
-    The arrays of a bucket are the smallest in which its runs fit, or those of a bucket in `kept`.
+    The arrays of a bucket are the smallest in which its runs fit, or arrays of programs in `kept`, if
+    that takes less time.
 
     Args:
-      runs: the scales of each run, with the real sizes. All runs must be such that
-        `buckets.can_lie_in_bucket` returns True.
+      runs: the scales of each run, with the sizes of its pictures without padding. All runs must be
+        such that `buckets.can_lie_in_bucket` returns True.
       recipe: the recipe of all runs. Loss weights and learning rates, which may differ between the
         runs, have no influence.
       costs: how many seconds the device takes to compile programs and to compute an operation.
@@ -146,7 +151,7 @@ def chosen_buckets(
 
     Returns:
       The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
-      shape, and the field `exact` is True, unless these runs take less time in a bucket of `kept`.
+      shape, and the field `exact` is True, unless larger arrays of programs in `kept` save time.
 
     Example:
       >>> from nst_jax import recipes
@@ -203,7 +208,8 @@ def chosen_buckets(
             choices = [_Choice(seconds_in(own, whole, len(whole) == 1), own, len(whole) == 1)]
             for arrays in _holding(rooms, own):
                 choices.append(_Choice(seconds_in(arrays, whole, False), arrays, False))
-            return min(choices, key=lambda one: one.seconds)  # if equal, `own` before larger arrays
+            # Of equally fast choices, `min` returns the first: `own`, rather than larger arrays.
+            return min(choices, key=lambda one: one.seconds)
 
         def seconds(parts: _Part, cheapest: Callable[[_Part], _Choice] = cheapest) -> float:
             return cheapest(parts).seconds
@@ -307,11 +313,11 @@ _Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share on
 
 
 class _Choice(NamedTuple):
-    """The arrays in which the runs of a part take the fewest seconds."""
+    """The arrays in which the runs of a `_Part` take the fewest seconds in total."""
 
     seconds: float
     arrays: Scales
-    exact: bool  # whether all canvases of the part have the shape of the arrays
+    exact: bool  # True: arrays of the canvases' own shape; False: a bucket, which may have padding
 
 
 def _of_no_updates(arrays: Scales) -> Scales:
@@ -319,11 +325,14 @@ def _of_no_updates(arrays: Scales) -> Scales:
 
 
 def _holding(rooms: Iterable[Scales], own: Scales) -> Iterator[Scales]:
-    """Yield those of `rooms` in which `own` fits at every scale, with the numbers of updates of `own`.
+    """Yield the sizes of those buckets that have room for a group of runs at every scale.
+
+    They are yielded with the numbers of updates of the group.
 
     Args:
-      rooms: the sizes of the arrays of several buckets, each at all its scales.
-      own: the smallest arrays in which some runs fit, and the numbers of updates of these runs.
+      rooms: for each of several buckets, the sizes of its arrays at all scales.
+      own: the sizes of the smallest arrays in which the group's runs fit at all scales, with the number
+        of updates at each scale.
     """
     for arrays in rooms:
         if len(arrays) == len(own) and all(map(_holds, arrays, own)):
@@ -391,15 +400,19 @@ def _rounded(shape: Shape) -> Shape:
 
 
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Merge pairs of parts, the pair that saves most time first, until `MOST_COMPARED` are left.
+    """Merge kinds into at most `MOST_COMPARED` parts, few enough for `_cheapest`.
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
-    which the pictures of all of them lie. At first, each kind is a part by itself. Merging ends earlier
-    if no further pair saves time.
+    which the pictures of all of them lie. At first, each kind is a part by itself. Then two parts are
+    merged at a time: those whose merging saves most time. If no merging saves time, more parts are
+    left.
 
     Args:
       count: number of kinds.
       seconds: function that returns how long all runs of a part take in one bucket.
+
+    Returns:
+      The parts, each as the set of the indices of its kinds.
     """
     parts = {index: frozenset([index]) for index in range(count)}
     # A heap of pairs of parts; the pair whose merging saves the most seconds comes first. When two
@@ -430,8 +443,8 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     """Compare all ways to merge parts, and return the merged parts that take the least time together.
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
-    which the pictures of all of them lie. If there are more than `MOST_COMPARED` parts, they are
-    returned unchanged.
+    which the pictures of all these kinds lie. To compare all ways to merge n parts takes 3^n steps, so
+    more than `MOST_COMPARED` parts are returned unchanged.
 
     Args:
       parts: parts that have no kinds in common.

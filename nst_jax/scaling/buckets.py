@@ -77,7 +77,8 @@ def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool 
         is impossible in larger arrays, so True is refused.
 
     Raises:
-      ValueError: if the recipe or one of the arguments prevents a bucket; the message says which.
+      ValueError: if the recipe, the number of scales or `bands` prevents a bucket; the message says
+        which.
     """
     check_in_bucket(recipe, bands=bands)
     check_descent_in_bucket(recipe.descent)
@@ -105,8 +106,8 @@ class Bucket(NamedTuple):
     # arrays for styles, once for each style of a run, since each style takes time and memory of its
     # own. `steps` is the number of updates, as in the runs.
     scales: Scales
-    # Indices of the runs in the argument `runs` of the function that returned the bucket, such as
-    # `buckets_of`; each run paints one picture.
+    # The runs of this bucket, each of which paints one picture: their indices in the list of all runs,
+    # which was divided into buckets.
     runs: tuple[int, ...]
     exact: bool = False  # whether all canvases have the shape of these arrays, without any padding
 

@@ -66,7 +66,7 @@ def available(device: Any = None) -> int | None:
 def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | None, str]:
     """Return how many bytes each device of a run can allocate, and the platform of the devices.
 
-    The number is None if it is not known. The platform is "cpu" or "gpu", as `platform_of` returns it.
+    The number is None if it is not known. The platform is "cpu", or "gpu" for any accelerator.
     With several processes, every process must make this call. All of them get the smallest number of
     bytes that any of them has, since they have to run the same program.
 

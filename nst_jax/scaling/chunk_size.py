@@ -94,8 +94,10 @@ def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
 def worthwhile_chunk(shape: Shape, platform: str) -> int:
     """Return the number of canvases beyond which painting more at once is hardly faster.
 
+    A canvas is a picture that is painted. The number is at least 1.
+
     Args:
-      shape: (height, width) of each canvas.
+      shape: (height, width) of each canvas in px.
       platform: JAX's name of the platform.
     """
     pixels = PIXELS_AT_ONCE.get(platform, PIXELS_AT_ONCE_ELSEWHERE)

@@ -41,10 +41,10 @@ PLATFORMS = ("cpu", "gpu", "tpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Estimated peak memory of a run on one device, in bytes.
+    """Estimated peak memory of a run on one device; all attributes but the first two are in bytes.
 
     Attributes:
-      shape: (height, width) of the canvas, the picture that is optimised.
+      shape: (height, width) in px of the canvas, the picture that is optimised.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest layer that a loss reads, transposed kernels and
         Winograd kernels included.
@@ -100,9 +100,10 @@ def estimate_memory(
       recipe: the recipe; its rules for sizes of pictures are not used, since `shape` is given. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style that is read; None means one style of the canvas'
-        shape. The largest of them decides how much memory it takes to compute their statistics. Each
-        picture is assumed to blend as many styles as the recipe's `style_shares` has, or all of these,
-        if the style loss compares single positions of canvas and style (a `MatchingLoss`).
+        shape. The largest of them decides how much memory it takes to compute their statistics. The
+        number of styles that each picture blends is the length of the recipe's `style_shares`. But for
+        a `MatchingLoss`, which compares single positions of canvas and style, each picture is assumed
+        to blend all styles in `style_shapes`.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
@@ -190,10 +191,10 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# Number of float32 values per pixel in the arrays from which the matting energy and its gradient are
-# computed; most of these arrays have a window of 9 pixels for each pixel. (The matting energy is a
-# loss that penalises edges which the content does not have.) It is computed before or after the
-# network's pass, so its memory is not added to that of the network.
+# The matting energy is a loss that penalises edges which the content does not have. This is the number
+# of float32 values per pixel in the arrays from which the energy and its gradient are computed. It is
+# large, since most of these arrays hold a window of 9 pixels for each pixel. The energy is computed
+# before or after the network's pass, so its memory is not added to that of the network.
 MATTING_NUMBERS = 200
 
 
@@ -287,7 +288,8 @@ def _work(
     """
     each = _bytes_each(recipe)
     if recipe.network.padding is not layers.zero_padded:
-        # Two more arrays exist: the padded input, and the result before the border is cropped.
+        # Other paddings than zeros need two more arrays: the padded input, and the result before its
+        # border is cropped.
         padded = layer.positions * (into + out) * each
         plain = replace(recipe, network=replace(recipe.network, padding=layers.zero_padded))
         return padded + _work(layer, into, out, plain, on_cpu, direct=direct)
@@ -340,8 +342,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the backward pass, the style loss compares the statistics of all layers that it reads with
-    # their targets. This takes further memory.
+    # Before the backward pass, each loss compares the features or statistics of a layer with a target.
+    # This takes further memory; the largest amount that one loss takes at one layer is counted.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
@@ -411,9 +413,9 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
 
 
 def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of the weights: biases, kernels, transposed kernels and Winograd's kernels.
+    """Return the bytes of the weights: biases, kernels, and the transposed kernels for the gradient.
 
-    Winograd's kernels exist only on a CPU.
+    On a CPU, layers with Winograd convolution also have both kernels transformed for it.
     """
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
@@ -435,8 +437,9 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
-    # picture. The first value is used, as all values give the same shapes.
+    # If a number of the optimiser, such as its learning rate, differs between the pictures of a batch,
+    # it is an array with a value for each picture. The first value is used, as all values give the same
+    # shapes.
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)

@@ -80,8 +80,8 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 
     A block is the layers between two poolings, and a tap is a layer that losses read. Each layer lists
     the losses that read it. With several regions, a style loss is listed once for each region, since
-    it is computed for each of them. If a part of the picture is protected (it is to keep the content),
-    a further content loss is listed.
+    it is computed for each of them. If a part of the picture is protected (it stays as in the content),
+    the content loss is listed once more, at the tap that `held_taps` returns.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]
@@ -105,12 +105,21 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 
 
 def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
-    """Return the convolutions down to the deepest that a loss reads, for a picture of this `shape`."""
+    """Return the convolutions down to the deepest that a loss reads, as one list.
+
+    The arguments are those of `blocks_of`; no part of the picture is protected.
+    """
     return [layer for block in blocks_of(shape, recipe, regions) for layer in block]
 
 
 def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]:
-    """Return the layers down to the deepest of `taps`, for a picture of this (height, width)."""
+    """Return the layers that must be computed for `taps`: all down to the deepest tap.
+
+    Args:
+      taps: names of taps.
+      shape: (height, width) of the picture, which decides the sizes of the layers.
+      recipe: its network and losses are those of the layers.
+    """
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
     return layers_of(shape, recipe)[: deepest + 1]
@@ -172,8 +181,8 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
     """Return the memory and operations of a `JointContentLoss`, which reads all content taps together.
 
-    What the passes through the network take is not included. For any other content loss, all costs in
-    the result are 0, since `costs_of_losses` counts them layer by layer.
+    What the passes through the network take is not included. If the recipe has another content loss,
+    all costs in the result are 0, since `costs_of_losses` counts such a loss layer by layer.
     """
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):
@@ -186,9 +195,9 @@ def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, An
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return the shapes and types of a picture and of its features, in one dictionary.
+    """Return the shapes and types of a picture and of its features at `taps`, in one dictionary.
 
-    The picture has the key `PIXELS`; the features follow, with the names of their layers.
+    The key of the picture is `PIXELS`; the keys of the features are the names of the taps.
     """
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}

@@ -32,9 +32,9 @@ FIXED_PIXELS_ELSEWHERE = 2**15
 
 
 def fixed_pixels(platform: str) -> int:
-    """Return the part of an update's time that does not depend on its pixels, as a number of pixels.
+    """Return how many pixels could be computed in the fixed part of an update's time.
 
-    Computing this number of pixels takes as long as that part of the update.
+    This part does not depend on the size of the picture. Estimates count it as so many more pixels.
 
     Args:
       platform: JAX's name of the platform, such as "cpu".
@@ -58,8 +58,8 @@ def update_operations(
 ) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
-    Every multiplication and every addition counts as one operation. Every layer counts as a direct
-    convolution, even where a CPU uses Winograd's algorithm, which needs fewer operations. Of the
+    Every multiplication and every addition counts as one operation. Every convolution counts as a
+    direct one, even where a CPU uses Winograd's algorithm, which needs fewer operations. Of the
     losses, products of matrices, sorts and gathers count. With tiles, the distances of style losses
     count once, not once for each tile, since they are computed from the sums of all tiles. The
     optimiser's own arithmetic, under a thousandth of the total, is left out.
@@ -71,8 +71,8 @@ def update_operations(
         and tiles overlap, since the features of a tile depend on pixels around it. `network.remat` adds
         one forward pass, except on a CPU, where XLA merges it with the first.
       platform: "cpu", "gpu" or "tpu".
-      style_shapes: (height, width) of each style; None means the canvas' shape. They matter only to
-        losses that compare single feature vectors, such as `losses.MatchingLoss`.
+      style_shapes: (height, width) of each style; None means one style of the canvas' shape. They
+        matter only to style losses that compare single feature vectors (`losses.MatchingLoss`).
       devices: number of devices that share the canvas; the result is for one of them.
       regions: number of regions with styles of their own, plus one for the region of the default style.
       pictures: number of canvases of this shape that one program updates at once.

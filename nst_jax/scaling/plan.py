@@ -134,9 +134,10 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Predicted bytes of memory; on a CPU, including the reading and resizing of files, if known.
+        """Predicted peak of the memory that the run takes, in bytes.
 
-        On an accelerator the files do not count: they are read into the machine's memory, not into the
+        On a CPU it includes the reading and resizing of the files, unless `files` is None. On an
+        accelerator the files do not count: they are read into the machine's memory, not into the
         accelerator's.
         """
         if self.files is None or self.platform != "cpu":
@@ -150,7 +151,7 @@ class Plan:
 
     @property
     def devices(self) -> int:
-        """Number of devices that share each canvas."""
+        """Number of devices that share each canvas; 1 if devices share only the batch."""
         return _devices_of(self.mesh)
 
     @property
@@ -478,7 +479,7 @@ def plan_scales(
 
         most = chunk_size.largest_chunk(total, available, pictures)
         if most is not None and counted != "cpu":
-            most *= sharding.pictures_in_parallel(mesh)  # each accelerator has its own memory
+            most *= sharding.pictures_in_parallel(mesh)  # so far, `most` is for one accelerator
     at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
     together = chunk_size.pictures_per_memory(at_once, mesh, counted)
     return Plan(
@@ -617,11 +618,11 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run that needs tiles would fit without if its styles had the canvas' shape.
+    """Return whether a run in tiles would fit without tiles if its styles had the canvas' shape.
 
     If so, the styles are too large, and the error message names them instead of the bucket.
     """
-    if plan.requested.network.tile:  # the caller asked for tiles, whatever the styles
+    if plan.requested.network.tile:  # the caller asked for tiles, so the styles are not the reason
         return False
     last = plan.scales[-1]
     smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))
@@ -633,7 +634,11 @@ def _fits_but_for_styles(plan: Plan) -> bool:
 
 
 def _smaller_style(argument: str) -> str:
-    """Return the remedy if a style does not fit in a bucket; `argument` is what enlarged the style."""
+    """Return the advice of an error message: what to do if a style is too large for a bucket.
+
+    A bucket is an array in which pictures of several sizes can lie. `argument` names the argument that
+    made the style so large.
+    """
     return f"use a smaller {argument}, or `bucket` off"
 
 
@@ -671,7 +676,10 @@ def plan_in_square(
 
 
 def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:
-    """Return whether `plan_bucket` finds enough memory for arrays of these sizes."""
+    """Return whether `plan_bucket` succeeds and predicts that arrays of these sizes fit into memory.
+
+    The result is also True if it is not known how much memory is available.
+    """
     try:
         return plan_bucket(recipe, arrays, **options).fits is not False
     except ValueError:

@@ -148,7 +148,10 @@ def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
 
 
 def round_up(count: int, mesh: AnyMesh | None) -> int:
-    """Return `count` rounded up to a number of pictures that divides evenly over a mesh."""
+    """Round a number of pictures up, so that each part of a mesh gets equally many of them.
+
+    Without a mesh, `count` is returned unchanged.
+    """
     parallel = pictures_in_parallel(mesh)
     return -(-count // parallel) * parallel
 
@@ -219,18 +222,18 @@ def vmap_over_devices(
     """Return the `vmap` of a function, with the batch axis distributed over the devices of a mesh.
 
     If no picture is shared by several devices, `shard_map` is used, so that each device computes its
-    own pictures without communication. XLA's partitioner would add communication: the condition of a
-    `while` loop, whether any picture needs another iteration, would be reduced over all devices in
-    every iteration. If several devices share a picture, they communicate anyway, and the partitioner is
-    used.
+    own pictures without communication. XLA's partitioner would add communication: in every iteration of
+    a `while` loop, all devices would have to find out together whether any picture needs another one.
+    If several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
       function: a pure function of the arrays of one picture.
-      mesh: the mesh from `mesh_of_batch`.
+      mesh: the mesh from `mesh_of_batch`; None is one device, for which the plain `vmap` is returned.
       in_axes: as for `vmap`: 0 or None, or a tree of these, for each argument.
 
     Returns:
-      A function of batches, whose mapped arguments and results are distributed over `PICTURES`.
+      A function of batches. Its mapped arguments and its results are distributed over the mesh axis
+      `PICTURES`.
     """
     if mesh is not None and BANDS in mesh.shape:
         return jax.vmap(function, in_axes=tuple(in_axes), spmd_axis_name=PICTURES)

@@ -75,8 +75,8 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
     the second adds rematerialisation, unless the recipe has it already. All others compute the canvas
-    in tiles, each in smaller ones than the variant before it. They are left out if the recipe cannot be
-    computed in tiles (`Terms.additive` is False).
+    in tiles, each in smaller ones than the variant before it. If the recipe cannot be computed in tiles
+    (`Terms.additive` is False), the variants with tiles are left out.
 
     Args:
       recipe: the recipe to vary.
@@ -112,7 +112,10 @@ def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
 
 
 def _is_ours(recipe: Recipe) -> bool:
-    """Return whether a recipe has the name and the optimiser of one of this project's own recipes."""
+    """Return whether a recipe has the name and the optimiser of the recipe `default` or `gram`.
+
+    These two are this project's own recipes. Only in them may the history of L-BFGS be shortened.
+    """
     return any(
         recipe.name == ours.name and recipe.descent.optimizer == ours.descent.optimizer
         for ours in (recipes.DEFAULT, recipes.GRAM)
@@ -152,7 +155,8 @@ def _refusal(
     """Return the error message for a run that fits into memory with no variant of its recipe.
 
     Args:
-      scale: the sizes of canvas and styles at the last and finest resolution of the run.
+      scale: the last and finest resolution of the run: the sizes of canvas and styles, the number of
+        regions, and whether a part is protected.
       smallest: the variant that takes the least memory.
       available: bytes that can be allocated.
       platform: platform of the device.
@@ -163,8 +167,9 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # Only the style is too large if the run fits with a smaller style: one of the canvas' size. If
-    # padding wraps, styles are not cut into tiles, even if the canvas is; so 16 px is tried instead.
+    # Only the style is too large if the run fits with a style of the canvas' size. If padding wraps,
+    # only the canvas is cut into tiles, so a style of that size may take more memory than the canvas.
+    # Then the smallest style, of 16 px, is tried instead.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
@@ -285,13 +290,13 @@ def _shrunk(shape: Shape, new: int, old: int) -> Shape:
 
 
 def _rounded_down(factor: float) -> str:
-    """Return a factor as text with three digits, rounded down."""
+    """Return a factor with three significant digits, rounded down: a larger one might not fit."""
     digit = 10.0 ** (math.floor(math.log10(factor)) - 2)
     return f"{math.floor(factor / digit) * digit:.3g}"
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield changes that save memory but alter the picture: each as text, and the changed recipe."""
+    """Yield changes that save memory but alter the picture: text for a message, and changed recipe."""
     if recipe.network.precision_on().activations is None:
         yield "bfloat16 (`precision`)", with_network(recipe, precision=BFLOAT16)
     if history_of(recipe) is not None:

@@ -4,19 +4,18 @@ The results are those for the whole picture, but they need only the memory of on
 
 The picture is divided into cores of equal size (the last may be smaller). Each core is computed inside
 a window that extends past the core by a halo; a core and its window make a tile. The halo is so wide
-that the core's features depend on the same pixels as in the whole picture. A window never extends past
-the picture: at the picture's border the network pads the window as it would pad the picture, and the
-window's other borders are too far away to change features of the core. All windows have the same size
+that the core's features depend on the same pixels as in the whole picture. A window usually does not
+extend past the picture: at the picture's border the network pads it as it would pad the picture, and
+the window's other borders are too far away to change features of the core. All windows have equal size
 and begin at a multiple of 16 px, where a pooled block of each of the four poolings begins. The last
 window of a row or column ends where the picture ends. So if a side is odd, poolings treat its last line
 as in the whole picture.
 
-If the network's padding wraps around (`wrap_padded`), opposite borders of the picture meet. Windows
-then extend beyond a border, and their pixels there are those at the opposite border. So all windows
-have a halo on both sides, and the network's own padding of a window changes only features of the halo.
-Features of all depths continue at the opposite border only if the side is a multiple of 16 px.
-A side of another length is not cut: its windows are as long as the picture, and the network itself
-wraps around.
+But if the network's padding wraps around (`wrap_padded`), windows do extend past the picture, and their
+pixels there are those at the opposite border. Then all windows have a halo on both sides, and the
+network's own padding of a window changes only features of the halo. Features of all depths continue at
+the opposite border only if the side is a multiple of 16 px. A side of another length is not cut: its
+windows are as long as the picture, and the network itself wraps around.
 
 If several devices share a picture, each device computes the same number of rows of tiles. It does that
 on a slab: its own band (a horizontal part of the picture), and the rows of neighbouring bands that its
@@ -85,9 +84,9 @@ class Cut:
         return 0, self.side - self.window
 
     def origin(self, index: Index) -> Index:
-        """Return the index of the first pixel of window number `index`; it is a multiple of 16.
+        """Return the row or column at which window number `index` begins, a multiple of 16.
 
-        It is negative if the window begins above or left of the picture, where `wraps` continues it.
+        With `wraps`, the first windows begin above or left of the picture; the result is then negative.
         """
         return jnp.clip(index * self.core - self.halo, *self.origins)
 
@@ -157,7 +156,10 @@ class Grid:
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Number of rows and of columns by which windows extend beyond a border of the picture."""
+        """Rows and columns of pixels by which windows extend beyond the picture's borders.
+
+        They are 0 unless the padding wraps around: only then do windows extend beyond a border.
+        """
         down, across = (axis.halo if axis.wraps else 0 for axis in (self.down, self.across))
         return down, across
 
@@ -181,7 +183,11 @@ class Grid:
 
 
 def _device_index() -> Int[Array, ""]:
-    """Return the index of this device among the picture's devices, in JAX's default integer type."""
+    """Return the index of this device among those that share the picture.
+
+    `lax.axis_index` always returns int32. The result has JAX's default integer type, as other indices
+    have, which is int64 if JAX's 64-bit types are enabled.
+    """
     return lax.axis_index(BANDS).astype(int)
 
 
@@ -195,8 +201,8 @@ def grid_of(
       taps: all taps (layers) that the losses read. The deepest tap determines the halo: the pixels
         around a tile's core on which the features of the core depend. (A core is the part of the
         picture that belongs to one tile alone.)
-      network: the network's settings. `tile` is the largest length of a core, in px; a core with a halo
-        on one side only, or on none, may be longer, see `_axis`. With 0 or None, the picture is cut
+      network: the network's settings. `tile` is the largest length in px of a core that has a halo on
+        both sides; other cores may be longer, see `_axis`. If `tile` is 0 or None, the picture is cut
         only into the bands of the devices.
       bands: the horizontal bands in which several devices share the picture; None is one device.
     """
@@ -256,9 +262,11 @@ def style_grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of a tile with the pixels around it on which its features depend.
+    """Return the (height, width) of a tile's window: its core with the pixels around it.
 
-    If the picture is not cut into tiles, the result is `shape`. The arguments are those of `grid_of`.
+    The features of the core depend on all these pixels. The arguments describe the picture, the layers
+    that losses read, the network and the devices, as in `grid_of`. If the picture is not cut into
+    tiles, the result is `shape`, the size of the picture.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
@@ -301,7 +309,8 @@ def _cut(side: int, core: int, halo: int, wraps: bool) -> Cut:
     # At the border of the picture, a window needs no halo. So if there are only two cores, each of them
     # needs a halo on one side only.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # Windows are widened so that the last one begins at a multiple of 16 px and ends at the border.
+    # The last window ends at the border. Windows are widened so that it begins at a multiple of 16 px,
+    # where a block of each pooling begins; see `_on_grid`.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Cut(side, core, window, halo)
 
@@ -309,8 +318,8 @@ def _cut(side: int, core: int, halo: int, wraps: bool) -> Cut:
 def _on_grid(side: int) -> int:
     """Return a length in px, rounded up to a multiple of 16.
 
-    VGG-19's four poolings reduce blocks whose sides are 2, 4, 8 and 16 px of the picture. At a multiple
-    of 16 px, a block of each pooling begins.
+    The deepest features lie after four poolings, which reduce 16 x 16 px of a picture to one pixel. So
+    a window that begins at a multiple of 16 px is pooled in the same blocks as the whole picture.
     """
     return -(-side // SMALLEST) * SMALLEST
 
@@ -411,10 +420,10 @@ def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut the features of a tile's core out of those computed for its window, [h', w', c].
 
-    The window is the core and the pixels around it. The last cores of a row or column may be smaller
-    than the others. Yet equally many features are returned for each core, so those of a last core may
-    overlap those of the core before it. In an overlap, the features are set to zero in the later core,
-    so that no position counts twice in a sum.
+    The window is the core and the pixels around it. The last core of a row or column of cores may be
+    smaller. Since one compiled program cuts all cores, as many features are returned for it as for the
+    others. The first of these may belong to the core before it. They are set to zero, so that no
+    position counts twice in a sum.
 
     Args:
       features: the features of the window at the tap.
@@ -449,12 +458,12 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's part out of an array for the whole picture, such as masks of its features.
 
-    The last tile of a row or column may overlap the one before it. There its values are set to zero, so
-    that no position counts twice in a sum. Every device must have the whole array, whereas `part` reads
-    arrays that are distributed over devices.
+    The last tile of a row or column may overlap the one before it. In the overlap, the last tile's
+    values are set to zero, so that no position counts twice in a sum. Every device must have the whole
+    array; the function `part` is for arrays that are distributed over devices.
 
     Args:
-      whole: [h', w', n], of the height and width of the whole picture's features at the tap.
+      whole: [h', w', n]; h' and w' are the height and width of the whole picture's features at the tap.
       grid: how the picture is cut.
       index: number of the tile.
       tap: name of the tap (layer) at which the features are.
@@ -530,11 +539,11 @@ def gradient(
 def summed_with_gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> tuple[Sums, Image]:
-    """Return the sums over the tiles and their gradient, but compute each tile only once.
+    """Return the sums over the tiles and their gradient, and compute each tile only once.
 
-    The functions `summed` and `gradient` return the same, but each computes all tiles. To compute a
-    tile only once, the cotangent of the sums must be known before the sums are. That is so if the loss
-    is linear in the sums.
+    `summed` and `gradient` together return the same, but compute each tile twice. To compute it once,
+    the cotangent of the sums must be known before the sums are. It is known if the loss is linear in
+    the sums: then the cotangent does not depend on them.
 
     Args:
       image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
@@ -589,7 +598,8 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
 def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     """Compute the features of a whole picture tile by tile, and put them together.
 
-    The function `part` cuts the features of one tile out of the result.
+    Only the features of each tile's core are kept. The function `part` cuts those of one tile out of
+    the result.
 
     Args:
       grid: how the picture is cut.
@@ -597,11 +607,11 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
         tile's window (its core and the pixels around it).
 
     Returns:
-      A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
-      each device returns an array of its own tiles' features side by side; together, these arrays have
-      the (height, width) of `assembled_shape`. Every tile fills equally many positions in them. If the
-      core of the last tile of a row or column is smaller than the others, the positions that it leaves
-      repeat features of the tile before it.
+      A dictionary: name of a tap -> features. On one device, they are the features [h', w', c] of the
+      whole picture. With several devices, each device returns an array in which the features of its own
+      tiles lie side by side. Together, these arrays have the (height, width) of `assembled_shape`. Each
+      tile has equally many positions in them. If the core of the last tile of a row or column is
+      smaller, its positions begin with a repetition of features of the tile before it.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 

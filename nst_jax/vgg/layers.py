@@ -113,8 +113,8 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 def relu(x: FeatureMap) -> FeatureMap:
     """Return max(x, 0), with a gradient that is computed from the result, and is 0 where x is 0.
 
-    The gradient of `jax.nn.relu` reads x. So x would stay in memory beside the result wherever a loss
-    or a convolution needs the result, too.
+    The gradient of `jax.nn.relu` reads x. So x would be kept for the backward pass, often beside the
+    result, which a loss or the next convolution may need there, too. Here only the result is kept.
     """
     return jnp.maximum(x, 0)
 
@@ -142,9 +142,9 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
-# For each 2 x 2 window, the index (0 to 3 in reading order) of the member that gets the gradient of max
-# pooling. It is the first maximum. The index is `_NO_WINNER` if a ReLU before the pooling leaves no
-# positive member.
+# For each 2 x 2 window, the index (0 to 3 in reading order) of its first maximum, which gets the
+# gradient of max pooling. The index is `_NO_WINNER` if a ReLU before the pooling leaves no positive
+# value in the window.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
 # A function that pads the features and convolves them. Its arguments are the features, the kernel, the
@@ -187,9 +187,9 @@ def replicate_first(
 ) -> Convolved:
     """Convolve with border pixels repeated in the first layer, and with zeros in all other layers.
 
-    Zeros beyond the border would affect the first layer like a grey frame around every picture, which
-    shows in the result. The first layer is recognised by its three input channels. For the arguments,
-    see `conv3x3`.
+    The first layer reads pixels with the mean colour subtracted, in which 0 is a grey. There, zeros
+    beyond the border would act like a grey frame around every picture, which shows in the result. The
+    first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
     """
     first = kernel.shape[2] == PICTURE_CHANNELS
     return (replicate_padded if first else zero_padded)(x, kernel, forms, products)
@@ -260,12 +260,14 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
-    The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
-    maxima, the first gets the gradient, as in torch; automatic differentiation of `jnp.maximum` would
-    divide it among them.
+    A window has 2 x 2 members, numbered 0 to 3. Its gradient goes to the member whose number is in
+    `index`; all other members get 0. Of equal maxima, the first gets the gradient, as in torch;
+    automatic differentiation of `jnp.maximum` would divide it among them.
     """
     n, height, width, channels = g.shape
-    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes [n, h, 2, w, 2, c]
+    # The numbers of a window's members, for an array [n, h, 2, w, 2, c] whose axes of length 2 are the
+    # rows and columns of a window.
+    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
     wins = index[:, :, None, :, None, :] == members
     spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
     return spread.reshape(n, 2 * height, 2 * width, channels)
@@ -350,7 +352,7 @@ AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
 def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return twice the mean of each 2 x 2 window: after a ReLU, about as large as the maximum."""
+    """Return twice the mean of each 2 x 2 window; after a ReLU, this is about the window's maximum."""
     return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
 
 
@@ -383,11 +385,11 @@ def _norm_forward(x: FeatureMap) -> tuple[Pooled, FeatureMap]:
 
 
 def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
-    """Return the gradient, g * x * L2_SCALE / norm in each window.
+    """Return the gradient with respect to x: g * x * L2_SCALE / norm in each window.
 
-    The norm is computed again from x, which stays in memory anyway for the gradient of the ReLU.
-    Automatic differentiation would divide 0 by 0 where all members of a window are 0, which is common
-    after a ReLU.
+    Here, g is the gradient with respect to the pooled result. The norm is computed again from x, which
+    stays in memory anyway for the gradient of the ReLU. Automatic differentiation would divide 0 by 0
+    in windows of zeros, which are common after a ReLU.
     """
     members = [member.astype(_wide(x)) for member in _window_members(x)]
     norm = jnp.sqrt(sum(jnp.square(member) for member in members))

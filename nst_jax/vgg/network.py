@@ -188,7 +188,7 @@ class Network:
 
     @property
     def wraps(self) -> bool:
-        """Whether pictures are treated as if each border continued at the opposite one."""
+        """Whether convolutions use circular padding, so that opposite borders of a picture meet."""
         return self.padding is wrap_padded
 
     def precision_on(self, platform: str | None = None) -> Precision:
@@ -245,7 +245,8 @@ class Convolution(nn.Module):
         return sized_layers.cut_before_relu(y + bias, size)
 
 
-# Type of a function that gets the name of a tap and the activations there, and returns anything.
+# Type of a function that gets the name of a tap and the activations there, and computes something from
+# them, such as a Gram matrix.
 Measure: TypeAlias = Callable[[str, FeatureMap], Any]
 
 
@@ -286,8 +287,9 @@ def _block(
     """Compute one block: the convolutions and ReLUs before a pooling, and the pooling.
 
     Returns:
-      The output of the pooling, or None if the block has the deepest tap (point that is read); and the
-      results of `measure` for the block's taps, by tap.
+      The output of the pooling, or None if the block has the deepest tap (point that is read), after
+      which nothing is computed. And by tap, the results of `measure` for the activations at the block's
+      taps.
     """
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
@@ -379,9 +381,9 @@ def measured(
 ) -> dict[str, Any]:
     """Compute given functions of the network's activations at some taps.
 
-    A tap is a point before or after a ReLU. The functions are called inside the network. So with
-    `network.remat`, the activations need not be stored for the gradient. (The activations that
-    `features` returns have to be stored.)
+    A tap is a point before or after a ReLU. The functions are called inside the network's blocks. So
+    with `network.remat`, which computes blocks again for the gradient, the activations need not be
+    stored for it. (The activations that `features` returns have to be stored.)
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -389,7 +391,8 @@ def measured(
       measures: a function of the activations [*batch, h', w', c] for each tap, by the tap's name as
         `resolve_tap` returns it.
       network: pooling, padding, pixel convention and precision; default: `Network()`.
-      size: as in `features`.
+      size: the (height, width) of the pictures, if they lie at the top left of larger arrays; see
+        `features`. None: they fill their arrays.
 
     Returns:
       The result of each function, under the keys of `measures`.

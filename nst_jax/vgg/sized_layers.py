@@ -128,7 +128,13 @@ _Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
 
 
 def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
-    """Return the lines beyond the features, rows and columns, each with the line that it copies."""
+    """Return the two rows and the two columns of the frame, each with the line that it copies.
+
+    Args:
+      size: (height, width) of the features inside the frame, which is one line wide.
+      mirrored: whether the frame copies the lines next to the border lines, as reflection padding does;
+        otherwise it copies the border lines themselves.
+    """
     # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)
@@ -151,7 +157,11 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 
 
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
-    """Return the gradient of `_framed_in_place`: copied lines also get the gradients of the copies."""
+    """Return the gradient with respect to the features `x` that `_framed_in_place` frames.
+
+    `g` is the gradient with respect to the framed array. A line that the frame copies gets the sum of
+    its own gradient and those of its copies.
+    """
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
     lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]
@@ -165,7 +175,7 @@ _framed.defvjp(_framed_forward, _framed_backward)
 def _with_rows(
     x: Array, rows: list[Array], indices: list[int | Int[Array, ""]], *, added: bool
 ) -> Array:
-    """Return `x` with `rows` in place of its rows at `indices`; if `added`, add them to these rows.
+    """Return `x` with `rows` in place of its rows (axis 1) at `indices`, or added to them if `added`.
 
     The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
     the last update with the operation that reads the result; that operation would check for each number
@@ -197,7 +207,8 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 
 
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
-    # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
+    # Which rows and columns are copied to the frame: those at the border of the features (0), or those
+    # next to them (1), as mirroring does. A side of length 1 has none next to the border: then 0.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 
@@ -301,7 +312,7 @@ def pooled(
     if ceil and correction is not None:
         height, width = x.shape[1:3]
         existing = inside(size, (height, width))[None, :, :, None].astype(x.dtype)
-        # The maximum with 1 avoids divisions by 0 in windows without existing pixels.
+        # Windows beyond the features count 0 pixels; the maximum with 1 avoids a division by 0.
         count = jnp.maximum(4 * average_pool(existing, False), 1)
         found = found * correction(count)
     return cut(found, halved_size(size, ceil))

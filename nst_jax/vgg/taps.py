@@ -36,9 +36,9 @@ TAPS = tuple(
 
 
 def resolve_tap(name: str, *, argument: str = "taps") -> str:
-    """Return this package's name for a tap, given this name or an unambiguous one from the literature.
+    """Return this package's name for a tap, which is a place in the network where activations are read.
 
-    A tap is a place in the network at which activations are read.
+    Unambiguous names from the literature are accepted, too.
 
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
@@ -46,7 +46,7 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
       argument: the caller's name for the tap, shown in error messages.
 
     Returns:
-      `relu{b}_{i}` or `preact{b}_{i}`.
+      `relu{b}_{i}` or `preact{b}_{i}`, for convolution i of block b.
 
     Raises:
       TypeError: if `name` is not a string.

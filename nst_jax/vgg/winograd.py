@@ -79,9 +79,10 @@ PRODUCTS = np.array(
 )
 
 
-# For a layer with fewer channels, such as the first one, the transformations take more time than the
-# multiplications that Winograd's method saves.
-LEAST_CHANNELS = 64  # both numbers of channels, in and out, must be at least this
+# Smallest number of input channels, and of output channels, with which a layer is computed by
+# Winograd's method. With fewer, as in the first layer, the transformations take more time than the
+# multiplications that the method saves.
+LEAST_CHANNELS = 64
 
 # A large picture is convolved strip by strip. A strip has about this many patches, or one row of
 # patches if that has more. Its buffers then fit into a processor's caches; those of a whole picture
@@ -122,9 +123,9 @@ def convolve(
 
     Args:
       x: features [n, h, w, i] of any size, odd or even.
-      transformed: the transformed kernel [36, i, o], from `transform_kernel`. Its dtype is that of the
-        factors of all products. The pixels are transformed, and the products added up, in float32 at
-        least.
+      transformed: the transformed kernel [36, i, o], from `transform_kernel`. The pixels are
+        transformed in float32 at least, then rounded to the kernel's dtype and multiplied by the
+        kernel. The products are added up in float32 at least.
 
     Returns:
       [n, h, w, o], the result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
@@ -168,9 +169,9 @@ def _convolve_strips(
         part = _convolve_strip(rows, transformed, halo=True)
         return lax.dynamic_update_slice_in_dim(y, bits_of(part), start, axis=1)
 
-    # Every row of this array is overwritten, so its values do not matter. XLA would make an array of
-    # zeros when the program begins, and keep it in memory besides a copy of it for each layer. So the
-    # array is broadcast from a pixel of `x` instead.
+    # `y` is overwritten strip by strip, so its first values do not matter. Zeros would not depend on
+    # `x`: XLA would make them when the program begins, and keep them in memory besides a copy for each
+    # layer. So `y` is broadcast from a pixel of `x` instead.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 
@@ -184,8 +185,8 @@ def _convolve_strips_of_bits(x: Array, transformed: Array) -> Array:
 def _derivative_of_strips(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    # The loop over bits works on integers, whose derivative is 0 in JAX. So that of the loop over
-    # floats is taken.
+    # `_convolve_strips_of_bits` passes values through integers, so JAX would find a derivative of 0.
+    # The same convolution without integers is differentiated instead.
     values = partial(_convolve_strips, as_bits=False)
     return _convolve_strips_of_bits(*primals), jax.jvp(values, primals, tangents)[1]
 
@@ -193,8 +194,8 @@ def _derivative_of_strips(
 def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
     """Return how `convolve` cuts pictures into strips: the rows of a strip, and the number of strips.
 
-    A strip's number of rows is a multiple of `PATCH`. If there is only one strip, it may have more
-    rows than the picture.
+    A strip's number of rows is a multiple of `PATCH`. So the strips may have more rows in total than
+    the picture. Then a single strip extends beyond it, and the last of several overlaps the one before.
 
     Args:
       pictures: number of pictures that are convolved together.
@@ -265,9 +266,9 @@ def _convolve_strip(
 
 
 def _sum_dtype(dtype: Any) -> Any:
-    """Return the dtype for the transformations and sums: float32, or `dtype` if that is wider.
+    """Return the dtype of the transformations and sums: float32, or `dtype` if that is wider.
 
-    Even the few terms of a transformation would lose too many bits in bfloat16.
+    bfloat16 has too few bits: even a sum of few terms, as in a transformation, would be too inexact.
     """
     return jnp.promote_types(dtype, jnp.float32)
 

@@ -55,7 +55,8 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 # The digest that the contents of the file `EMBEDDED_NAME` must have; see `digest_of_weights`.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files contain their CRC-32; this one does not.
+# CRC-32 of the file `EMBEDDED_NAME`, by which a damaged file is recognised. Newer weights files contain
+# their CRC-32; this one does not.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
@@ -79,8 +80,9 @@ class Architecture(NamedTuple):
     others: Shapes  # shapes of all other parameters, by name
     if_unfit: str  # what messages advise for a file that does not fit the network
     embedded: str  # name of the embedded file
-    digest: str  # digest that the embedded file must have
-    checksum: int | None = None  # CRC-32 of the embedded file; None if the file states it itself
+    digest: str  # digest that the arrays in the embedded file must have
+    # CRC-32 of all bytes of the embedded file; None if the last line of the file states it.
+    checksum: int | None = None
 
 
 # A kernel that is stored in 8 bits has a second HDF5 dataset with the table or the scales by which its
@@ -161,7 +163,7 @@ def load_params_of(
 
 
 def vgg19() -> Architecture:
-    """Return the description of VGG-19's convolutions, and of the embedded file with their weights."""
+    """Describe VGG-19's convolutions, and the file of their weights that comes with the package."""
     return Architecture(
         name=VGG19,
         title="VGG-19",
@@ -301,7 +303,11 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
 
 def _find(path: PathLike | None) -> _hdf5.Source:
-    """Return VGG-19's weights file, as the argument `path` of `load_params` describes."""
+    """Return VGG-19's weights file, which is `path` unless that is None.
+
+    For None, it is the file that the environment variable `NST_JAX_WEIGHTS` names. If the variable is
+    not set, it is the file that comes with the package.
+    """
     if path is not None:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
     if os.environ.get(VARIABLE):
@@ -387,7 +393,10 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
 
 
 def digest(params: Params) -> str:
-    """Return the digest that a weights file of the encoding "float32" with these weights would have."""
+    """Return a hash by which runs and trainings record the weights that they used.
+
+    It is the digest in a weights file of the encoding "float32" with these weights.
+    """
     return digest_of_weights(params.family, params.pixels, _as_datasets(params))
 
 
@@ -409,7 +418,7 @@ def _check_digest(
 ) -> None:
     """Refuse datasets whose digest differs from the one that their file states.
 
-    The datasets of an embedded file are also refused if their digest differs from the one that
+    For an embedded file (one that comes with the package), the digest must also be the one that
     `architecture` states.
     """
     digest = digest_of_weights(info.family, info.pixels, datasets)

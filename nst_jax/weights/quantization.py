@@ -35,7 +35,10 @@ def _as_codes(kernel: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _borders(centres: np.ndarray) -> np.ndarray:
-    """Return the midpoints between neighbouring centres; in float64, since float32 would round them."""
+    """Return the midpoints between neighbouring centres, where another centre becomes the nearest.
+
+    They are float64, since float32 would round them.
+    """
     return (centres[1:].astype(np.float64) + centres[:-1]) / 2
 
 

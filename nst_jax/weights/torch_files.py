@@ -103,7 +103,8 @@ def _counts(values: object) -> tuple[int, ...]:
 class _RebuildTensor:
     """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    # All pickles get the same instance (see `_GLOBALS`). It has no attributes that they could change.
+    # The unpickler uses one instance for all pickles (see `_GLOBALS`). Since it has no attributes, no
+    # pickle can change it for those that are read later.
     __slots__ = ()
 
     def __call__(
@@ -214,8 +215,9 @@ _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default (under
-# Python 2, too), and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
+# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default, and of
+# protocol 4, which the argument `pickle_protocol` of `torch.save` can select. BINSTRING and
+# SHORT_BINSTRING occur in files that torch wrote under Python 2.
 _OPCODES = frozenset(
     {
         *(_TUPLES | _PUTS | _GETS),
@@ -242,7 +244,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     size = len(pickled.getbuffer())
     stack: list[int] = []
     memo: dict[int, int] = {}
-    marks: list[int] = []  # height of the stack at each open MARK
+    marks: list[int] = []  # for each MARK not yet taken by an opcode: the stack's height there
     argument: Any
     for opcode, argument, _ in pickletools.genops(pickled):
         name = opcode.name
@@ -252,13 +254,14 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
                 f"has {name} in its pickle, which torch does not write for tensors; save plain "
                 "tensors: `torch.save(model.state_dict(), FILE)`",
             )
-        if name == "GLOBAL":  # imports a name; refuse an unknown name before loading anything
+        if name == "GLOBAL":  # this opcode imports a name; `_replacement` refuses an unknown one
             _replacement(path, *argument.split(" ", 1))
         if name == "MARK":
             marks.append(len(stack))
         elif name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else argument
-            # Python's unpickler keeps the memo as an array, so a large index would take much memory.
+            # Python's unpickler keeps the memo in an array as long as the largest index, so a large
+            # index would take much memory. torch writes no index above the pickle's size in bytes.
             if index > size:
                 raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
             memo[index] = stack[-1]
@@ -365,9 +368,9 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of a zip archive, unless it is compressed.
+    """Read one file of a zip archive; raise ValueError if it is compressed.
 
-    Torch compresses no file, and what a compressed file expands to may be too large for memory.
+    Torch compresses no file, and a small compressed file may expand to more than fits into memory.
     """
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
@@ -378,7 +381,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 # number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
-_LEGACY_PROTOCOL = 1001  # the version of this format, which a file states in its second pickle
+_LEGACY_PROTOCOL = 1001  # the version of that old format; each file states it in its second pickle
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:
@@ -410,10 +413,13 @@ def legacy_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
-    """Return, by key, where each storage's numbers begin in the file.
+    """Return the key of each storage -> the byte of the file at which its numbers begin.
 
     The storages follow each other from the current position of the file on; before the numbers of each,
     eight bytes state how many numbers there are.
+
+    Raises:
+      ValueError: if the file ends too early, or states another number than the storage has.
     """
     position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
     for storage in storages:

@@ -45,7 +45,17 @@ def thumbnail(path: Path) -> np.ndarray:
 
 
 def write_sheet(path: Path, drawn: Any, metadata: dict[str, Any]) -> None:
-    """Write a sheet from `draw_sheet`; if that fails, write it elsewhere and raise OSError."""
+    """Write a contact sheet to a file.
+
+    Args:
+      path: the path of the file.
+      drawn: the sheet, from `draw_sheet`.
+      metadata: the metadata to embed in the file.
+
+    Raises:
+      OSError: if the sheet cannot be written to `path`. It is then written to another folder if
+        possible, and the message says where it is.
+    """
     try:
         write_picture(path, drawn, metadata=metadata)
     except OSError as error:

@@ -90,8 +90,8 @@ def stem_of(content: Path | None, styles: Sequence[Path]) -> str:
 
     Args:
       content: path of the content; None for a texture.
-      styles: paths of the styles that are blended; a style that only one layer of the network uses is
-        not part of the name.
+      styles: paths of the styles that are blended, without those that only one layer of the network
+        uses: these are not part of the name.
 
     Example:
       >>> stem_of(Path("cat.jpg"), [Path("wave.jpg")]), stem_of(None, [Path("wave.jpg")])
@@ -139,7 +139,7 @@ def check_destinations(
         return real
 
     written = {os.path.realpath(path) for path in more}
-    existing: dict[Path, Path] = {}  # folder -> itself or, if it is missing, its nearest ancestor
+    existing: dict[Path, Path] = {}  # folder -> itself, or its nearest existing ancestor
     probed: set[Path] = set()  # folders in which a file has been created as a test
     for row, output in files:
         with naming_row(row):

@@ -77,8 +77,8 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
     # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
-    # the plan gets all these shapes. With a style loss that compares single feature vectors
-    # (`terms.matched`), all pictures of a group have styles of the same shapes.
+    # the plan gets all these shapes. This is not needed with a style loss that compares single feature
+    # vectors (`terms.matched`): then all pictures of a group have styles of the same shapes.
     if not recipe.terms.matched:
         shapes = style_shapes_of_all([entry.scales for entry in entries])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
@@ -143,12 +143,12 @@ def paint_group(
     progress: BatchProgress,
     compiled: Compiled = PLAINLY,
 ) -> tuple[list[PaintedPicture], list[Record]]:
-    """Paint a group of pictures together, or, if that fails, one by one, so that few of them fail.
+    """Paint a group of pictures together; if that fails, paint each alone, which takes less memory.
 
     Args:
       params: the weights.
-      loaded: the pictures of the group whose files could be read.
-      group: the group.
+      loaded: the pictures to paint: those of the group whose files could be read.
+      group: the whole group, with the sizes of the arrays in which its pictures are painted.
       job: the batch to which the group belongs, with its options.
       progress: shows the progress of the batch; its current group must be this one.
       compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.
@@ -158,12 +158,14 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # The group that is painted if the bucket fails: the same pictures in arrays of their own sizes.
+    # The same group, with its pictures in arrays of their own sizes, not in larger ones (a bucket). It
+    # serves if painting in the bucket fails.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # so that `_record` gets only the files of this group
+        # This call forgets the program files used so far, so that `_record` gets only this group's.
+        files_in_use(compiled.programs)
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
@@ -241,8 +243,8 @@ def _paint_together(
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     contents, styles = _pictures(loaded, _first_styles(params, loaded, job, progress))
-    # A picture with regions or protected parts is never grouped with others. So either there is only
-    # one picture here, or none of them has regions or protected parts.
+    # A picture with regions or protected parts is always alone in its group. In a group of several
+    # pictures, none has any. So the controls of the first picture are those of the whole group.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(

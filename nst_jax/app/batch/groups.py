@@ -147,7 +147,8 @@ class Alike(NamedTuple):
     """
 
     entries: list[Entry]
-    varying: tuple[bool, ...]  # for each number of the recipe, whether it differs between entries
+    # For each leaf (number) of a recipe: whether it differs between the recipes of `entries`.
+    varying: tuple[bool, ...]
 
 
 def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
@@ -160,9 +161,8 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
     Args:
       entries: the pictures, in any order.
       bucket: side, in px, of the square buckets (larger arrays) in which all pictures lie; None if
-        there are no buckets. With "auto", each picture that can lie in a bucket may get one later; such
-        pictures are in the same set if their recipes differ only in names and in the numbers that
-        `VARIABLE` lists.
+        there are no buckets. "auto" means that buckets are chosen later, for those pictures that can
+        lie in one. The sizes of these pictures do not divide them into sets.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -268,7 +268,7 @@ def form_groups(
     fits: Callable[[Recipe, buckets.Scales], bool] = _always,
     kept: KeptOf = _none_kept,
 ) -> list[Group]:
-    """Split the pictures of a batch into groups that one compiled program paints together.
+    """Split the pictures of a batch into groups, so that the pictures of a group are painted together.
 
     Args:
       entries: the pictures, in any order.
@@ -281,8 +281,9 @@ def form_groups(
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
-      kept: returns the programs that are kept on disk. They need not be compiled, which
-        `chosen_buckets` takes into account.
+      kept: takes a picture and, for each number of a recipe, whether it varies among the pictures that
+        are alike. Returns the programs on disk that can paint these pictures. They need not be
+        compiled, which `chosen_buckets` takes into account.
 
     Returns:
       The groups; groups that run the same program follow each other.
@@ -369,12 +370,13 @@ def programs_of(
 def compiled_programs(programs: Mapping[Any, int]) -> float:
     """Return the number of programs, weighted by how long they take to compile.
 
-    The time that compiling took is divided by this number, to record the mean time of a program. In a
-    bucket, pictures of several shapes lie in larger arrays. A program for a bucket counts as
-    `COMPILING_OF_BUCKET` programs: it takes that many times as long to compile as one for one shape.
+    The time that compiling took is divided by this number, to record the mean time of a program. A
+    program for a bucket (arrays in which pictures of several shapes lie) takes `COMPILING_OF_BUCKET`
+    times as long to compile as a program for one shape. So it counts as that many programs.
 
     Args:
-      programs: what `programs_of` returned.
+      programs: what `programs_of` returned: key of a set of programs -> number of its programs, one for
+        each scale (resolution). The last entry of a key is False for a bucket.
     """
     return sum(
         scales * (1.0 if filled else COMPILING_OF_BUCKET)
@@ -403,7 +405,7 @@ class Shard(NamedTuple):
 
 
 def parse_shard(text: str) -> Shard:
-    """Parse I/N, the value of `--shard`.
+    """Parse I/N, the value of `--shard`: the I-th of the N parts into which the batch is divided.
 
     Raises:
       ValueError: if `text` is not I/N with whole numbers 1 <= I <= N.

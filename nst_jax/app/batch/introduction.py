@@ -1,4 +1,8 @@
-"""What a batch prints before it paints: recipes, sizes, memory, buckets and notes."""
+"""What a batch prints before it paints: recipes, sizes, memory, buckets and notes.
+
+A recipe has the settings of a style transfer. A bucket is a larger array in which a picture lies, so
+that pictures of several sizes are painted by one compiled program.
+"""
 
 import re
 from collections import Counter
@@ -103,9 +107,9 @@ def introduce_batch(
 
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
-    """Return one line of text about the memory that the largest group of pictures takes.
+    """Return one line of text about the memory of the group of pictures that takes the most memory.
 
-    The pictures of a group are painted together.
+    The pictures of a group are painted together. If no group fits into memory, the text is "not known".
     """
     # Groups with an equal `key` take equal memory, so only one of them is planned. `key` contains the
     # structure of a recipe but not its numbers, on which memory does not depend.
@@ -162,9 +166,10 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose file name ends in a number, such as `cat_night-2.png`.
+    """Return a note for each result to whose file name a number was added, as in `cat_night-2.png`.
 
-    The number was added because another result of the batch would have the same file name.
+    Without the number, another result of the batch would have the same file name. The note says from
+    which pictures the result is painted.
     """
     notes = []
     for entry in entries:

@@ -87,7 +87,8 @@ class BatchJob(Job):
         Args:
           platform: "cpu", "gpu" or "tpu".
         """
-        # Id of a recipe -> the same recipe, resolved. Many entries share a recipe.
+        # `id` of a recipe -> the same recipe, resolved. Many entries share a recipe, so each recipe is
+        # resolved only once.
         known: dict[int, Recipe] = {}
 
         def resolved(entry: Entry) -> Entry:
@@ -434,8 +435,9 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
       weights: description of the weights file.
 
     Raises:
-      ValueError: if there is a file at the path of a result, it is not the finished result, and it may
-        not be replaced.
+      ValueError: if a file at the path of a result is not the finished picture and may not be replaced.
+        With `overwrite` False, no such file may be replaced; with None, only one that this program
+        wrote.
     """
     rest, finished = results.divided(
         job.entries,

@@ -48,12 +48,13 @@ def record_group(
 ) -> None:
     """Write a record that the programs of a group are kept on disk; write none if they are not.
 
-    Call it after the group is painted. It calls `programs.files_in_use`, which returns the files that
-    were used since its last call; so call that function before the group is painted.
+    Call it after the group is painted. It records the programs' files that were used since the last
+    call of `programs.files_in_use`. So call that function before the group is painted, lest files that
+    only earlier groups used are recorded.
 
     Args:
-      kept: the sizes of the group's arrays, and the number of its pictures.
-      recipe: the recipe of one of its pictures.
+      kept: the sizes of the group's arrays, whether canvases fill them, and the number of pictures.
+      recipe: the recipe of one of the group's pictures.
       varying: for each leaf (number) of a recipe, whether the program takes an array of it,
         with one number for each picture.
       compiled: the programs with which the group was painted, from `programs.batch_kept_in`.
@@ -69,9 +70,9 @@ def record_group(
     facts = {"arrays": sizes, "pictures": kept.pictures, "exact": kept.exact}
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = folder / f"{family[:32]}.{name}.json"
-    # A valid record is not replaced. For a program that was loaded and not compiled, its own files are
-    # not known exactly (see `cache.EntriesOf`). The new record could name files of other programs, and
-    # would become invalid when those are deleted.
+    # A record whose files still exist is not replaced. If a program was loaded from JAX's cache instead
+    # of compiled, JAX does not say from which file, so `files` may also name files of other programs. A
+    # new record would become invalid when those are deleted.
     if _read(path) is not None:
         return
     with suppress(OSError):
@@ -90,11 +91,11 @@ def kept_programs(
     """Describe the programs on disk that can paint groups of pictures like a given one.
 
     Args:
-      entry: the picture.
+      entry: one picture of the group.
       varying: for each leaf (number) of a recipe, whether it differs within the set of pictures that
         is divided into groups.
-      chunk: as in `record_group`.
-      mesh: as in `record_group`.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share a group; None is one device.
 
     Returns:
       One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
@@ -115,8 +116,8 @@ def kept_among(
 
     Args:
       parts: the groups.
-      chunk: as in `record_group`.
-      mesh: as in `record_group`.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share a group; None is one device.
     """
     known: dict[Any, Collection[Any]] = {}
     found = []
@@ -139,9 +140,10 @@ def _folder() -> Path | None:
 def _family(
     recipe: Recipe, varying: Sequence[bool], chunk: int | None, mesh: sharding.AnyMesh | None
 ) -> str | None:
-    """Return a key of what a group's programs depend on, beside its pictures' shapes and number.
+    """Return a key of all that a group's programs depend on, except the shapes and number of pictures.
 
-    The result is None if no key can describe the recipe, as when the user wrote one of its functions.
+    The arguments are those of `record_group`. The result is None if the recipe cannot be part of a key,
+    as when the user wrote one of its functions.
     """
     bare = recipe.bare()
     # `bare` drops the schedule, which says at which scales a picture is painted. The programs depend on

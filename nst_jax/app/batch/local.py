@@ -49,8 +49,8 @@ def paint_groups(
       job: the batch to which the groups belong, with its options.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
-      report: called with a `Record` when a picture was written or has failed; the caller is this thread
-        or the thread that writes.
+      report: called with a `Record` when a picture was written or has failed, either in the calling
+        thread or in the thread that writes.
       compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.
     """
 
@@ -77,7 +77,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates the time left."""
+    """Return each group's number of pictures and scales (resolutions), to estimate the time left."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 

@@ -2,9 +2,9 @@
 
 A row is one picture to paint. A manifest is a table of rows with the column `style` and optionally the
 others in `COLUMNS`. A row without a content is a texture of its style. Rows are numbered from 1, not
-counting a header. Paths of contents, styles, masks and recipe files are
-relative to the manifest's folder, so that this folder can be moved as a whole; outputs are relative to
-the folder of the results. An override is a change KEY=VALUE of the recipe.
+counting a header. Paths of contents, styles, masks and recipe files are relative to the manifest's
+folder, so that this folder can be moved as a whole; outputs are relative to the folder of the results.
+An override is a change KEY=VALUE of the recipe.
 """
 
 import csv
@@ -55,15 +55,15 @@ class ManifestRow(NamedTuple):
     # the user gave none.
     styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
-    # Path of the result, relative to the folder of results; None means a name made from those of the
-    # content and the styles, or from those of the styles for a texture.
+    # Path of the result, relative to the folder of results. If it is None, the result is named after
+    # its content and styles; a texture, which has no content, is named after its styles.
     output: str | None = None
     recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     regions: tuple[parsing.RegionFiles, ...] = ()
-    # Paths of two pictures in which each colour marks a region, one for the content and one for the
-    # style; or empty. Each region of the content is painted in the style of the region that has the
-    # same colour in the other picture.
+    # Paths of two pictures, a map of the content and a map of the style; or empty. In a map, each
+    # colour marks a region. Each region of the content is painted in the style of the style's region
+    # that has the same colour.
     region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
@@ -359,10 +359,11 @@ def _text(name: str, value: Any) -> str | None:
 def _styles(
     value: Any, folder: Path
 ) -> tuple[tuple[parsing.StyleShare, ...], tuple[tuple[str, Path], ...]]:
-    """Return the styles in a cell with their shares, and pairs of a layer and its style's path.
+    """Return the styles in a cell with their shares, and (layer, path) of each style of a single layer.
 
     Args:
-      value: the cell; LAYER=FILE in it is the style of a single layer.
+      value: the cell of the column `style`: a list of styles, or a text with `SEPARATOR` between them.
+        LAYER=FILE is the style of a single layer.
       folder: the manifest's folder, to which paths are relative.
     """
     if isinstance(value, list):
@@ -393,7 +394,7 @@ def _is_layer(name: str) -> bool:
 def _separated(
     name: str, value: Any, whole: Callable[[str, Path], bool], folder: Path
 ) -> list[str]:
-    """Return the parts of a cell's text; one part if its semicolons are part of a file's name.
+    """Split a cell's text at semicolons, unless these are part of a file's name.
 
     Args:
       name: name of the cell's column, for error messages.
@@ -418,10 +419,10 @@ def _is_region(text: str, folder: Path) -> bool:
 
 
 def _two_maps(value: Any, folder: Path) -> list[str]:
-    """Split the text of a cell at the semicolon between the names of two existing files.
+    """Split a cell of the column `regions`, which names two files (maps), between the two names.
 
-    The names themselves may contain semicolons. If there is no such semicolon between two existing
-    files, split the text at all semicolons.
+    The names may contain semicolons. So the text is split at the first semicolon that has names of
+    existing files on both sides. If there is none, the text is split at all semicolons.
     """
     parts = (_text("regions", value) or "").split(SEPARATOR)
     for first in range(1, len(parts)):

@@ -147,8 +147,8 @@ class PackedGroup(NamedTuple):
     actors have another working directory.
     """
 
-    entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    # For each number in the recipe, whether it may differ between the entries.
+    entries: tuple[dict[str, Any], ...]  # for each picture, the fields of its `Entry` by name
+    # For each number in the recipe, whether it may differ between the pictures.
     varying: tuple[bool, ...]
 
 
@@ -165,7 +165,8 @@ class ActorInputs(NamedTuple):
 def _actor_inputs(
     params: Params, weights: WeightsInfo, batch: BatchJob, groups: Sequence[Group]
 ) -> ActorInputs:
-    texts: dict[int, str] = {}  # id of a recipe, which many entries may share -> the recipe as TOML
+    # The `id` of a recipe -> the recipe as TOML. Many entries share a recipe; it is written only once.
+    texts: dict[int, str] = {}
 
     def pack(entry: Entry) -> dict[str, Any]:
         recipe = entry.recipe
@@ -186,7 +187,7 @@ def _actor_inputs(
 
 
 def unpacked(groups: Sequence[PackedGroup]) -> list[Group]:
-    """Turn packed groups back into `Group`s, whose paths are absolute."""
+    """Make a `Group` of each packed group: read the recipes from TOML, and keep the absolute paths."""
     read = functools.cache(toml.from_toml)
 
     def unpack(fields: dict[str, Any]) -> Entry:
@@ -200,11 +201,17 @@ def _paint_blocks(
 ) -> Iterator[list[Record]]:
     """Paint groups of pictures on actors, which are processes of Ray.
 
-    Ray gives each actor blocks of several groups.
+    Ray gives each actor blocks of one or several groups.
+
+    Args:
+      inputs: what every actor gets, such as the weights of the network.
+      groups: the groups of pictures.
+      kind: Ray's name for the devices: "CPU", "GPU" or "TPU".
+      devices: the number of devices; there is at most one actor for each.
 
     Yields:
-      For each block, when it is done, a `Record` for each of its pictures: whether it was painted or
-      has failed.
+      For each block, when it is done, a list with a `Record` for each of its pictures, which says
+      whether the picture was painted or has failed.
     """
     import ray.data
 

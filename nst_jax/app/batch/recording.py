@@ -24,7 +24,7 @@ Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
 
 
 class BatchEnding(NamedTuple):
-    """How a batch ended."""
+    """How a batch ended: what became of each picture, and whether the batch ran to its end."""
 
     # For each picture, a record that says whether it was painted or skipped, or has failed.
     records: list[Record]

@@ -55,7 +55,9 @@ class Record(NamedTuple):
     # Time to paint the row's group (the pictures that are painted together), divided by the number of
     # its pictures; 0 if the row was not painted.
     seconds: float = 0.0
-    losses: dict[str, Any] | None = None  # losses of the result by name; None if they are not known
+    # Losses of the result by name; None if the row failed or diverged, or if the picture was finished
+    # before and its file states no losses.
+    losses: dict[str, Any] | None = None
 
     @property
     def good(self) -> bool:
@@ -116,7 +118,7 @@ class Results(AbstractContextManager):
             self._write()
 
     def fail_vanished(self) -> None:
-        """Record as failed every picture that was written but is no longer there."""
+        """Record as failed every finished picture whose file has been deleted since."""
         for index, record in enumerate(self.records):
             if record.status != "failed" and not os.path.lexists(record.output):
                 error = "was deleted after it was written; start the batch again to paint it anew"
@@ -241,7 +243,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """A picture that shall be painted, in a batch: its number and the path of its file."""
+    """What `divided` reads of a row (a picture of the batch): its number and the path of its file."""
 
     @property
     def number(self) -> int:
@@ -270,10 +272,10 @@ def divided(
       entries: the rows.
       requested: returns the settings that a row asks for, as `read_if_finished` takes them.
       folder: the folder of the results.
-      overwrite: what happens if there is a file already where the picture of a row belongs. With None
-        and False, the row is finished if the file is the finished picture of this row. Otherwise, None
-        replaces a picture that this program wrote and refuses all other files, and False refuses every
-        file. With True, any file is replaced, and no row counts as finished.
+      overwrite: what happens if there is a file already where the picture of a row belongs. True: the
+        file is replaced; no row counts as finished. False: the row is finished if the file is the
+        finished picture of this row; any other file is refused. None: as with False, but another
+        picture that this program wrote is replaced.
 
     Returns:
       The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.

@@ -49,9 +49,9 @@ def recipes_of(
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         flags = _changes_of_textures(changes) if texture else changes
         arguments.recipe_of(_with_layers_of_file(flags), controls=True)
-    # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
-    # the style that is applied after the overrides. Many rows may share a recipe, so it is made only
-    # once.
+    # `bases` has recipes before the rows' overrides (KEY=VALUE) are applied, and `known` has the final
+    # recipes. Beside each is the strength of the style, which is applied after the overrides. Many rows
+    # may share a recipe, so each is made only once.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []
@@ -101,9 +101,10 @@ def _base_of(
 
 
 def _changes_of_textures(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags as the command `texture` applies them to a recipe, by default `gatys-texture`.
+    """Return the flags for a row that paints a texture, so that they act as in the command `texture`.
 
-    The size is left out: there, `--size` is the size of the canvas and does not change the recipe.
+    The default recipe is `gatys-texture`. The size is left out, since `--size` of a texture is the size
+    of the canvas and does not change the recipe.
     """
     return changes._replace(recipe=changes.recipe or recipes.GATYS_TEXTURE.name, size=None)
 
@@ -137,7 +138,10 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags; if none gives style layers (`style_layer`), with those of the recipe file."""
+    """Return the flags of the command; if they have no `style_layer`, add that of the recipe file.
+
+    `style_layer` names style pictures for single layers.
+    """
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))

@@ -68,8 +68,8 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         A folder may stand in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row, or several, if the style of a row
-        cannot get a fine structure, or if a row without a content, a texture, would get a control; the
+      ValueError: if a folder has no mask for the content of a row, or several; if the style of a row
+        cannot get a fine structure; or if a row without a content (a texture) would get a control. The
         message names the row if it came from a manifest.
     """
     controlling.check_alone(chosen)
@@ -98,12 +98,12 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
 
 
 def _check_texture(row: ManifestRow, chosen: Mapping[str, Any]) -> None:
-    """Refuse, for a row that is a texture, options and a recipe file that need a content.
+    """Raise a ValueError if a texture has a recipe file or options that need a content.
 
     Args:
-      row: the row.
-      chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine`, `init` and
-        `recipe`.
+      row: the texture: a row that names a style and no content.
+      chosen: the values of the command's options, which hold for all rows; those read are `regions`,
+        `region_maps`, `protect`, `style_fine`, `init` and `recipe`.
     """
     recipe = row.recipe or chosen.get("recipe")
     check_no_content(recipe)
@@ -146,8 +146,9 @@ def requested_rows(
       styles: files, folders or globs; empty with a manifest, which names the styles itself.
       output: the folder of the results.
       pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
-      sheet: whether a contact sheet (one picture that shows all results) is requested.
-      shard: which part of the rows is painted, as after `--shard`; None for all.
+      sheet: whether a contact sheet (one picture that shows all results) is requested; only checked.
+      shard: which part of the rows is painted, as after `--shard`, or None for all. It is only checked;
+        all rows are returned.
       **others: options that do not change the rows.
 
     Raises:
@@ -196,7 +197,7 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
       argument: name of the command-line argument that has these words, for messages.
 
     Returns:
-      Pairs of a path, and whether this path was typed rather than found in a folder or by a glob.
+      Pairs of a path and a bool: True if the path was typed, False if a folder or a glob gave it.
 
     Raises:
       ValueError: for a folder that cannot be read or has no pictures, and for a glob without a match.

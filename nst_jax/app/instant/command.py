@@ -1,8 +1,8 @@
 """The command `instant`, which paints one picture, many pictures, or one picture in all 26 styles.
 
-A row is one picture to paint: a content and a style. A record says whether a row was painted, and the
-result manifest is the file of the records. The 26 styles are those that a network of the package has
-learned.
+Each picture is painted by a single pass of a network. A row is one picture to paint: a content and a
+style. A record says whether a row was painted, and the result manifest is the file of the records. The
+26 styles are those that a network of the package has learned.
 """
 
 import threading
@@ -65,7 +65,7 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
       words: names or paths of the styles, each with its weight in the blend of styles, or None if no
-        weight was given; with `--styles`, paths of further contents.
+        weight was given. If the option `--styles` names the styles, `words` are further contents.
       chosen: the options of the command.
     """
     pictures = [path for path, _ in words]
@@ -83,7 +83,10 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
 
 def _are_several(content: Path, chosen: Mapping[str, Any]) -> bool:
-    """Return whether the command has several results, which are written into a folder."""
+    """Return whether the command has several results, which are written into a folder.
+
+    With `--list`, it has at most one, a sheet of pictures.
+    """
     if chosen["listed"]:
         return False
     return bool(chosen["styles"]) or content.is_dir() or rows.is_pattern(content)
@@ -114,7 +117,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         error = painted.error or "nothing was painted"
         # An error that begins with one of these names means that an input file cannot be decoded or has
         # changed, or that the bucket (the array in which the picture is padded) is too small for it or
-        # too large for memory. That is bad input, so it is raised as a ValueError.
+        # too large for memory. It is raised as a ValueError, which gives the exit code of bad input, 2.
         if error.startswith(("`content`", "`style`", "`protect`", "`bucket`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
@@ -153,7 +156,7 @@ def _begun(
 
 
 def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str, str]:
-    """Return the facts to show before painting: title, such as "weights" -> line of text."""
+    """Return the lines of text to show before painting, each under its title, such as "weights"."""
     networks = [network_of(row.style, painter) for row in job.rows]
     described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
     lines = {
@@ -283,7 +286,10 @@ def _paint_rest(
     display: Display,
     listed: results.Results,
 ) -> None:
-    """Paint all pictures of `job`; a second thread writes each one while the next one is painted."""
+    """Paint the rows of `job`; the caller has left out those that are finished already.
+
+    A second thread writes each picture while the next one is painted.
+    """
     done = 0
 
     def finish(painted: PaintedRow) -> None:
@@ -357,7 +363,13 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
 
 
 def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the names of the 26 styles, or paint the content in all of them; return the exit code."""
+    """Print the names of the 26 styles, or paint the content in all of them; return the exit code.
+
+    Args:
+      content: the path of the content; if it is None, the names are printed.
+      words: the styles that were typed. They are refused, since `--list` shows all 26 styles.
+      chosen: the values of the command's options.
+    """
     for name, given in (("style", words), ("styles", chosen["styles"])):
         if given:
             raise ValueError(f"`{name}`: `--list` shows all 26 styles; omit one of the two")

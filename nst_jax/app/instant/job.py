@@ -41,20 +41,19 @@ EXAMPLE = "such as mosaic:0.5 waves:0.5"
 
 @dataclass(frozen=True)
 class ChosenStyle:
-    """A style that was chosen on the command line.
+    """A style that was chosen on the command line: a blend of one or several styles of the same kind.
 
-    It is a blend of some of the 26 styles that a network of the package has learned, or of pictures, or
-    of the styles of a trained network, which is one that the user trained by the command `train`.
+    There are three kinds: the 26 styles that a network of the package has learned; style pictures; and
+    the styles of a trained network, which the user has trained with the command `train`.
 
     Attributes:
-      names: names of some of the 26 styles, or of styles of the trained network; empty for a blend of
-        pictures.
-      paths: paths of the pictures, or of the trained network's file; empty for a blend of some of the
-        26 styles.
-      shares: the share in the blend of each of `names`, or, if that is empty, of each of `paths`; they
-        add up to 1.
-      seen: sizes and digests of the pictures, which are not decoded yet.
-      trained: the trained network, or None.
+      names: names of the blended styles; empty if they are pictures.
+      paths: paths of the pictures, or the path of the trained network's file; empty if the styles are
+        some of the 26.
+      shares: the share of each style in the blend, in the order of `names`, or of `paths` if there are
+        no names; they add up to 1.
+      seen: sizes and digests of the pictures, which are not decoded yet; empty for the other kinds.
+      trained: the trained network; None for the other kinds.
     """
 
     names: tuple[str, ...]
@@ -76,7 +75,10 @@ class ChosenStyle:
 
     @property
     def words(self) -> str:
-        """The style as text for the user: names or files, with their shares if there are several."""
+        """The style as text for the user: names or files, with their shares if styles are blended.
+
+        For a trained network it is the file and, if it has several styles, the chosen ones with shares.
+        """
         files = (NAME if path == STANDARD else str(path) for path in self.paths)
         mixed = self.names or tuple(files)
         if self.trained is None and len(mixed) == 1:
@@ -393,7 +395,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     """Check the arguments for one content in all 26 styles; return them as an `InstantJob`.
 
     The 26 styles are those that a network of the package has learned. The results are drawn on one
-    sheet, which is written to `output`.
+    sheet, which is written to `output`. `chosen` has the values of the command's options, by name.
 
     Raises:
       ValueError: naming the argument that cannot be used.
@@ -419,7 +421,11 @@ def _files_in(path: Path) -> list[Path]:
 def _requested(
     content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> tuple[list[Path], list[ChosenStyle]]:
-    """Return the contents and the styles that the arguments and `--styles` name."""
+    """Return the contents and the styles that the arguments and `--styles` name.
+
+    Without `--styles`, `words` are styles, which are blended in the picture of the single content. With
+    `--styles`, `words` are further contents.
+    """
     if not chosen["styles"]:
         if not words:
             raise ValueError("`style`: is missing; name one, or several with `--styles`")
@@ -481,7 +487,7 @@ def _row(
 
 
 def _content_of(draft: manifests.ManifestRow) -> Path:
-    """Return the path of a picture's content; pictures of this command always have one."""
+    """Return the path of a picture's content; only textures have none, which `instant` cannot paint."""
     assert draft.content is not None
     return draft.content
 
@@ -504,8 +510,8 @@ def _rows(
       chosen: the options of the command.
     """
     for draft in drafts:
-        # If `--protect` names a folder without a mask for this content, this raises an error. The
-        # content must not be painted without its mask.
+        # The call raises an error if `--protect` names a folder without a mask for this content, which
+        # must not be painted without its mask.
         controls.of_content(chosen, _content_of(draft), ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []

@@ -69,7 +69,11 @@ def network_of(
 
 
 class _ReadStyle(NamedTuple):
-    """A style with its pictures read and resized, and the original sizes of these pictures."""
+    """A style with its pictures read and resized, and the original sizes of these pictures.
+
+    A style that is given by names or by a trained network has no pictures; `shapes` and `opacities` are
+    then empty.
+    """
 
     parsed: given_styles.ParsedStyle  # the style in the form that `InstantPainter` takes
     shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
@@ -144,11 +148,11 @@ class _Inputs:
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
         """Check the protected part of the content and the opacities of the inputs, and return them.
 
-        A protected part stays as it is in the content. The result is None if neither it nor the
-        opacities change the painted picture.
+        A protected part of the content is left unpainted. The result is None if no part is protected
+        and the opacities do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            return None  # opacities only weight pixels in statistics of colours; not needed here
+            return None  # opacities only weight pixels in statistics of colours, which are not used
         protect = None
         if row.protect is not None:
             read = [
@@ -202,8 +206,13 @@ class RowGroup(NamedTuple):
 def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
     """Divide the pictures to paint into groups that are painted together.
 
-    The pictures of a group have the same network and, without a bucket, the same size. A group has a
+    The pictures of a group have the same network and, if `bucket` is None, the same size. A group has a
     limited number of pictures, since more pictures in a group would hardly save time.
+
+    Args:
+      rows: the pictures to paint.
+      bucket: side in px of the bucket, a square array in which each picture lies; None if each picture
+        has an array of its own size.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
@@ -233,7 +242,9 @@ def size_of_groups(count: int, shape: Shape) -> int:
 def paint_rows(
     job: InstantJob, painter: instant_painter.InstantPainter
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint the pictures in groups; while a group is painted, read the contents of the next group.
+    """Paint the pictures of a job in groups.
+
+    While a group is painted, a thread reads the content pictures of the next group.
 
     Args:
       job: the pictures to paint, and the options of the command.

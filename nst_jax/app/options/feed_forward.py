@@ -1,4 +1,4 @@
-"""The options of `instant`, `train` and `export`."""
+"""The options of the commands `instant`, `train` and `export`."""
 
 import click
 
@@ -97,7 +97,8 @@ _precision = precision_with(RECIPES_PRECISION, f"{RECIPES}, ")
 
 # --- Training -------------------------------------------------------------------------------------
 
-# Defaults that help texts state; a test compares them with those of `nst_jax.train`.
+# Defaults of `nst_jax.train`, repeated here since `--help` shows them and must not import JAX, which
+# takes long. A test compares them with those of `nst_jax.train`.
 TRAIN_STEPS, TRAIN_BATCH, TRAIN_CROP, TRAIN_LEARNING_RATE, TRAIN_EVERY = 4000, 4, 256, 1e-3, 200
 
 TRAIN_BLOCKS = 5

@@ -78,7 +78,7 @@ strength = look(
 
 
 def colors(default: str) -> Decorator:
-    """Return the option `--colors`; `default` is the text of `--help` for its default."""
+    """Return the option `--colors`; `default` is what `--help` shows as its default value."""
     return look(
         "--colors",
         metavar="NAME",
@@ -89,7 +89,7 @@ def colors(default: str) -> Decorator:
 
 
 def realism(default: str) -> Decorator:
-    """Return the option `--realism`; `default` is the text of `--help` for its default."""
+    """Return the option `--realism`; `default` is what `--help` shows as its default value."""
     return look(
         "--realism",
         type=float,
@@ -240,8 +240,9 @@ def precision_with(precision: str, default: str) -> Decorator:
     """Return the option `--precision`.
 
     Args:
-      precision: how `--help` describes what `--precision auto` means on a GPU or TPU.
-      default: text that the help text puts before the default, such as "the recipe's, "; may be empty.
+      precision: words for the help text: what `--precision auto` means on a GPU or TPU.
+      default: words that come before the default in the help text, such as "the recipe's, "; may be
+        empty.
     """
     return memory(
         "--precision",
@@ -326,7 +327,7 @@ weights_file = expert(
 
 
 def cache_for(text: str) -> Decorator:
-    """Return the option `--cache/--no-cache`, which `--help` describes by `text`."""
+    """Return a decorator that gives a command the option `--cache/--no-cache` with the help `text`."""
     return expert("--cache/--no-cache", default=True, help=f"{text} (default: yes)")
 
 
@@ -339,7 +340,7 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages. JAX reads this setting at its import, after flags are parsed."""
+    """Let XLA print all its messages, by a variable that JAX reads when it is imported later."""
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"

@@ -65,12 +65,14 @@ def is_finished(run: Run, kept: RunPicture) -> bool:
 
 
 def start_lines_of(run: Run, kept: RunPicture, name: str) -> list[str]:
-    """Return the command lines, one after the other, that make a picture of a run again.
+    """Return command lines that, run one after the other, make a picture of a run again.
+
+    They begin with those for the picture from which the run started, if it started from one.
 
     Args:
       run: the run.
-      kept: the picture.
-      name: name of the file that the command lines write.
+      kept: the picture to make again.
+      name: name of the file to which the command lines write the picture.
     """
     step = None if is_finished(run, kept) else kept.step
     return [*run.start_lines, *settings.start_lines(run.words, step, name)]

@@ -69,7 +69,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
     quick = QuickPainter()
 
     def close() -> None:
-        # `Server.end` closes `quick`, too, but it is called only if the server has begun.
+        # `Server.end` closes `quick`, too, but is not called if the server never began.
         quick.close()
         queue.close()
         visitors.close()
@@ -123,7 +123,7 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
     """
 
     class Ending(server_class):
-        signal: int | None = None  # the signal that ended the server
+        signal: int | None = None  # number of the signal that ended the server; None if none did
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:

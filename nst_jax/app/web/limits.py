@@ -18,10 +18,11 @@ MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this 
 # Open pages of one visitor that are kept up to date. Each page holds a connection, and a browser opens
 # at most six connections to a server.
 MOST_STREAMS = 4
-# Runs (each is the painting of one picture) of all visitors that wait or paint at a time.
+# Runs of all visitors together, waiting or painting, at a time. A run is the painting of one picture.
 MOST_RUNS = 8
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
-# Bytes of all checkpoints of one run that are kept on disk; at 512 px, a checkpoint has some 50 MB.
+# Bytes of all positions of one run that are kept on disk. A position is a checkpoint in a file, to
+# which the run can go back; at 512 px, it has some 50 MB.
 MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run

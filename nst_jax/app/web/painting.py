@@ -70,9 +70,9 @@ class PageRecorder(single.Recorder):
             self.run.add_picture(shot.step, path)
 
     def _is_there(self, shot: Any) -> bool:
-        """Return whether the run has this picture or a later one already.
+        """Return whether the run already has a picture after as many updates as `shot`, or after more.
 
-        This is so if the run has gone back to an earlier checkpoint and repeats updates from there.
+        It has one if it went back to an earlier checkpoint and repeats updates from there.
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
@@ -139,8 +139,9 @@ class PictureWork:
         self._back_to = step
 
     def _current_job(self) -> PictureJob:
-        # The plan (sizes and tiles) was made when the run was begun. It is used again here: if less
-        # memory is available now, a new plan might have smaller tiles, which change rounding errors.
+        # A job that is read again keeps the plan (sizes and tiles) made when the run was begun. If less
+        # memory is available now, a new plan might have smaller tiles. These have other rounding
+        # errors, so the picture would not be the same bit for bit.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))

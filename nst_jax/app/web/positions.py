@@ -22,7 +22,7 @@ SECONDS = 5.0
 # If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one, so
 # that a run spends little of its time on writing.
 PAUSE = 20
-SPARE = 4  # a position is written only if the disk has room for this number of positions
+SPARE = 4  # a position is written only if the disk has room for so many; the others keep room free
 
 
 class _Position(NamedTuple):
@@ -34,8 +34,8 @@ class _Position(NamedTuple):
 class Positions:
     """The positions (checkpoints in files) of one run; the larger they are, the fewer are stored.
 
-    A run that goes back to an earlier picture resumes from the last position up to that picture. If
-    there is none, the run begins anew and gets to the same picture, but this takes more time.
+    To go back to an earlier picture, a run resumes from the last position that is not later than this
+    picture. If there is none, the run begins anew; it paints the same picture, but takes longer.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,8 +50,9 @@ class Positions:
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint after `step` updates, unless it is too soon after the last one.
 
-        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nor is a checkpoint
-        written if there is one after `step` or more updates already, or if there is no room for it.
+        Between two checkpoints, `SECONDS` seconds must pass, and also `PAUSE` times the seconds that it
+        took to write the last one. Nor is a checkpoint written if there is one after `step` or more
+        updates already, or if there is no room for it.
 
         Args:
           step: number of updates.

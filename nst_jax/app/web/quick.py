@@ -59,13 +59,13 @@ FIRST_PICTURES = (
 )
 # The files that these lines name.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
-# Style pictures are padded to squares, and each size of square needs a program of its own. After the
-# pictures above, the style vector of a picture of this (height, width) is computed. It needs a larger
-# square than their styles, so the program for that square is compiled, too.
+# Style pictures are padded to squares, and each size of square needs a program of its own. After
+# painting the pictures above, the server computes the style vector of a black picture of this (height,
+# width). Its square is larger than those of the styles above, so one more program is compiled.
 WIDE_STYLE = (256, 512)
-# `warm`, which paints `FIRST_PICTURES`, waits after the first of them until a visitor has got a
-# picture, but at most this many seconds. Otherwise, a browser that opens with the server would have to
-# wait for the other pictures.
+# The method `warm` paints `FIRST_PICTURES`. After the first of them, it waits until a visitor has got a
+# picture, but at most this many seconds. Otherwise, a visitor who comes when the server starts would
+# have to wait for the other pictures.
 FIRST_VISIT_SECONDS = 10.0
 
 
@@ -101,14 +101,15 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the thread that paints next; see `_turn`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
-        # Pictures that are painted once and shown again, by the words of the command line that makes
-        # each of them. `_of_samples` has the pictures that `warm` painted from the sample pictures.
+        # Two caches of painted pictures. The key of a picture is the words of the command line that
+        # makes it. `_of_samples` has the pictures that `warm` painted from the sample pictures.
         # `_provisional` has those that NumPy paints, for the page to show until the network's programs
         # are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures by NumPy. With a `bucket`, it also resizes pictures by NumPy, so
-        # that JAX compiles nothing for their sizes.
+        # Paints provisional pictures by NumPy. `bucket` is the side of a square array in which pictures
+        # lie. With a bucket, pictures are resized by NumPy, too, so that JAX compiles nothing for their
+        # sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
@@ -147,11 +148,11 @@ class QuickPainter:
         *,
         keep: bool = False,
     ) -> QuickPicture:
-        """Paint as `paint` does.
+        """Paint and write a picture as `paint` does, or write one that an earlier call kept in memory.
 
-        With `keep`, which is for pictures that are painted from the package's samples before a visitor
-        comes, the picture is kept in memory. A later call with the same words writes the kept picture,
-        if the files in the visitor's folder are these samples, and not uploads with their names.
+        With `keep`, the picture is kept for later calls with the same words. `warm` asks for this when
+        it paints the package's sample pictures before a visitor comes. A kept picture is written only
+        if the visitor's files are these samples, and not uploads with the same names.
         """
         with self._turn():
             if not wanted():
@@ -181,8 +182,8 @@ class QuickPainter:
     ) -> QuickPicture | None:
         """Paint by NumPy the picture that `paint` would paint, if `paint` would wait for its programs.
 
-        Both pictures are equal up to rounding. This one has no settings embedded, and shows transparent
-        parts as opaque.
+        Both pictures are equal up to rounding. But the picture painted by NumPy has no settings
+        embedded, and shows transparent parts as opaque.
 
         Args:
           words: the words of the command line; the files that they name are in `folder`.
@@ -190,8 +191,9 @@ class QuickPainter:
           output: the file to write.
           wanted: called when earlier provisional pictures are done; returns whether the visitor still
             wants this picture.
-          keep: whether the picture is kept in memory. A later call with the same words writes the kept
-            picture, if the files that the words name are still the sample pictures.
+          keep: whether the picture is kept in memory; for words that name sample pictures only. A later
+            call with the same words writes the kept picture, unless the visitor has replaced a sample
+            by another picture of that name.
 
         Returns:
           The picture. None if the programs are ready, or if NumPy cannot paint the picture: it is too
@@ -298,7 +300,11 @@ class QuickPainter:
             write_picture(output, row)
 
     def _painter(self, precision: Precision, bucket: int | None) -> InstantPainter:
-        """Return the painter for a precision and a bucket; it keeps its networks in memory."""
+        """Return the painter for a precision and a bucket, the same object at each call.
+
+        A bucket is the side, in px, of the square to which contents are padded; with None they are not
+        padded. A painter keeps its networks in memory, so they are loaded only once.
+        """
         key = precision, bucket
         if key not in self._painters:
             self._painters[key] = InstantPainter(
@@ -308,12 +314,15 @@ class QuickPainter:
 
     @functools.cached_property
     def _programs(self) -> InstantPrograms:
-        """The compiled programs, which all painters share."""
+        """The compiled programs of the networks, cached on disk; all `_painters` share them."""
         return programs.instant_kept_in(cache.programs_folder(), lambda line: None)
 
 
 def _painted(job: InstantJob, painter: InstantPainter, folder: Path) -> PaintedRow:
-    """Paint the one picture of a job; raise ValueError, without the path of `folder`, if it fails."""
+    """Paint the one picture of a job; raise ValueError if it fails.
+
+    The visitor sees the message of the error, so the path of the server's `folder` is removed from it.
+    """
     (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         raise ValueError(without_paths(painted.error or "nothing was painted", folder))
@@ -321,7 +330,11 @@ def _painted(job: InstantJob, painter: InstantPainter, folder: Path) -> PaintedR
 
 
 def _suits_numpy(job: InstantJob) -> bool:
-    """Return whether a picture can be painted by NumPy, with nothing compiled for it."""
+    """Return whether a picture can be painted by NumPy, with nothing compiled for it.
+
+    It must be small, and its style a picture rather than one of the 26. Options that change colours or
+    edges, or protect a part, are computed by JAX, which would compile programs.
+    """
     (row,) = job.rows
     small = job.bucket is not None and job.bucket <= LARGEST_PROVISIONAL
     controlled = job.colors != "style" or job.realism or row.protect is not None
@@ -341,7 +354,7 @@ def _known(
 
 
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
-    """Return whether every sample that the words name is in the folder, as it is in the package.
+    """Return whether each sample (picture of the package) that `words` name is unchanged in `folder`.
 
     A visitor may have uploaded another picture under the name of a sample.
     """

@@ -61,9 +61,9 @@ class Progress(NamedTuple):
 
 
 class RunPicture(NamedTuple):
-    """A picture of a run (the painting of one picture) after some of its updates, in a file."""
+    """The file of the picture that a run (the painting of one picture) had after some updates."""
 
-    step: int  # number of updates that were made before it
+    step: int  # number of updates of the run up to this picture
     path: Path
 
 

@@ -1,12 +1,14 @@
 """Decide which HTTP requests the server answers: none that come from pages of another origin.
 
-If the server has a token (a secret), every request must also contain the token; see `Guard`. A visitor
-is somebody who uses the page in a browser. If every request were served, a page of another origin, open
-in the visitor's browser, could make the browser send requests to this server, even if the server
-listens only at 127.0.0.1. Such a page could also use a host name of its own that points to 127.0.0.1
-(DNS rebinding). So the header Host must be an address of this server. And the headers Origin and
-Sec-Fetch-Site, which browsers set and scripts cannot change, must not show that the request comes from
-a page of another origin. The one exception: a link on any page may open the web page of this server.
+A page of another origin that a user has open can make the browser send requests to this server, even
+if the server listens only at 127.0.0.1. Browsers name the origin of a request in the headers Origin and
+Sec-Fetch-Site, which scripts cannot change. So requests with another origin in these headers are
+refused. The one exception: a link on any page may open the web page of this server.
+
+A page could also have a host name of its own that points to 127.0.0.1 (DNS rebinding). Its requests
+would seem to have the origin of this server. So the header Host must be an address of this server.
+
+If the server has a token (a secret), every request must contain the token, too; see `Guard`.
 """
 
 import hmac
@@ -20,8 +22,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # values of `--host` that mean all addresses of this machine
 HTTP_PORT = 80  # the port that browsers leave out of an address and of the header Host
 
-# Headers of every answer. They tell the browser to load scripts, styles and pictures from this server
-# only, and not to show the page within another page.
+# Headers of every answer. Among other things, they tell the browser to load scripts and styles from
+# this server only, not to show the page within another page, and to store no answer in its cache.
 ANSWER_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

@@ -56,14 +56,15 @@ TIDY_SECONDS = 1.0
 # error.
 ENDING_SECONDS = 0.5
 ENDED = "nst-jax was ended; start it again"
-# Largest number of uploads at a time, since an upload is held in memory until it is complete.
+# Largest number of uploads at a time. It is small, since an upload is held in memory until it is
+# complete.
 UPLOADS_AT_ONCE = 3
 
 
 class Threads(ThreadPoolExecutor):
     """The threads in which requests are answered; the server does not wait for them when it ends.
 
-    A thread that compiles cannot be stopped, and may need a minute more.
+    A thread in which JAX compiles a program cannot be stopped, and may need a minute more.
     """
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -94,7 +95,8 @@ class Server:
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
-        self._answering: set[asyncio.Task[Any]] = set()  # the tasks that answer requests
+        # The tasks that are answering requests. When the server ends, they get some time to finish.
+        self._answering: set[asyncio.Task[Any]] = set()
         self._make_work = make_work
         self.quick = QuickPainter() if quick is None else quick
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
@@ -104,7 +106,8 @@ class Server:
         # picture, which NumPy paints while the network's programs are compiled. A request waits for
         # these locks before it takes a worker thread, since there are only a few threads for all.
         self._quick_turn, self._provisional_turn = asyncio.Lock(), asyncio.Lock()
-        # A browser sends the cookies of a host to each of its ports, so their names contain the port.
+        # Browsers do not separate cookies by port. With the port in their names, two servers on one
+        # host do not overwrite each other's cookies.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
     def app(self) -> Any:
@@ -297,8 +300,8 @@ class Server:
 
     @staticmethod
     def _set_cookie(answer: Response, name: str, value: str) -> None:
-        # With "lax", the browser sends the cookie also when a link on another site opens the page, so
-        # that the visitor's run is found. The guard refuses all other requests from other sites.
+        # With "lax", the browser sends the cookie even if a link on another site opens the page. So the
+        # page finds the visitor's run. `Guard` refuses all other requests from other sites.
         answer.set_cookie(name, value, httponly=True, samesite="lax", path="/")
 
     async def page_file(self, request: Request) -> Response:
@@ -442,7 +445,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin to paint a picture with the settings in the request's body; send `Visitor.status`."""
+        """Put a run with the settings in the request's body into the queue; send `Visitor.status`."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,
@@ -518,7 +521,7 @@ class Server:
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
-            except FileNotFoundError:  # a picture of the run has just been deleted
+            except FileNotFoundError:  # a file to read has just been deleted
                 raise HTTPException(404) from None
 
     @staticmethod
@@ -598,7 +601,8 @@ def _instant_answer(found: QuickPicture, number: int) -> dict[str, Any]:
 
     Args:
       found: the picture.
-      number: how many such pictures the visitor has asked for; it is part of the picture's address.
+      number: how many such pictures the visitor has asked for so far. It makes the picture's address
+        differ from those of earlier pictures.
     """
     return {
         "picture": f"/instant/{number}.png",

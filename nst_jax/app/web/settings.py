@@ -1,9 +1,9 @@
 """Write the settings of the web page as a command line, and parse and check this command line.
 
 The settings that a visitor (somebody who uses the page in a browser) chooses are written as a command
-line, which the page shows. The server parses this command line as the command itself would, and paints
-what it says. So the picture is the same as if the visitor had typed the command. A run is the painting
-of one picture by optimisation.
+line, which the page shows. The command is `stylize`, which paints a picture by optimisation (a run), or
+`instant`, which paints it by a single pass of a network. The server parses the command line as the
+command would, and paints what it says. So the picture is the same as if the visitor had typed it.
 """
 
 import math
@@ -83,15 +83,15 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether all styles are names of styles that the network of `instant` has learned.
+        """Whether all styles are among the 26 that a network of the command `instant` has learned.
 
-        Only the command `instant` can paint these 26 styles.
+        They are given by name, without a picture, so only `instant` can paint them.
         """
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property
     def files(self) -> list[str]:
-        """Names of all files that a run reads, without repetition."""
+        """Names of all files that a run reads, each once; styles chosen by name have no files."""
         masks = [name for pair in self.regions for name in pair]
         more = [name for name in (self.init, self.protect and self.protect[0]) if name]
         styles = [] if self.is_named else [name for name, _ in self.styles]
@@ -285,14 +285,14 @@ def instant_words(settings: Settings) -> list[str]:
 
 
 def bucket_words(size: int | None) -> list[str]:
-    """Return the words that put a picture of `instant` into a bucket.
+    """Return the options with which the command `instant` paints a picture in a bucket.
 
     A bucket is a square at whose top left the picture lies, so that pictures of all shapes share
     compiled programs. The list is empty if the square would be larger than `LARGEST_BUCKET` or would
     not fit into memory. Without a bucket, the picture may still fit, since it can be painted in strips.
 
     Args:
-      size: the longer side of the picture in px; None is that of the recipe `default`.
+      size: the longer side of the picture in px; None means that of the recipe `default`.
 
     Example:
       >>> bucket_words(None), bucket_words(250), bucket_words(2000)

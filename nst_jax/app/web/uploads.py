@@ -36,7 +36,7 @@ class Upload(NamedTuple):
     notes: tuple[str, ...]  # what was converted when the file was read, such as its colour profile
     role: str  # what the picture is for, one of `ROLES`
     version: int  # a number that no other upload of the visitor has; new if the file is replaced
-    sample: str = ""  # of a sample picture of the package: its key in `images.SAMPLES`
+    sample: str = ""  # key in `images.SAMPLES` if it is a sample picture of the package, else ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the description that the page receives, as JSON values."""
@@ -128,7 +128,7 @@ class Uploads:
                 self.view(name).unlink(missing_ok=True)
 
     def view(self, name: str) -> Path:
-        """Return the path of the copy of a picture that the page shows.
+        """Return the path of the copy that the page shows in place of the picture with this name.
 
         The copy is a PNG file, which every browser can show. Its longer side is at most `VIEW` px.
         """

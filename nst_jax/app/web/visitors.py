@@ -33,8 +33,8 @@ class Visitor:
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
-        # Number of requests so far for a picture by a single pass of a network. A waiting request is
-        # dropped if this number has grown since, because a newer request has come.
+        # Number of requests so far for pictures by a feed-forward network. If this number grows while a
+        # request waits, a newer request has come, and the waiting one is dropped.
         self.asked = 0
         self.streams = 0  # number of tabs in which this browser shows the web page
         # The settings with which the run was begun; None if there is no run.
@@ -46,7 +46,8 @@ class Visitor:
         self._beginning = threading.Lock()  # held while a run is prepared, which may take seconds
         # Number of pictures that `start_from` has copied; it makes the copies' file names unique.
         self._starts = 0
-        # File name of the latest copy -> the command lines that make this picture; at most one entry.
+        # File name of the latest copy -> the command lines that paint the copied picture again. A run
+        # that starts from the copy shows them before its own. There is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -101,8 +102,12 @@ class Visitor:
           make_work: makes the `Work` of the run, which is the computation that paints its picture.
           keep: whether the run goes on when no open tab shows it.
 
+        Returns:
+          The new run, which waits in the queue.
+
         Raises:
-          ValueError: with a message of one sentence, if the settings cannot be used.
+          ValueError: if the settings cannot be used, or if too many runs wait already. The message is
+            one sentence, for the visitor.
         """
         chosen = settings.settings_in(given, self.uploads.known)
         words = settings.stylize_words(chosen)
@@ -173,7 +178,8 @@ class Visitor:
         # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        # Each start gets a new name, so that a name in a command line always means the same picture.
+        # The page shows the command line of a run, which names the run's start. Each start gets a new
+        # name, so that a name never means two pictures.
         self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
@@ -216,7 +222,12 @@ class Visitors:
     """All visitors, each found by the secret in the cookie that its browser sends."""
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a temporary folder for the pictures of all visitors; `close` deletes it."""
+        """Make a temporary folder for the pictures of all visitors; `close` deletes it.
+
+        Args:
+          queue: the queue in which the runs of all visitors wait and paint.
+          clock: returns the time in seconds; it measures how long a visitor has been away.
+        """
         self._queue, self._clock = queue, clock
         self.folder = Path(tempfile.mkdtemp(prefix="nst_jax_web_"))
         self._known: dict[str, Visitor] = {}
@@ -245,9 +256,10 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause runs that no open tab shows; delete visitors away for over `FORGOTTEN_SECONDS`.
+        """Pause runs that no tab shows; delete ended earlier runs, and visitors who are long away.
 
-        Their pictures are deleted as well. A visitor whose run is in the queue is not deleted.
+        A visitor who was away for over `FORGOTTEN_SECONDS` is deleted with all pictures, unless the
+        visitor's run is in the queue.
         """
         self._queue.pause_unwatched()
         with self._lock:
