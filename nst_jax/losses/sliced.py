@@ -142,11 +142,15 @@ def _value_and_gradient(
 def _add_group(
     features: Array, style: Samples, with_gradient: bool, before: Any, directions: Array
 ) -> tuple[Any, None]:
-    """Add the loss for a group of directions, and half its gradient, to the totals in `before`.
+    """Add the loss for a group of directions to the total in `before`; likewise half its gradient.
 
-    This is the body of a `lax.scan` over the groups. The loss here is the sum of squared differences
-    over positions and over `directions` [d, c]. The caller divides both totals by the number of terms,
-    and multiplies the gradient by 2.
+    This is the body of a `lax.scan` over the groups. The loss here is the sum, over positions and over
+    `directions` [d, c], of squared differences between the sorted projections of `features` [m, c] and
+    of the style. Without `with_gradient`, no gradient is added. The caller divides both totals by the
+    number of terms, and multiplies the gradient by 2.
+
+    Returns:
+      The new totals of loss and gradient; and None, since the scan collects no outputs.
     """
     total, gradient = before
     size = features.shape[0]
