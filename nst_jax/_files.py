@@ -224,9 +224,10 @@ def _remove_unless_locked(part: Path) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the name of the file that a temporary file is to replace; a long name is `_shortened`.
+    """Return the name of the file that the temporary file `part` is to replace.
 
-    The result is None if `part` does not have the name of a temporary file.
+    `temporary_path` puts this name into the name of `part`, cut by `_shortened` if it is long. A cut
+    name is returned as it is. The result is None if `part` is not named like a temporary file.
     """
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None

@@ -41,8 +41,8 @@ Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 class Programs(NamedTuple):
     """The compiled functions of a run; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute what the losses compare the canvas with. The others are
-    the functions of `optimize` with these names (`enlarge` is `optimize.enlarged`).
+    `measuring` has the functions that compute what the losses compare the canvas with. Each other field
+    is the function of the same name in `optimize`, except that `enlarge` is `optimize.enlarged`.
     """
 
     measuring: measuring.MeasuringPrograms

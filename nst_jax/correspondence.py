@@ -88,15 +88,18 @@ def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
 
 
 def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of a style loss, computed from the features of all styles in all rotations.
+    """Return the target of a `MatchingLoss`: what it compares the features of the canvas with.
+
+    The target is computed from the features of all styles, each in all rotations.
 
     Args:
       params: the weights of the network.
       styles: pictures [h, w, 3] in [0, 1], of any sizes.
-      recipe: a recipe whose style loss is a `MatchingLoss`; `turns` of the loss are the rotations.
+      recipe: a recipe whose style loss is a `MatchingLoss`. The attribute `turns` of this loss lists
+        the rotations, as numbers of quarter turns.
 
     Returns:
-      The dictionary that the loss' function `target` computes from the features of the styles.
+      The dictionary that the function `target` of this loss returns; its keys depend on the loss.
     """
     loss, network = matching_loss(recipe), recipe.network
     pictures = [jnp.rot90(style, turn) for style in styles for turn in loss.turns]

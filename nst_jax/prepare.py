@@ -84,7 +84,7 @@ def final_shapes(
     if (factor := recipe.pictures.scale_of_style(index)) != 1:
         wanted = _times(factor, plain := wanted, style)
         if min(wanted) < SMALLEST <= min(*plain, *style):
-            # Without the factor, the style would be large enough.
+            # Only the factor makes the style too small, so the message is about `style_scale`.
             named = "the style" if argument == "style" else argument
             raise ValueError(
                 f"`style_scale`: {factor:g} makes {wanted[1]}x{wanted[0]} px of {named}, which has "
@@ -109,7 +109,8 @@ def _times(factor: float, shape: Shape, original: Shape) -> Shape:
 def _sufficient_factor(shape: Shape, original: Shape) -> float:
     """Return a `style_scale`, a multiple of 0.001, that leaves a style 16 px or more on each side.
 
-    It is 16 divided by the shorter side or, since sides are rounded twice, a little more.
+    It is 16 divided by the shorter side, rounded up. It is a little more if `_times`, which rounds the
+    sides to whole pixels, would otherwise return a side under 16 px.
 
     Args:
       shape: (height, width) of the style by the size rule, at least 16 px.

@@ -286,9 +286,10 @@ def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | No
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return pairs of a name for error messages and a value: one pair for each entry of `values`.
+    """Return a pair for each entry of `values`: its name for error messages, and the entry itself.
 
-    A value that is no batch and no sequence counts as a single entry.
+    If `values` is an array with four axes, a list or a tuple, its entries run along the first axis.
+    Anything else counts as a single entry.
     """
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)

@@ -310,7 +310,7 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
 
 
 def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
-    """Return the style pictures that values of `--style-layer` name, as a dict from layers to paths."""
+    """Return layer -> path of its own style picture, for the values of `--style-layer` with a path."""
     return {layer.tap: layer.file for layer in style_layers(chosen) if layer.file is not None}
 
 

@@ -442,7 +442,7 @@ def _folder_of_programs() -> Path:
 
 
 def _print_kept(folder: Path, before: int) -> None:
-    """Print the number of program files in a folder, which had `before` such files earlier."""
+    """Print number and size of a folder's program files, and how many more they are than `before`."""
     files, size_of_all = warming.kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")

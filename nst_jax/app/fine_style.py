@@ -178,14 +178,14 @@ def read_fine(path: Source) -> images.Picture:
 
 
 def _check_size(name: str, shape: Shape) -> None:
-    """Refuse a picture with the fine structure that is too small for the network.
+    """Refuse the second picture, which has the fine structure, if it is too small for the network.
 
     Args:
-      name: the name of its file.
-      shape: its (height, width).
+      name: the name of the picture's file.
+      shape: the picture's (height, width) in px.
 
     Raises:
-      ValueError: if it is too small; the message begins with `style_fine`.
+      ValueError: if the picture is too small; the message begins with `style_fine`.
     """
     try:
         _checks.image_shape("style", (*shape, 3), smallest=prepare.SMALLEST)

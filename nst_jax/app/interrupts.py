@@ -228,7 +228,7 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
         thread = threading.Thread(target=tidy, daemon=True)
         thread.start()
         thread.join(TIDYING_SECONDS)
-    finally:  # the process ends even if no thread can be started, as while Python is exiting
+    finally:  # while Python is exiting, no thread can be started, but the process must end
         os._exit(128 + number)
 
 

@@ -360,9 +360,9 @@ class ByteCount(click.ParamType):
 
 # --- Options and commands -------------------------------------------------------------------------
 
-# The headings under which help lists options.
+# Each heading stands above a group of options in a help text.
 LOOK, SIZE, OUTPUT, MEMORY, EXPERT = "Look", "Size", "Output", "Memory and devices", "Expert"
-OTHER = "Options"  # heading of options without a group, such as --help
+OTHER = "Options"  # heading of the options that are in no other group, such as --help
 # All headings, in the order in which help prints them.
 GROUPS = (LOOK, SIZE, OUTPUT, MEMORY, EXPERT, OTHER)
 

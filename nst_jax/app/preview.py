@@ -123,9 +123,10 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        A second thread paints the preview and then writes it. On a CPU this method waits until it is
-        written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to write
-        unfinished pictures. On an accelerator this method does not wait.
+        A second thread paints the preview and then writes it. On a CPU this method waits until the
+        preview is written, since planning the run would slow the preview down. The wait is limited to
+        `PATIENCE` seconds, except with `--every`, by which the user asks for unfinished pictures. On an
+        accelerator this method does not wait.
 
         Args:
           content: the content picture.

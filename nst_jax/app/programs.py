@@ -267,9 +267,11 @@ class Kept:
         *,
         by_keyword: bool = False,
     ) -> Callable[..., Any]:
-        """Return the compiled program with this key: a function of the leaves of the arguments.
+        """Compile the program with this key, after loading it from its file, or tracing and storing it.
 
-        With `by_keyword`, the last of the arguments is a dict of arrays that are given by keyword.
+        `static` has the function's static arguments by name. With `by_keyword`, the last of `arguments`
+        is a dict of arrays that the function gets by keyword. The compiled program is a function of the
+        leaves of `arguments`.
         """
         path = self._place / f"{self._function.__name__}-{key}"
         _register_records(arguments)

@@ -118,8 +118,9 @@ def record_rate(
       timed: operations and seconds of its updates, without compilation. A run with less than
         `LEAST_SECONDS` is ignored.
       measured: operations and seconds of computing the targets (what the losses compare the picture
-        with); ignored if shorter than `LEAST_SECONDS`.
-      beside: seconds of the run besides updates and targets: starting, reading, compiling, writing.
+        with). Not recorded if None, or if shorter than `LEAST_SECONDS`.
+      beside: seconds of the run besides updates and targets: starting, reading, compiling, writing. Not
+        recorded if None.
     """
     key = _key(plan)
     if timed.seconds < LEAST_SECONDS or not timed.cost:

@@ -123,13 +123,15 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: the times between two snapshots, less those of compiling and computing targets.
+    """Measures laps: a lap is the time from one call of `lap` to the next, such as at each snapshot.
 
-    A snapshot is the picture after some updates. The targets are what the losses compare it with. The
-    first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is the
-    sum of all laps so far, in seconds. For a resumed run, the argument `elapsed` is the sum at the time
-    of its checkpoint. The argument `measuring` is a function that returns the seconds that computing
-    targets has taken so far.
+    The time of compiling, and of computing the targets (what the losses compare the picture with), is
+    left out. The first call of `lap` returns a lap of 0 seconds. The attribute `elapsed` is the sum of
+    all laps so far, in seconds.
+
+    The argument `compiling` counts the seconds of compiling, and `clock` returns the time in seconds.
+    For a resumed run, the argument `elapsed` is the sum of the laps up to its checkpoint. The function
+    `measuring` returns the seconds that computing targets has taken so far.
     """
 
     def __init__(

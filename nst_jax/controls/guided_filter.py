@@ -60,7 +60,7 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
 
 
 def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Array:
-    """Return the result of `_line_sums` for a radius at runtime, which is at most `largest`."""
+    """Return the same as `_line_sums`, but for a traced radius, which is at most `largest`."""
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
     # The part of line 0's window that is to be added next begins at the padded line `first`.

@@ -284,14 +284,15 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return masks of features, with their sums of T² and the normalised weights of the regions.
+    """Return what the losses need for regions: masks T, sums of T², and normalised weights, by tap.
 
     T is the value of a mask at a position of the features. If a region is empty at a tap, in the canvas
     (the picture being optimised) or in its style, it has weight 0 at this tap.
 
     Args:
-      at_taps: for each tap (layer) of the style loss, the mask T of each region, [h', w', r + 1], from
-        `canvas_masks`.
+      at_taps: for each tap (layer) of the style loss, the masks T from `canvas_masks`, [h', w', r + 1]:
+        one for the pixels outside all regions, and one for each of the r regions. The features at the
+        tap have the size (h', w').
       weights: weights of the regions' style losses, [r + 1].
       style_totals: by tap, the sum of T² over each region's style, [r + 1]. Only whether a sum is 0
         matters, so for a style without a mask any positive number will do.

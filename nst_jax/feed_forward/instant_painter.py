@@ -197,10 +197,11 @@ def square_fits(side: int) -> bool:
 
 
 def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
-    """Return the height, in px, of the horizontal strips in which a picture fits in memory.
+    """Return the height, in px, of the strips in which a picture is painted if memory is too small.
 
-    The result is 0 if the whole picture fits, or if the network is one that the user trained, since
-    such a network cannot paint in strips.
+    The strips are horizontal and are painted one after another. The result is 0 if the whole picture
+    fits in memory. It is also 0 if the user trained the network, since such a network cannot paint in
+    strips.
     """
     if not isinstance(network.params, Params):  # the user trained it
         return 0

@@ -135,8 +135,8 @@ def bytes_in_strips(
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
     # A pass computes some layers for one strip after another. Meanwhile the host holds four arrays: the
     # content, the input features of the pass, its output features, and the input of the residual block.
-    # None is larger than the picture: features are kept that have at most `tiling.KEPT` (3) numbers for
-    # each pixel, and those of the residual blocks, which have 2 in both networks.
+    # Each is counted as large as the picture, which has 3 numbers for each pixel. None is larger: kept
+    # features have at most `tiling.KEPT` (3) numbers for each pixel, those of residual blocks 2.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 

@@ -110,9 +110,11 @@ def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]
 
     Until January 2015, this filter of Pillow, and of its predecessor PIL, computed each new pixel from
     only 2 x 2 pixels, even when it reduced a picture, so that fine texture aliased. Pixel (i, j) of the
-    result is the value of the [h, w] picture at (i * h / h_new - 1/2, j * w / w_new - 1/2), where the
-    centre of the first pixel is at (0, 0). So the picture shifts by half a pixel of the result. The
-    value is truncated to 8 bits, not rounded.
+    result is interpolated in the [h, w] picture at (i * h / h_new - 1/2, j * w / w_new - 1/2), where
+    the centre of the first pixel is at (0, 0). A resize without a shift has i + 1/2 and j + 1/2 in
+    place of i and j, so this filter shifts the picture by half a pixel of the result. Interpolated
+    values are truncated to 8 bits, not rounded. A picture that has the new size already is returned
+    without a shift.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.

@@ -1,8 +1,9 @@
 """Recolour the result of a style transfer with the palette of its style, in OKLab.
 
-The new picture has the lightness L of the result and the hues of the content photograph. The hues are
-the axes a and b. They are moved to the mean and covariance of the style's hues, and smoothed except
-across edges in the lightness of the result.
+In OKLab, a colour has a lightness L and two coordinates of hue, a and b. The new picture has the L of
+the result. Its a and b are those of the content photograph, moved to the mean and covariance of the
+style's a and b, and smoothed except across edges in the lightness of the result. With a grey style, L
+is changed as well; see `recoloured`.
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;

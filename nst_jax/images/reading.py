@@ -171,7 +171,11 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
 
 
 def has_metadata(path: Source) -> bool:
-    """Return whether `save` embedded metadata in a picture file, even if its pixels are damaged."""
+    """Return whether a picture file has metadata that `save` embedded.
+
+    Damaged pixels do not matter, unless the metadata come after them. If the file cannot be read, the
+    result is False.
+    """
     try:
         data, _, words = contents_of(path, "path")
         with decoding.opened_picture(data, words, "path", verified=False) as opened:

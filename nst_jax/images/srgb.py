@@ -48,7 +48,7 @@ def to_srgb(
 
 
 def gamma_of(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
+    """Return the gamma by which a PNG is converted to sRGB; None if it is not converted by a gamma.
 
     A sample is the intensity of light to the power of the gamma. If a cICP chunk names the colour
     space, the gamma is ignored and the result is None. Primaries (the cHRM chunk) are ignored. A note

@@ -202,8 +202,8 @@ def hypercolumn_costs(
         # There are as many additions as multiplications, and the gradient takes as many of both as the
         # loss: hence 4 times the number of multiplications.
         update_operations=4.0 * resizing,
-        # The hypercolumns of the single pictures, which are in memory until they are concatenated.
-        # `target_bytes` counts the result of the concatenation.
+        # The memory of the hypercolumns of all style pictures before they are concatenated. The array
+        # that results is counted by `target_bytes` above; both are in memory at the same time.
         measure_bytes=4 * others * channels,
         # The memory of the style's vectors at unit length, of the canvas' vectors (once as they are,
         # and once with their mean subtracted), and of one block of cosines.

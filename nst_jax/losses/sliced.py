@@ -199,7 +199,13 @@ def _add_group(
 ) -> tuple[_Totals, None]:
     """Add the sums for a group of directions [d, c] to the totals in `before`.
 
-    This is the body of a `lax.scan` over the groups.
+    This is the body of a `lax.scan` over the groups. The sums are over positions and directions, of the
+    differences between the sorted projections of `features` [m, c] and of the style. The caller turns
+    them into the loss and its gradient. Without `with_gradient`, the sums for the gradient do not
+    change.
+
+    Returns:
+      The new totals; and None, since the scan collects no outputs.
     """
     size = features.shape[0]
     ranked = ranks(_projected(features, directions))

@@ -1,4 +1,4 @@
-"""Squared differences, scaled so that their gradient stays the same if all differences grow alike."""
+"""Squared differences, scaled so that a common factor of all of them does not change the gradient."""
 
 import jax
 import jax.numpy as jnp

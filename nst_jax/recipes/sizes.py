@@ -269,7 +269,7 @@ class Paper:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":
-        """Return the rule for the same sheet at the resolution at which it is `pixels` px long."""
+        """Return the rule for the same sheet at the resolution that makes its long side `pixels` px."""
         short = max(1, round(self.short * pixels / self.long))
         return Paper(pixels, short, max(SMALLEST_DPI, round(self.dpi * pixels / self.long)))
 

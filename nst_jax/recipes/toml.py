@@ -260,7 +260,8 @@ def recipe_strength_and_controls(text: str, *, argument: str = "recipe") -> Reci
       argument: what the caller calls the text, shown in error messages.
 
     Returns:
-      The checked recipe, the checked strength, and the table `controls`, whose meaning is not checked.
+      The checked recipe; the checked strength, None if the text has none; and the table `controls`,
+      whose meaning is not checked.
 
     Raises:
       ValueError: as in `recipe_and_controls`.
@@ -416,10 +417,10 @@ def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe
       argument: what the caller calls the value, shown in error messages in place of the key.
 
     Returns:
-      The changed recipe; pass it to `check` once all values are replaced.
+      The changed recipe; pass it to `recipes.checking.check` once all values are replaced.
 
     Raises:
-      ValueError: for an unknown name or a value of a wrong type.
+      ValueError: for an unknown key, or for a value of a wrong type or with an unknown name.
 
     Example:
       >>> from nst_jax import recipes

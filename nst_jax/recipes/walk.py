@@ -5,7 +5,7 @@ The full key of a field is the path to it from the recipe, such as "descent.opti
 `nst_jax.provenance` (the settings in a picture's metadata), `nst_jax.recipes.toml`, `Recipe.replace`
 and `Recipe.__repr__` read a recipe's fields through this module, and find in `CHOICES` which functions
 and dataclasses have names. So if a dataclass gets a new field, or a dictionary of named values such as
-`sizes.SIZE_RULES` a new entry, those modules need no change.
+`sizes.SIZE_RULES` a new entry, none of these four needs a change.
 """
 
 import reprlib
@@ -313,8 +313,8 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
     for key in possible_keys(type(record)):
         parent = key.rpartition(".")[0]
         if _ends_in(key, wanted) and parent in values:
-            # The name is not misspelt: an optimiser, size rule, start or schedule other than the one of
-            # this recipe has a field of this name.
+            # The name is not misspelt. The value of `parent` can be one of several dataclasses, such as
+            # the optimisers. Another one of these has a field of this name.
             return ValueError(
                 f"`{name}`: the recipe has none, since its `{parent}` is "
                 f"{name_to_show(values[parent])}; choose another `{parent.rpartition('.')[2]}` in the "

@@ -165,16 +165,16 @@ def rounded_up(side: int, step: int = SMALLEST) -> int:
 
 
 def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -> Scales:
-    """Return the sizes of the square arrays at each scale in which the pictures of some runs lie.
+    """Return, for each scale, the sizes of the square arrays that can hold the pictures of all `runs`.
 
     Args:
       side: side in px of the arrays for canvases at the final scale.
-      runs: the scales of each run. All runs have the same number of updates at each scale.
+      runs: the scales of each run of one bucket. The runs have equal numbers of updates at each scale.
       recipe: the recipe of all runs.
       one_size: whether the arrays for canvases have the side `side` at all scales.
 
     Returns:
-      The field `scales` of a `Bucket`.
+      One `Scale` for each scale, with the sizes of the arrays: the field `scales` of a `Bucket`.
     """
     square = prepare.scales_up_to((side, side), [(side, side)], recipe)
     found = []

@@ -551,10 +551,11 @@ def plan_in_arrays(
 
 
 def _may_share(side: int, options: Mapping[str, Any]) -> bool:
-    """Return whether a run is best computed in square arrays of one size at all scales (resolutions).
+    """Return whether all scales (resolutions) of a run should lie in square arrays of one size.
 
-    This is so for one picture on an accelerator, if the `side` of the squares is at most
-    `buckets.LARGEST_SHARED` px. `options` are further arguments of `plan_scales`.
+    All scales then share their compiled programs, but more pixels are computed. This saves time for one
+    picture on an accelerator, if the `side` of the squares is at most `buckets.LARGEST_SHARED` px.
+    `options` are the further arguments of `plan_scales`, a dictionary.
     """
     platform = options.get("platform")
     if platform is None and options.get("device") is not None:

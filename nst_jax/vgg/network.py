@@ -125,7 +125,10 @@ def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
 
 @jax.jit
 def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
-    """Transform pairs of kernels, plain and transposed, for Winograd convolution, in one program."""
+    """Transform all kernels for Winograd convolution in one program, instead of one for each shape.
+
+    For each layer, the pair of kernels is the plain and the transposed one.
+    """
     return jax.tree.map(winograd.transform_kernel, kernels)
 
 

@@ -163,7 +163,8 @@ def _convolve_strips(
     height, bits = x.shape[1], bits_of(x)
 
     def add_strip(index: Array, y: Array) -> Array:
-        # The last strip is moved up so that it ends at the last row. It may overlap the one before it.
+        # All strips have the same height. So the last one is moved up until it ends at the last row;
+        # rows in which it overlaps the strip before are computed twice.
         start = jnp.minimum(index * strip, height - strip)
         rows = values_of(_with_halo(bits, start, strip))
         part = _convolve_strip(rows, transformed, halo=True)

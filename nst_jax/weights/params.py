@@ -245,8 +245,8 @@ def save_params(
       licence: the terms under which the weights may be used, as free text.
 
     Raises:
-      ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; the encoding or
-        the pixel convention is unknown; or `path` cannot be written to.
+      ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; `encoding` or the
+        pixel convention `params.pixels` is unknown; or `path` cannot be written to.
 
     Example:
       >>> import tempfile
@@ -449,7 +449,11 @@ def expected_layout(architecture: Architecture, encoding: str) -> Layout:
 
 
 def _encoded(params: Params, encoding: str) -> dict[str, np.ndarray]:
-    """Return the arrays to store in a file, after checking that weights fit VGG-19 and are finite."""
+    """Return the arrays of a weights file: those of `params`, with the kernels encoded.
+
+    `encoding` is a key of `ENCODERS`, such as "float16". Weights that are not finite, or do not fit
+    VGG-19, raise ValueError.
+    """
     arrays = _as_datasets(params)
     if differences := layout_differences(expected_layout(vgg19(), "float32"), layout_of(arrays)):
         raise ValueError(f"`params`: does not fit VGG-19: {differences}; take a VGG-19's weights")

@@ -231,7 +231,9 @@ _OPCODES = frozenset(
 
 
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
-    """Refuse a pickle that torch does not write, without loading it; else skip to the pickle's end.
+    """Refuse a pickle that torch does not write, without loading it.
+
+    If the pickle is accepted, the position of `pickled` is then at its end.
 
     No tuple may be larger than `LARGEST_TUPLE`. To find the sizes of tuples, the function imitates the
     unpickler's stack, with the size of each value in place of the value. The size of a tuple is 1 more

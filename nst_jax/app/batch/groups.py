@@ -37,7 +37,8 @@ from nst_jax.scaling.bucket_choice import (
 )
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
-MOST_PICTURES = 8  # largest number of pictures of one group that one device paints
+# Largest number of pictures that one device paints at once; more would hardly save time.
+MOST_PICTURES = 8
 
 # One compiled program can paint pictures whose recipes differ only in certain numbers, which become
 # arguments of the program. They are the numbers whose path in the recipe, as `jax.tree_util.keystr`

@@ -49,8 +49,8 @@ class BatchJob(Job):
         any other file is refused. With False, only the finished picture is accepted, and any other file
         is refused. With True, any file is replaced.
       sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
-      chunk: largest number of pictures painted at once. None: as many as fit into memory, of those that
-        one compiled program can paint.
+      chunk: largest number of pictures painted at once. None: a whole group (pictures that one compiled
+        program paints together), or as many of its pictures as fit into memory.
       bucket: side, in px, of buckets: square arrays in which the pictures lie, so that pictures of
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.

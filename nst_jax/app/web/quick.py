@@ -57,7 +57,7 @@ FIRST_PICTURES = (
     ("chelsea.jpg", "mosaic", None),
     ("chelsea.jpg", "starry_night.jpg", 256),
 )
-# The files that these lines name.
+# The files that `FIRST_PICTURES` names, from the samples of the package.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
 # Style pictures are padded to squares, and each size of square needs a program of its own. After
 # painting the pictures above, the server computes the style vector of a black picture of this (height,

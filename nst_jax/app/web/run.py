@@ -110,12 +110,12 @@ class Run:
       warning: what is wrong with the result of a finished run, in one sentence; empty if nothing is.
       request: what the visitor has asked of the run while it paints.
       back_to: number of updates of the picture to which the run goes back, if `request` is BACK.
-      notes: what the visitor should know of the painting, such as a region that a layer leaves out;
-        each is one sentence.
+      notes: what the visitor should know of the painting, such as that a region is too small for a
+        layer of the network; each is one sentence.
       progress: what the page shows of the run's progress.
       kept: the run's pictures that have not been deleted, oldest first.
-      start_lines: command lines, one after the other, that make the picture from which the run starts;
-        none if the run starts as its recipe says.
+      start_lines: the command lines, in order, that make the picture from which the run starts; empty
+        if the run starts as its recipe says.
       begun: when the run was made, by `time.time`.
     """
 

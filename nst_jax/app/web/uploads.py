@@ -64,7 +64,7 @@ class Uploads:
             whose file is replaced.
           data: all bytes of the file.
           role: what the picture is for, one of `ROLES`.
-          sample: of a sample picture of the package, its key in `images.SAMPLES`.
+          sample: the key in `images.SAMPLES`, if this is a sample picture of the package; else empty.
 
         Raises:
           ValueError: with a message of one sentence, if there is no such role, if the file is no
