@@ -33,6 +33,16 @@ from tests import small
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Most of a test is compiling, and with few optimisations XLA for a CPU takes two thirds of the time; so
+# the programs of this process are compiled like that, except in tests with one of these markers. These
+# are compiled as for users, and so is all in processes that tests start, all on other platforms, and
+# everything if the variable `JAX_DISABLE_MOST_OPTIMIZATIONS` is 0.
+OPTIMIZED = ("optimized", "accelerator", "torch", "long", "stress", "export")
+_few_optimizations = (
+    os.environ["JAX_PLATFORMS"] == "cpu"
+    and os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0"
+)
+
 _compiled = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, *_, **__: (
@@ -51,6 +61,27 @@ MOST_MAPS = 30_000
 def pytest_collection_finish(session):
     """Exempt from garbage collection what lives as long as the process, such as modules and tests."""
     gc.freeze()
+
+
+def _takes_few(item):
+    """Return whether the programs of a test are compiled with few optimisations."""
+    return _few_optimizations and not any(map(item.get_closest_marker, OPTIMIZED))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Run the tests of a module that are compiled alike one after another."""
+    modules = {module: index for index, module in enumerate(dict.fromkeys(i.module for i in items))}
+    items.sort(key=lambda item: (modules[item.module], _takes_few(item)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Choose how programs are compiled in this test; drop programs that were compiled otherwise."""
+    few = _takes_few(item)
+    if few != jax.config.read("jax_disable_most_optimizations"):
+        jax.config.update("jax_disable_most_optimizations", few)
+        jax.clear_caches()
 
 
 def pytest_runtest_teardown(item, nextitem):
