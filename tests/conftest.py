@@ -1,6 +1,7 @@
 """Tests run stricter than users do: implicit broadcasting and warnings are errors, annotations are
 checked at every call, and there are two devices, so that nothing relies on there being one."""
 
+import functools
 import gc
 import os
 import signal
@@ -28,20 +29,42 @@ jaxtyping.install_import_hook("nst_jax", f"{typechecker.__name__}.check")
 
 import jax
 import pytest
+from jax._src import compiler
 
+from nst_jax import _compile
 from tests import small
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Most of a test is compiling, and with few optimisations XLA for a CPU takes two thirds of the time; so
-# the programs of this process are compiled like that, except in tests with one of these markers. These
-# are compiled as for users, and so is all in processes that tests start, all on other platforms, and
-# everything if the variable `JAX_DISABLE_MOST_OPTIMIZATIONS` is 0.
+# Most of a test is compiling, for which XLA takes less than half the time with the options below. So
+# the programs of this process are compiled like that, except in tests with one of these markers: these
+# are compiled as for users, as is everything in processes that tests start, on other platforms, and if
+# the variable `NST_JAX_TESTS_OPTIMIZED` is set.
 OPTIMIZED = ("optimized", "accelerator", "torch", "long", "stress", "export")
-_few_optimizations = (
-    os.environ["JAX_PLATFORMS"] == "cpu"
-    and os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0"
-)
+QUICK_TO_COMPILE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,  # MLIR's passes take the most time
+    "xla_cpu_parallel_codegen_split_count": 1,  # one LLVM module, whatever the number of processors
+}
+_may_be_quick = os.environ["JAX_PLATFORMS"] == "cpu" and "NST_JAX_TESTS_OPTIMIZED" not in os.environ
+_quick_options = []  # those that are added to every compilation now
+_get_compile_options = compiler.get_compile_options
+
+
+@functools.cache
+def _known_options():
+    """Return those of `QUICK_TO_COMPILE` that the installed version of XLA accepts."""
+    return [option for option in QUICK_TO_COMPILE.items() if _compile._is_known(*option)]
+
+
+def _with_quick_options(*arguments, **named):
+    found = _get_compile_options(*arguments, **named)
+    found.env_option_overrides = [*_quick_options, *found.env_option_overrides]
+    return found
+
+
+compiler.get_compile_options = _with_quick_options  # JAX has no setting of options for all programs
 
 _compiled = []
 jax.monitoring.register_event_duration_secs_listener(
@@ -63,24 +86,24 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
-def _takes_few(item):
-    """Return whether the programs of a test are compiled with few optimisations."""
-    return _few_optimizations and not any(map(item.get_closest_marker, OPTIMIZED))
+def _is_quick(item):
+    """Return whether the programs of a test are compiled with `QUICK_TO_COMPILE`."""
+    return _may_be_quick and not any(map(item.get_closest_marker, OPTIMIZED))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Run the tests of a module that are compiled alike one after another."""
     modules = {module: index for index, module in enumerate(dict.fromkeys(i.module for i in items))}
-    items.sort(key=lambda item: (modules[item.module], _takes_few(item)))
+    items.sort(key=lambda item: (modules[item.module], _is_quick(item)))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Choose how programs are compiled in this test; drop programs that were compiled otherwise."""
-    few = _takes_few(item)
-    if few != jax.config.read("jax_disable_most_optimizations"):
-        jax.config.update("jax_disable_most_optimizations", few)
+    options = _known_options() if _is_quick(item) else []
+    if options != _quick_options:
+        _quick_options[:] = options
         jax.clear_caches()
 
 
