@@ -36,18 +36,20 @@ from tests import small
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Most of a test is compiling, for which XLA takes less than half the time with the options below. So
-# the programs of this process are compiled like that, except in tests with one of these markers: these
-# are compiled as for users, as is everything in processes that tests start, on other platforms, and if
-# the variable `NST_JAX_TESTS_OPTIMIZED` is set.
-OPTIMIZED = ("optimized", "accelerator", "torch", "long", "stress", "export")
+# Most of a test is compiling, for which XLA takes less than half the time with `QUICK_TO_COMPILE`. So
+# the programs of this process are compiled like that, except in tests with one of the markers
+# `OPTIMIZED`: these are compiled as for users. So is everything in processes that tests start, on other
+# platforms, if a test that is run by hand is among those selected, and if the variable is set.
+OPTIMIZED = ("optimized", "accelerator", "torch")
+BY_HAND = ("long", "stress", "export")
+VARIABLE = "NST_JAX_TESTS_OPTIMIZED"
 QUICK_TO_COMPILE = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_cpu_use_fusion_emitters": False,  # MLIR's passes take the most time
     "xla_cpu_parallel_codegen_split_count": 1,  # one LLVM module, whatever the number of processors
 }
-_may_be_quick = os.environ["JAX_PLATFORMS"] == "cpu" and "NST_JAX_TESTS_OPTIMIZED" not in os.environ
+_is_quick = pytest.StashKey[bool]()  # of a test
 _quick_options = []  # those that are added to every compilation now
 _get_compile_options = compiler.get_compile_options
 
@@ -86,22 +88,25 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
-def _is_quick(item):
-    """Return whether the programs of a test are compiled with `QUICK_TO_COMPILE`."""
-    return _may_be_quick and not any(map(item.get_closest_marker, OPTIMIZED))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Run the tests of a module that are compiled alike one after another."""
+    """Choose how the programs of each test are compiled; in a module, put alike ones together."""
+
+    def has(item, markers):
+        return any(map(item.get_closest_marker, markers))
+
+    some = os.environ["JAX_PLATFORMS"] == "cpu" and VARIABLE not in os.environ
+    some = some and not any(has(item, BY_HAND) for item in items)
+    for item in items:
+        item.stash[_is_quick] = some and not has(item, OPTIMIZED)
     modules = {module: index for index, module in enumerate(dict.fromkeys(i.module for i in items))}
-    items.sort(key=lambda item: (modules[item.module], _is_quick(item)))
+    items.sort(key=lambda item: (modules[item.module], item.stash[_is_quick]))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Choose how programs are compiled in this test; drop programs that were compiled otherwise."""
-    options = _known_options() if _is_quick(item) else []
+    """Compile as was chosen for this test; drop programs that were compiled otherwise."""
+    options = _known_options() if item.stash[_is_quick] else []
     if options != _quick_options:
         _quick_options[:] = options
         jax.clear_caches()
