@@ -76,6 +76,7 @@ REPEATED = (
 )
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "name",
     [
