@@ -320,7 +320,7 @@ def test_pictures_that_are_too_narrow_are_refused(call, name, size):
     assert not Path("out").exists()
 
 
-def test_inputs_are_not_overwritten(call):
+def test_inputs_are_not_overwritten(call, monkeypatch):
     Path("kept").mkdir()
     Path("kept/step_00050.png").write_bytes(Path("photo.png").read_bytes())
     frames = ["--frames", "kept", "-o", "out.png"]
@@ -333,6 +333,9 @@ def test_inputs_are_not_overwritten(call):
         refused(call("stylize", *words), f"`{flag}`", "other.png")
     words = ["photo.png", "art.png", "--weights", "w.h5", "--log", "w.h5"]
     refused(call("stylize", *words), "`--log`", "w.h5")
+    monkeypatch.setenv(weights.params.VARIABLE, "w.h5")
+    refused(call("stylize", "photo.png", "art.png", "--log", "w.h5"), "`--log`", "w.h5")
+    monkeypatch.delenv(weights.params.VARIABLE)
     named = ["photo.png", "--styles", "art.png", "--init", "./photo_art.png", "-o", "."]
     Path("photo_art.png").write_bytes(Path("photo.png").read_bytes())
     refused(call("batch", *named), "`--output`", "photo_art.png")

@@ -343,8 +343,13 @@ def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
         stopped = until(lambda: told()["run"]["state"] == "stopped" and told()["run"])
         place = f"/run/{stopped['id']}/{stopped['pictures'][-1]}.zip"
         visitor = page.visitors.find(first.cookies[f"nst_jax_{port}"])
-        visitor.run.picture().path.unlink()
-        assert first.json("GET", place) == (404, {"error": "there is no such page"})
+        last, film = visitor.run.picture().path, f"/run/{stopped['id']}/film.gif"
+        last.write_bytes(b"damaged")
+        status, found = first.json("GET", film)
+        assert status == 400 and last.name in found["error"]
+        last.unlink()
+        for path in (place, film):
+            assert first.json("GET", path) == (404, {"error": "there is no such page"})
 
 
 def test_a_dropped_connection_frees_the_device(server, monkeypatch):

@@ -104,19 +104,19 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the paths of the initial picture, the recipe file and the weights file that options name.
+    """Return the paths of the initial picture, the recipe file and the weights file of a command.
 
-    No output may replace these files. A file that no option names is left out, even if the environment
-    variable `NST_JAX_WEIGHTS` names a weights file. Masks are not returned.
+    No output may replace these files. The weights file is the one that `--weights` names, or else the
+    environment variable `NST_JAX_WEIGHTS`. Files that are not given are left out. So are masks.
 
     Args:
       chosen: the options of the command.
       init_file: the picture that `--init` names; None if `--init` names no file.
     """
     start = None if init_file is None else Path(chosen["init"])
-    return [
-        path for path in (start, chosen_recipe_file(chosen), chosen["weights"]) if path is not None
-    ]
+    weights = chosen["weights"] or os.environ.get(params.VARIABLE)
+    files = (start, chosen_recipe_file(chosen), Path(weights) if weights else None)
+    return [path for path in files if path is not None]
 
 
 def begun_display(chosen: Mapping[str, Any]) -> Display:

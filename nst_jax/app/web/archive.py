@@ -8,6 +8,8 @@ import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from nst_jax import images
 from nst_jax.app.web import settings
 from nst_jax.app.web.run import Run, RunPicture, RunState
@@ -114,8 +116,19 @@ def film_of(run: Run, kind: str) -> bytes:
 
     Raises:
       FileNotFoundError: if the file of a picture has been deleted meanwhile.
+      ValueError: if the file of a picture is damaged.
     """
     file = io.BytesIO()
-    frames = (images.load(one.path) for one in run.kept)
+    frames = (_read(one.path) for one in run.kept)
     films.save(file, frames, seconds=SECONDS, format=kind)
     return file.getvalue()
+
+
+def _read(path: Path) -> np.ndarray:
+    """Return the picture in a file; raise FileNotFoundError, not ValueError, if there is no file."""
+    try:
+        return images.load(path)
+    except ValueError:
+        if not path.exists():
+            raise FileNotFoundError(path) from None
+        raise

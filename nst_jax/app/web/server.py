@@ -518,7 +518,7 @@ class Server:
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
-            except (FileNotFoundError, ValueError):  # a picture of the run has just been deleted
+            except FileNotFoundError:  # a picture of the run has just been deleted
                 raise HTTPException(404) from None
 
     @staticmethod
