@@ -1,6 +1,7 @@
 """Tests run stricter than users do: implicit broadcasting and warnings are errors, annotations are
 checked at every call, and there are two devices, so that nothing relies on there being one."""
 
+import functools
 import gc
 import os
 import signal
@@ -28,10 +29,44 @@ jaxtyping.install_import_hook("nst_jax", f"{typechecker.__name__}.check")
 
 import jax
 import pytest
+from jax._src import compiler
 
+from nst_jax import _compile
 from tests import small
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Most of a test is compiling, for which XLA takes less than half the time with `QUICK_TO_COMPILE`. So
+# the programs of this process are compiled like that, except in tests with one of the markers
+# `OPTIMIZED`: these are compiled as for users. So is everything in processes that tests start, on other
+# platforms, if a test that is run by hand is among those selected, and if the variable is set.
+OPTIMIZED = ("optimized", "accelerator", "torch")
+BY_HAND = ("long", "stress", "export")
+VARIABLE = "NST_JAX_TESTS_OPTIMIZED"
+QUICK_TO_COMPILE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,  # MLIR's passes take the most time
+    "xla_cpu_parallel_codegen_split_count": 1,  # one LLVM module, whatever the number of processors
+}
+_is_quick = pytest.StashKey[bool]()  # of a test
+_quick_options = []  # those that are added to every compilation now
+_get_compile_options = compiler.get_compile_options
+
+
+@functools.cache
+def _known_options():
+    """Return those of `QUICK_TO_COMPILE` that the installed version of XLA accepts."""
+    return [option for option in QUICK_TO_COMPILE.items() if _compile._is_known(*option)]
+
+
+def _with_quick_options(*arguments, **named):
+    found = _get_compile_options(*arguments, **named)
+    found.env_option_overrides = [*_quick_options, *found.env_option_overrides]
+    return found
+
+
+compiler.get_compile_options = _with_quick_options  # JAX has no setting of options for all programs
 
 _compiled = []
 jax.monitoring.register_event_duration_secs_listener(
@@ -51,6 +86,30 @@ MOST_MAPS = 30_000
 def pytest_collection_finish(session):
     """Exempt from garbage collection what lives as long as the process, such as modules and tests."""
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Choose how the programs of each test are compiled; in a module, put alike ones together."""
+
+    def has(item, markers):
+        return any(map(item.get_closest_marker, markers))
+
+    some = os.environ["JAX_PLATFORMS"] == "cpu" and VARIABLE not in os.environ
+    some = some and not any(has(item, BY_HAND) for item in items)
+    for item in items:
+        item.stash[_is_quick] = some and not has(item, OPTIMIZED)
+    modules = {module: index for index, module in enumerate(dict.fromkeys(i.module for i in items))}
+    items.sort(key=lambda item: (modules[item.module], item.stash[_is_quick]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Compile as was chosen for this test; drop programs that were compiled otherwise."""
+    options = _known_options() if item.stash[_is_quick] else []
+    if options != _quick_options:
+        _quick_options[:] = options
+        jax.clear_caches()
 
 
 def pytest_runtest_teardown(item, nextitem):

@@ -36,6 +36,7 @@ def shapes(cases):
     return ["x".join(map(str, case["shape"])) for case in cases]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("case", GOLDEN["vectors"], ids=shapes(GOLDEN["vectors"]))
 def test_style_vectors_are_those_of_onnxruntime(on_host, case):
     found = arbitrary_on_host.style_vector_on_host(on_host, recorded("style", case["shape"]))
@@ -43,6 +44,7 @@ def test_style_vectors_are_those_of_onnxruntime(on_host, case):
     assert_allclose(found, instant_golden.decoded(case["is"]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("case", GOLDEN["arbitrary"], ids=shapes(GOLDEN["arbitrary"]))
 def test_pictures_are_those_of_onnxruntime(on_host, case):
     vector = instant_golden.decoded(GOLDEN["vectors"][-1]["is"])

@@ -76,6 +76,7 @@ REPEATED = (
 )
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "name",
     [
@@ -152,6 +153,7 @@ def test_scales_and_tiles_in_bands(params):
     assert_allclose(split, one, rtol=0, atol=2e-5)
 
 
+@pytest.mark.optimized
 def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
     texts, run = [], planned_painting.PROGRAMS.run
 

@@ -44,6 +44,8 @@ from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
 from benchmarks.harness import Plan
 from benchmarks.report import TABLES, number, report
 
+pytestmark = pytest.mark.optimized
+
 # The command line with a recipe that needs one convolution of the sixteen.
 SHALLOW_MAIN = """
 import sys

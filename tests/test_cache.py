@@ -14,6 +14,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from nst_jax import _compile, images
 from nst_jax.app import cache
 
+pytestmark = pytest.mark.optimized
+
 SAMPLES = [str(images.SAMPLES[name]) for name in ("chelsea", "starry_night")]
 WORDS = ["--recipe", "tf", "--size", "32", "--steps", "1"]
 LISTEN = """

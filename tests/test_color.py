@@ -142,6 +142,7 @@ def test_gradients_are_those_of_differences(name, x64):
         assert_allclose(slope, (total(*moved[0]) - total(*moved[1])) / 2e-6, rtol=1e-6)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "changed",
     [

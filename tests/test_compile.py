@@ -12,6 +12,8 @@ import pytest
 import nst_jax as nst
 from nst_jax import _compile, batch_canvas, canvas, measuring
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(autouse=True)
 def _fresh():

@@ -196,6 +196,7 @@ def test_features_of_any_size_are_those_of_this_package(run_bare, params, tmp_pa
         np.testing.assert_allclose(found[tap] / 255, activations / 255, atol=1e-4)
 
 
+@pytest.mark.optimized
 def test_a_run_by_exported_updates_is_the_run_of_this_package(run_bare, params, tmp_path):
     recipe = small.shallow()
     nst.export.save(tmp_path / "step.npz", nst.export.step_model(params, recipe), to="stablehlo")
@@ -213,6 +214,7 @@ def test_a_run_by_exported_updates_is_the_run_of_this_package(run_bare, params, 
     np.testing.assert_allclose(found["image"], np.clip(state.canvas, 0, 1), atol=1e-4)
 
 
+@pytest.mark.optimized
 def test_an_exported_update_of_adam_has_the_same_gradient(run_bare, params, tmp_path):
     """Its moments are compared: divided by its own size, a gradient near 0 is rounding errors."""
     recipe = small.shallow(nst.recipes.TF)

@@ -243,6 +243,7 @@ FLAT = {
 }
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("name", GAUSSIAN)
 def test_covariances_without_an_inverse_have_finite_losses_and_gradients(name):
     maps = jnp.stack(list(FLAT.values()))

@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose
 from nst_jax import recipes
 from tests import make_golden
 
+pytestmark = pytest.mark.optimized
+
 GOLDEN = json.loads(make_golden.GOLDEN.read_text())
 
 

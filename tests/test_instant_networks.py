@@ -59,12 +59,14 @@ def shapes(cases):
     return ["x".join(map(str, case["shape"])) for case in cases]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("case", GOLDEN["vectors"], ids=shapes(GOLDEN["vectors"]))
 def test_style_vectors(magenta, case):
     found = style_vector(magenta, picture("style", case["shape"]))
     assert_allclose(found, instant_golden.decoded(case["is"]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("case", GOLDEN["arbitrary"], ids=shapes(GOLDEN["arbitrary"]))
 def test_arbitrary_styles(magenta, case):
     vector = instant_golden.decoded(GOLDEN["vectors"][-1]["is"])
@@ -75,6 +77,7 @@ def test_arbitrary_styles(magenta, case):
     assert_allclose(found[::stride, ::stride], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("case", GOLDEN["styles26"], ids=shapes(GOLDEN["styles26"]))
 def test_styles_of_26_and_a_mixture(mixed, case):
     shares = shares_of(case["shares"])

@@ -120,6 +120,7 @@ def test_every_norm_has_a_pass_and_few_features_are_kept(table):
             assert layers[one.last].channels * scales[one.last] ** 2 <= 3
 
 
+@pytest.mark.optimized
 def test_the_estimate_is_what_xla_says(network):
     params, paint, condition, layers = network
     shape = (128, 192)

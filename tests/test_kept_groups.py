@@ -17,6 +17,8 @@ from tests.test_buckets import entry
 from tests.test_programs import Foreign
 from tests.test_warming import SHALLOW, start_and_listen
 
+pytestmark = pytest.mark.optimized
+
 RECIPE = recipes.GRAM
 FIXED = (False,) * 60
 ARRAYS = (Scale((32, 48), ((64, 64),), 0), Scale((64, 96), ((96, 96),), 0))

@@ -20,6 +20,8 @@ from nst_jax.targets import no_sums
 from tests import small
 from tests.test_precision import at
 
+pytestmark = pytest.mark.optimized
+
 
 def counted(params, recipe, shape, pictures=1, controls=None):
     """Return what XLA says that the compiled loop takes, in bytes."""

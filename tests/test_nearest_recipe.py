@@ -92,6 +92,7 @@ def test_the_golden_file_describes_itself():
     assert [recipe.descent.pyramid_levels for recipe in levels] == GOLDEN["levels"]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("first", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_run_in_float64_is_torchs(first, params64, x64):
     found = run_of_golden(params64, first)
@@ -388,6 +389,7 @@ def test_a_run_that_does_not_fit_is_refused_with_a_size_that_does():
         )
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(scale, params):

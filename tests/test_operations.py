@@ -17,6 +17,8 @@ from nst_jax.scaling.operations import (
 )
 from tests import small
 
+pytestmark = pytest.mark.optimized
+
 
 def network(recipe, **fields):
     return replace(recipe, network=replace(recipe.network, **fields))

@@ -361,6 +361,7 @@ def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
         change = jnp.full_like(change, jnp.nan)  # not looked at
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("rule", [LBFGS(history=32, levels=2), TorchLBFGS(history=32)], ids=repr)
 def test_the_memory_of_pairs_is_not_copied(rule):
     """Beside the state of the loop, which is updated in place, XLA needs memory for a few canvases."""

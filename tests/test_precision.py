@@ -17,6 +17,8 @@ from nst_jax.vgg import layers, precision, winograd
 from tests import small
 from tests.test_lowering import arguments
 
+pytestmark = pytest.mark.optimized
+
 BFLOAT16 = jnp.bfloat16
 
 

@@ -34,6 +34,8 @@ from tests import small
 from tests.shell import caller, write_pictures
 from tests.test_cli import SCALED
 
+pytestmark = pytest.mark.optimized
+
 
 def coarse_to_fine(tap):
     """Return a recipe of two scales that needs one convolution."""

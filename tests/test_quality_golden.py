@@ -19,6 +19,8 @@ from nst_jax import images, optimize, recipes
 from nst_jax.weights import read_info
 from tests.test_torch_golden import decoded
 
+pytestmark = pytest.mark.optimized
+
 GOLDEN = json.loads(Path(__file__).with_name("quality_golden.json").read_text())
 ENTRIES, STEPS = GOLDEN["recipes"], GOLDEN["steps"]
 FIELDS = ("total", "content", "style", "tv")

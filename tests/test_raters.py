@@ -368,6 +368,7 @@ CONTENT = ("ssim", "self_similarity", "gradients")
 WORSE = {"low": 1, "high": -1}
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("name", STYLE)
 def test_the_style_itself_is_nearest_to_the_style(ratings, name):
     itself = ratings["painting", None][name]

@@ -456,6 +456,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("name", ["LBFGS", pytest.param("TorchLBFGS", marks=pytest.mark.long)])
 def test_updates_are_those_of_the_picture_alone(x64, params64, name):
     recipe = small.shallow(recipes.DEFAULT, style_taps=("relu1_1",), style_layer_weights=(1.0,))

@@ -11,6 +11,8 @@ from nst_jax import optimizers
 from nst_jax.recipes import sizes
 from tests import small
 
+pytestmark = pytest.mark.optimized
+
 FAST = small.shallowest()
 
 

@@ -445,6 +445,7 @@ def of_the_whole(params64):
 
 
 # Tiles in bands cut both ways; `test_region_runs.py` paints in tiles alone and in bands alone.
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("tile", "banded"),
     [

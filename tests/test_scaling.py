@@ -22,6 +22,8 @@ from nst_jax.scaling.operations import fixed_pixels, update_operations
 from tests import small
 from tests.test_sharding import simulated
 
+pytestmark = pytest.mark.optimized
+
 SHAPE = (131, 53)  # odd, both
 # Bytes of scalars a step, at most, outside L-BFGS' loops: losses, dot products, largest values.
 LITTLE = 120

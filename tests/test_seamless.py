@@ -54,6 +54,7 @@ CASES = {
 QUICK = ("the same at higher taps",)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in CASES]
 )
@@ -157,6 +158,7 @@ BAND_CASES = {
 QUICK_BANDS = ("in tiles at higher taps",)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "name",
     [n if n in QUICK_BANDS else pytest.param(n, marks=pytest.mark.long) for n in BAND_CASES],
@@ -287,6 +289,7 @@ def test_a_batch_in_tiles_is_the_same(params):
     assert_allclose(cut, whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.optimized
 def test_a_dream_in_tiles_is_the_same(params64, x64):
     ascent = dreams.Ascent(
         taps=("relu2_1",), weights=(1.0,), network=nst.vgg.Network(padding=layers.wrap_padded)

@@ -93,6 +93,7 @@ def test_the_golden_file_describes_itself():
     multiscale_golden.check_that_it_describes_itself(GOLDEN)
 
 
+@pytest.mark.optimized
 @pytest.mark.slow  # a program of nearly the whole network in float64 for each scale
 @pytest.mark.parametrize("first", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_a_run_in_float64_is_torchs(first, params64, x64):
@@ -394,6 +395,7 @@ def test_the_plan_counts_the_products_of_the_losses():
     assert_allclose(more, products, rtol=1e-6)
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(params):
     shape = (192, 256)

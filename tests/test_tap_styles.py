@@ -107,6 +107,7 @@ def test_the_picture_of_a_tap_changes_the_result(params, content, style, fine):
     assert np.abs(one - nst.stylize(params, content, style, recipe=FAST)).max() > 1e-3
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("how", [pytest.param("tiles", marks=pytest.mark.long), "bands"])
 def test_tiles_and_bands_paint_the_same(params, how):
     pictures = [small.picture("chelsea", 96, 80), *(small.picture("starry_night", 96, 96),) * 2]

@@ -48,6 +48,7 @@ def test_wrapped_convolution_is_that_of_torch(torch, x64):
     assert_allclose(layers.wrap_padded(x, kernel), found.numpy(), rtol=1e-10)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "pool", [layers.average_pool, pytest.param(layers.max_pool, marks=pytest.mark.long)]
 )

@@ -87,6 +87,7 @@ REPEATED = (
 COST = dict.fromkeys(REPEATED, pytest.mark.long) | dict.fromkeys(QUICK, ())
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=COST.get(n, pytest.mark.slow)) for n in CASES]
 )
@@ -99,6 +100,7 @@ def test_tiles_are_the_whole_picture(name, params64, x64):
     assert apart(whole, found(params64, *pictures(*shape), cut)) < 1e-10
 
 
+@pytest.mark.optimized
 def test_a_mirrored_border_with_activations_computed_again_in_tiles(params64, x64):
     changes = {"padding": layers.reflect_padded, "pool": layers.scaled_average_pool, "remat": True}
     recipe = recipes.as_arrays(network(HIGHER, **changes), jnp.float64)
@@ -117,6 +119,7 @@ OTHERS = dict.fromkeys(
 )
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("style_loss", "content_loss"),
     [
@@ -177,6 +180,7 @@ def test_every_variation_is_a_sum_over_tiles(name, x64):
     assert_allclose(value, variation(image), rtol=1e-12)
 
 
+@pytest.mark.optimized
 def test_another_halo_would_not_do(params64, x64, monkeypatch):
     """The comparisons above see what is wrong at a tile's edge."""
     recipe = recipes.as_arrays(DEEP, jnp.float64)
@@ -189,6 +193,7 @@ def test_another_halo_would_not_do(params64, x64, monkeypatch):
 # --- Geometry -------------------------------------------------------------------------------------
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "tap", ["relu2_2", *(pytest.param(f"relu{b}_1", marks=pytest.mark.slow) for b in (1, 4))]
 )

@@ -11,6 +11,8 @@ from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.prepare import Scale
 from nst_jax.scaling.operations import fixed_pixels
 
+pytestmark = pytest.mark.optimized
+
 SCALES = (Scale((10, 10), ((10, 10),), 8), Scale((20, 20), ((20, 20),), 5))
 
 

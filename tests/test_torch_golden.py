@@ -20,6 +20,8 @@ from nst_jax import images, prepare, recipes
 from nst_jax.recipes import changes
 from nst_jax.weights import read_info
 
+pytestmark = pytest.mark.optimized
+
 GOLDEN = json.loads(Path(__file__).with_name("torch_golden.json").read_text())
 ENTRIES, STEPS = GOLDEN["recipes"], GOLDEN["steps"]
 NAMES = tuple(ENTRIES)

@@ -17,6 +17,8 @@ from nst_jax.weights import params
 from tests import small, test_cli
 from tests.shell import refused, write_pictures
 
+pytestmark = pytest.mark.optimized
+
 here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
 
 SHALLOW = ["--recipe", "gram", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]

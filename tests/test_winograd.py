@@ -66,6 +66,7 @@ def test_a_strip_reads_zeros_beyond_the_picture_whatever_lies_there():
     assert_array_equal(jnp.isfinite(found[0, :, 0, 0]), [4 <= row < 28 for row in range(32)])
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(("dtype", "most"), [(jnp.float32, 100), (jnp.bfloat16, 200)])
 def test_strips_take_little_memory(dtype, most):
     """The buffers of the whole picture would take 1152 bytes for each pixel in float32.
