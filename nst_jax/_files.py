@@ -76,7 +76,7 @@ def atomic(path: Path) -> Iterator[Path]:
             mode = _like(target, part)
             yield part
             with part.open("r+b") as file:
-                # Without this, a power cut could leave a renamed file that lacks its bytes.
+                # Without `fsync`, a power cut could leave a renamed file that lacks its bytes.
                 os.fsync(file.fileno())
             if mode is not None:
                 part.chmod(mode)

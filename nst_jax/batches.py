@@ -443,10 +443,10 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number of px of which the sides of the arrays for recolouring are multiples.
+    """Return a number of px; the sides of the square arrays for recolouring are multiples of it.
 
-    Pictures are recoloured at the top left of square arrays, so that those of several sizes share a
-    program.
+    Each picture is recoloured at the top left of such an array. So pictures of several sizes lie in
+    arrays of the same size, and share a compiled program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)

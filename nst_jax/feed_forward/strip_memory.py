@@ -151,8 +151,9 @@ BUFFERS = 2
 
 # Convolutions allocate memory in addition to the buffers that XLA plans. The estimate of this
 # additional memory is `WORKSPACE` times the bytes of these buffers, plus `FIXED` bytes. Measured with
-# the network `styles26` on two cores of a CPU (jax 0.10.2): 472 MB in all, of which 193 MB were
-# planned, at 1000 x 750 px; and 1274 MB in all, of which 769 MB were planned, at 2000 x 1500 px.
+# the network `styles26` on two cores of a CPU (jax 0.10.2): 472 MB in all at 1000 x 750 px, of which
+# 193 MB were planned; 1274 MB in all at 2000 x 1500 px, of which 769 MB were planned. With the content
+# and the result (18 MB and 72 MB), which are counted apart, the estimates are 469 MB and 1272 MB.
 WORKSPACE, FIXED = 0.3, 200 * 10**6
 
 

@@ -1,4 +1,4 @@
-"""Squared differences, scaled so that a common factor of all of them does not change the gradient."""
+"""Squared differences, scaled so that the gradient stays the same if all differences are doubled."""
 
 import jax
 import jax.numpy as jnp

@@ -223,7 +223,7 @@ def walk(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def walk_item(item: Item) -> Iterator[Item]:
-    """Yield an item, then the fields of its value and, recursively, the fields of their values."""
+    """Yield an item (a field with its value), then the fields of this value, and so on recursively."""
     yield item
     for part in parts_of(item):
         yield from walk_item(part)

@@ -108,13 +108,13 @@ def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 
     """Return how many of `count` canvases to paint at once: the largest worthwhile divisor of `count`.
 
     With a divisor, equally many canvases are painted each time, so one compiled program serves them
-    all. Larger numbers than `worthwhile_chunk` for each device are hardly faster and not considered.
+    all. A device gets at most `worthwhile_chunk` canvases at once, since more are hardly faster.
 
     Args:
       count: number of canvases.
       shape: (height, width) of each canvas.
       platform: JAX's name of the platform.
-      parallel: number of canvases that the devices compute at the same time.
+      parallel: number of devices, or of groups of devices if the devices of a group share a canvas.
 
     Example:
       >>> worthwhile_divisor(20, (128, 128), "cpu"), worthwhile_divisor(20, (256, 256), "cpu")

@@ -148,9 +148,9 @@ def _convolve_strips(
 ) -> Float[Array, "n h w o"]:
     """Convolve strip by strip, as `convolve` does if there are several strips.
 
-    With `as_bits`, strips of bfloat16 or float16 values are read and written as integers. XLA's CPU
-    compiler reads and writes parts of an array of such values by way of a float32 copy of the whole
-    array, but not parts of an array of integers.
+    With `as_bits`, strips of bfloat16 or float16 values are read and written as integers. This saves
+    memory: to read or write a part of an array of such values, XLA's CPU compiler makes a float32 copy
+    of the whole array. Of an array of integers it makes no copy.
     """
 
     def bits_of(values: Array) -> Array:

@@ -73,8 +73,8 @@ class QuickPicture(NamedTuple):
     """A picture that was painted by a single pass of a network and written to a file."""
 
     path: Path
-    words: list[str]  # the words of the command line that paints it
-    seconds: float  # how long it took, from reading the inputs to writing the picture
+    words: list[str]  # the words of a command line that paints the same picture
+    seconds: float  # duration of the painting, from reading the inputs to writing the file
 
 
 class _Kept(NamedTuple):
