@@ -44,9 +44,12 @@ PADDING = 18  # a picture is as much smaller than its array as this part of it
 def measure(plan: Plan) -> Findings:
     """Compare the updates of every recipe in float32, and the first evaluation of one in float64.
 
-    Pictures lie at the top left of arrays of garbage: NaN around content and style, grey around the
-    canvas. The canvas is the start of the recipe itself.
+    Pictures lie at the top left of arrays of garbage: NaN around content and style; around the canvas,
+    grey in the updates and NaN in the evaluation. The canvas is the start of the recipe itself.
     """
+    for name in plan.recipes or ():
+        if name not in RECIPES:
+            raise ValueError(f"`recipes`: {name!r} has losses that are no sums; choose others")
     params = nst.load_params()
     rows = []
     for size in plan.sizes:
@@ -54,6 +57,8 @@ def measure(plan: Plan) -> Findings:
             try:
                 rows.append(_updates(params, name, size, plan.steps))
             except FloatingPointError:
+                if name not in SMALLER_RATES:
+                    raise
                 rate = SMALLER_RATES[name]
                 rows.append(_updates(params, name, size, plan.steps, learning_rate=rate))
             jax.clear_caches()
@@ -111,7 +116,7 @@ def _padded(picture: np.ndarray, bucket: Shape, garbage: float) -> np.ndarray:
 
 
 def _other_bits(picture: np.ndarray, seed: int, dtype: Any) -> np.ndarray:
-    """Return a picture each of whose numbers is by one unit in the last place larger or smaller."""
+    """Return a picture of which each number differs by one or two units in the last place."""
     signs = np.random.default_rng(seed).choice([-1, 1], picture.shape)
     changed: np.ndarray = picture * (1 + np.finfo(dtype).eps * signs)
     return changed

@@ -266,7 +266,8 @@ def test_what_cannot_be_cut_is_refused(params, pair):
         nst.stylize(params, *pair, recipe=shallow(), devices=2)
 
 
-def test_other_numbers_compile_nothing_anew(params, pair, painted, compilations):
+def test_other_numbers_compile_nothing_anew(params, pair, compilations):
+    nst.stylize(params, *pair, recipe=shallow())
     before = compilations()
     nst.stylize(
         params, *pair, recipe=shallow(learning_rate=1e-3, search_content=0.5, style_weight=2.0)

@@ -15,6 +15,9 @@ from nst_jax.images.oklab import AXES
 from nst_jax.raters import content as content_raters
 from tests import small
 
+# One fixture computes the ratings that most of these tests compare.
+pytestmark = pytest.mark.optimized
+
 # Compiled, which takes a test less time than one operation after another. The examples in docstrings
 # are not.
 gradient_agreement, gram_distance, grid_peaks, oklab, palette_distance, speckle, ssim = (
@@ -368,7 +371,6 @@ CONTENT = ("ssim", "self_similarity", "gradients")
 WORSE = {"low": 1, "high": -1}
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("name", STYLE)
 def test_the_style_itself_is_nearest_to_the_style(ratings, name):
     itself = ratings["painting", None][name]

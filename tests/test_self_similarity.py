@@ -39,6 +39,7 @@ def test_self_similarity_is_numpys(x64):
     assert_allclose(compiled(canvas, content), wanted, rtol=1e-12)
 
 
+@pytest.mark.torch
 def test_self_similarity_and_its_gradient_are_torchs(torch, x64):
     canvas, content = features(2, 5, 6, 8), features(3, 5, 6, 8)
     mine, other = (

@@ -39,6 +39,7 @@ def test_wrapped_convolution_by_brute_force(x64):
     assert_allclose(layers.wrap_padded(x, kernel), expected, rtol=1e-12)
 
 
+@pytest.mark.torch
 def test_wrapped_convolution_is_that_of_torch(torch, x64):
     x, kernel = small.noise(0, 2, 6, 8, 3), small.noise(1, 3, 3, 3, 4)
     convolve = torch.nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular", bias=False).double()

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from nst_jax import _hdf5, images, recipes
+from nst_jax import _hdf5, images, recipes, weights
 from nst_jax.app import cli
 from nst_jax.app import train as app_train
 from nst_jax.feed_forward import style_files, training
@@ -227,6 +227,14 @@ def test_bad_input_is_one_line(train, tmp_path, words, given, said):
     (line,) = (line for line in err.splitlines() if line.startswith("nst-jax: error:"))
     assert said in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_weights_file_of_the_environment_is_kept(train, tmp_path, monkeypatch):
+    (tmp_path / "vgg.h5").write_bytes(b"weights")
+    monkeypatch.setenv(weights.params.VARIABLE, str(tmp_path / "vgg.h5"))
+    code, _, err = train("-o", "vgg.h5", "--overwrite")
+    assert code == 2 and "`--output`: 'vgg.h5' is also another input" in err
+    assert (tmp_path / "vgg.h5").read_bytes() == b"weights"
 
 
 def test_a_foreign_checkpoint_is_refused(train, tmp_path, inputs):

@@ -106,17 +106,22 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
     """Return the paths of the initial picture, the recipe file and the weights file of a command.
 
-    No output may replace these files. The weights file is the one that `--weights` names, or else the
-    environment variable `NST_JAX_WEIGHTS`. Files that are not given are left out. So are masks.
+    No output may replace these files. The weights file is that of `weights_file`. Files that are not
+    given are left out. So are masks.
 
     Args:
       chosen: the options of the command.
       init_file: the picture that `--init` names; None if `--init` names no file.
     """
     start = None if init_file is None else Path(chosen["init"])
-    weights = chosen["weights"] or os.environ.get(params.VARIABLE)
-    files = (start, chosen_recipe_file(chosen), Path(weights) if weights else None)
+    files = (start, chosen_recipe_file(chosen), weights_file(chosen))
     return [path for path in files if path is not None]
+
+
+def weights_file(chosen: Mapping[str, Any]) -> Path | None:
+    """Return the weights file that `--weights` or, without it, `NST_JAX_WEIGHTS` names, if any."""
+    path = chosen["weights"] or os.environ.get(params.VARIABLE)
+    return Path(path) if path else None
 
 
 def begun_display(chosen: Mapping[str, Any]) -> Display:
@@ -141,7 +146,7 @@ def check_weights(chosen: Mapping[str, Any]) -> None:
     Raises:
       ValueError: if the file is missing, damaged, or of another network or version.
     """
-    if chosen["weights"] is not None or os.environ.get(params.VARIABLE):
+    if weights_file(chosen) is not None:
         params.load_params(chosen["weights"])
 
 

@@ -37,12 +37,12 @@ from nst_jax.app.chosen_options import (
     chosen_changes,
     chosen_outputs,
     chosen_recipe,
-    chosen_recipe_file,
     chosen_seed,
     chosen_tap_files,
     loaded_weights,
     other_inputs,
     picture_outputs,
+    weights_file,
 )
 from nst_jax.app.fine_style import (
     ROLE,
@@ -102,7 +102,8 @@ def demo(chosen: Chosen) -> int:
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
-    check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
+    weights = weights_file(chosen)
+    check_outputs(outputs, [] if weights is None else [weights])
     check_weights(chosen)
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
@@ -136,7 +137,7 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     paths = [path for path, _ in styles]
     outputs = chosen_outputs(chosen, default_name(paths[0], paths[1:], "_texture"))
     paths += chosen_tap_files(chosen)
-    others = [path for path in (chosen_recipe_file(chosen), chosen["weights"]) if path is not None]
+    others = other_inputs(chosen, None)
     check_outputs(outputs, [*paths, *others])
     check_weights(chosen)
     pictures = [images.read(source(path), argument="style") for path in paths]
@@ -166,7 +167,7 @@ def dream(content: Path, chosen: Chosen) -> int:
 
 def _dream(content: Path, chosen: Chosen) -> int:
     outputs = Outputs(**picture_outputs(chosen, default_name(content, [], "_dream")))
-    others = [path for path in (chosen["guide"], chosen["weights"]) if path is not None]
+    others = [path for path in (chosen["guide"], weights_file(chosen)) if path is not None]
     check_outputs(outputs, [content, *others])
     check_weights(chosen)
     settings = dreams.settings_from(chosen)
@@ -620,7 +621,7 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
         samples=chosen["samples"],
         resume=chosen["resume"],
     )
-    others = [path for path in (chosen_recipe_file(chosen), chosen["weights"]) if path is not None]
+    others = other_inputs(chosen, None)
     outputs.check([*paintings, *others], overwrite=chosen["overwrite"])
     check_weights(chosen)
     with ExitStack() as resources:

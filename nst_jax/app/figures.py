@@ -7,6 +7,7 @@ from typing import Any
 from nst_jax import _files, figures, images
 from nst_jax._types import HostImage
 from nst_jax.app import cache
+from nst_jax.app.chosen_options import weights_file
 from nst_jax.app.messages import print_lines
 from nst_jax.app.outputs import refuse_inputs, result_path
 from nst_jax.app.writing import write_picture
@@ -65,7 +66,7 @@ def features(picture: Path, chosen: Mapping[str, Any]) -> None:
 def _checked_output(source: Path, name: str, argument: str, chosen: Mapping[str, Any]) -> Path:
     output = result_path(chosen["output"], Path(name))
     images.check_output(output, overwrite=chosen["overwrite"])
-    inputs = [path for path in (source, chosen["weights"]) if path is not None]
+    inputs = [path for path in (source, weights_file(chosen)) if path is not None]
     refuse_inputs(output, inputs, "output")
     return output
 
