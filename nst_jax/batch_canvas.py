@@ -206,14 +206,14 @@ class BatchCanvas:
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
     ) -> tuple[Resized, dict[str, Any]]:
-        """Resize a picture to a scale (resolution); return it, and arguments to compute its features.
+        """Return a picture resized to a scale (resolution), and keyword arguments for its features.
 
         In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
-        at the top left, and the only argument is `size`, its real (height, width). Without a bucket,
-        there is no argument.
+        at the top left. The functions that compute its features then need the argument `size`, the
+        (height, width) of the picture without the padding. Without a bucket, they need no argument.
 
         Args:
-          picture: [h, w, 3] at its final size.
+          picture: [h, w, 3], at the size that it has at the last scale.
           shape: the (height, width) of the picture at the scale.
           array: the (height, width) of the bucket's array at the scale; ignored without a bucket.
         """
@@ -654,10 +654,13 @@ _style_targets = Jitted(style_targets)
 
 @Jitted
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
-    """Return for each of n pictures its image in `found`, or, if `whole` is False, that in `before`.
+    """Return the images of n pictures after a scale; for those that diverged earlier, an earlier one.
 
-    `whole` is False for a picture that diverged at an earlier, coarser resolution. Images from `before`
-    are clipped to [0, 1].
+    Args:
+      whole: for each picture, False if it diverged at an earlier, coarser scale (resolution).
+      found: [n, h, w, 3], the canvases after this scale.
+      before: [n, h, w, 3], the images from which this scale started. Of a picture that diverged, this
+        one is returned, clipped to [0, 1], since it is a result.
     """
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 

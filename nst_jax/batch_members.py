@@ -299,8 +299,8 @@ def _count(
       contents: the content pictures.
       styles: for each picture of the batch, or once for all, a list of styles that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
-      several: name -> number of items, for the other arguments, such as masks and factors of sizes,
-        that are given as lists or arrays with an item for each picture.
+      several: name -> number of items, for the other arguments that are given as lists or arrays with
+        an item for each picture, such as masks and the scales of style pictures.
 
     Raises:
       ValueError: if two lists or arrays have different numbers of items, both more than one; or if a

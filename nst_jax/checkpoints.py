@@ -232,7 +232,7 @@ class BucketOfRun(NamedTuple):
 
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
-    """Return the buckets of the checkpoint's run; None if its canvases fill their arrays."""
+    """Return the square arrays of a checkpoint's run; None if its arrays have the canvases' shapes."""
     sizes = _sizes_in_bucket(checkpoint.facts)
     if sizes is None:
         return None

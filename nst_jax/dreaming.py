@@ -292,8 +292,8 @@ class DreamCanvas:
         last, ascent = plan.scales[-1], settings.ascent
         self._content = prepare.resized(content, last.shape, plan.recipe)
         self._guide = guide
-        # The numbers become arrays of fixed dtypes. For a Python number, an int and a float would each
-        # compile a program of their own.
+        # The numbers become arrays of fixed dtypes. As Python numbers, 1 and 1.0 would have different
+        # dtypes, and JAX would compile the program once for each.
         numbers = [np.asarray(weight, np.float32) for weight in ascent.weights]
         self._ascent = ascent.__class__(
             taps=ascent.taps,

@@ -29,8 +29,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 
-# Longest side in px of a preview, and of the resized styles from which it is painted; a larger one
-# would take too long to paint.
+# Largest allowed side, in px, of a preview and of the reduced styles from which it is painted. With
+# larger ones, painting would take too long.
 LARGEST = 384
 
 # The most seconds for which a run on a CPU waits for its preview, if `--every` is not given. They

@@ -6,8 +6,9 @@ that of the canvas (the picture being optimised) over the region, and that of th
 
 A tap is a layer whose features a loss reads. A statistic at a tap is made of sums over the positions
 of the features. In these sums, a position counts T² times, where T is the value of the region's mask
-there; for example, a Gram matrix is that of the features multiplied by T. The sums are divided by the
-sum of T². So the sums over parts of the canvas can still be added (see `nst_jax.scaling`).
+there; for example, a Gram matrix is that of the features multiplied by T. If the canvas is computed in
+parts (see `nst_jax.scaling`), the sums over the parts are added first. At the end, they are divided by
+the sum of T² over the whole canvas.
 """
 
 from collections.abc import Mapping, Sequence

@@ -284,7 +284,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best(self) -> StyleNetwork:
-        """The network as it was when the held-out loss was least (the loss on photos not trained on).
+        """The network as it was when its loss on held-out photos (not used for training) was least.
 
         Raises:
           RuntimeError: if the held-out loss was not measured yet, or never was finite.

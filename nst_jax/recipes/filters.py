@@ -60,7 +60,7 @@ def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
     return jnp.asarray(images.old_bilinear_8bit(image, shape))
 
 
-# The filters for pictures before painting, by their names in recipe files (TOML).
+# The filters that resize pictures before painting, by their names in recipe files (TOML).
 FILTERS = {
     resize.__name__: resize
     for resize in (

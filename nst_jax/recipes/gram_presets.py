@@ -204,9 +204,9 @@ TF_TV = replace(
 )
 
 
-# The source ran with TensorFlow 2 of May 2020 or later, and so with Pillow 3.4 (October 2016) or later,
-# whose NEAREST filter chooses the same pixels as today's; before Pillow 3.4 it chose others. Keras'
-# `load_img`, by which the source resizes, has always used NEAREST by default.
+# `resize` is `pillow_nearest`, since the source resizes by Keras' `load_img`, whose default has always
+# been Pillow's filter NEAREST. Before version 3.4 (October 2016), Pillow's NEAREST chose other pixels
+# than today. But the source ran with TensorFlow 2 of May 2020 or later, and so with a later Pillow.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",

@@ -101,7 +101,8 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 def _table(items: Iterable[Item]) -> dict[str, Any]:
     """Return fields of a recipe as a table: name of the field -> its value in TOML.
 
-    A field is left out if its value is None and its default is None, too.
+    A field whose value is None is left out if None is its default; otherwise its value is written as
+    the string `NONE`, since TOML has no null.
     """
     return {
         item.key.rpartition(".")[2]: _plain(item)

@@ -346,8 +346,8 @@ def _stored_arrays(
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
     """Return, by name, the arrays of a file that torch 1.6 or later wrote.
 
-    Such a file is a zip archive. It contains a pickle that describes the tensors, and the storages with
-    the numbers of the tensors.
+    Such a file is a zip archive. It contains a pickle that describes the tensors, and a file for each
+    storage, which has the values of the tensors.
     """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()

@@ -37,7 +37,7 @@ class Visitor:
         # request waits, a newer request has come, and the waiting one is dropped.
         self.asked = 0
         self.streams = 0  # number of tabs in which this browser shows the web page
-        # The settings with which the run was begun; None if there is no run.
+        # The settings with which the run was begun, for the web page to show; None if there is no run.
         self.last_settings: dict[str, Any] | None = None
         self._clock = clock
         self._seen = clock()
