@@ -46,8 +46,9 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute what the losses compare the canvases with. `run` and
-    `match` are `run_many` and `match_many`, compiled.
+    `measuring` has the functions that compute what the losses compare the canvases with. `run` is
+    `run_many`, which updates the canvases. `match` is `match_many`, which finds the position of the
+    style that is most similar to each position of a canvas.
     """
 
     measuring: MeasuringPrograms
@@ -174,10 +175,10 @@ class BatchCanvas:
         )
 
     def _blended(self, scale: int, styles: Mapping[Any, Any]) -> list[Any]:
-        """Return for each picture what its style losses compare the canvas with.
+        """Return for each picture what its style losses compare the canvas with: its style target.
 
-        `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
-        for a `MatchingLoss`, the finished target.
+        `scale` is the index of the scale (resolution). `styles` has what `measure` computed for each
+        style: its statistics (such as Gram matrices) or, for a `MatchingLoss`, the finished target.
         """
         # `recipe` has arrays for the numbers, such as loss weights, that differ between pictures. Of
         # these numbers, targets depend only on the weights of blended styles, and `_shares` takes those
@@ -238,9 +239,9 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the (height, width) of each canvas of the chunk, if they lie in larger arrays.
+        """Return the (height, width) of each canvas; None if the canvases fill their arrays.
 
-        The result is None if the canvases fill their arrays (`Plan.in_bucket` is False).
+        If `Plan.in_bucket` is True, each canvas lies at the top left of a larger array.
         """
         if not self.plan.in_bucket:
             return None
@@ -515,8 +516,8 @@ class BatchCanvas:
     def stalled(self) -> list[bool]:
         """Return for each picture, after its last update, whether the updates had no effect on it.
 
-        That is so if at every scale (resolution) the last total loss equals the first; see
-        `descent.has_stalled`.
+        That is so if at every scale (resolution) the last total loss equals the first, and is not 0.
+        `descent.has_stalled` has the exact condition.
         """
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 

@@ -116,12 +116,12 @@ def controls_on_host(controls: Controls) -> Controls:
 
 
 def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return controls whose masks lie at the top left of larger arrays, with zeros around them.
+    """Return controls whose masks lie at the top left of larger arrays, which are 0 elsewhere.
 
     Pictures of several sizes can lie in arrays of one size, and so share compiled programs.
 
     Args:
-      controls: the masks, as NumPy arrays.
+      controls: the masks, with the weights of the regions, as NumPy arrays.
       canvas: (height, width) of the array in which the canvas (the picture being optimised) lies.
       styles: (height, width) of the array of each default style (a style of the pixels outside all
         regions), then of each region's style.
@@ -141,7 +141,7 @@ def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) 
 
 
 def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
-    """Return a mask [h, w] resized to (height, width); unchanged if it has that size."""
+    """Resize a mask [h, w] to `shape`, a (height, width); return it unchanged if it has that size."""
     if mask.shape == tuple(shape):
         return jnp.asarray(mask)
     return masks.resized_masks(jnp.asarray(mask)[..., None], shape)[..., 0]

@@ -28,7 +28,10 @@ class Visitor:
     """One browser: its pictures, its run, and how many of its tabs show the web page."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a visitor whose files are kept in `folder`, which must exist."""
+        """Make a visitor whose files are kept in `folder`, which must exist.
+
+        `clock` returns the time in seconds; it measures how long the visitor has been away.
+        """
         self.folder = folder
         self.uploads = Uploads(folder)
         self.run: Run | None = None
