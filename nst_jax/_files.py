@@ -238,10 +238,10 @@ def _target(part: Path) -> str | None:
 
 @contextmanager
 def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
-    """Context manager: reserve a file, so that no other process can reserve it within the block.
+    """Context manager: reserve a file within the block, so that no two processes write it at once.
 
-    An empty file `.NAME.lock` beside the file is locked, and removed at the end. If a process is
-    killed, that file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a
+    An empty lock file, `.NAME.lock` beside the file, is locked, and removed at the end. If a process is
+    killed, its lock file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a
     device or a folder, if the system or the disk does not support locks (see `_locks`), or if the lock
     file cannot be opened.
 

@@ -162,7 +162,7 @@ def _check_bytes(source: Source) -> bool:
 
 
 def _last_line(checksum: int) -> bytes:
-    """Return the line with the checksum that follows the HDF5 data."""
+    """Return the last line of a file: it follows the HDF5 data and states their checksum."""
     return b"\nCRC-32 of this nst-jax file: %08x\n" % checksum
 
 
@@ -242,7 +242,7 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"HDF5 had not read it after {seconds:.0f} s"
-    except OSError:  # no process can be started
+    except OSError:  # no process can be started, so nothing is known about the file
         return ""
     # The exit code 1 means a Python exception. It is not reported here, since this process gets the
     # same exception when it reads the file.

@@ -1,6 +1,6 @@
 """The check that a loss with `additive=True` really is computed from sums over positions or pixels.
 
-Only such a loss is right for a picture that is computed in parts, whose sums are added.
+If a picture is computed in parts, whose sums are added, only such a loss has the right value.
 """
 
 from collections.abc import Callable, Sequence

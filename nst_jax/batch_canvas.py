@@ -46,8 +46,9 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute what the losses compare the canvases with. `run` and
-    `match` are `run_many` and `match_many`, compiled.
+    `measuring` has the functions that compute what the losses compare the canvases with. `run` is
+    `run_many`, which updates the canvases. `match` is `match_many`, which finds the position of the
+    style that is most similar to each position of a canvas.
     """
 
     measuring: MeasuringPrograms
@@ -174,10 +175,10 @@ class BatchCanvas:
         )
 
     def _blended(self, scale: int, styles: Mapping[Any, Any]) -> list[Any]:
-        """Return for each picture what its style losses compare the canvas with.
+        """Return for each picture what its style losses compare the canvas with: its style target.
 
-        `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
-        for a `MatchingLoss`, the finished target.
+        `scale` is the index of the scale (resolution). `styles` has what `measure` computed for each
+        style: its statistics (such as Gram matrices) or, for a `MatchingLoss`, the finished target.
         """
         # `recipe` has arrays for the numbers, such as loss weights, that differ between pictures. Of
         # these numbers, targets depend only on the weights of blended styles, and `_shares` takes those
@@ -206,14 +207,14 @@ class BatchCanvas:
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
     ) -> tuple[Resized, dict[str, Any]]:
-        """Resize a picture to a scale (resolution); return it, and arguments to compute its features.
+        """Return a picture resized to a scale (resolution), and keyword arguments for its features.
 
         In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
-        at the top left, and the only argument is `size`, its real (height, width). Without a bucket,
-        there is no argument.
+        at the top left. The functions that compute its features then need the argument `size`, the
+        (height, width) of the picture without the padding. Without a bucket, they need no argument.
 
         Args:
-          picture: [h, w, 3] at its final size.
+          picture: [h, w, 3], at the size that it has at the last scale.
           shape: the (height, width) of the picture at the scale.
           array: the (height, width) of the bucket's array at the scale; ignored without a bucket.
         """
@@ -238,9 +239,9 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the (height, width) of each canvas of the chunk, if they lie in larger arrays.
+        """Return the (height, width) of each canvas; None if the canvases fill their arrays.
 
-        The result is None if the canvases fill their arrays (`Plan.in_bucket` is False).
+        If `Plan.in_bucket` is True, each canvas lies at the top left of a larger array.
         """
         if not self.plan.in_bucket:
             return None
@@ -515,8 +516,8 @@ class BatchCanvas:
     def stalled(self) -> list[bool]:
         """Return for each picture, after its last update, whether the updates had no effect on it.
 
-        That is so if at every scale (resolution) the last total loss equals the first; see
-        `descent.has_stalled`.
+        That is so if at every scale (resolution) the last total loss equals the first, and is not 0.
+        `descent.has_stalled` has the exact condition.
         """
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
@@ -654,10 +655,13 @@ _style_targets = Jitted(style_targets)
 
 @Jitted
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
-    """Return for each of n pictures its image in `found`, or, if `whole` is False, that in `before`.
+    """Return the images of n pictures after a scale; for those that diverged earlier, an earlier one.
 
-    `whole` is False for a picture that diverged at an earlier, coarser resolution. Images from `before`
-    are clipped to [0, 1].
+    Args:
+      whole: for each picture, False if it diverged at an earlier, coarser scale (resolution).
+      found: [n, h, w, 3], the canvases after this scale.
+      before: [n, h, w, 3], the images from which this scale started. Of a picture that diverged, this
+        one is returned, clipped to [0, 1], since it is a result.
     """
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 

@@ -30,8 +30,9 @@ class Member(NamedTuple):
     # features of the content.
     content: int
     # Number of its style picture, or of its list of blended style pictures. Members with the same
-    # number share the statistics (such as Gram matrices) of these pictures. So a style has a number for
-    # each size in which it is used and, if it is recoloured to match contents, for each content.
+    # number and the same sizes of these pictures share their statistics (such as Gram matrices). A
+    # style has a number for each `style_scale` with which it is used and, if it is recoloured to match
+    # contents, for each content.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise
@@ -228,8 +229,8 @@ def _resized(
         styles are the same for all pictures of a batch, so those of one picture are enough.
       recipe: the recipe whose size rules apply.
       resize: the function that resizes a picture to a (height, width) with the recipe's filter.
-      sides: for each entry of `styles`, the original (height, width) of each of its pictures. The
-        final sizes are computed from these, since the pictures may have been resized before.
+      sides: for each entry of `styles`, the original (height, width) of each of its pictures. The final
+        sizes are computed from these, since the pictures may have been resized before.
     """
     others = [] if given is None else [region.style for region in given.regions]
     scales = {
@@ -299,8 +300,8 @@ def _count(
       contents: the content pictures.
       styles: for each picture of the batch, or once for all, a list of styles that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
-      several: name -> number of items, for the other arguments, such as masks and factors of sizes,
-        that are given as lists or arrays with an item for each picture.
+      several: name -> number of items, for the other arguments that are given as lists or arrays with
+        an item for each picture, such as masks and the scales of style pictures.
 
     Raises:
       ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
@@ -558,10 +559,11 @@ def warn_of_enlarged_styles(
     recipe: Recipe,
     style_scale: Sequence[tuple[float, ...]] | None,
 ) -> None:
-    """Warn of styles that `style_scale` enlarges, so that they have more pixels than before resizing.
+    """Warn of styles that `style_scale` makes larger than they were before any resizing.
 
     If pictures have the same style in different sizes, there is one warning, for the largest size.
-    `style_scale` has the factors of each picture, as in `members_of`.
+    `style_scale` has, for each picture, the factors by which the sides of its styles are multiplied;
+    None means the factors of the recipe.
     """
     if recipe.pictures.style_scale is None and style_scale is None:
         return
@@ -572,9 +574,9 @@ def warn_of_enlarged_styles(
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # A style with several sizes, or with the colours of several contents, has several numbers
-        # `Member.style`: `members_of` adds multiples of the number of styles to the style's index. The
-        # remainder `%` is this index.
+        # A style that is used with several factors `style_scale`, or recoloured to match several
+        # contents, has several numbers `Member.style`: `members_of` adds multiples of the number of
+        # styles to the style's index. The remainder `%` is this index.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))

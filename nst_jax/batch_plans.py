@@ -133,8 +133,8 @@ def plan_by_cost(
     """Plan the run of a batch whose canvases lie in larger arrays where that saves time.
 
     Pictures in arrays of the same shape share compiled programs, but updates of larger arrays take
-    longer. `chosen_buckets` chooses the shapes of the arrays for which all pictures together take the
-    least time. Pictures whose losses or updates would change in larger arrays get arrays of the size of
+    longer. `chosen_buckets` chooses the shapes of the arrays by the estimated time of all pictures
+    together. Pictures whose losses or updates would change in larger arrays get arrays of the size of
     their canvas.
 
     Args:

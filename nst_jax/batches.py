@@ -416,9 +416,10 @@ def _planned(
 
 
 def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
-    """Warn the caller of `stylize_many` of pictures that diverged, or whose losses stopped changing.
+    """Warn the caller of `stylize_many` of pictures that diverged, or are hardly painted.
 
-    These are losses that never changed, or stopped changing while still high.
+    A picture is hardly painted if, at every scale, its last loss equals the first, or if its loss
+    stopped changing while still high.
     """
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)

@@ -412,10 +412,10 @@ def _targets_in_arrays(
     Args:
       pieces: computes features and statistics (such as Gram matrices) of single pictures.
       recipe: the recipe with the values of one scale (resolution), such as its style loss.
-      content: the array [h, w, 3] with the content.
-      size: (height, width) of the content.
-      styles: an array [h', w', 3] for each style.
-      sizes: (height, width) of each style.
+      content: the array [h, w, 3] with the content at its top left.
+      size: (height, width) of the content itself.
+      styles: for each style, the array [h', w', 3] with the style at its top left.
+      sizes: (height, width) of each style itself.
       style_targets: the function of this name in the module `targets`, compiled or not.
     """
     statistics = [pieces.statistics(*pair) for pair in zip(styles, sizes, strict=True)]

@@ -68,7 +68,9 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
 
 
 def tree_from(arrays: Mapping[str, Any], like: Any, *, argument: str) -> Any:
-    """Rebuild a pytree from a dictionary of its leaves, in new buffers.
+    """Rebuild a pytree from a dictionary of its leaves.
+
+    The leaves are copied, so that the caller may donate the buffers of the result.
 
     Args:
       arrays: the leaves with the names that `named_leaves` gives them, as read from a file.
@@ -98,11 +100,11 @@ def check_resumable(
 ) -> None:
     """Refuse a checkpoint unless this run, resumed from it, ends like a run without interruption.
 
-    This run may have another total number of updates than the earlier one, as long as all updates up
-    to the checkpoint are the same in both runs. With a single scale, this holds whenever the inputs
-    and settings are the same. With several scales, both runs must have equally many scales, and each
-    scale that the earlier run had finished must have the same sizes and the same number of updates in
-    this run.
+    This run may have another total number of updates than the earlier one, as long as all updates up to
+    the checkpoint are the same in both runs. With a single scale, this holds whenever the inputs and
+    settings are the same. With several scales, both runs must have equally many scales, and each scale
+    that the earlier run had finished must have the same sizes and the same number of updates in this
+    run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.
@@ -232,7 +234,7 @@ class BucketOfRun(NamedTuple):
 
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
-    """Return the buckets of the checkpoint's run; None if its canvases fill their arrays."""
+    """Return the square arrays of a checkpoint's run; None if its arrays have the canvases' shapes."""
     sizes = _sizes_in_bucket(checkpoint.facts)
     if sizes is None:
         return None
@@ -373,8 +375,8 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     Request only the first description: each check relies on the success of the checks before it.
 
     Args:
-      fields: the decoded JSON.
-      arrays: the other datasets of the file, by name.
+      fields: the decoded JSON of the dataset `_JSON`, whether it is valid or not.
+      arrays: all other datasets of the file, by name.
     """
     if not isinstance(fields, dict):
         yield f"{_JSON} is no JSON object"
@@ -409,12 +411,12 @@ def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_scale(plan: Any) -> bool:
-    """Return whether a value is a dictionary with the keys of a scale, as in `provenance.of_scales`."""
+    """Return whether a value is a dictionary with "steps" and a list "size", as a scale needs."""
     return isinstance(plan, dict) and type(plan.get("size")) is list and "steps" in plan
 
 
 def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield a description of each fault in the names, shapes, types and values of the arrays."""
+    """Yield a description of each fault in a checkpoint's arrays: in names, shapes, types or values."""
     sizes = _sizes_in_bucket(fields["facts"]) or [plan["size"] for plan in fields["scales"]]
     if len(sizes) != len(fields["scales"]):
         yield f"the bucket has {len(sizes)} scales, expected {len(fields['scales'])}"

@@ -48,12 +48,13 @@ MEAN_ACTIVATIONS = {
 def units_of(params: Params, taps: Iterable[str]) -> dict[str, float]:
     """Return the number by which the features of each tap (layer) are divided.
 
-    STROTSS puts colours and features into one vector and compares products of its components. So the
-    loss depends on how large features are. The authors' code ran on torchvision's weights, whose
-    features are used as they are: their numbers are 1. With other weights, the features of each layer
-    are divided by the layer's mean activation over sample pictures, so that their mean is 1. The means
-    were measured with the weights in this package, for which white minus black is 255 in each channel.
-    If the difference is r for the given weights, the means are multiplied by r / 255.
+    STROTSS joins the colour and the features of all layers at a place into one vector. So a layer with
+    larger features counts more in the dot products of these vectors. The authors' code ran on
+    torchvision's weights, whose features are used as they are: the result is 1 for every tap. With
+    other weights, the features of each layer are divided by the layer's mean activation over sample
+    pictures, so that their mean is about 1. The means were measured with the weights in this package,
+    for which white minus black is 255 in each channel of the network's input. If this difference is r
+    for the given weights, the means are multiplied by r / 255.
 
     Args:
       params: the weights of the network; their pixel convention tells whether they are torchvision's.

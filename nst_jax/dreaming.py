@@ -292,8 +292,8 @@ class DreamCanvas:
         last, ascent = plan.scales[-1], settings.ascent
         self._content = prepare.resized(content, last.shape, plan.recipe)
         self._guide = guide
-        # The numbers become arrays of fixed dtypes. For a Python number, an int and a float would each
-        # compile a program of their own.
+        # The numbers become arrays of fixed dtypes. As Python numbers, 1 and 1.0 would have different
+        # dtypes, and JAX would compile the program once for each.
         numbers = [np.asarray(weight, np.float32) for weight in ascent.weights]
         self._ascent = ascent.__class__(
             taps=ascent.taps,
@@ -308,9 +308,9 @@ class DreamCanvas:
     def _formed(self) -> Params:
         """The weights, to which arrays computed from the kernels are added, once for all octaves.
 
-        These are the transposed kernels, for the gradient, and on a CPU the kernels transformed for
-        Winograd convolution. Without them, XLA would transpose the kernels in every step. An octave is
-        one of the sizes at which the dream is painted.
+        These are the transposed kernels, for the gradient, and on a CPU, where that is faster, kernels
+        transformed for Winograd convolution. Without the transposed kernels, XLA would transpose the
+        kernels in every step. An octave is one of the sizes at which the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)

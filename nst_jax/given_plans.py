@@ -38,7 +38,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
 
 def check_plan_of_one(plan: Plan) -> None:
-    """Raise a ValueError for a plan of several pictures (of `stylize_many`), where one is painted."""
+    """Raise a ValueError if a plan is for several pictures, as for `stylize_many`, not for one."""
     if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
         raise ValueError(
             f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "

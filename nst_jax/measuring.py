@@ -100,7 +100,7 @@ PLAIN = MeasuringPrograms(
 
 
 class NoWatch(Watch):
-    """A `Watch` that does not wait for arrays, since while JAX traces they are never computed."""
+    """A `Watch` for use while JAX traces: it does not wait, since traced arrays are never computed."""
 
     def wait(self, arrays: Any) -> None:
         del arrays

@@ -5,8 +5,9 @@ a tile is the part of the picture over which the tile's sums are taken. Its wind
 halo: the margin of pixels around the core on which the core's features depend. If several devices share
 a picture, each computes one band of it.
 
-A tap is a layer whose features a loss reads. Guides are the masks of a canvas at the taps, for regions
-with styles of their own and for protected parts, which are to stay as they are in the content.
+A tap is a layer whose features a loss reads. Masks mark regions of the picture with styles of their
+own, and protected parts, which are to stay as they are in the content. Guides are arrays made from
+these masks for the features at each tap.
 """
 
 import operator
@@ -378,7 +379,13 @@ def _weighted(
 
 
 def _weighted_content(sums: dict[str, Any], sizes: dict[str, _Size], terms: Terms) -> Scalar:
-    """Return the weighted content loss, computed from its sums over a whole picture."""
+    """Return the content loss of a picture: the weighted sum of the losses at its taps (layers).
+
+    Args:
+      sums: for each tap, sums over the whole picture, from which the loss at this tap is computed.
+      sizes: for each tap, the size of its features.
+      terms: the content loss, its taps and the weights.
+    """
     contents = []
     loss = terms.content_loss_by_tap
     for tap, weight in zip(terms.content_taps, terms.content_layer_weights, strict=True):

@@ -307,13 +307,14 @@ def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
 
 
 def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Resized:
-    """Resize the image of a coarser scale, and clip it to [0, 1] if `clip`.
+    """Resize the final image of one scale for the next, finer one, and clip it to [0, 1] if `clip`.
 
     Args:
-      image: [h, w, 3], the image that the coarser scale left.
+      image: [h, w, 3], the image at the end of the coarser scale.
       shape: (height, width) of the result.
       enlarge: the recipe's function that resizes between scales.
-      clip: whether to clip; true for recipes that clip the canvas after every update.
+      clip: whether to clip, since some resizing filters overshoot; true for recipes that clip the
+        canvas after every update.
     """
     larger = enlarge(image, shape)
     return jnp.clip(larger, 0.0, 1.0) if clip else larger

@@ -149,8 +149,9 @@ def stylize(
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas. Each style then gets
         the size that it would get if the recipe's own size rule gave a canvas of the same area.
-      style_size: a size for the style alone, given like `size`; default: `size` holds for the style
-        too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
+      style_size: a size for the style alone, given like `size`. Default: `size` holds for the style
+        too. Exceptions: an exact `size`, and recipes that give the style a size that depends on that of
+        the canvas.
       style_scale: a factor by which both sides of the style are multiplied after `style_size` was
         applied; or a sequence with a factor for each style. A larger style gives larger strokes. A
         style that is enlarged beyond its own pixels is blurred; a `StyleEnlarged` warning says so.
@@ -193,15 +194,16 @@ def stylize(
         for each: the style's opacity, or None for an opaque style. The style loss leaves out
         transparent parts.
       bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
-        Pictures of all sizes up to this side then share one compiled loop for each resolution, which is
-        worthwhile if more pictures of other sizes follow. Losses and updates are the same as without
-        such an array, up to rounding, but computing the rest of the array takes time. Recipes and
-        options whose results would be wrong in a larger array are refused, see
+        Pictures of all sizes up to this side then share compiled loops, which is worthwhile if more
+        pictures of other sizes follow. There is one loop for each scale (resolution), or, on an
+        accelerator and for sides up to 1024 px, one for all scales. Losses and updates are the same as
+        without such an array, up to rounding, but computing the rest of the array takes time. Recipes
+        and options whose results would be wrong in a larger array are refused, see
         `nst_jax.recipes.check_in_bucket`. With `"off"`, the array is as large as the canvas. With
         `"auto"`, the default, the platform decides. A CPU works as with `"off"`. On an accelerator the
-        side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales share
-        one compiled loop. If the recipe, several `devices` or too little memory prevent that, or if the
-        side is above 1024 px, an accelerator works as with `"off"` too.
+        side is the longer side of the canvas, rounded up to a multiple of 16 px. If that side is above
+        1024 px, or if the recipe, several `devices` or too little memory do not allow the square array,
+        an accelerator works as with `"off"` too.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.

@@ -153,9 +153,12 @@ def enlarged_styles(
 def notes_on_enlarged_styles(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
 ) -> list[str]:
-    """Return a line of text for users about each style that `enlarged_styles` finds.
+    """Return a line of text for users about each style that `style_scale` enlarges and so blurs.
 
-    The arguments are those of `enlarged_styles`.
+    Args:
+      originals: (height, width) of each style, before any resizing.
+      shapes: (height, width) of each style at the final scale.
+      recipe: the recipe whose `style_scale` applies.
     """
     notes = []
     for index in enlarged_styles(originals, shapes, recipe):

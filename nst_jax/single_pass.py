@@ -327,7 +327,11 @@ def _count(lengths: Mapping[str, int]) -> int:
 
 
 def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: Any) -> None:
-    """Refuse `colors` and `style_opacity` that need a style picture, if the style is not a picture."""
+    """Refuse `colors` and `style_opacity` that need a style picture, if there is none.
+
+    There is none if the style is one that a network has learned. `argument` is the caller's name for
+    the style, used in messages.
+    """
     is_picture = bool(style.pictures)
     check_colors_of_style(colors, f"`{argument}`", is_picture=is_picture)
     if style_opacity is not None and not is_picture:

@@ -4,9 +4,9 @@ The canvas is the picture that is optimised. Targets are the features of the con
 of the style, at the taps: the layers that losses read.
 
 The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
-whose features are computed. The window of a tile is its core with a halo: the margin of pixels around
-the core on which the core's features depend. If several devices share a picture, each computes one
-band of it.
+whose features are taken from the tile. The window of a tile is its core with a halo: the margin of
+pixels around the core on which the core's features depend. If several devices share a picture, each
+computes one band of it.
 """
 
 from collections.abc import Sequence
@@ -106,7 +106,8 @@ def measure(
         _checks.array(name, picture, order)
     if size is not None or style_sizes is not None:
         check_in_bucket(recipe, bands=bands is not None)
-    if size is not None:  # losses read the whole array, so its pixels outside the content become 0
+    if size is not None:
+        # Pixels outside the content may be anything, even NaN. Some losses read them, so they become 0.
         content = cut(content, size)
     if controls is not None:
         return _measure_controlled(
@@ -336,9 +337,9 @@ def _style_sums(
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
-    """Return zeros in the structure and shapes of the result of `sum_style`.
+    """Return zeros in the shapes of the sums over a style's features that `sum_style` returns.
 
-    `add_style_tile` adds the sums of each tile to them.
+    `add_style_tile` adds the sums of each tile to these zeros.
     """
     terms, precision = recipe.terms, recipe.network.precision_on()
 
@@ -482,7 +483,7 @@ class MaskedTaps(NamedTuple):
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
     # Tap that this loss reads -> [h', w', 1], the square roots of the positions' weights. Features are
-    # multiplied by them before the loss squares differences. Empty if nothing is protected.
+    # multiplied by them before the loss squares differences. Empty if there is no such loss.
     held: dict[str, Array]
 
 
@@ -605,14 +606,15 @@ def totals_at_taps(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the sums of T² over the positions of the canvas and of the styles, to find empty regions.
 
-    T is the value of a mask at a position of the features. Where a sum is 0, the region, or its style,
-    has no position. If the masks lie at the top left of larger arrays, `size` and `style_sizes` are the
-    real (height, width) of the canvas and of each style.
+    T is the value of a mask at a position of the features. If a sum is 0, the region has no position in
+    the canvas, or none in its style. If the masks lie at the top left of larger arrays, `size` and
+    `style_sizes` are the real (height, width) of the canvas and of each style.
 
     Returns:
-      Two dictionaries, with arrays [r + 1] by layer of the style loss, where r is the number of regions
-      with styles of their own; the region of the default style comes first. The first dictionary has
-      the sum over the canvas for each region, the second the sum over each region's style.
+      Two dictionaries: one has the sums over the canvas, the other those over the regions' styles (1
+      for a style without a mask). The keys are the layers of the style loss. The values are arrays
+      [r + 1] with a sum for each region: the region of the default style comes first, then the r
+      regions with styles of their own.
     """
     found = measure_masks(controls, recipe, size, style_sizes)
     own = len(controls.style_masks) - controls.regions + 1

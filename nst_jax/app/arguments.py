@@ -463,7 +463,8 @@ def _text_of(path: Path) -> str:
 def _text_from(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            # At most one byte too many is read, since a file such as /dev/zero never ends.
+            # A file such as /dev/zero never ends, so it is not read to its end. One byte more than the
+            # limit shows that a file is too large.
             data = file.read(LARGEST_RECIPE + 1)
     except FileNotFoundError:
         raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None

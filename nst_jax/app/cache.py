@@ -157,7 +157,8 @@ class EntriesOf(AbstractContextManager):
 
     def _on_event(self, event: str, **kwargs: Any) -> None:
         del kwargs
-        # JAX calls this in the thread that compiles. In other threads it is for other programs.
+        # JAX calls this in the thread that compiles. So a call in another thread is about another
+        # program, and does not count.
         if self._open and threading.get_ident() == self._thread and event == HIT_EVENT:
             self._loaded = True
 

@@ -96,7 +96,7 @@ def from_first(values: Iterable[int]) -> Iterator[int]:
     The integers are numbers of updates between snapshots. Each process would choose them by its own
     clock, but all must make the same updates. So the integers of the first process are sent to the
     others, which take as many integers from their own iterables, but ignore them. With several
-    processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
+    processes, an integer above `LARGEST_INTEGER` is replaced by it, since JAX sends only 32 bits.
     """
     if jax.process_count() == 1:
         yield from values
@@ -219,7 +219,8 @@ class PeerMonitor(AbstractContextManager):
 
     def _watch(self) -> None:
         beats = 0
-        # For each process, by its index: its last heartbeat, and when this heartbeat was first read.
+        # For each process, by its index: its last heartbeat (None if it has given none yet), and when
+        # this heartbeat, or its lack, was first noticed.
         seen: dict[int, tuple[str | None, float]] = {}
         while not self._over.wait(HEARTBEAT_SECONDS):
             beats += 1

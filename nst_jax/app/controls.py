@@ -98,8 +98,8 @@ def numbers_of(
     """Return a dict with the numbers of regions and of a protected part, for a picture's metadata.
 
     "regions" has the weight of each region's style loss. "protect" has the amount by which the part
-    stays as it is in the content, from 0 (not at all) to 1 (fully). Each key is left out if there are
-    no regions or no protected part.
+    stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is left out without
+    regions, and the second without a protected part.
     """
     found: dict[str, Any] = {}
     if regions:
@@ -132,7 +132,7 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def protect_roles(protect: ProtectFile) -> list[str]:
-    """Return names for the masks of the part that keeps the content: "protect", "protect_2", ..."""
+    """Return the keys of `roles_of` for the protected part's masks: "protect", "protect_2", ..."""
     return ["protect", *(f"protect_{number}" for number in range(2, len(protect.masks) + 1))]
 
 

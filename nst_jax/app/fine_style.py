@@ -320,12 +320,14 @@ class FineStyles:
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:
     """Refuse `--style-fine` with several styles, `--runner ray`, `--cluster` or `--regions`.
 
+    Without `--style-fine`, nothing is refused.
+
     Args:
       chosen: the options of the command.
       styles: the styles, each with its share.
 
     Raises:
-      ValueError: if there are several styles, or one of these options; the message names it.
+      ValueError: if `--style-fine` is used with one of these; the message says with which, and why not.
     """
     if chosen.get("style_fine") is None:
         return

@@ -55,10 +55,10 @@ FEW = 6  # largest number of items of a list that `few` names
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:
-    """Join words to one text; if there are more than `FEW`, name the first ones and count the rest.
+    """Join words to one text; of more than `FEW` words, name the first `FEW` and count the rest.
 
     Args:
-      words: the words.
+      words: the words, each of which may be any text, such as a file name.
       between: the text between two words.
     """
     more = f" and {len(words) - FEW} more" if len(words) > FEW else ""

@@ -215,8 +215,9 @@ def _show_cursor() -> None:
 def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
     """Remove unfinished files and call `work`, then end this process with exit code 128 + `number`.
 
-    The removal and `work` may fail or never end, for instance if nobody reads a pipe to which `work`
-    writes. So they run in a thread of their own, for at most `TIDYING_SECONDS`.
+    `number` is the number of the signal that ends the process. The removal and `work` may fail or never
+    end, for instance if nobody reads a pipe to which `work` writes. So they run in a thread of their
+    own, for at most `TIDYING_SECONDS`.
     """
 
     def tidy() -> None:
@@ -228,7 +229,7 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
         thread = threading.Thread(target=tidy, daemon=True)
         thread.start()
         thread.join(TIDYING_SECONDS)
-    finally:  # while Python is exiting, no thread can be started, but the process must end
+    finally:  # the process must end even if no thread can be started, as while Python is exiting
         os._exit(128 + number)
 
 

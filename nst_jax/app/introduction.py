@@ -87,7 +87,7 @@ def share_words(terms: Terms, count: int) -> list[str]:
     Args:
       terms: the losses of the recipe, with the shares of styles and the layers with a style of their
         own.
-      count: the number of styles.
+      count: the number of all styles; those for a single layer come last.
     """
     own = [f", for {tap}" for tap in terms.tap_styles]
     if (blended := count - len(own)) == 1:
@@ -160,9 +160,10 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
 
 def _compared_weight(recipe: Recipe) -> str | None:
-    """Return, as text, how a recipe's style weight differs from its preset's.
+    """Return, as text, a recipe's style weight as a multiple of the style weight of its preset.
 
-    The result is None if both are equal, or if there is no preset or weight to compare with.
+    Both are divided by their content weights first, since only the ratio matters. The result is None if
+    the ratios are equal, if no preset has the recipe's name, or if one of the weights is 0.
     """
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):

@@ -29,8 +29,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 
-# Longest side in px of a preview, and of the resized styles from which it is painted; a larger one
-# would take too long to paint.
+# Largest allowed side, in px, of a preview and of the reduced styles from which it is painted. With
+# larger ones, painting would take too long.
 LARGEST = 384
 
 # The most seconds for which a run on a CPU waits for its preview, if `--every` is not given. They
@@ -164,8 +164,8 @@ class Preview(AbstractContextManager):
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
-        # If `_kept` exists, an earlier run was killed before it could put that picture back. It is put
-        # back now if the preview is still in its place; otherwise it is deleted.
+        # If `_kept` exists, an earlier run could neither put that picture back nor delete it, as when
+        # it was killed. It is put back now if a preview is still in its place, and deleted otherwise.
         if self._kept.exists():
             if _is_preview(self._file):
                 self._put_back()
@@ -293,8 +293,9 @@ def _style_shape(shape: Shape) -> Shape:
 def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
     """Return a picture at another size, within milliseconds for a photograph.
 
-    Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
-    at least four times larger is first reduced by averaging square blocks of its pixels.
+    Pillow resizes it, since JAX would first have to compile a program for the size. If both sides of
+    the picture are at least four times as long as the new ones, square blocks of its pixels are
+    averaged first, since that is faster than Pillow's filter on all pixels.
     """
     factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
     if factor > 1:

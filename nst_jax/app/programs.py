@@ -57,7 +57,7 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})  # default for `Kept._key`: no static arguments
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # an empty dict, as an immutable default argument
 
 Say = Callable[[str], None]
 

@@ -113,7 +113,7 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is being done, until the first unit of work is finished.
+        """Show what is being done while no units of work are counted, such as preparing a run.
 
         Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 

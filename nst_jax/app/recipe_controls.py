@@ -184,7 +184,7 @@ def _texts(value: Any) -> list[str]:
 
 
 # Key of the table `controls` in a recipe file -> the name of an option, and a function that makes the
-# option's value from the key's value and the folder of the file.
+# option's value from the key's value and the folder of the file, to which paths are relative.
 _READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "region": ("regions", _regions),
     "regions": ("region_maps", _region_maps),

@@ -571,7 +571,10 @@ class Recorder:
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _warning(self, shot: Shot) -> str:
-        """Return a warning if the losses of the finished run stopped changing while high, else ""."""
+        """Return a warning if the loss of the finished run stopped changing while still high, else "".
+
+        In a cluster of processes, only the first one warns, so that the user reads it once.
+        """
         rest = rest_of(np.concatenate(self._totals), self.job.plan.scales)
         if rest is None or not cluster.is_first():
             return ""

@@ -91,15 +91,15 @@ class SweepJob(Job):
         numbers are arrays with one number for each canvas of the whole grid.
       scales: the scales (resolution levels), with the sizes of each canvas. With `--bucket`, canvases
         lie in larger arrays, and `plan` has the sizes of these arrays instead.
-      controls: regions with styles of their own, and the part that keeps the content; the same for all
-        canvases.
+      controls: regions with styles of their own, and the protected part, which stays as it is in the
+        content; the same for all canvases.
       given: `controls` after their check, with the opacities of the pictures; None if there are no
         regions and no protected part, and all pictures are opaque.
       notes: what the user should know about `controls` and about transparent pictures.
       combined: the first style with the fine structure of another picture (`--style-fine`), [h, w, 3]
         at the final size, for all canvases; None if the first style is used as read.
-      strength: the strength (0 to 1), as after `--strength`, that has changed the style weight of all
-        canvases; None if it was not used.
+      strength: the strength, 0 to 1, from `--strength`, `--set` or the recipe file; it has changed the
+        style weight of all canvases. None if none was given.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -207,9 +207,10 @@ def _short(taps: Sequence[str]) -> str:
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text, in Python's format `g`.
+    """Return numbers as text, for the labels of an axis: in Python's format `g`, such as "0.5".
 
-    If this format writes at least one of them with an exponent, all but 0 are written like "1e-5".
+    If this format gives any of them an exponent, all but 0 get one, such as "1e-5", so that the labels
+    look alike.
     """
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):

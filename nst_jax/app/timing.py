@@ -162,8 +162,8 @@ class Stopwatch:
 class Timed(NamedTuple):
     """How much work of a run was timed, such as its updates, and how long this work took."""
 
-    # The amount of work as a number of arithmetic operations. For updates, the unit may be another one:
-    # that of the argument `costs` of `IntervalChooser`.
+    # The amount of work, as a number of arithmetic operations. If `IntervalChooser` timed it, the unit
+    # is that of its argument `costs`.
     cost: float
     seconds: float  # time that the work took, without compilation
 
@@ -194,13 +194,13 @@ class Pace:
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:
-        """Add a lap whose work has the cost `cost`, in any unit, and took `seconds`."""
+        """Add a lap whose work had this cost, in the same unit for all laps, and took `seconds`."""
         if cost > 0:
             self._laps.append(seconds / cost)
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per unit of cost in all laps that count; zeros without any."""
+        """The least and most seconds per unit of cost, of laps and earlier runs; zeros without any."""
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected

@@ -55,8 +55,8 @@ from nst_jax.vgg.precision import Precision
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
 # (height, width), in px, of two style pictures for which programs are compiled. `instant` puts a style
-# picture into a square array, and computes from it a vector that describes the style. Each side of this
-# array needs a program. At the default size of styles, these two pictures lie in arrays of two sides.
+# picture into a square array, and computes from it a vector that describes the style. Each size of this
+# array needs a program. At the default size of styles, these two pictures lie in arrays of two sizes.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 
@@ -392,8 +392,8 @@ def compile_instant(
     """Compile and store `instant`'s programs for buckets (square arrays), by painting grey pictures.
 
     The network is told the style by a style vector. To compute this vector, the style picture is put
-    into a square array, and each size of this array needs a program of its own. The programs for
-    style pictures with an aspect ratio of 1:1 and of 2:1 are compiled here.
+    into a square array, and each size of this array needs a program of its own. The programs for style
+    pictures with an aspect ratio of 1:1 and of 2:1 are compiled here.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. A program

@@ -36,8 +36,8 @@ class PollingWatch(measuring.Watch):
         """Make a watch.
 
         Args:
-          look: a function without arguments, such as one that shows progress. While the watch waits,
-            it is called about 20 times a second, at first more often. An error that it raises ends the
+          look: a function without arguments, such as one that shows progress. While the watch waits, it
+            is called about 20 times a second, at first more often. An error that it raises ends the
             waiting.
         """
         self._look = look

@@ -10,8 +10,8 @@ that of `other`, and the face stays as it is.
 `color` changes the colours of whole pictures. `guided_filter` keeps the edges of the photograph, and
 `matting` measures how well they are kept. `finishing` changes content, styles and results as a recipe
 (the settings of a style transfer) asks. `given` defines and checks what callers pass, such as `Region`;
-`coded_maps` makes regions from colour-coded maps. `masks` checks masks, and makes masks of the
-network's features from them; `regions` computes the arrays that the losses need.
+`coded_maps` makes regions from colour-coded maps. `masks` checks masks, and reduces them to the size of
+the network's feature maps; from these masks, `regions` computes the arrays that the losses need.
 """
 
 from typing import TYPE_CHECKING

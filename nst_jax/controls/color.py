@@ -302,7 +302,7 @@ def matched_luminance(
       other: the picture whose mean and standard deviation are taken, [h', w', 3], of any size.
       opacity: how much each pixel of `picture` counts in its mean and deviation, [h, w] in [0, 1];
         None means that all pixels count alike.
-      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
+      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1]; None: all count alike.
 
     Returns:
       [h, w, 3] with three equal channels; some values may be outside [0, 1].

@@ -158,10 +158,11 @@ def realistic(
 ) -> Image:
     """Return a picture whose edges are moved towards those of a photograph.
 
-    The picture is mixed with a filtered version of itself, (1 - `realism`) picture + `realism`
-    filtered. The guided filter approximates the picture by a locally affine function of the
-    photograph's colours. Such a function has no other edges than the photograph. A large picture is
-    filtered in strips of rows, which changes the result by rounding errors only.
+    The picture is mixed with a filtered version of itself: (1 - `realism`) picture + `realism`
+    filtered. The filter is the guided filter, with the photograph as the guide. It approximates the
+    picture by a locally affine function of the photograph's colours, which has edges only where the
+    photograph has edges. A large picture is filtered in strips of rows to save memory; this changes the
+    result by rounding errors only.
 
     Args:
       image: the picture [h, w, 3] in [0, 1].
@@ -173,8 +174,9 @@ def realistic(
         noise at these pixels, and the filter would spread this noise to the pixels around them.
       size: the real (height, width) of the pictures, if they lie at the top left of larger arrays; the
         result has arbitrary values outside. None: they fill their arrays.
-      radius: radius of the filter's windows in px, as an array, so that it is a value at runtime; None
-        computes it from the shape of `image`. With `size`, pass `filter_radius` of the real size.
+      radius: radius of the filter's windows in px, as an array, so that one compiled program serves all
+        radii; None computes it from the shape of `image`. With `size`, pass `filter_radius` of the real
+        size.
 
     Returns:
       [h, w, 3] in [0, 1].

@@ -6,8 +6,9 @@ that of the canvas (the picture being optimised) over the region, and that of th
 
 A tap is a layer whose features a loss reads. A statistic at a tap is made of sums over the positions
 of the features. In these sums, a position counts T² times, where T is the value of the region's mask
-there; for example, a Gram matrix is that of the features multiplied by T. The sums are divided by the
-sum of T². So the sums over parts of the canvas can still be added (see `nst_jax.scaling`).
+there; for example, a Gram matrix is that of the features multiplied by T. If the canvas is computed in
+parts (see `nst_jax.scaling`), the sums over the parts are added first. At the end, they are divided by
+the sum of T² over the whole canvas.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,12 +116,12 @@ def controls_on_host(controls: Controls) -> Controls:
 
 
 def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return controls whose masks lie at the top left of larger arrays, with zeros around them.
+    """Return controls whose masks lie at the top left of larger arrays, which are 0 elsewhere.
 
     Pictures of several sizes can lie in arrays of one size, and so share compiled programs.
 
     Args:
-      controls: the masks, as NumPy arrays.
+      controls: the masks, with the weights of the regions, as NumPy arrays.
       canvas: (height, width) of the array in which the canvas (the picture being optimised) lies.
       styles: (height, width) of the array of each default style (a style of the pixels outside all
         regions), then of each region's style.
@@ -140,7 +141,7 @@ def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) 
 
 
 def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
-    """Return a mask [h, w] resized to (height, width); unchanged if it has that size."""
+    """Resize a mask [h, w] to `shape`, a (height, width); return it unchanged if it has that size."""
     if mask.shape == tuple(shape):
         return jnp.asarray(mask)
     return masks.resized_masks(jnp.asarray(mask)[..., None], shape)[..., 0]

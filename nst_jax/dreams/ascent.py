@@ -203,8 +203,8 @@ def ascend(
       params: weights from `nst_jax.load_params`.
       state: the state from `begin` or an earlier call.
       ascent: taps (layers), their weights, step size, jitter and network.
-      key: a JAX random key for the shifts. The same key in every call gives the same picture, however
-        the steps are divided among the calls.
+      key: a JAX random key for the jitter, the random shift of the picture in each step. If every call
+        gets the same key, the result does not depend on how the steps are divided among the calls.
       steps: number of steps; if it is larger than `optimize.CAPACITY` (256), only 256 steps are made.
         The number is traced, so another number does not compile another program.
       guide: features [h', w', c] by tap, from `nst_jax.features`, of the guide: a picture whose

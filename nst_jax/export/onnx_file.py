@@ -152,7 +152,7 @@ def _decoding(
 
 
 def _as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return metadata in the form of ONNX, whose values are strings; other values become JSON text."""
+    """Return metadata with all values as strings, as ONNX requires; numbers, lists etc. become JSON."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()

@@ -140,8 +140,8 @@ def step_model(
 ) -> Model:
     """Return a `Model` of the programs of a style transfer by optimisation at a single resolution.
 
-    `save` writes the model to a file. The four programs are functions of `nst_jax`. Their states and
-    targets are dictionaries of arrays by name. A style transfer calls them in this order:
+    `save` writes the model to a file. There are four programs, which take and return states and targets
+    as dictionaries of arrays by name. A style transfer calls the programs in this order:
 
         targets = measure(weights, content, style)   # what the losses compare with
         state = init(weights, image)                 # from the picture to start from

@@ -155,13 +155,13 @@ def _pointwise(weights: Any, x: Planes) -> Planes:
 
 
 def _with_zeros(weights: Any, x: Planes, *, stride: int) -> Planes:
-    """Convolve with the zeros of TensorFlow's padding `SAME` around the features, and add a bias."""
+    """Compute a convolution with TensorFlow's zero padding `SAME`, and add a bias."""
     y = _convolved(_padded_same(x, len(weights[KERNEL]), stride), weights[KERNEL], stride)
     return y + weights[BIAS][:, None, None]
 
 
 def _depthwise(weights: Any, x: Planes, stride: int = 1) -> Planes:
-    """Convolve each channel by itself with zeros around it, and add a bias."""
+    """Compute a depthwise convolution with TensorFlow's zero padding `SAME`, and add a bias."""
     kernel = weights[KERNEL][:, :, 0]
     height, width = (-(-side // stride) for side in x.shape[1:])
     padded = _padded_same(x, len(kernel), stride)

@@ -235,8 +235,8 @@ class PhotoCrops:
     def _crop(self, number: int) -> Crop:
         """Return the crop with the number `number`; all crops of a training are counted from 0.
 
-        An epoch has `self.count` crops, one of each photo that is trained on. The photos are in random
-        order, which differs between epochs.
+        An epoch has `self.count` crops: one of each photo that is trained on, unless a photo is damaged
+        or nearly uniform. The photos are in random order, which differs between epochs.
         """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)

@@ -35,9 +35,9 @@ WITHOUT_PICTURE = ("style", "content-after")
 
 
 class ControlledRequest(NamedTuple):
-    """A picture to paint by a network, and the function that then applies the artist's controls."""
+    """What a network is to paint, and the function that applies controls to the painted picture."""
 
-    request: Request  # what to paint: the prepared content, the network, and the style
+    request: Request  # what to paint: the network, and content and style as the network sees them
     finish: Callable[[AnyImage], Image]  # maps the painted picture to the result
 
 
@@ -157,7 +157,7 @@ def _array_of_styles(shapes: Sequence[Shape]) -> Shape:
 
     Args:
       shapes: (height, width) of each style picture; empty if the style is not given by pictures. The
-        result is then the smallest (height, width) that such arrays have.
+        result is then that of the smallest square in which a style picture may lie.
     """
     arrays = [style_array(shape) for shape in shapes] or [style_array((SMALLEST, SMALLEST))]
     return max(height for height, _ in arrays), max(width for _, width in arrays)

@@ -186,7 +186,10 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
 
 
 def square_fits(side: int) -> bool:
-    """Return whether `arbitrary` and `styles26` can both paint a square of `side` px in one piece."""
+    """Return whether memory suffices to paint a square of `side` px without dividing it into strips.
+
+    It must suffice for both networks, `arbitrary` and `styles26`.
+    """
     try:
         return not any(
             strip_memory.strip_for_layers(layers, (side, side), available=capacity.available())

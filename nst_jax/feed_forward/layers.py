@@ -199,8 +199,8 @@ def sizes_of_array(
       size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
       shape: the shape [*batch, h, w, 3] of the arrays at whose top left the n pictures lie.
       multiple: the number that must divide h and w.
-      smallest: smallest side that a picture may have, in px. If `size` contains tracers, its values
-        are not checked.
+      smallest: smallest side that a picture may have, in px. If `size` contains tracers, its values are
+        not checked.
       argument: the caller's name for the arrays, shown in error messages.
 
     Raises:
@@ -247,8 +247,8 @@ def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeat
     def places(length: int, side: Array) -> Array:
         found = jnp.abs(jnp.arange(-before, length + after))
         found = jnp.where(found >= side, 2 * (side - 1) - found, found)
-        # More than `after` px beyond the features, a mirrored place may lie outside the array. The
-        # pixels there are not used, so such places may be clipped.
+        # Far beyond the features, a mirrored place may lie outside the array. Callers do not use the
+        # pixels that get such a place, so it may be clipped.
         return jnp.clip(found, 0, length - 1)
 
     rows, columns = places(height, size[0]), places(width, size[1])

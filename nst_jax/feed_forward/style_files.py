@@ -326,7 +326,8 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
     """Raise an error if the arrays of a style file are not the parameters of a `Johnson` network.
 
-    The numbers of styles and of channels of the network are found from its first three layers.
+    The network's first three layers show how many styles and channels it has. All arrays must have the
+    names, shapes and dtypes of a network with these numbers.
 
     Args:
       source: the file, for error messages.

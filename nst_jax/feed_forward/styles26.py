@@ -7,15 +7,15 @@ The shares are the weights of the styles in a mixture. All styles use the same c
 has gammas and betas (scales and shifts) of its own for the instance norms. For a mixture of styles, the
 styles' gammas and betas are added up, each multiplied by the style's share.
 
-The function `stylize_mixture` is pure, and JAX can trace it. `jax.jit(...,
-static_argnames="precision")` compiles one program for each shape of pictures, which serves all shares.
+The function `stylize_mixture` is pure, and JAX can trace it. With `jax.jit`, its argument `precision`
+has to be static. One program is compiled for each shape of pictures, and serves all shares.
 A batch is pictures [n, h, w, 3] with shares [n, 26]; `jax.vmap` over both gives the same results.
 
 In the `Params` that `load_styles26` returns, the field `layers` has two keys, each with the parameters
 of a Flax module as nested dictionaries of float32 arrays:
 
 * `"conditions"` for `StyleTables`: `{"contract1": {"gamma": [26, 32], "beta": [26, 32]}, ...}`;
-* `"transformer"` for `StyleTransformer`: `{"contract1": {"kernel"}, ...}`, without biases.
+* `"transformer"` for `StyleTransformer`: `{"contract1": {"kernel": [9, 9, 3, 32]}, ...}`; no biases.
 """
 
 from typing import Any

@@ -36,14 +36,14 @@ STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 # are never trained on.
 EVERY = 200
 
-# For the held-out loss, crops of the held-out photos are painted, each of them in all styles. So many
-# crops are used that at most this number of pictures are painted. With more styles than this number,
-# one crop is still painted in each style.
+# For the held-out loss, crops of the held-out photos are painted, each of them in all styles. The
+# number of crops is limited so that at most this number of pictures are painted. With more styles than
+# this number, one crop is still painted in each style.
 MOST_MEASURED = 64
 
 # The host starts an update before the device has finished the earlier ones, so that the device need
-# not wait for the host. At most this number of updates are unfinished at any time, since the crops of
-# each of them take memory.
+# not wait for the host. At most this number of updates are unfinished at any time, so that a loss that
+# is not finite is noticed soon.
 IN_FLIGHT = 2
 
 
@@ -284,7 +284,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best(self) -> StyleNetwork:
-        """The network as it was when the held-out loss was least (the loss on photos not trained on).
+        """The network as it was when its loss on held-out photos (not used for training) was least.
 
         Raises:
           RuntimeError: if the held-out loss was not measured yet, or never was finite.

@@ -176,7 +176,8 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     return figure
 
 
-# The curves of one plot: name of a curve -> its numbers of updates [n], and its values [n].
+# The curves of one plot: name of a curve -> x and y of its points, each [n]. x is the number of updates
+# so far, and y is the loss.
 _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
 
 

@@ -53,10 +53,10 @@ def gram_sheet(
     matrices, such as that of Gatys and others, uses no other information on a style. Rows and columns
     are in the order of the network's channels.
 
-    Since a few entries are much greater than all others, an entry is drawn with a brightness
-    proportional to the square root of its absolute value. (Only at taps before a ReLU can an entry be
-    negative.) Full brightness stands for the value that one entry in 200 of this matrix exceeds, and
-    for all greater values.
+    The colours go from dark for 0 to light for the greatest absolute values. (Only at taps before a
+    ReLU can an entry be negative.) Since a few entries are much greater than all others, the place of
+    an entry on this scale is proportional to the square root of its absolute value. The end of the
+    scale is the value that one entry in 200 of the matrix exceeds, and stands for all greater values.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -134,8 +134,8 @@ def opened_picture(
 def _opened(data: bytes) -> PilImage.Image:
     """Open a file's bytes; let a JPEG of more than `MOST_PIXELS` pixels be decoded at a smaller size.
 
-    The smaller size is 1/2, 1/4 or 1/8 of the file's: the largest of these with at most `MOST_PIXELS`
-    pixels. It does not depend on the free memory, so that a file always has the same pixels.
+    The sides become 1/2, 1/4 or 1/8 as long: the longest that give at most `MOST_PIXELS` pixels, or 1/8
+    if none does. This does not depend on the free memory, so that a file always gives the same pixels.
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     opened: PilImage.Image

@@ -386,7 +386,8 @@ def check_film_output(
 
     Raises:
       ValueError: if the suffix does not belong to a film format; for .mp4 if PyAV is not installed; if
-        there is a file that may not be replaced; and if the folder is missing or not writable.
+        the path is a folder or lies in a folder that is missing or not writable; and if there is a file
+        that may not be replaced or is write-protected.
 
     Example:
       >>> from nst_jax.images import films

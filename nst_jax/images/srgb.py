@@ -22,8 +22,8 @@ CODE_POINTS = "nst_jax cICP"
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
 
-# Primaries, and then transfer functions, that are read as sRGB's without a note, since they are sRGB's
-# or differ little. They are numbers of ITU-T H.273, in which 2 means "not specified".
+# Primaries, and then transfer functions, that are read as sRGB's without a note: they are sRGB's or
+# differ little, or they are 2, "not specified". The numbers are those of ITU-T H.273.
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
@@ -34,7 +34,8 @@ def to_srgb(
 
     The profile is used if `info`, Pillow's dictionary of what the file states, has one. Without a
     profile, `gamma` is used if it is not None; see `gamma_to_srgb`. Otherwise the colours are taken to
-    be in sRGB already. If a profile is used, or ignored since it is damaged, `notes` gets a note.
+    be in sRGB already, or in Lab if their mode is "LAB". `notes` gets a note if colours are converted
+    by a profile, and if a profile is ignored since it cannot be used.
     """
     converted = None
     if profile := info.get("icc_profile"):

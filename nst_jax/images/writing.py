@@ -19,7 +19,7 @@ from nst_jax.images.decoding import MOST_DPI
 from nst_jax.images.eight_bit import to_uint8
 
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
-# Names of the formats for the argument `format`, which also accepts a suffix such as "jpg".
+# Names of the formats for the argument `format` of `save`, which also accepts a suffix such as "jpg".
 FORMATS = ("png", "jpeg", "webp", "tiff")
 
 
@@ -39,8 +39,8 @@ def check_output(
       path: path of the picture to be written.
       overwrite: whether the picture may replace an existing file.
       argument: the caller's name for `path`, shown in error messages.
-      probe: whether a file is created and removed as a test. For several paths in one folder, one such
-        test is enough.
+      probe: whether to create and remove a file, to test whether the folder is writable. For several
+        paths in one folder, one such test is enough.
 
     Raises:
       ValueError: if the suffix is unknown, if the path is a folder or lies in a folder that is missing
@@ -82,7 +82,8 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
             # writing. So a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first
             part.touch()
-            part.unlink(missing_ok=True)  # another process may have removed it as a leftover
+            # Another process may have taken the file for one of a crashed process, and removed it.
+            part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(

@@ -222,11 +222,11 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s). First, the identity matrix
-    I times 1e-3 (or more, see `_regular_covariance`) times the mean square of the style's features is
-    added to both covariances C and C_s. m and C are the mean and the covariance of the canvas'
-    features; m_s, C_s and S_s = C_s + m_s m_sᵀ are the mean, the covariance and the second moment of
-    the style's features.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s). m and C are the mean and
+    the covariance of the canvas' features. m_s, C_s and S_s are the mean, the covariance and the second
+    moment of the style's features. To C and C_s, but not to S_s, a multiple of the identity matrix I is
+    added, so that the gradient stays finite. The factor of I is the mean square of the style's features
+    times 1e-3, or more; see `_regular_covariance`.
 
     The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it is about 1, and would be
     exactly 1 without the addition to the covariances. So losses at different layers, and with

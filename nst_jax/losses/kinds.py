@@ -48,7 +48,7 @@ class ContentLoss(NamedTuple):
 
 
 def statistic_itself(statistic: Statistic) -> Statistic:
-    """Return a statistic unchanged: the default of `StyleLoss.target`."""
+    """Return a statistic unchanged, as the target: the default of `StyleLoss.target`."""
     return statistic
 
 

@@ -128,8 +128,8 @@ def sampled(
         for rows, down in ((first[:, 0], shrink - rest[:, 0]), (second[:, 0], rest[:, 0])):
             for columns, across in ((first[:, 1], shrink - rest[:, 1]), (second[:, 1], rest[:, 1])):
                 read = one[rows, columns].astype(dtype)
-                # `shrink` is a power of 2, so the weights of the four neighbours are exact numbers in
-                # floating point.
+                # `shrink` is a power of 2. So `share`, the weight of one of the four neighbours, has no
+                # rounding error, and the four weights sum to exactly 1.
                 share = (down * across).astype(dtype) / shrink**2
                 total = total + share[:, None] * read
         found.append(total)

@@ -278,9 +278,9 @@ def distance_to_nearest(
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
     """Return the vectors at every `stride`th row and column of features [h, w, c].
 
-    `first` has the indices of the first row and of the first column, both less than `stride`. How many
-    rows and columns are returned does not depend on `first`, since `jax.jit` needs fixed shapes; see
-    `grid_lines`.
+    `first` has the indices of the first row and of the first column, both less than `stride`. Since
+    `jax.jit` needs fixed shapes, the result has the same number of rows and columns for every `first`;
+    `grid_lines` leaves out a last row or column that exists only for a small `first`.
     """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])

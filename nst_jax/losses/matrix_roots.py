@@ -104,10 +104,13 @@ def scaled_roots(
 
 
 def _scales(rounds: int, smallest: float) -> np.ndarray:
-    """Return the factors for `scaled_roots`, one for each round."""
-    # In each round, the factor multiplies Z Y, the product of the iteration's two matrices. `least` is
-    # the lower bound of the square roots of the eigenvalues of Z Y. The factors are those of the paper
-    # of Chen and Chow that `scaled_roots` cites.
+    """Return the factors by which `scaled_roots` multiplies Z Y, one for each round.
+
+    `rounds` and `smallest` are described at `scaled_roots`: the number of rounds, and the smallest
+    eigenvalue of Z Y before the first one.
+    """
+    # Before a round, the square roots of the eigenvalues of Z Y are between `least` and 1. By the
+    # factor of Chen and Chow, the round maps both bounds to the same number, the next `least`.
     least, found = np.sqrt(smallest), []
     for _ in range(rounds):
         found.append(3 / (1 + least + least**2))

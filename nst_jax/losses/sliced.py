@@ -160,11 +160,12 @@ class _Totals(NamedTuple):
 def _value_and_gradient(
     features: Array, style: Samples, directions: Array, scaled: bool, *, with_gradient: bool
 ) -> tuple[Scalar, Array]:
-    """Return the loss, and its gradient with respect to the canvas' features [m, c].
+    """Return the loss, and its gradient with respect to `features`, those of the canvas, [m, c].
 
-    Without `with_gradient`, the gradient is an empty array. Loss and gradient are added up over groups
-    of directions, so that the projections of only one group are in memory. Automatic differentiation
-    would keep the projections of all groups for the gradient.
+    Loss and gradient are added up over groups of `directions` [d, c], so that the projections on only
+    one group are in memory. The gradient has a formula of its own here, since automatic differentiation
+    would keep the projections on all directions. Without `with_gradient`, the gradient is an empty
+    array.
 
     If `scaled`, the loss is the gradient-scaled square of the differences, and otherwise their mean
     square.

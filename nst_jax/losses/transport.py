@@ -157,7 +157,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
         squared = jnp.sum(jnp.square(one - other), axis=-1)
         return cosine + jnp.sqrt(jnp.maximum(squared, CLOSEST) / 3)
 
-    # As in `relaxed_transport`, the matrix of all costs only serves to find the nearest colours.
+    # The costs of all pairs only serve to find the nearest colours, so they need no gradient. Then
+    # `costs` computes the costs of the nearest pairs again, with a gradient.
     a, b = lax.stop_gradient(ours), lax.stop_gradient(theirs)
     cosines = jnp.einsum("nc,mc->nm", unit(a), unit(b), precision=lax.Precision.HIGHEST)
     away = sum(jnp.square(a[:, None, axis] - b[None, :, axis]) for axis in range(3))

@@ -247,12 +247,12 @@ class TorchLBFGS:
 class TorchLBFGSState(NamedTuple):
     """The state of the optax transformation that `torch_lbfgs` makes."""
 
-    # Number of updates so far whose gradient had an entry above `tolerance_grad` in absolute value;
-    # torch calls it n_iter.
+    # Number of updates so far whose gradient had an entry above `tolerance_grad` in absolute value. All
+    # other updates change nothing. Torch calls this number n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    # The last move that was computed. It is stored even if it was not made, because the loss would not
-    # have fallen along it; torch calls it t * d.
+    # The last move that was computed; torch calls it t * d. A move is not made if the slope of the loss
+    # along its direction is above `-tolerance_change`, but it is stored even then.
     move: PyTree
     # The last gradient that had an entry above `tolerance_grad` in absolute value. The next update
     # subtracts it from its own gradient, to get the change of the gradient.

@@ -17,8 +17,9 @@ from nst_jax._real_size import cut, halved_size
 from nst_jax._types import RealSize
 
 # When a picture is halved, each new line (row or column) is a weighted sum of four neighbouring lines
-# of the picture: the two outer lines have the weight `OUTER`, the two inner lines `INNER`. The
-# transpose of this map doubles the number of lines by linear interpolation.
+# of the picture: the two outer lines have the weight `OUTER`, the two inner lines `INNER`. The four
+# weights sum to 2 and not to 1, since this map must be the transpose of linear interpolation, which
+# doubles the number of lines.
 OUTER, INNER = 0.25, 0.75
 
 NARROWEST = 4  # px; a level of the pyramid with a side shorter than this is not halved again

@@ -31,10 +31,10 @@ class Optimizer(Protocol):
         """Make the optax transformation that updates a canvas by this rule.
 
         The function `update` of the transformation must accept further arguments by name. It always
-        gets `value`, the loss of the canvas. If several devices share the canvas, rows of zeros may be
-        added below it, so that all devices have equally many rows. Then `update` gets `height`, the
-        number of rows without these. If the canvas lies at the top left of a larger array, `update`
-        gets `size`, the (height, width) of the canvas. Outside the canvas, the gradient is zero.
+        gets `value`, the loss of the canvas. If several devices share the canvas, it gets `height`, the
+        number of rows of the canvas. Rows of zeros may be added below these, so that all devices have
+        equally many rows. If the canvas lies at the top left of a larger array, `update` gets `size`,
+        the (height, width) of the canvas. Outside the canvas, the gradient is zero.
         """
         ...
 

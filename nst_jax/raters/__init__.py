@@ -5,11 +5,12 @@ They measure how near the result is to the content and to the style, and what ar
     rate = jax.jit(raters.rate, static_argnames="taps")
     rating = rate(nst.load_params(), nst.feed_forward.load_arbitrary(), image, content, style)
 
-`rate` returns the values of all raters as a `Rating`. `RATERS` says what each rater rates and which
-values are better. `biased_raters` says which raters favour a recipe, since they measure nearly what the
-recipe minimises. docs/raters.md says how far the value of each rater can be trusted. The modules
-`style`, `palette` and `content` compare two pictures or their features, `artefacts` rates one picture
-by itself, and `rating` has the functions that use all raters.
+`rate` returns the values of all raters as a `Rating`. Its first two arguments are the weights of VGG-19
+and those of a network that predicts style vectors. `RATERS` says what each rater rates and which values
+are better. `biased_raters` says which raters favour a recipe, since they measure nearly what the recipe
+minimises. docs/raters.md says how far the value of each rater can be trusted. The modules `style`,
+`palette` and `content` compare two pictures or their features, `artefacts` rates one picture by itself,
+and `rating` has the functions that use all raters.
 
 All raters are pure functions of single pictures [h, w, 3] in [0, 1], or of their features [h, w, c] at
 one tap (layer) of VGG-19. JAX can trace them, and `jax.vmap` gives batches. They compute in float32, or

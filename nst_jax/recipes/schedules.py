@@ -134,12 +134,13 @@ class GeometricScales:
 class Halvings:
     """Scales from coarse to the final size, with equally many updates at each.
 
-    The sides of each scale are half those of the next finer scale, rounded down. A run with fewer
-    updates than scales leaves out the coarsest scales.
+    From the final size, the sides are halved again and again, rounded down, which gives the sizes of
+    the coarser scales. `passes` scales have the final size itself. A run with fewer updates than scales
+    leaves out the coarsest scales.
 
     Attributes:
-      smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
-        16 px. If half the final size is below a limit, all scales have the final size.
+      smallest: least length of a coarser scale's longer side, in px; its shorter side has at least
+        16 px. A size below either limit is not used.
       passes: number of scales that have the final size. Each of them begins with the result of the
         scale before and a new optimiser.
 

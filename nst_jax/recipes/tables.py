@@ -96,8 +96,10 @@ def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
     """Convert a value that was read from TOML to the type that the field's annotation requires.
 
     Args:
-      entry: what the dataclass declares about the field.
-      old: the value that the field has if the text lacks it: that of the preset, or the default.
+      entry: the declaration of the field: its type, whether it may be None, and the values with names.
+      old: the value that the field has if the text lacks it: that of the preset, or the default. If
+        `value` is a table without the key `kind`, the values of all keys that it lacks are those in
+        `old`.
       value: the value as `tomllib` reads it.
       key: the full key of the field, for error messages.
     """
@@ -124,7 +126,7 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
       choice: the named values of the field.
       old: the value of the field before the change: that of the preset, or the default.
       value: what TOML has for the field: the name of a value; or a table with the name under the key
-        `kind`; or a table without `kind`, which changes single numbers of `old`.
+        `kind`; or a table without `kind`, which changes single fields of `old`.
       key: the full key of the field, for error messages.
     """
     table = {KIND: value} if isinstance(value, str) else value

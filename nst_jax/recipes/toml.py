@@ -41,8 +41,8 @@ BASE = "base"
 # `changes.with_strength`.
 STRENGTH = "strength"
 
-# The key in a file for a table that names pictures, such as masks, for the commands that paint. The
-# recipe itself has no pictures.
+# The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
+# paint read this table; it does not become a part of the `Recipe`.
 CONTROLS = "controls"
 
 # The controls of a file that has no table `controls`.
@@ -101,7 +101,8 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 def _table(items: Iterable[Item]) -> dict[str, Any]:
     """Return fields of a recipe as a table: name of the field -> its value in TOML.
 
-    A field is left out if its value is None and its default is None, too.
+    A field whose value is None is left out if None is its default; otherwise its value is written as
+    the string `NONE`, since TOML has no null.
     """
     return {
         item.key.rpartition(".")[2]: _plain(item)
@@ -368,9 +369,9 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 def values_and_strength(
     recipe: Recipe, values: Mapping[str, str], *, argument: str = "values"
 ) -> tuple[Recipe, float | None]:
-    """Replace values of a recipe like `with_values`, but do not apply the strength among them.
+    """Replace values of a recipe like `with_values`, but return the strength and do not apply it.
 
-    So a caller can apply another strength in its place.
+    A strength is a number from 0 to 1 that changes the style weight. The caller applies it, or another.
 
     Args:
       recipe: the recipe to change.
@@ -378,7 +379,7 @@ def values_and_strength(
       argument: what the caller calls the values, shown in error messages.
 
     Returns:
-      The checked recipe; and the checked strength, or None if the values have none.
+      The checked recipe; and the checked strength, or None if `values` has no key "strength".
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.

@@ -29,8 +29,8 @@ from nst_jax.vgg import layers, precision
 class Choice(NamedTuple):
     """The values that a field may have, with their names, for all fields with the same annotation.
 
-    The values are functions, dataclasses or named tuples, such as size rules or losses. Fields whose
-    values have no names, such as numbers, have no `Choice`.
+    The values are functions, named tuples or instances of dataclasses, such as losses or size rules.
+    Fields whose values have no names, such as numbers, have no `Choice`.
 
     Attributes:
       type: the annotation of the fields that have one of these values.

@@ -168,8 +168,8 @@ def chosen_buckets(
     for index, scales in enumerate(runs):
         alike[tuple(scale.steps for scale in scales)].append(index)
     loaded = {one.key(recipe) for one in kept}
-    # The arrays of the buckets in `kept`, without repetition. They are sorted, so that a choice between
-    # equally fast buckets does not depend on the order of `kept`.
+    # The arrays of all buckets for which `kept` has programs, without repetition. They are sorted, so
+    # that a choice between equally fast buckets does not depend on the order of `kept`.
     rooms = sorted({_of_no_updates(one.arrays) for one in kept if not one.exact})
 
     def seconds_in(arrays: Scales, whole: Sequence[_Kind], exact: bool) -> float:
@@ -404,8 +404,8 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
     which the pictures of all of them lie. At first, each kind is a part by itself. Then two parts are
-    merged at a time: those whose merging saves most time. If no merging saves time, more parts are
-    left.
+    merged at a time, those whose merging saves most time, until `MOST_COMPARED` parts are left. If no
+    merging saves time any more, more parts are left.
 
     Args:
       count: number of kinds.

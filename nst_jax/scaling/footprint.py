@@ -100,10 +100,10 @@ def estimate_memory(
       recipe: the recipe; its rules for sizes of pictures are not used, since `shape` is given. If
         `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style that is read; None means one style of the canvas'
-        shape. The largest of them decides how much memory it takes to compute their statistics. The
-        number of styles that each picture blends is the length of the recipe's `style_shares`. But for
-        a `MatchingLoss`, which compares single positions of canvas and style, each picture is assumed
-        to blend all styles in `style_shapes`.
+        shape. The largest of them decides how much memory it takes to compute their statistics. Each
+        picture is assumed to blend as many styles as the recipe's `style_shares` has numbers. But for a
+        `MatchingLoss`, which compares single positions of canvas and style, it is assumed to blend all
+        styles in `style_shapes`.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
@@ -204,9 +204,8 @@ def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
 
 
-# Bytes that Pillow's resize filters take for each pixel of the picture before resizing, mostly for
-# float32 copies while the picture is rounded to 8 bits. (Filters that run in JAX do not round to 8
-# bits.)
+# Bytes that resizing by a filter of Pillow takes for each pixel of the original picture. Most of them
+# are for float32 copies that are made while the picture is rounded to 8 bits for Pillow.
 PILLOW_BYTES = 40
 
 

@@ -81,7 +81,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
     A block is the layers between two poolings, and a tap is a layer that losses read. Each layer lists
     the losses that read it. With several regions, a style loss is listed once for each region, since
     it is computed for each of them. If a part of the picture is protected (it stays as in the content),
-    the content loss is listed once more, at the tap that `held_taps` returns.
+    the content loss is listed once more, at the tap that `held_taps` returns, if any.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]

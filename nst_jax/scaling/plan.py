@@ -657,11 +657,12 @@ def plan_in_square(
 
     Args:
       recipe: a recipe that `recipes.check` returned.
-      scales: the scales of the run, with the sizes of the picture and not of the arrays; with several
-        pictures, those of one of them.
+      scales: the scales (resolutions) of the run, with the sizes of the picture and not of the arrays.
+        If there are several pictures, the sizes are those of one of them.
       side: side of the canvas' array at the final scale, in px; a multiple of 16.
-      one_size: whether the arrays have the same size at all scales. None means yes for one picture on
-        an accelerator, in a square of up to `buckets.LARGEST_SHARED` px, and no for all other runs.
+      one_size: whether the arrays have the same size at all scales, so that all scales use the same
+        compiled programs. None means yes for one picture on an accelerator if `side` is at most
+        `buckets.LARGEST_SHARED`, and no for all other runs.
       **options: further arguments of `plan_scales`, such as `pictures`.
 
     Raises:

@@ -101,7 +101,7 @@ def band_mesh(mesh: AnyMesh | None) -> AnyMesh | None:
 
 
 def pictures_in_parallel(mesh: AnyMesh | None) -> int:
-    """Return into how many parts a mesh divides a batch, to compute them in parallel; 1 for None."""
+    """Return into how many parts, computed in parallel, a mesh divides a batch; 1 if `mesh` is None."""
     return 1 if mesh is None else int(mesh.shape.get(PICTURES, 1))
 
 

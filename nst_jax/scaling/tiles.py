@@ -276,12 +276,11 @@ def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
     """Cut a side of a picture into as few cores of equal length as possible.
 
     A core is the part of the side that belongs to one tile. The network's input for it is a window,
-    which extends past the core by a halo on each side. If there are only two cores, each needs a halo
-    on one side only, so each core may be longer by one halo.
+    which extends past the core by a halo on each side, but not past the border of the picture. If there
+    are only two cores, each lies at a border and has one halo, so it may be longer by the other halo.
 
-    A side shorter than `tile` + 2 * `halo` + 16 px is not cut, and its window is the whole side. Other
-    windows may be nearly as long: they begin at multiples of 16 px, so they may be up to 15 px longer
-    than a core with its halos.
+    A side shorter than `tile` + 2 * `halo` + 16 px is not cut, since a window can be nearly as long: it
+    begins at a multiple of 16 px, so it may be up to 15 px longer than a core with its halos.
 
     Args:
       side: length of the side, in px.
@@ -422,7 +421,7 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
     The window is the core and the pixels around it. The last core of a row or column of cores may be
     smaller. Since one compiled program cuts all cores, as many features are returned for it as for the
-    others. The first of these may belong to the core before it. They are set to zero, so that no
+    others. The first of these may belong to the core before it; if so, they are set to zero, so that no
     position counts twice in a sum.
 
     Args:
@@ -515,16 +514,18 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 def gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> Image:
-    """Return the gradient of the sums over this device's tiles with respect to an image.
+    """Return the gradient of a loss with respect to an image, from its gradient with respect to sums.
+
+    The sums are those over the tiles that this device computes.
 
     Args:
       image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
-      cotangent: the cotangent of the sums, a pytree like the sums.
+      cotangent: the gradient of the loss with respect to the sums, a pytree like the sums.
 
     Returns:
-      [h, w, 3]: the gradients of all tiles, added up where windows overlap.
+      [h, w, 3]: the gradients of these tiles, added up where windows overlap.
     """
 
     def add(index: Index, total: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:

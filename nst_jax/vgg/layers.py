@@ -113,8 +113,8 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 def relu(x: FeatureMap) -> FeatureMap:
     """Return max(x, 0), with a gradient that is computed from the result, and is 0 where x is 0.
 
-    The gradient of `jax.nn.relu` reads x. So x would be kept for the backward pass, often beside the
-    result, which a loss or the next convolution may need there, too. Here only the result is kept.
+    The gradient of `jax.nn.relu` reads x. So x would be kept for the backward pass, beside the result
+    wherever a loss or a convolution needs the result, too. Here only the result is kept.
     """
     return jnp.maximum(x, 0)
 
@@ -187,9 +187,9 @@ def replicate_first(
 ) -> Convolved:
     """Convolve with border pixels repeated in the first layer, and with zeros in all other layers.
 
-    The first layer reads pixels with the mean colour subtracted, in which 0 is a grey. There, zeros
-    beyond the border would act like a grey frame around every picture, which shows in the result. The
-    first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
+    The first layer usually reads pixels with the mean colour subtracted, in which 0 is a grey. There,
+    zeros beyond the border would act like a grey frame around every picture, which shows in the result.
+    The first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
     """
     first = kernel.shape[2] == PICTURE_CHANNELS
     return (replicate_padded if first else zero_padded)(x, kernel, forms, products)
@@ -236,9 +236,9 @@ def _convolve_padded(
 
 
 def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
-    """Return the first, second, third and fourth members (in reading order) of all 2 x 2 windows.
+    """Return four arrays with the four members (positions), in reading order, of all 2 x 2 windows.
 
-    The sides of `x` must be even.
+    The windows are those of pooling. The sides of `x` must be even; the results' are half as long.
     """
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
@@ -352,7 +352,7 @@ AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
 def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return twice the mean of each 2 x 2 window; after a ReLU, this is about the window's maximum."""
+    """Return twice the mean of each 2 x 2 window: after a ReLU, about as large as with max pooling."""
     return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
 
 

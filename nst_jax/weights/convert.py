@@ -299,8 +299,9 @@ def _origin_and_licence(
 ) -> tuple[str, str]:
     """Return, as two texts, where a file's weights come from and under which licence they are.
 
-    For a file that is not in `KNOWN`, the first text has the file's name, its digest, and the names of
-    the arrays that are not converted.
+    If the file's digest is a key of `KNOWN`, they are the texts given there. Otherwise the first text
+    has the file's name, its kind, its digest, and the names of the arrays that are not converted; the
+    second text says that the file states no licence.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -38,7 +38,7 @@ def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-# What the digest of weights begins with: the name and version of the format of weights files.
+# The first values that are hashed for the digest of weights: name and version of the files' format.
 WEIGHTS = ("nst-jax weights", 1)
 
 

@@ -4,10 +4,10 @@ A weights file is an HDF5 file, as `_hdf5` reads and writes it. Its attributes a
 weights"), `version` (1) and those that `WeightsInfo` describes: `network`, `encoding`, `family`,
 `pixels`, `origin`, `licence` and `digest`. Without `network`, the weights are those of VGG-19. A file
 has one group per layer: for VGG-19 the layers of `vgg.LAYERS`, for another network those that the
-network's `Architecture` names. Kernels have the shape `[..., out]`, and how they are stored depends on
-`encoding`. All other parameters, such as `bias` of shape `[out]`, are float32. The encodings are:
+network's `Architecture` names. A parameter other than a kernel, such as `bias` of shape `[out]`, is one
+dataset of float32. The datasets of a kernel, of shape `[..., out]`, depend on `encoding`:
 
-* `"float32"`, `"float16"`: `kernel`;
+* `"float32"`, `"float16"`: `kernel`, in this dtype;
 * `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
 * `"int8"`: `codes` (int8, in the kernel's shape), to be multiplied by `scales` (float32, `[out]`).
 
@@ -341,7 +341,10 @@ def _embedded(architecture: Architecture) -> _hdf5.Source:
 
 
 def _read(source: _hdf5.Source, architecture: Architecture, *, on_host: bool = False) -> Params:
-    """Read a weights file, verify its digest, and compare names and shapes with the network's."""
+    """Read a weights file, verify its digest, and compare names and shapes with the network's.
+
+    With `on_host`, the weights stay NumPy arrays; else they are put on JAX's default device.
+    """
     with _hdf5.opened(source) as file:
         info, stored = _info(source, file)
         if info.network != architecture.name:
@@ -361,8 +364,7 @@ def _read(source: _hdf5.Source, architecture: Architecture, *, on_host: bool = F
         arrays[f"{layer}/kernel"] = decode_kernel(datasets, layer)
     layers = unflatten_dict(dict(arrays), sep="/")
     if not on_host:
-        # All arrays are put on the device in one call: `jnp.asarray` would compile a program for every
-        # shape.
+        # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for every shape.
         layers = jax.device_put(layers)
     return Params(layers, family=info.family, pixels=info.pixels)
 

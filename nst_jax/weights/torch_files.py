@@ -233,7 +233,7 @@ _OPCODES = frozenset(
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     """Refuse a pickle that torch does not write, without loading it.
 
-    If the pickle is accepted, the position of `pickled` is then at its end.
+    If the pickle is accepted, the position of the file `pickled` is then at the end of the pickle.
 
     No tuple may be larger than `LARGEST_TUPLE`. To find the sizes of tuples, the function imitates the
     unpickler's stack, with the size of each value in place of the value. The size of a tuple is 1 more
@@ -262,7 +262,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
             marks.append(len(stack))
         elif name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else argument
-            # Python's unpickler keeps the memo in an array as long as the largest index, so a large
+            # Python's unpickler keeps the memo in an array with room for the largest index, so a large
             # index would take much memory. torch writes no index above the pickle's size in bytes.
             if index > size:
                 raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
@@ -346,8 +346,8 @@ def _stored_arrays(
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
     """Return, by name, the arrays of a file that torch 1.6 or later wrote.
 
-    Such a file is a zip archive. It contains a pickle that describes the tensors, and the storages with
-    the numbers of the tensors.
+    Such a file is a zip archive. It contains a pickle that describes the tensors, and a file for each
+    storage, which has the values of the tensors.
     """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()

@@ -159,7 +159,7 @@ def paint_group(
     if not loaded:
         return [], []
     # The same group, with its pictures in arrays of their own sizes, not in larger ones (a bucket). It
-    # serves if painting in the bucket fails.
+    # serves if painting fails in a bucket that was chosen only to save time.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
@@ -282,7 +282,7 @@ def _paint_together(
 def _first_styles(
     params: Params, loaded: Sequence[Loaded], job: BatchJob, progress: BatchProgress
 ) -> list[Any]:
-    """Return each picture's first style, with the fine structure of `style_fine` if that is given."""
+    """Return each picture's first style, with the fine structure of `Loaded.fine` if there is one."""
     found = []
     for one in loaded:
         style, shape = one.styles[0], one.entry.scales[-1].style_shapes[0]

@@ -1,6 +1,6 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-A row says which picture to paint: it names the files and the recipe. Pictures are alike if one
+Each row of a batch's manifest names the files and the recipe of one picture. Pictures are alike if one
 compiled program can paint all of them. Their recipes may differ only in names and in the numbers that
 `VARIABLE` lists. Their canvases (the arrays that are painted) either have the same shape, or lie in
 buckets of the same shape. A bucket is an array that is at least as large as the canvas in it. Some

@@ -159,7 +159,7 @@ def _family(
 
 
 def _read(path: Path) -> KeptPrograms | None:
-    """Read a record; return None if it is missing or damaged, or if the file of a program is gone."""
+    """Read a record; return None if it is missing or damaged, or names a program file that is gone."""
     place = programs_folder()
     try:
         facts = json.loads(path.read_text("utf-8"))

@@ -126,14 +126,13 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
-        A cell of the column `style` has FILE or FILE:SHARE. Several styles, which are blended, are
-        separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
-        of one layer. The column `region` has regions, each written as after `--region`; `regions` has
-        two colour-coded maps (of content and style), as after `--regions`; `protect` has masks, each
-        written as after `--protect`; and `overrides` has KEY=VALUE, as after `--set`. In these columns,
-        too, several are separated by semicolons or are a list; overrides may also be an object of keys
-        and values. `style_fine` has one picture, as after `--style-fine`; `size` and `seed` are as
-        after `--size` and `--seed`. A row whose `content` is empty is a texture, whose borders meet if
+        A cell of the column `style` has one or more of FILE, FILE:SHARE (SHARE is the style's weight in
+        the blend of all) and LAYER=FILE (the style of one layer). Other cells are written like the
+        values of options: `region`, `regions` (two colour-coded maps, of content and style), `protect`
+        (masks), `style_fine` (one picture), `size` and `seed` like those of the options with these
+        names, and `overrides` (KEY=VALUE) like those of `--set`. Several values in a cell are separated
+        by semicolons, or are a list in JSONL and Parquet. Overrides may also be an object of keys and
+        values. A row whose `content` is empty is a texture; its opposite borders fit together if
         `tile_seamless` is true.
 
     Returns:

@@ -39,8 +39,8 @@ RETRIES = 3  # largest number of times that a block of groups is tried again aft
 # Largest number of groups in a block. A group has the pictures that are painted together. A block is
 # the work that an actor (a process that paints) gets from Ray at a time. An actor reads files ahead
 # only within a block, so with small blocks it waits for files. With large blocks, the work is divided
-# less evenly among the actors. And if an actor dies in a batch that was started with `--overwrite`, the
-# pictures of its whole block are painted again.
+# less evenly among the actors. And if an actor dies, its block is tried again. With `--overwrite`, all
+# pictures of the block are then painted again; without it, only those that are not finished.
 MOST_GROUPS = 8
 ACCELERATORS = ("GPU", "TPU")  # accelerators on which batches are painted, as Ray names them
 
@@ -250,7 +250,10 @@ def _paint_blocks(
 
 
 def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Record:
-    """Make a `Record` of the fields that an actor returned, with paths as the user typed them."""
+    """Make a `Record` of the fields that an actor returned, with paths as the user typed them.
+
+    Actors get absolute paths. The typed ones are in `entries`, the batch's pictures by their numbers.
+    """
     entry = entries[fields["row"]]
     record = record_of(entry, fields["status"], fields["error"])
     return record._replace(seconds=fields["seconds"], losses=fields["losses"])

@@ -55,8 +55,8 @@ class Record(NamedTuple):
     # Time to paint the row's group (the pictures that are painted together), divided by the number of
     # its pictures; 0 if the row was not painted.
     seconds: float = 0.0
-    # Losses of the result by name; None if the row failed or diverged, or if the picture was finished
-    # before and its file states no losses.
+    # Losses of the result by name. None if they are not known: the row failed or diverged, the picture
+    # was painted by `instant`, which computes no losses, or the file of a finished picture states none.
     losses: dict[str, Any] | None = None
 
     @property

@@ -304,8 +304,13 @@ def _colors_and_realism(chosen: Mapping[str, Any]) -> tuple[str, float]:
 def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
     """Check the arguments for one picture in one style, and return them as an `InstantJob`.
 
+    Args:
+      content: path of the content.
+      words: names or files that describe the style, each with its share in the blend or None.
+      chosen: the options.
+
     Raises:
-      ValueError: naming the argument that cannot be used.
+      ValueError: if an argument or option cannot be used; the message names it.
     """
     for name in ("sheet", "suffix"):
         if chosen[name]:
@@ -449,7 +454,11 @@ def network_key(style: ChosenStyle) -> Hashable:
 
 
 def _options(chosen: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the fields of an `InstantJob` that options give; `rows` are its pictures."""
+    """Return those fields of an `InstantJob` that the command's options determine.
+
+    `chosen` has the values of the options. `rows` are the pictures to paint; if the bucket (the array
+    in which each picture lies) is chosen automatically, it depends on their sizes.
+    """
     bucket = buckets.checked_bucket(chosen["bucket"])
     if bucket == buckets.AUTO:
         pictures = [(network_key(row.style), row.shape) for row in rows]

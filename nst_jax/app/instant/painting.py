@@ -56,9 +56,9 @@ def network_of(
 ) -> instant_painter.InstantNetwork:
     """Return the network that paints a style.
 
-    If the style comes from the file of a network that a user trained, it is this network. Otherwise it
-    is one of the two in the package: `styles26` for names of its 26 learned styles, `arbitrary` for
-    style pictures.
+    If the style is that of a network that a user has trained, this network paints it. All other styles
+    are painted by one of the package's two networks: by `styles26` if they are some of the 26 styles
+    that it has learned, which are chosen by name; by `arbitrary` if they are given as pictures.
     """
     if style.trained is not None:
         return painter.trained(style.trained)
@@ -148,8 +148,8 @@ class _Inputs:
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
         """Check the protected part of the content and the opacities of the inputs, and return them.
 
-        A protected part of the content is left unpainted. The result is None if no part is protected
-        and the opacities do not change the painted picture.
+        A protected part stays as it is in the content. The result is None if no part is protected and
+        the opacities do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
             return None  # opacities only weight pixels in statistics of colours, which are not used
@@ -280,12 +280,15 @@ def _paint_together(
     """Paint pictures together; if that fails, one by one, so that only the faulty ones fail.
 
     Args:
-      group: the pictures.
+      group: the rows of the pictures to paint, each with its content.
       inputs: reads styles and masks.
-      job: the pictures to paint, and the options of the command.
-      painter: paints.
+      job: the rows of all groups, and the options of the command.
+      painter: runs the network.
       filled: number of pictures for which the program is compiled, see `RowGroup.filled`. If the group
         has fewer, copies of its last picture are painted too.
+
+    Yields:
+      For each row, the painted picture, or a `Record` that says why it could not be painted.
     """
     if not group:
         return
@@ -301,9 +304,9 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # Each picture is now painted without the others. In a bucket, `filled` - 1 copies of it are
-        # painted with it, so that no other program is compiled. But if the memory was exhausted, it is
-        # painted alone.
+        # Each picture is now painted without the others. With `filled` - 1 copies of itself, it is
+        # painted by the program that is compiled already. But if the memory was exhausted, it is
+        # painted without copies.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

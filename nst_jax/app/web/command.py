@@ -27,7 +27,10 @@ CLOSING_SECONDS = 1
 
 
 def web(chosen: dict[str, Any]) -> int:
-    """Serve the page until Ctrl-C; return the exit code."""
+    """Serve the page until Ctrl-C; return the exit code of the command.
+
+    `chosen` maps the names of the command's options to their values.
+    """
     check_extra()
     host = chosen["host"] or LOOPBACK[0]
     listening = _listen(host, chosen["port"])

@@ -12,7 +12,7 @@ from nst_jax.images import decoding
 
 # The constants whose names begin with MOST are the largest numbers that are allowed.
 MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
-# Input pictures of one visitor at a time: contents, styles, masks, and pictures where runs start.
+# Input pictures of one visitor at a time: contents, styles, masks, and pictures from which runs start.
 MOST_PICTURES = 16
 MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this machine
 # Open pages of one visitor that are kept up to date. Each page holds a connection, and a browser opens

@@ -1,7 +1,7 @@
 """Paint a picture in turns for a visitor of the web page, and show its progress on the page.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation, which a visitor began. Its job consists of the inputs and options of the command `stylize`
+optimisation, begun by a visitor. The job of a run has the inputs and options of the command `stylize`
 that would paint the same picture. Runs use the device one after the other, and a turn is the time from
 when a run gets the device until it is finished, paused or stopped. A position is a checkpoint of a run
 in a file.

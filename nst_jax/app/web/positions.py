@@ -22,7 +22,7 @@ SECONDS = 5.0
 # If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one, so
 # that a run spends little of its time on writing.
 PAUSE = 20
-SPARE = 4  # a position is written only if the disk has room for so many; the others keep room free
+SPARE = 4  # a position is written only if the disk has room for this many, so that room is left
 
 
 class _Position(NamedTuple):
@@ -73,7 +73,10 @@ class Positions:
         self._pause = max(SECONDS, PAUSE * (self._written - begun))
 
     def _has_room(self) -> bool:
-        """Return whether the limit `MOST_POSITION_BYTES` and the disk allow one more checkpoint."""
+        """Return whether one more checkpoint fits into `MOST_POSITION_BYTES` and onto the disk.
+
+        The existing ones do not count against this limit, since `_thin` deletes some if necessary.
+        """
         free = shutil.disk_usage(self._folder).free
         return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)
 

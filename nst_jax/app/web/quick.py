@@ -112,7 +112,8 @@ class QuickPainter:
         # sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
-        # The keys in `_painters` of those painters whose programs for style pictures are compiled.
+        # Some keys of `_painters`: these painters have compiled what they need for a style that is a
+        # picture (not one of the 26), so NumPy need not paint a provisional picture first.
         self._ready: set[tuple[Precision, int | None]] = set()
         # Set when a visitor has got a picture, and by `close`; `warm` waits for it after one picture.
         self._visited = threading.Event()

@@ -55,9 +55,9 @@ class Progress(NamedTuple):
     stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
-    loss: float | None = None  # the total loss
+    loss: float | None = None  # the total loss; None if it is not known yet
     shares: Mapping[str, float] = {}  # share of each term of the loss in the total, from 0 to 1
-    left: str = ""  # the time left, in words
+    left: str = ""  # the time left, in words; empty if it is not known
 
 
 class RunPicture(NamedTuple):

@@ -1,12 +1,13 @@
 """Decide which HTTP requests the server answers: none that come from pages of another origin.
 
-A page of another origin that a user has open can make the browser send requests to this server, even
-if the server listens only at 127.0.0.1. Browsers name the origin of a request in the headers Origin and
-Sec-Fetch-Site, which scripts cannot change. So requests with another origin in these headers are
-refused. The one exception: a link on any page may open the web page of this server.
+If a user has a page of another origin open, that page can make the browser send requests to this
+server, even if the server listens only at 127.0.0.1. The headers Origin and Sec-Fetch-Site, which
+browsers set and scripts cannot change, show whether a request comes from such a page. If one of them
+shows this, the request is refused. The one exception: a link on any page may open the web page of this
+server.
 
 A page could also have a host name of its own that points to 127.0.0.1 (DNS rebinding). Its requests
-would seem to have the origin of this server. So the header Host must be an address of this server.
+would seem to come from a page of this server. So the header Host must be an address of this server.
 
 If the server has a token (a secret), every request must contain the token, too; see `Guard`.
 """

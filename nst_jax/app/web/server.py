@@ -100,7 +100,7 @@ class Server:
         self._make_work = make_work
         self.quick = QuickPainter() if quick is None else quick
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
-        # Films and archives are made one at a time, since each is held in memory until it is sent.
+        # Films and archives are made one at a time, since each is made in memory.
         self._archiving = asyncio.Semaphore(1)
         # Only one picture at a time is painted by a single pass of a network, and only one provisional
         # picture, which NumPy paints while the network's programs are compiled. A request waits for

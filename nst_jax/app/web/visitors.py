@@ -28,7 +28,10 @@ class Visitor:
     """One browser: its pictures, its run, and how many of its tabs show the web page."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a visitor whose files are kept in `folder`, which must exist."""
+        """Make a visitor whose files are kept in `folder`, which must exist.
+
+        `clock` returns the time in seconds; it measures how long the visitor has been away.
+        """
         self.folder = folder
         self.uploads = Uploads(folder)
         self.run: Run | None = None
@@ -37,7 +40,7 @@ class Visitor:
         # request waits, a newer request has come, and the waiting one is dropped.
         self.asked = 0
         self.streams = 0  # number of tabs in which this browser shows the web page
-        # The settings with which the run was begun; None if there is no run.
+        # The settings with which the run was begun, for the web page to show; None if there is no run.
         self.last_settings: dict[str, Any] | None = None
         self._clock = clock
         self._seen = clock()
