@@ -20,6 +20,9 @@ from nst_jax.app.interrupts import STOPPING
 from nst_jax.recipes import toml
 from tests import small
 
+# One fixture paints what other processes must paint bit for bit.
+pytestmark = pytest.mark.optimized
+
 FAST = small.shallowest(steps=3)
 
 
