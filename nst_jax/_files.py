@@ -238,7 +238,9 @@ def _target(part: Path) -> str | None:
 
 @contextmanager
 def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
-    """Context manager: reserve a file within the block, so that no two processes write it at once.
+    """Context manager: reserve a file within the block, so that no other process can reserve it.
+
+    So processes that reserve a file before they write it cannot write it at the same time.
 
     An empty lock file, `.NAME.lock` beside the file, is locked, and removed at the end. If a process is
     killed, its lock file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a

@@ -86,9 +86,8 @@ class Guides(NamedTuple):
     # at a tap sum to 1.
     shares: dict[str, Array]
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
-    # Tap that this loss reads -> [h', w', 1], the square roots of the weights of the positions in this
-    # loss. Features are multiplied by these roots before the loss squares differences. Empty if nothing
-    # is protected.
+    # Tap that this loss reads -> [h', w', 1], the square roots of the positions' weights. Features are
+    # multiplied by them before the loss squares differences. Empty if there is no such loss.
     held: dict[str, Array]
 
 

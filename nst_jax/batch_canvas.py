@@ -655,13 +655,13 @@ _style_targets = Jitted(style_targets)
 
 @Jitted
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
-    """Return the images of n pictures after a scale; for those that diverged earlier, an earlier one.
+    """Return n images after a scale; for pictures that diverged before it, the images before it.
 
     Args:
       whole: for each picture, False if it diverged at an earlier, coarser scale (resolution).
       found: [n, h, w, 3], the canvases after this scale.
-      before: [n, h, w, 3], the images from which this scale started. Of a picture that diverged, this
-        one is returned, clipped to [0, 1], since it is a result.
+      before: [n, h, w, 3], the images from which this scale started. If `whole` is False, the image in
+        `before` is returned, clipped to [0, 1].
     """
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 

@@ -301,7 +301,7 @@ def _count(
       styles: for each picture of the batch, or once for all, a list of styles that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
       several: name -> number of items, for the other arguments that are given as lists or arrays with
-        an item for each picture, such as masks and the scales of style pictures.
+        an item for each picture, such as masks and `style_scale`.
 
     Raises:
       ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
@@ -561,9 +561,9 @@ def warn_of_enlarged_styles(
 ) -> None:
     """Warn of styles that `style_scale` makes larger than they were before any resizing.
 
-    If pictures have the same style in different sizes, there is one warning, for the largest size.
-    `style_scale` has, for each picture, the factors by which the sides of its styles are multiplied;
-    None means the factors of the recipe.
+    If pictures with the same `Member.style` have their style in different sizes, the warning is for the
+    largest size. `style_scale` has, for each picture, the factors by which the sides of its styles are
+    multiplied; None means the factors of the recipe.
     """
     if recipe.pictures.style_scale is None and style_scale is None:
         return

@@ -375,7 +375,7 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     Request only the first description: each check relies on the success of the checks before it.
 
     Args:
-      fields: the decoded JSON of the dataset `_JSON`, whether it is valid or not.
+      fields: the decoded JSON of the dataset `_JSON`; it may be any JSON value.
       arrays: all other datasets of the file, by name.
     """
     if not isinstance(fields, dict):

@@ -308,9 +308,9 @@ class DreamCanvas:
     def _formed(self) -> Params:
         """The weights, to which arrays computed from the kernels are added, once for all octaves.
 
-        These are the transposed kernels, for the gradient, and on a CPU, where that is faster, kernels
-        transformed for Winograd convolution. Without the transposed kernels, XLA would transpose the
-        kernels in every step. An octave is one of the sizes at which the dream is painted.
+        These are the transposed kernels, for the gradient, and on a CPU, for layers where that is
+        faster, kernels transformed for Winograd convolution. Without these arrays, XLA would transpose
+        the kernels in every step. An octave is one of the sizes at which the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)

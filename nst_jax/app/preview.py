@@ -29,7 +29,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 
-# Largest allowed side, in px, of a preview and of the reduced styles from which it is painted. With
+# Largest allowed side, in px, of a preview and of the resized styles from which it is painted. With
 # larger ones, painting would take too long.
 LARGEST = 384
 
@@ -164,8 +164,9 @@ class Preview(AbstractContextManager):
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
-        # If `_kept` exists, an earlier run could neither put that picture back nor delete it, as when
-        # it was killed. It is put back now if a preview is still in its place, and deleted otherwise.
+        # If `_kept`, the copy of an earlier picture, exists, an earlier run could neither put it back
+        # nor delete it, for instance since that run was killed. The copy is put back now if a preview
+        # is still in the picture's place, and deleted otherwise.
         if self._kept.exists():
             if _is_preview(self._file):
                 self._put_back()
@@ -295,7 +296,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
 
     Pillow resizes it, since JAX would first have to compile a program for the size. If both sides of
     the picture are at least four times as long as the new ones, square blocks of its pixels are
-    averaged first, since that is faster than Pillow's filter on all pixels.
+    averaged first, to save time.
     """
     factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
     if factor > 1:

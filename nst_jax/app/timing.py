@@ -194,13 +194,16 @@ class Pace:
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:
-        """Add a lap whose work had this cost, in the same unit for all laps, and took `seconds`."""
+        """Add a lap whose work had the cost `cost`, in one unit for all laps, and took `seconds`."""
         if cost > 0:
             self._laps.append(seconds / cost)
 
     @property
     def range(self) -> Range:
-        """The least and most seconds per unit of cost, of laps and earlier runs; zeros without any."""
+        """The least and the most seconds per unit of cost, over the last laps; zeros if nothing counts.
+
+        If there are fewer than `LAPS` laps, the numbers of earlier runs count as well.
+        """
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected

@@ -137,7 +137,7 @@ def bytes_in_strips(
     # content, the input features of the pass, its output features, and the input of the residual block.
     # Each is counted as large as the picture, which has 3 numbers for each pixel. None is larger: kept
     # features have at most `tiling.KEPT` (3) numbers for each pixel, and those of the residual blocks
-    # have 2 in both networks.
+    # have 2, in `arbitrary` as in `styles26`.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 

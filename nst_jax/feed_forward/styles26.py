@@ -8,8 +8,8 @@ has gammas and betas (scales and shifts) of its own for the instance norms. For 
 styles' gammas and betas are added up, each multiplied by the style's share.
 
 The function `stylize_mixture` is pure, and JAX can trace it. With `jax.jit`, its argument `precision`
-has to be static. One program is compiled for each shape of pictures, and serves all shares.
-A batch is pictures [n, h, w, 3] with shares [n, 26]; `jax.vmap` over both gives the same results.
+has to be static. One program is compiled for each shape of pictures, and serves all shares. A batch
+is pictures [n, h, w, 3] with shares [n, 26]; `jax.vmap` over both gives the same results.
 
 In the `Params` that `load_styles26` returns, the field `layers` has two keys, each with the parameters
 of a Flax module as nested dictionaries of float32 arrays:

@@ -466,7 +466,7 @@ class Recipe:
 
           * `terms.last_style_loss` becomes the style loss if the scale is the last one;
           * `descent.last_learning_rate` becomes the optimiser's rate if the scale is the last one;
-          * `descent.one_pyramid` reduces `descent.pyramid_levels` to the number for this scale;
+          * `descent.one_pyramid` sets `descent.pyramid_levels` to the number for this scale;
           * `terms.content_against_style` changes the weights to those for this scale.
 
           If all four have their defaults in this recipe, the recipe itself is returned.

@@ -371,7 +371,8 @@ def values_and_strength(
 ) -> tuple[Recipe, float | None]:
     """Replace values of a recipe like `with_values`, but return the strength and do not apply it.
 
-    A strength is a number from 0 to 1 that changes the style weight. The caller applies it, or another.
+    A strength is a number from 0 to 1 that makes the style weaker or stronger; see
+    `changes.with_strength`. The caller applies it, or another.
 
     Args:
       recipe: the recipe to change.

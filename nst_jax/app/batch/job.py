@@ -365,8 +365,8 @@ def batch_job(
     """
     outputs.check_folder(folder, "output")
     # A process that paints only a shard (a part of the batch) calls `destinations` for all rows, so
-    # that no two shards write to the same path. The later checks are for its own results only. They
-    # are given the inputs of all shards, since no result may overwrite the input of another shard.
+    # that no two shards write to the same path. The later checks are for its own results only. But
+    # `check_destinations` gets the inputs of all shards, since no result may overwrite any of them.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)

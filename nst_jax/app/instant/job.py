@@ -457,7 +457,7 @@ def _options(chosen: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     """Return those fields of an `InstantJob` that the command's options determine.
 
     `chosen` has the values of the options. `rows` are the pictures to paint; if the bucket (the array
-    in which each picture lies) is chosen automatically, it depends on their sizes.
+    in which each picture lies) is chosen automatically, it depends on their networks and sizes.
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     if bucket == buckets.AUTO:

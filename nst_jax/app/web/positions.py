@@ -73,9 +73,10 @@ class Positions:
         self._pause = max(SECONDS, PAUSE * (self._written - begun))
 
     def _has_room(self) -> bool:
-        """Return whether one more checkpoint fits into `MOST_POSITION_BYTES` and onto the disk.
+        """Return whether one more checkpoint fits into `MOST_POSITION_BYTES`, and `SPARE` on the disk.
 
-        The existing ones do not count against this limit, since `_thin` deletes some if necessary.
+        The existing ones do not count against the limit `MOST_POSITION_BYTES`, since `_thin` deletes
+        some if necessary.
         """
         free = shutil.disk_usage(self._folder).free
         return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)

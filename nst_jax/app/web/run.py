@@ -55,7 +55,7 @@ class Progress(NamedTuple):
     stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
-    loss: float | None = None  # the total loss; None if it is not known yet
+    loss: float | None = None  # the total loss; None if it is not known
     shares: Mapping[str, float] = {}  # share of each term of the loss in the total, from 0 to 1
     left: str = ""  # the time left, in words; empty if it is not known
 
