@@ -243,6 +243,15 @@ def test_nnst_is_its_program():
     assert recipe.network == vgg.Network() and recipe.family == "vgg16-torchvision"
 
 
+def test_without_a_pyramid_no_scale_has_one():
+    recipe = recipes.TF.replace(descent__pyramid_levels=0, descent__one_pyramid=True)
+    for scale in (0, 1):
+        assert recipe.at(scale, [(64, 64), (128, 128)]).descent.pyramid_levels == 0
+    recipe = recipe.replace(descent__pyramid_levels=3)
+    levels = [recipe.at(scale, [(64, 64), (128, 128)]).descent.pyramid_levels for scale in (0, 1)]
+    assert levels == [2, 3]
+
+
 def test_strotss_is_its_program():
     recipe = recipes.STROTSS
     terms, descent, pictures = recipe.terms, recipe.descent, recipe.pictures

@@ -363,7 +363,8 @@ class Descent:
         updates that raise the loss). Static. See `nst_jax.optimizers.laplacian`.
       one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size. A scale of
         half that size has one halving fewer, a scale of a quarter of that size two fewer, and so on;
-        every scale has at least one. If False, every scale has `pyramid_levels` halvings. Static.
+        every scale has at least one. If False, every scale has `pyramid_levels` halvings. Without a
+        pyramid, it changes nothing. Static.
       average_decay: if not None, the result is a weighted average of the canvases after each update of
         the last scale. The weight of a canvas is this factor times that of the next canvas, and the
         weights always sum to 1. Each scale has an average of its own, from which the next scale starts.
@@ -478,7 +479,7 @@ class Recipe:
             terms = replace(terms, style_loss=loss, last_style_loss=None)
         if descent.one_pyramid:
             halvings = round(math.log2(max(shapes[-1]) / max(shapes[scale])))
-            levels = max(1, descent.pyramid_levels - halvings)
+            levels = max(1, descent.pyramid_levels - halvings) if descent.pyramid_levels else 0
             descent = replace(descent, pyramid_levels=levels, one_pyramid=False)
         if (rate := descent.last_learning_rate) is not None:
             if scale == len(shapes) - 1:
