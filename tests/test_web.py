@@ -185,6 +185,11 @@ def test_names_of_uploads_differ_by_more_than_capitals():
     assert limits.safe_name("Cat.png", {"cat.png", "CAT_2.png"}) == "Cat_3.png"
 
 
+def test_a_number_makes_no_name_of_an_upload_one_of_the_servers_own():
+    taken = {"painted_after.png", "my_painted_after.png"}
+    assert limits.safe_name("painted_after.png", taken) == "my_painted_after_2.png"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

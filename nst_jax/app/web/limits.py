@@ -36,7 +36,7 @@ LONGEST_NAME = 60  # most characters of the name of an uploaded file, without it
 # Matches the beginning of each name that the server gives to a file of its own, in the folder of the
 # uploads or in an archive. `safe_name` changes the name of an upload that matches.
 OWN_NAMES = re.compile(
-    r"(picture|instant)$|(painted_after|step|view|part|gallery)_", re.ASCII | re.IGNORECASE
+    r"(picture|instant)$|(painted_after|step|view|part|gallery)(_|$)", re.ASCII | re.IGNORECASE
 )
 # The beginning of an absolute path: a slash or backslash, before which there may be a drive such as C:.
 # The slashes of an address such as https://example.org do not match.
