@@ -185,7 +185,7 @@ _programs_in_memory = 64
 
 
 def programs_in_memory() -> int:
-    """Return for how many argument shapes each `Jitted` function keeps a compiled program in memory."""
+    """Return for how many argument shapes, at most, a `Jitted` function keeps programs in memory."""
     return _programs_in_memory
 
 

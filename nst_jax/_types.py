@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
-# An Image whose size may differ from that of the canvas.
+# A style picture: an `Image` whose size may differ from that of the canvas.
 StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
@@ -184,7 +184,7 @@ class Snapshot(NamedTuple):
     # says. If `recipe.descent.average_decay` is set, it is the average of the canvases at this scale.
     image: Image
     # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
-    # are those of a rejected canvas, and not finite.
+    # are not finite, and belong to a canvas that was rejected because of them.
     losses: Losses
     # The losses of each of the n evaluations since the previous snapshot: arrays [n].
     history: Losses

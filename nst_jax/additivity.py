@@ -83,7 +83,8 @@ def _not_additive(loss: Loss) -> str:
         with jax.ensure_compile_time_eval():
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        # The loss cannot use these features. If the loss is faulty, a run will raise the error again.
+        # The loss raised an error for the random data of `_probe`, so its sums cannot be checked. If
+        # the loss is faulty, a run will raise the error again.
         return ""
     if missed := _missed([with_zeros], whole):
         what = (
@@ -114,7 +115,7 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
     The data are features. For a `Variation`, they are pixels. To these no zeros are appended, since
     they would add differences between neighbours. Instead, the second result is for the same pixels
-    with a mask that is True everywhere.
+    with a mask of the pixels to count that is True everywhere, which must change nothing either.
     """
     random = np.random.default_rng(0)
     # The number of channels of a picture, or of features at relu1_1.

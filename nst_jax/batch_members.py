@@ -329,15 +329,15 @@ def _count(
 
 
 def _several_keys(key: Any) -> list[Array] | None:
-    """Check the argument `key`; return its keys if it is an array of several, else None.
+    """Check the argument `key`; return a list of its keys if it is an array of keys, else None.
 
     Args:
       key: a JAX random key, typed or raw (two numbers of the type uint32); or an array of n such keys;
         or None.
 
     Raises:
-      TypeError: if `key` is not of such a type.
-      ValueError: if it is an array of keys, but not of the shape [n].
+      TypeError: if `key` is neither a random key, nor an array of them, nor None.
+      ValueError: if it is an array of keys, but empty or not of the shape [n].
     """
     _checks.random_key("key", key)
     if key is None:

@@ -84,7 +84,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """The canvas of a single picture, and how it is optimised; implements `descent.Canvas`."""
+    """A single canvas (not a batch of them), and how it is optimised; implements `descent.Canvas`."""
 
     def __init__(
         self,
@@ -246,7 +246,8 @@ class SingleCanvas:
         """Make the state with which a scale (resolution) begins, except for its matches.
 
         Some style losses compare each position of the canvas with a position of the style, its match;
-        `start` finds these matches. The arguments are those of `start`.
+        `start` finds these matches. `measured` has the pictures at this scale. `before` is what the
+        coarser scale hands over; it is None for the first.
         """
         image: Any
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
@@ -434,5 +435,5 @@ def _traced(shape: Shape) -> RealSize:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate consecutive arrays of losses."""
+    """Concatenate pieces of losses, in order; a piece has arrays [n], the losses of n evaluations."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -45,9 +45,10 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    The recipe's style loss must be able to leave out pixels; if masks of feature maps may have values
-    between 0 and 1, it needs `masked_sums`, too. The recipe must have no style pictures for single
-    layers (`tap_styles`). With regions, its `colors` must not be "palette".
+    The recipe's style loss must be able to leave out positions of a feature map. The loss also needs
+    `masked_sums` if masks of feature maps may have values between 0 and 1: if `given.soft` is True, or
+    if the recipe's `region_reach` is "simple". The recipe must have no style pictures for single layers
+    (`tap_styles`). With regions, its `colors` must not be "palette".
 
     Args:
       given: the masks of these parts; None if there are none, so that every recipe is accepted.

@@ -318,7 +318,10 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features, by layer, of the guide, whose patterns the dream takes up; None if no guide."""
+        """Features, by layer, of the guide, a picture whose patterns the dream takes up.
+
+        None if there is no guide.
+        """
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -363,7 +366,7 @@ class DreamCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
-        """Begin to make the picture and programs of the next octave, during the current one.
+        """Begin to prepare the next octave and to compile its programs, during the current one.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `canvas.Begin`.
@@ -371,9 +374,9 @@ class DreamCanvas:
           state: the current state at this octave.
 
         Returns:
-          A function that waits until all is made and returns the result of `measure` at the next
+          A function that waits until this is done and returns the result of `measure` at the next
           octave. If there is no next octave, or memory cannot hold both octaves at once, nothing is
-          begun and the result is None.
+          begun and None is returned in place of the function.
         """
         if not self.plan.fits_beside_next(scale):
             return None

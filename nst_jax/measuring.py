@@ -61,8 +61,8 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    # `targets.statistics_of` and `targets.controlled_style` for styles at the top left of larger
-    # arrays: the (height, width) of the styles are traced, so that one program serves all sizes.
+    # Variants of `statistics_of` and `controlled_style` for styles that lie at the top left of larger
+    # arrays. Here the (height, width) of each style is traced, not static, so one program serves all.
     statistics_of_size: Callable[..., Any]
     controlled_style_of_sizes: Callable[..., Any]
 

@@ -155,9 +155,11 @@ def _losses_inside(
     recipe: Recipe,
     step: Int[Array, ""],
 ) -> Losses:
-    """Return the weighted losses of a picture that lies at the top left of the array `image`.
+    """Return the weighted losses of a picture that fills only the top left part of the array `image`.
 
-    `targets.size` is the real (height, width) of the picture.
+    `targets.size` is the (height, width) of the picture. What is outside of it changes nothing.
+    `measured` has the settings on which the sums over the picture depend. The other arguments are as in
+    `losses_of`.
     """
     size = targets.size
     assert size is not None

@@ -1,6 +1,6 @@
 """`Painting`: a new or resumed run that paints one picture, with snapshots and checkpoints.
 
-The run follows a plan: the scales, tiles and devices that `nst_jax.plan` has chosen.
+The run follows a plan: the scales (resolutions), tiles and devices that `nst_jax.plan` has chosen.
 """
 
 import functools

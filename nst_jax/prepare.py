@@ -349,8 +349,8 @@ def prepare_pictures(
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
-      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
-        number of px; see `prepared_of`.
+      side: with `on_host`, pictures are recoloured in square arrays, whose sides are rounded up to a
+        multiple of this number of px. So one program recolours pictures of several sizes.
       originals: (height, width) of each style before any resizing, from which the size rules compute
         the final sizes. Pass it if the styles already have their final sizes: a size rule that is
         applied a second time may give another size. None means the sizes of the given styles.
@@ -506,7 +506,7 @@ def square_of(shape: Shape, step: int = SMALLEST) -> Shape:
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return all styles, those of regions last, resized to one resolution and clipped to [0, 1]."""
+    """Return all styles, those of regions last, resized for a scale (resolution), clipped to [0, 1]."""
     pictures = (*prepared.styles, *prepared.region_styles)
     return tuple(at_scale(*pair) for pair in zip(pictures, scale.style_shapes, strict=True))
 
@@ -728,8 +728,8 @@ class Finisher:
 
         `opacities` has the opacity mask of each style; it is empty if all styles are opaque.
         """
-        # A style for a single tap (layer; see `Terms.tap_styles`) has no weight in `style_shares`, so
-        # its colours are left out.
+        # Styles for single taps (layers; see `Terms.tap_styles`) have no weight in `style_shares`. So
+        # `blended_styles` leaves them out.
         terms = self._recipe.terms
         styles = terms.blended_styles(styles)
         opacities = terms.blended_styles(opacities) if opacities else ()

@@ -122,7 +122,7 @@ def _left_out(item: Item) -> bool:
 
 
 def _is(value: Any, default: Any) -> bool:
-    """Return whether a value is the default: the same object, or an equal number or string.
+    """Return whether a setting has its default value: the same object, or an equal number or string.
 
     Values of different types, such as 1 and 1.0, are not equal here.
     """

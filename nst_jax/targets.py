@@ -291,12 +291,16 @@ def sum_style(
 
 
 def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over all positions of features, for each style loss at each tap (layer).
+    """Return the sums over all positions of features from which statistics are computed.
 
     Args:
-      found: the features of a style, or of one tile of it, by tap.
-      masks: the masks of the same positions; None means that every position counts once.
+      found: the features of a style, or of one tile of it: name of the tap (layer) -> [h', w', c].
+      masks: the masks of the same positions, by tap. A position where a mask has the value T counts T²
+        times. None means that every position counts once.
       recipe: taps, losses and network settings.
+
+    Returns:
+      A dictionary: name of a style loss at a tap (`StylePart.name`) -> its sums.
     """
     products = recipe.network.precision_on().products
 
@@ -434,14 +438,15 @@ def blended_targets(
 def blend(
     statistics: Sequence[dict[str, Statistic]], shares: Sequence[Scalar | float], terms: Terms
 ) -> dict[str, Statistic]:
-    """Blend the statistics of several styles, weighted by shares. For most losses, that is an average.
+    """Blend the statistics of several styles. For most losses, the blend is their weighted average.
 
-    If a loss is the squared distance of the canvas' statistics to a target, the loss with this average
-    as target has the same gradient as the average of the losses with the single styles as targets. The
-    two differ by a constant, the variance of the statistics.
+    Take a loss that is the squared distance of the canvas' statistics to a target. With the weighted
+    average as its target, it differs from the weighted average of the losses to the single styles only
+    by a constant: the variance of the styles' statistics. So the gradient is the same.
 
     Args:
-      statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
+      statistics: the statistics of each style: first of the styles that are blended, then of the style
+        of each layer in `terms.tap_styles`.
       shares: weights of the styles that are blended, with any positive sum; a single weight means equal
         shares.
       terms: the recipe's terms. They contain the style losses, each with a function `blend` for its

@@ -1,7 +1,8 @@
 """Checkpoints at the command line: from which one a run resumes, and when a run writes one.
 
-A run changes its canvas, the picture that is painted, by many updates. A run paints at one or several
-scales (resolution levels), from coarse to fine.
+A run is the painting of one picture, the canvas, which is changed by many updates. A run paints at one
+or several scales (resolution levels), from coarse to fine. A checkpoint is a file with the state of a
+run.
 """
 
 import math

@@ -304,7 +304,10 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
 
 
 def _bucket_ahead(chosen: Chosen) -> int | None:
-    """Return the side of the bucket that the options of `warm` name, in px; None for "auto"."""
+    """Return the side of the bucket (an array that a picture need not fill) in px; None for "auto".
+
+    The option `--bucket` of `warm` names it. "off" is refused.
+    """
     if chosen["bucket"] == "off":
         other = (
             "" if chosen["instant"] else ", or compile what a folder needs: `batch --compile-only`"

@@ -510,7 +510,10 @@ def _check_style_mask(
 
 
 def _argument_of_content(role: str) -> str | None:
-    """Return the option that names a mask of the content, by the file's role; None for other files."""
+    """Return the option that gives a mask or map of the content; None for other files.
+
+    `role` says what the file is for: a key of the result of `roles_of`, such as "region_1_mask".
+    """
     if role.startswith("protect"):
         return "protect"
     if role == "map_of_content":

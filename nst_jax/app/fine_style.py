@@ -116,7 +116,9 @@ class FineStyle:
         return to_uint8(shot.image).astype(np.float32) / 255
 
     def compile(self, given: Shape, shape: Shape) -> None:
-        """Compile the programs of `combined` by combining a grey style, and store the programs on disk.
+        """Compile the programs that `combined` runs, and store them on disk.
+
+        To compile them, the method combines a grey style with the second picture, and drops the result.
 
         Args:
           given: (height, width) of the style as it was read.

@@ -138,8 +138,8 @@ def picture_and_film(
       still: whether an output in .webp is a picture.
 
     Returns:
-      The path of the picture; the path of the film, or None if there is no film; and the name of the
-      option that names a film, "film" or "output".
+      The path of the picture; the path of the film, or None if there is no film; and "output" if
+      `output` names the film, otherwise "film".
 
     Raises:
       ValueError: if both options name a film.

@@ -79,7 +79,10 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line that says how much memory a run takes, what saves memory, and why."""
+    """Return one line that says how much memory a run takes, and what saves memory.
+
+    For a single picture, the line also says why memory is saved.
+    """
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:

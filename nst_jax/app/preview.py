@@ -190,7 +190,7 @@ class Preview(AbstractContextManager):
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
 
     def _abandon(self) -> None:
-        """Put the earlier picture back before a signal ends this process at once."""
+        """Put the picture that the preview replaced back, before a signal ends this process at once."""
         # If the preview's thread is writing the file, this waits until the file is written. The wait
         # has a limit, since the signal may have interrupted this very thread while it held the lock.
         self._lock.acquire(timeout=0.5)

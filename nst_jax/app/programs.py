@@ -459,8 +459,9 @@ def _name(thing: Any) -> str:
     defined inside another function.
     """
     module, name = thing.__module__, thing.__qualname__
-    # Two functions that are defined inside other functions may have the same name. So a name is
-    # accepted only if the module has `thing` itself under this name.
+    # In the key of a stored program, the name stands for `thing`, so no two things may share it.
+    # Functions that are defined inside other functions may share a name. So a name is accepted only if
+    # the module has `thing` itself under it.
     found = getattr(sys.modules.get(module), name, None)
     if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")

@@ -62,8 +62,9 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        # When `stage` printed its latest line or, if it has printed none, when it was first called;
-        # None before the first call. `stage` waits from this time on before it prints the next line.
+        # Time (`time.monotonic`) of the latest line that `stage` printed; before its first line, the
+        # time of its first call without a bar; None before that call. `stage` prints its next line at
+        # least `LINE_SECONDS` after this time.
         self._staged: float | None = None
 
     @property

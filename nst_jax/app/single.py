@@ -379,10 +379,10 @@ class Recorder:
         }
 
     def finish(self, stopped_by: int | None) -> Ending:
-        """Write the picture and the end of the log; return how the run ended.
+        """Write the picture, any film and the end of the log; return how the run ended.
 
         Args:
-          stopped_by: number of the signal that stopped the run, or None.
+          stopped_by: number of the signal that stopped the run; None if no signal did.
         """
         shot, name = self.last, self.job.outputs.picture.name
         if self._early is not None:
@@ -414,7 +414,7 @@ class Recorder:
         record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
 
     def _variations(self, shot: Shot) -> dict[str, float]:
-        """Return the total variation of the picture, and of the content at the picture's size."""
+        """Return the total variation of the image of `shot` and of the content at its size, by name."""
         job = self.job
         content = prepare.resized(
             job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe
@@ -452,7 +452,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the picture before this process ends because another process of the run was lost."""
+        """Save the unfinished picture: this process must end, since another one of the run was lost."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):

@@ -113,7 +113,8 @@ class _Asked(NamedTuple):
     # The initial picture that `--init` names: an image [h, w, 3], or an instance of a class in
     # `nst_jax.recipes.starts` that makes such an image; None without `--init`.
     init: Any
-    init_file: images.Picture | None  # the file that `--init` names; None if it names no file
+    # If `--init` names a file: the picture that was read from it; else None.
+    init_file: images.Picture | None
     outputs: Outputs
 
 

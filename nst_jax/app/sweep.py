@@ -260,15 +260,17 @@ def with_swept_values(
 
     Args:
       recipe: a recipe without arrays.
-      axes: all axes that were given, in the order of `TITLES`.
-      rows: the axis of the rows, or None for a single row.
+      axes: all axes that were given, in the order of `TITLES`. An axis that makes neither the rows nor
+        the columns has a single value, which all pictures get.
+      rows: the axis of the rows of the grid, or None for a single row.
       columns: the axis of the columns.
 
     Returns:
       The recipe, whose swept numbers are arrays [number of rows * number of columns], row by row.
 
     Raises:
-      ValueError: if a learning rate is given but the optimiser has none.
+      ValueError: if a learning rate is given but the optimiser has none, or if sets of layers are given
+        but the style loss reads all layers together.
     """
     count = 1 if rows is None else len(rows.values)
     for axis in axes:

@@ -48,8 +48,8 @@ class CompileClock(AbstractContextManager):
       loaded: number of programs that were loaded from JAX's compilation cache, each of which saved over
         `LEAST_SAVED` seconds of compiling. If there are any, compiling all programs would take longer
         than `seconds`.
-      waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another;
-        for callers that measure some of these times as well, and must not count them twice.
+      waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another
+        thread. Callers that measure times of their own read them, to count no wait twice.
     """
 
     def __init__(self) -> None:
@@ -303,12 +303,13 @@ class IntervalChooser(Iterator[int]):
     ) -> Range | None:
         """Estimate the least and most seconds that the rest of the run takes, from the speed so far.
 
+        Each scale (resolution level) is assumed to be prepared while the previous one is painted. So
+        preparing a scale adds to the estimate only if it takes longer than painting the previous one.
+
         Args:
-          compile_seconds: how long it takes to prepare a scale (resolution level), above all to compile
-            its program. This is assumed to happen while the previous scale is painted. So it adds to
-            the estimate only if it takes longer than painting that scale.
-          measuring: for each scale, the seconds that computing its targets takes. They are a part of
-            the time that preparing the scale takes, in addition to `compile_seconds`. None means 0.
+          compile_seconds: the seconds that preparing a scale takes, without the computation of its
+            targets. They are spent above all on compiling its program.
+          measuring: for each scale, the seconds that computing its targets takes. None means 0.
 
         Returns:
           The range, or None before anything was timed.

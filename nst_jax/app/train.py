@@ -278,7 +278,7 @@ class _Recorder:
         The first update is not timed, since it includes compiling.
         """
         if self._pace is None or (not self._announced and report.step - self._pace[0] >= TIMED):
-            np.asarray(report.loss)  # waits until the update is done
+            np.asarray(report.loss)  # waits for the update, which JAX computes asynchronously
             if self._pace is not None:
                 self._announced = True
                 left = self.run.job.steps - report.step

@@ -162,17 +162,19 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 class Wanted(NamedTuple):
     """A plan, whose programs are to be compiled by painting grey pictures."""
 
-    plan: Plan  # with few updates, but at least one at each resolution; see `_of_few_updates`
+    plan: Plan  # with few updates, at least one at each resolution: enough to compile all programs
     # Number of pictures that `batch` paints at once; None: one picture, painted by `stylize`.
     at_once: int | None
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return the plans for a bucket: that for one picture, and those for the groups of `batch`.
+    """Return plans for a bucket: one for a single picture, and one for each size of group in `batch`.
+
+    A group has the pictures that the command `batch` paints at once.
 
     Raises:
-      ValueError: if the recipe would paint another picture in a bucket than without one, if its
-        pictures do not fit into this bucket, or if there is too little memory.
+      ValueError: if the recipe cannot be painted in a bucket with the same result as without one, if
+        the recipe's pictures are larger than this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
@@ -231,8 +233,8 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        # A feed-forward network paints the start `Instant`, and needs the style as a vector. The
-        # programs that compute this vector are compiled here.
+        # With the start `Instant`, a feed-forward network paints the initial picture, and needs the
+        # style as a vector. The programs that compute this vector are compiled here.
         if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
@@ -426,7 +428,7 @@ def compile_instant(
 
 
 def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
-    """Compile the programs for style vectors by two grey style pictures, and return these pictures."""
+    """Compile the programs for style vectors by running them on two grey pictures; return these."""
     rule = given_styles.style_rule(style_size)
     pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
     for picture in pictures:

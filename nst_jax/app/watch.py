@@ -1,7 +1,7 @@
 """Waiting for arrays that JAX computes, so that Python can run the handlers of signals meanwhile.
 
-The arrays may be the targets of a run, which its losses compare the canvas with. Computing the targets
-is called measuring; its duration is recorded, and its progress is shown.
+Some of these arrays are targets: what the losses compare the picture with. Computing the targets is
+called measuring. Its duration is recorded, and its progress is shown.
 """
 
 import threading

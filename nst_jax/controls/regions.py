@@ -111,7 +111,10 @@ def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape])
 
 
 def controls_on_host(controls: Controls) -> Controls:
-    """Return controls whose arrays are NumPy arrays."""
+    """Return controls (masks, opacities and weights) with NumPy arrays in place of JAX arrays.
+
+    `resized_controls` then resizes the masks by NumPy, so that JAX compiles nothing for their sizes.
+    """
     return jax.tree.map(np.asarray, controls)
 
 
@@ -232,17 +235,17 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(
     controls: Controls, taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), the masks T of the canvas, [h', w', r + 1].
+    """Return, by tap (layer), the masks T of the canvas' features, [h', w', r + 1].
 
     The first mask is that of the pixels outside all r regions, which get the default style; the others
     are those of the regions. In what follows, the pixels outside all regions count as a region too.
 
-    `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", the masks
-    of pixels are first made binary: a pixel belongs only to the region that has the largest share in
-    it, or to several regions if these have equally large shares. Transparent pixels belong to no
-    region. At protected positions, T is multiplied by 1 - amount, where `controls.amount` says how
-    strongly they are protected. If the canvas (the picture being optimised) lies in a larger array,
-    `size` is its real (height, width), and the masks are 0 outside.
+    `masks.at_taps` makes the masks T from the masks of pixels in `controls`. Unless `reach.reach` is
+    "simple", the masks of pixels are first made binary: a pixel belongs only to the region that has the
+    largest share in it, or to several regions if these have equally large shares. Transparent pixels
+    belong to no region. At protected positions, T is multiplied by 1 - amount, where `controls.amount`
+    says how strongly they are protected. If the canvas (the picture being optimised) lies in a larger
+    array, `size` is its real (height, width), and the masks are 0 outside.
     """
     shares = shares_of_pixels(jnp.asarray(controls.masks))
     if reach.reach != "simple":

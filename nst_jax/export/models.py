@@ -120,7 +120,7 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with other arrays: `weights`, with names such as `"conv1_1/kernel"` as keys."""
+    """Return `params` with the arrays of `weights`, whose keys are names such as `"conv1_1/kernel"`."""
     return replace(params, layers=nested_weights(weights))
 
 

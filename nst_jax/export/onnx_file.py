@@ -1,6 +1,6 @@
-"""Files in ONNX, the format of onnxruntime and other runtimes: one program with its weights.
+"""Write a program with its weights as an ONNX file, for onnxruntime and other runtimes.
 
-The package jax2onnx converts the program.
+The package jax2onnx converts the program, as JAX has traced it, to ONNX.
 """
 
 import json

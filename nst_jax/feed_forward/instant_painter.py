@@ -46,10 +46,10 @@ from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, preci
 VECTORS_IN_MEMORY = 64
 
 # If contents are painted in a bucket (a square array at whose top left each picture lies), style
-# pictures lie in square arrays, too, so that pictures of all shapes share a program. The two numbers
-# are the side of the smallest square, and the difference in side from one square to the next, in px. At
-# their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
-# lie in the smallest square, and those of up to 2:1 in the next.
+# pictures lie in square arrays, too, so that pictures of several shapes share a program. The two
+# numbers are the side of the smallest square, and the difference in side from one square to the next,
+# in px. By default, the shorter side of a style picture is 256 px. Then pictures with an aspect ratio
+# of up to 3:2 lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 # The most pixels of a square, as a multiple of the pixels of the style picture in it; the smallest
 # square may have more. If the square would be too large, as for a panorama, the picture lies in a
@@ -363,7 +363,11 @@ class InstantPainter:
         return [painted[place] for place in range(len(requests))]
 
     def _array(self, content: HostImage) -> Shape:
-        """Return the (height, width) of the array in which a content is painted."""
+        """Return the (height, width) of the array in which a content is painted.
+
+        This is the bucket, a square array in which contents of several sizes lie. If there is none, it
+        is the size of the content.
+        """
         shape: Shape = content.shape[0], content.shape[1]
         if self.bucket is None:
             return shape

@@ -477,7 +477,11 @@ class _Painter:
 
 
 def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield the index of the first row of each strip, and that of the row after its last row."""
+    """Divide a height into strips of `rows` rows; the last strip may have fewer.
+
+    Yields:
+      For each strip, the index of its first row and the index of the row after its last one.
+    """
     for first in range(0, height, rows):
         yield first, min(first + rows, height)
 

@@ -141,7 +141,8 @@ class Training(Iterator[TrainingReport]):
         self.training: list[float] = [] if resume is None else list(resume.training)
         self._best = {} if resume is None else dict(resume.best)
         self.step = 0 if resume is None else resume.step
-        # The training loss of each update since the held-out loss was last measured.
+        # The training loss of each update since the held-out loss was last measured. The next
+        # measurement records their mean.
         self._losses: list[Any] = [] if resume is None else list(resume.recent)
         self._reader = ReadAhead(self.crops, self.step, job.batch)
         self._begun = False

@@ -76,7 +76,7 @@ def _write_tiff(
 
 
 def _stated(dpi: Dpi | None) -> dict[str, Any]:
-    """Return the keyword argument with which Pillow writes a resolution; empty if `dpi` is None."""
+    """Return the keyword arguments of Pillow's `save` for a resolution; empty if `dpi` is None."""
     return {} if dpi is None else {"dpi": dpi}
 
 

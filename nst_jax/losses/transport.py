@@ -181,8 +181,8 @@ PLACES = 1024
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
-# The names of the three terms of the style loss. The recipe's `style_layer_weights` are the weights of
-# these terms, in this order.
+# The names of the three terms of the style loss. With this loss, the recipe's `style_layer_weights` are
+# not weights of layers, but the weights of these terms, in this order.
 PARTS = ("transport", "moments", "palette")
 
 

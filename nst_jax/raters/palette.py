@@ -93,7 +93,7 @@ def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
 
 
 def _wasserstein(ours: Float[Array, " m"], theirs: Float[Array, " n"]) -> Scalar:
-    """Return the Wasserstein-1 distance of two sets of numbers: the mean |difference| of quantiles."""
+    """Approximate the Wasserstein-1 distance of two samples by the mean |difference| of quantiles."""
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     ours, theirs = (jnp.sort(x)[(levels * len(x)).astype(np.int32)] for x in (ours, theirs))
     return jnp.mean(jnp.abs(ours - theirs))

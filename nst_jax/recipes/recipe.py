@@ -96,8 +96,8 @@ class Pictures:
 class StylePart(NamedTuple):
     """One style loss at one tap (layer): a term of the total style loss."""
 
-    # The key under which `Targets.style` has the style's target for this loss, and
-    # `Losses.style_layers` the value of this loss.
+    # The key of this term in two dictionaries: `Targets.style`, which has the style's target for it,
+    # and `Losses.style_layers`, which has its weighted value.
     name: str
     tap: str  # name of the layer that the loss reads, such as "relu1_1"
     loss: losses.StyleLoss

@@ -22,10 +22,10 @@ from nst_jax.vgg.taps import nearest_on_grid
 class Bands:
     """How the rows of a canvas are distributed over the devices of a mesh.
 
-    All bands have the same number of rows, a multiple of 16, so that every band begins where the
-    windows of all poolings of VGG-19 begin. If the bands together are higher than the picture, rows of
-    zeros below the picture fill them up; no loss reads these rows. The class is a pytree without
-    leaves, so jitted functions treat it as static.
+    All bands have the same number of rows, a multiple of 16. So every band begins where windows of the
+    first four poolings of VGG-19 begin; no loss reads features after the fifth. If the bands together
+    are higher than the picture, rows of zeros below the picture fill them up; no loss reads these rows.
+    The class is a pytree without leaves, so jitted functions treat it as static.
 
     Attributes:
       mesh: a mesh with the axis `BANDS`. For planning, an `AbstractMesh` with the same axis is enough.

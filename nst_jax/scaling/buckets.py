@@ -128,7 +128,7 @@ def buckets_of(
 
     Args:
       side: side of the square for the canvas at the final scale, in px; a multiple of 16.
-      runs: the scales of each run, with the real sizes of its pictures.
+      runs: the scales of each run, with the sizes of its pictures, not of arrays that contain them.
       recipe: the recipe of all runs.
       one_size: whether the arrays for canvases have the side `side` at the coarser scales, too, so that
         all scales use the same compiled programs.

@@ -335,8 +335,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
-            # For a Gram matrix, the features are multiplied by their transpose, which XLA stores as a
-            # copy.
+            # A Gram matrix is the product of the features and their transpose, which XLA stores as a
+            # copy. Such a copy is counted for every style loss.
             work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
@@ -460,11 +460,20 @@ def _bytes_of_targets(
     """Return the bytes of all targets: the content's features, the style losses' targets, and masks.
 
     If the size of a target depends on the size of the style, all blended styles (one for each of the
-    `style_shares`) are counted with the largest size. Each region has targets of its own. If there are
-    several regions or a protected part, each region has a mask at every style tap as well. A protected
-    part adds two arrays of the canvas' shape: the content picture, and how much of it each pixel keeps.
-    It also adds a content loss at one tap (layer), which keeps the protected part close to the content.
-    The targets of this loss are the content's features at the tap, and a weight for each position.
+    `style_shares`) are counted with the largest size. Each region has style targets of its own. If
+    there are several regions or a protected part, each region also has a mask at every style tap.
+
+    A protected part adds two arrays of the canvas' shape: the content picture, and how much of it each
+    pixel keeps. If the recipe's content loss can be limited to a part, a second content loss at one tap
+    (layer) compares the protected part. It adds the content's features at this tap as targets, and a
+    weight for each position.
+
+    Args:
+      shape: (height, width) of the canvas, or of the rows of it that one device computes.
+      styles: (height, width) of each style.
+      recipe: the recipe.
+      regions: number of regions with styles of their own, plus one for the region of the default style.
+      protected: whether a part of the canvas is protected: it stays as in the content.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)

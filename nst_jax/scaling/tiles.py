@@ -76,8 +76,9 @@ class Cut:
     def origins(self) -> tuple[int, int]:
         """Smallest and largest index of the first pixel of a window, both multiples of 16.
 
-        A window that would reach beyond the picture is moved so that it lies inside. If windows extend
-        beyond the border (`wraps`), a window is only moved so that its core lies inside.
+        `origin` clips to this range: a window that would reach beyond the picture is moved so that it
+        lies inside. If windows extend beyond the border (`wraps`), it is only moved so that its core
+        lies inside.
         """
         if self.wraps:
             return -self.halo, self.side - self.core - self.halo
@@ -439,8 +440,8 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's features out of the features of the whole picture that `assembled` returned.
 
-    The last tile of a row or column may overlap the one before it. There its features are set to zero,
-    so that no position counts twice in a sum. The function `core` does the same.
+    The last tile of a row or column may overlap the one before it. In the overlap, the last tile's
+    features are set to zero, so that no position counts twice in a sum.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -674,7 +675,10 @@ def slab_of(picture: Image, grid: Grid) -> Slab:
 
 
 def _with_columns(rows: Image, grid: Grid) -> Slab:
-    """Return rows of a picture, extended by columns of the opposite borders as far as windows reach."""
+    """Extend rows of a picture by columns of the opposite borders, as far as windows reach beyond them.
+
+    Windows reach beyond the borders only if the network's padding wraps around.
+    """
     across = grid.margins[1]
     if not across:
         return rows

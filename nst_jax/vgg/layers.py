@@ -248,7 +248,10 @@ _NO_WINNER = 4
 
 
 def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
-    """Return each 2 x 2 window's maximum, and the index (0 to 3) of the first member that equals it."""
+    """Return the maximum of each 2 x 2 window, and which of the window's positions has it.
+
+    The four positions are numbered 0 to 3 in reading order; of equal maxima, the first counts.
+    """
     a, b, c, d = _window_members(x)
     largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
     index = jnp.full(largest.shape, 3, jnp.uint8)

@@ -118,7 +118,8 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
+    # One instance serves all pickles. It can have no attributes, so no pickle can change it.
+    __slots__ = ()
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -129,7 +130,8 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
+    # One instance serves all pickles. It can have no attributes, so no pickle can change it.
+    __slots__ = ()
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
@@ -175,7 +177,7 @@ def _replacement(path: Path, module: str, name: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads a pickle with each tensor as a `_Tensor`; refuses to import names outside `_GLOBALS`."""
+    """Loads a pickle with a `_Tensor` (a description) per tensor; refuses names not in `_GLOBALS`."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)

@@ -93,7 +93,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
       each other picture.
     """
     known: dict[Path, images.Picture] = {}
-    # The grey pictures that take the place of contents for textures, by their (height, width).
+    # Grey pictures by (height, width). A texture has no content; a grey picture takes its place.
     blanks: dict[Shape, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -264,7 +264,8 @@ def _paint_together(
     keys = {seed: jax.random.key(seed) for seed in seeds}
     members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
-        # This is also a check: a region that is empty at every style layer raises ValueError.
+        # `notes_on_regions` is also a check: it raises ValueError if a region (a part of the picture
+        # with a style of its own) is empty at every layer that the style loss reads.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")

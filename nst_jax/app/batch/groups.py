@@ -76,8 +76,8 @@ class Entry(NamedTuple):
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or has not been replaced yet.
     auto_on: str = ""
-    # The values of `stylize`'s options for regions and for the protected part of the content, by the
-    # names of the options; None if the picture has neither.
+    # The regions (parts of the content with styles of their own) and the protected part, as options of
+    # the command `stylize` give them: name of the option -> value. None if the picture has neither.
     controls: Mapping[str, Any] | None = None
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.

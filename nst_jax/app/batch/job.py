@@ -120,7 +120,9 @@ class Draft(NamedTuple):
     # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
     # from it. None if the user asked for none.
     strength: float | None = None
-    size: str | None = None  # size of a texture, as after `texture --size`; None: that of its style
+    # Size of a texture, in the syntax of `texture --size`. None: the recipe's size rule computes it
+    # from the size of the style.
+    size: str | None = None
 
     @property
     def styles(self) -> tuple[Path, ...]:

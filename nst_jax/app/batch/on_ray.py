@@ -93,8 +93,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch, without the pictures that an earlier run has finished.
       display: where to show progress.
-      report: called with a `Record` of how the painting of each picture ended: when an actor returns
-        the record, or at the end if no actor did.
+      report: called for each picture with a `Record` of how its painting ended. The record comes from
+        an actor; if no actor returned one, since its actors died, it is made at the end.
     """
     import ray
 

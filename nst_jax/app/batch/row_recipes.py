@@ -75,11 +75,12 @@ def recipes_of(
 def _base_of(
     row: ManifestRow, changes: arguments.Changes, start: Any
 ) -> tuple[Recipe, float | None]:
-    """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
+    """Return a row's recipe before the row's overrides (KEY=VALUE), and the strength of the style.
 
-    If the row names no recipe, it gets the recipe of the command line. The second result is the
-    strength of the style that the recipe file or the flags give; None if they give no strength. It is
-    not applied yet, since the row's overrides may give another strength.
+    The flags have changed the recipe, and so have the row's style shares and, if the row has a content,
+    its size. If the row names no recipe, it gets the recipe of the command line. The strength is the
+    one that the recipe file or the flags give; None if they give none. The recipe does not contain it
+    yet, since the row's overrides may give another strength.
 
     Args:
       row: the row, which is a picture to paint.

@@ -181,12 +181,13 @@ class InstantJob:
 
 
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
-    """Return the style that some words of the command line describe.
+    """Return the style that some words of the command line describe: one style or a blend.
 
-    The file of a trained network may be followed by names of its styles.
+    The words are names of the 26 styles; or files of style pictures; or the file of a trained network,
+    followed by names of its styles. The names may be left out if the network has a single style.
 
     Args:
-      words: names or files, each with its share in the blend; None if no share was given.
+      words: pairs of a name or file and its share in the blend. The share is None if none was given.
       argument: the name of the command-line argument that has the words, for messages.
 
     Raises:

@@ -148,8 +148,8 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
             self.should_exit = True
 
         async def shutdown(self, sockets: Any = None) -> None:
-            # From now on, uvicorn would report that requests were cut short. This is intended, so these
-            # messages are suppressed.
+            # From now on, uvicorn would report that requests were cut short. They are cut short on
+            # purpose, so these messages are suppressed.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await page.end()
             await super().shutdown(sockets)
@@ -176,7 +176,10 @@ def check_extra() -> None:
 
 
 def address_of(guard: Guard) -> str:
-    """Return the address at which to open the page, with the token if there is one."""
+    """Return the address at which a browser on this machine opens the page.
+
+    If the server has a token, a secret that visitors must send, the address contains it.
+    """
     host = LOOPBACK[0] if guard.host in EVERYWHERE else guard.host
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")

@@ -376,8 +376,8 @@ class Server:
     async def sample(self, request: Request, visitor: Visitor) -> Response:
         """Add a sample picture of the package to those of the visitor.
 
-        The query of the URL may have `role`, what the picture is used for: one of `uploads.ROLES`, such
-        as "photo", which is the default.
+        The path of the URL ends in the name of the sample. The query may have `role`, what the picture
+        is used for: one of `uploads.ROLES`, such as "photo", which is the default.
         """
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
