@@ -184,7 +184,7 @@ class Snapshot(NamedTuple):
     # says. If `recipe.descent.average_decay` is set, it is the average of the canvases at this scale.
     image: Image
     # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
-    # are not finite, and belong to a canvas that was rejected because of them.
+    # belong to a canvas that was rejected because they, or their gradient, were not finite.
     losses: Losses
     # The losses of each of the n evaluations since the previous snapshot: arrays [n].
     history: Losses

@@ -115,7 +115,7 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
     The data are features. For a `Variation`, they are pixels. To these no zeros are appended, since
     they would add differences between neighbours. Instead, the second result is for the same pixels
-    with a mask of the pixels to count that is True everywhere, which must change nothing either.
+    with a mask that includes every pixel, being True everywhere; it must change nothing either.
     """
     random = np.random.default_rng(0)
     # The number of channels of a picture, or of features at relu1_1.

@@ -113,8 +113,8 @@ class BatchCanvas:
         # One array [members, steps] of total losses for each call of `run`.
         self._totals: list[np.ndarray] = []
         # The images with which the current scale (resolution) started, [members, h, w, 3]; None before
-        # the first scale. For a picture that diverged at a coarser scale, it is also the result of the
-        # current scale.
+        # the first scale. The image of a picture that diverged at a coarser scale is also its result at
+        # the current scale.
         self._image: Image | None = None
 
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
@@ -299,7 +299,7 @@ class BatchCanvas:
 
         Args:
           scale: index of the scale (resolution).
-          member: the picture: its content, its styles and their masks.
+          member: the picture: its content, its styles and its masks.
           pieces: computes the targets.
           shares: the weights by which the picture's styles are blended.
         """

@@ -336,7 +336,7 @@ def _several_keys(key: Any) -> list[Array] | None:
         or None.
 
     Raises:
-      TypeError: if `key` is neither a random key, nor an array of them, nor None.
+      TypeError: if `key` is neither None nor an array of one of these two types.
       ValueError: if it is an array of keys, but empty or not of the shape [n].
     """
     _checks.random_key("key", key)
@@ -355,7 +355,7 @@ def _several_keys(key: Any) -> list[Array] | None:
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
-    """Check each entry of the argument `styles`, and return it as a list of images.
+    """Return each entry of the argument `styles` as a list of images, if the recipe accepts so many.
 
     A list of one image is a single style, a longer list is a blend.
     """

@@ -175,7 +175,7 @@ REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
 
 
 class Rest(NamedTuple):
-    """When the loss of a finished run stopped changing while still high, as `rest_of` found it."""
+    """How a finished run came to rest: its loss stopped changing while still high; see `rest_of`."""
 
     after: int  # the last update that changed the loss, numbered from 1 through all scales
     updates: int  # number of updates of the run
@@ -226,7 +226,7 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 
 
 def remedy_at_rest(recipe: Recipe) -> str:
-    """Return advice, as a phrase for a message, for a run that came to rest far from its goal."""
+    """Return advice, as a phrase for a message, if a run's loss stopped changing while still high."""
     # A guarded optimiser undoes updates that raise the loss. So it comes to rest only where no small
     # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:

@@ -62,7 +62,8 @@ class MeasuringPrograms(NamedTuple):
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
     # Variants of `statistics_of` and `controlled_style` for styles that lie at the top left of larger
-    # arrays. Here the (height, width) of each style is traced, not static, so one program serves all.
+    # arrays. Here the (height, width) of each style is traced, not static, so that one program serves
+    # all sizes.
     statistics_of_size: Callable[..., Any]
     controlled_style_of_sizes: Callable[..., Any]
 
@@ -135,8 +136,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          held: the layer of the additional content loss, which keeps protected parts close to the
-            content; None if there is no such loss.
+          held: one more layer to compute: that of the additional content loss, which keeps protected
+            parts close to the content. None if there is no such loss.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
         """

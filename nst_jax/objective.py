@@ -155,7 +155,7 @@ def _losses_inside(
     recipe: Recipe,
     step: Int[Array, ""],
 ) -> Losses:
-    """Return the weighted losses of a picture that fills only the top left part of the array `image`.
+    """Return the weighted losses of a picture that lies at the top left of the array `image`.
 
     `targets.size` is the (height, width) of the picture. What is outside of it changes nothing.
     `measured` has the settings on which the sums over the picture depend. The other arguments are as in
@@ -616,7 +616,7 @@ def _tiled_forward(
 
 
 def _is_primal(leaf: Any) -> bool:
-    """Return whether a leaf is one of the objects in which `symbolic_zeros` wraps each value."""
+    """Return whether a leaf is an object in which JAX wraps a value, as `symbolic_zeros=True` asks."""
     return hasattr(leaf, "perturbed")
 
 

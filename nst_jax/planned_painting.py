@@ -227,7 +227,10 @@ def _identity(
     key: Array,
     given: Given | None,
 ) -> dict[str, Any]:
-    """Return all inputs and settings of a run as JSON values, for a checkpoint's `facts`."""
+    """Return the `facts` of a run: JSON values that must equal a checkpoint's if the run resumes it.
+
+    They contain the run's settings, except its number of updates, and hashes of its input arrays.
+    """
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {

@@ -728,8 +728,8 @@ class Finisher:
 
         `opacities` has the opacity mask of each style; it is empty if all styles are opaque.
         """
-        # Styles for single taps (layers; see `Terms.tap_styles`) have no weight in `style_shares`. So
-        # `blended_styles` leaves them out.
+        # Styles for single taps (layers; see `Terms.tap_styles`) have no weight in `style_shares`, so
+        # their colours are left out.
         terms = self._recipe.terms
         styles = terms.blended_styles(styles)
         opacities = terms.blended_styles(opacities) if opacities else ()

@@ -116,7 +116,10 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether records leave out a setting: a newer one (`ADDED_LATER`) that has its default."""
+    """Return whether records leave out a setting: one that was added later and has its default.
+
+    So the record of a run that does not use the setting stays the same as before it was added.
+    """
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 

@@ -352,7 +352,7 @@ def check_strength(strength: Any) -> None:
 def _check_params(params: Any) -> None:
     """Refuse weights of a network other than the two that `load_arbitrary` and `load_styles26` read.
 
-    None is accepted. Callers check the weights before any picture is read.
+    None, the default, is accepted. Callers check the weights before any picture is read.
     """
     if params is None:
         return

@@ -229,11 +229,11 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` with neither pictures nor `--shape`, and options that `--shape` excludes.
+    """Refuse the command `plan` without pictures or `--shape`, and options that `--shape` excludes.
 
-    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
-    (areas with a style of their own) and a protected part (which keeps the content) cannot be planned
-    without pictures.
+    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`, so these
+    are refused beside it. So are regions (areas with a style of their own) and a protected part (which
+    keeps the content), since they cannot be planned without pictures.
     """
     if chosen["shape"] is None:
         if content is None or not styles:

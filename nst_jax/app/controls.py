@@ -505,7 +505,10 @@ def check_masks_of_styles(
 def _check_style_mask(
     mask: tuple[str, Shape], style: tuple[str, Shape], argument: str = "regions"
 ) -> None:
-    """Refuse a mask of other proportions than its style; both are pairs (name, (height, width))."""
+    """Refuse a mask whose proportions are not those of its style.
+
+    Both are given as pairs (name, (height, width)). `argument` is what error messages call the mask.
+    """
     masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 
 

@@ -54,7 +54,7 @@ class Outputs:
 
     @property
     def stride(self) -> int | None:
-        """Number of updates from one picture written during the run to the next.
+        """Number of updates between two successive pictures that are written during the run.
 
         None if no picture is written before the end of the run.
         """
@@ -69,6 +69,9 @@ class Outputs:
 
     def film_stride(self, total: int) -> int | None:
         """Return the number of updates from one frame of the film to the next; None without a film.
+
+        It is `every`, if that is given. Else `total` is divided by the number of intervals between the
+        frames that the film can show.
 
         Args:
           total: the number of updates of the run.

@@ -190,7 +190,7 @@ class Preview(AbstractContextManager):
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
 
     def _abandon(self) -> None:
-        """Put the picture that the preview replaced back, before a signal ends this process at once."""
+        """Put back the picture that the preview replaced, before a signal ends this process at once."""
         # If the preview's thread is writing the file, this waits until the file is written. The wait
         # has a limit, since the signal may have interrupted this very thread while it held the lock.
         self._lock.acquire(timeout=0.5)
@@ -216,7 +216,10 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
+        """Delete the copy of the picture that the preview replaced, so that it is not put back.
+
+        It is not needed: the result's file has that picture itself, or a canvas of a run.
+        """
         self.replaced = False
         with suppress(OSError):  # if this fails, the next run with this output deletes the copy
             self._kept.unlink(missing_ok=True)
@@ -268,7 +271,7 @@ class Preview(AbstractContextManager):
 
 
 def _is_preview(path: Path) -> bool:
-    """Return whether a file is the preview of an earlier run that wrote nothing else."""
+    """Return whether a file is a preview, by its metadata."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             return False

@@ -335,14 +335,16 @@ class Kept:
 
 
 def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
-    """Return the files of a batch's programs that were called since the last call of this function.
+    """Return the files of those programs of a batch that were called since this function last was.
+
+    `app.batch.kept_groups` records these files together with the group of pictures that was painted.
 
     Args:
       compiled: the programs, from `batch_kept_in`.
 
     Returns:
-      Names of files, relative to the folder of JAX's cache. None if programs are not stored on disk, or
-      if one of the called programs that `Kept` wraps was not stored.
+      Names of files, relative to the folder of JAX's cache. Only programs that `Kept` wraps are
+      considered. None if there are no such programs, or if one that was called is not stored on disk.
     """
     if not isinstance(compiled.run, Kept):
         return None

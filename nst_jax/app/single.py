@@ -452,7 +452,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the unfinished picture: this process must end, since another one of the run was lost."""
+        """Save the unfinished picture before this process ends: another one was lost or has stopped."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):

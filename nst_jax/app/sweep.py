@@ -299,9 +299,11 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
     """Turn each style layer's weight into an array with one number for each set of layers in `chosen`.
 
-    Let a set have n of the N layers. The weights of the layers in the set are multiplied by N / n, so
-    that the sum of the weights stays the same if all are equal in the recipe. The weights of the other
-    layers are multiplied by 0.
+    If there is only one set, the weight stays a single number.
+
+    Let a set have n of the recipe's N style layers. The weights of the layers in the set are multiplied
+    by N / n. So the sum of the weights stays the same if all are equal in the recipe. The weights of
+    the other layers are multiplied by 0.
     """
     terms = recipe.terms
     if getattr(terms.style_loss, "parts", ()):

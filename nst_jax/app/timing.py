@@ -23,8 +23,8 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of JAX's events for tracing, lowering, compiling
 # JAX reports this event when it loads a program from its cache, with the seconds that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-# `CompileClock.loaded` counts only programs whose loading saved more seconds of compiling than this.
-# Others hardly change the measured time of compiling.
+# A program that is loaded from the cache makes the measured time of compiling too short. It is counted
+# in `CompileClock.loaded` only if more seconds than this were saved: fewer hardly matter.
 LEAST_SAVED = 1.0
 
 

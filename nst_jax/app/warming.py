@@ -101,8 +101,8 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
       bucket: the side that the user names; None: the longer side, rounded up to a multiple of 16 px.
 
     Raises:
-      ValueError: if the pictures are larger than `bucket`, or if it is None and the longer side depends
-        on the shape of the picture.
+      ValueError: if `bucket` is None, and the longer side depends on the shape of the picture; or if
+        the longer side is the same for all shapes, and is longer than `bucket`.
 
     Example:
       >>> side_of_instant("250")
@@ -428,7 +428,7 @@ def compile_instant(
 
 
 def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
-    """Compile the programs for style vectors by running them on two grey pictures; return these."""
+    """Compile the programs for style vectors by running them on two grey pictures; return both."""
     rule = given_styles.style_rule(style_size)
     pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
     for picture in pictures:

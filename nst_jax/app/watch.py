@@ -43,7 +43,7 @@ class PollingWatch(measuring.Watch):
         self._look = look
 
     def look(self) -> None:
-        """Call the function that was passed as `look` when the watch was made."""
+        """Call the watch's function `look` once; for code that waits for something else than arrays."""
         self._look()
 
     def wait(self, arrays: Any) -> None:
@@ -141,8 +141,8 @@ class MeasuringWatch(PollingWatch):
     def seconds_elsewhere(self) -> float:
         """The part of `seconds` for which the thread waited while another thread computed targets.
 
-        The run's `CompileClock` counts this time as compiling, as it does with every wait for another
-        thread. So a caller that adds up both times must count this part only once.
+        The run's `CompileClock` counts every wait for another thread as compiling, and so this time,
+        too. A caller that adds the clock's seconds to `seconds` must subtract this part once.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))

@@ -244,7 +244,8 @@ def with_colors_of(
       color_map: a key of `MAPS`.
       opacity: how much each pixel of `picture` counts in its mean and covariance, [h, w] in [0, 1];
         None means that all pixels count alike.
-      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
+      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1]; None means that all
+        count alike.
 
     Returns:
       [h, w, 3]; some values may be outside [0, 1].

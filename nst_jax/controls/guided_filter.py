@@ -79,9 +79,10 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
 
 
 def _line_sums(lines: Array, radius: int) -> Array:
-    """Return, for each line along the first axis, the sum of the 2 `radius` + 1 lines centred on it.
+    """Return, for each line of an array, the sum of the 2 `radius` + 1 lines centred on it.
 
-    Lines beyond the border count as 0. The additions are those that `box_sums` describes.
+    A line is the part of the array at one index of the first axis. Lines beyond the border count as 0.
+    The additions are those that `box_sums` describes.
     """
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((radius, radius), *[(0, 0)] * (lines.ndim - 1)))

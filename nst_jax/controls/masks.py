@@ -22,8 +22,8 @@ from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Values of the argument `reach` of `at_taps`, with their meanings: which positions (pixels of a feature
-# map) are inside the mask that `at_taps` makes from a mask of pixels.
+# `at_taps` makes masks of feature maps from a mask of pixels. Its argument `reach` says which positions
+# (pixels of a feature map) are inside the new mask. These are its values, with their meanings.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -224,7 +224,10 @@ def at_taps(
 
 
 def _cut(masks: Float[Array, "h w n"], size: RealSize | None) -> Float[Array, "h w n"]:
-    """Return masks with zeros outside the top left `size` (height, width); None changes nothing."""
+    """Return masks with zeros outside their top left part, the only part that the picture fills.
+
+    `size` is the (height, width) of this part. None: the picture fills the masks, which stay unchanged.
+    """
     return masks if size is None else cut(masks, size)
 
 

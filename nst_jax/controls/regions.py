@@ -341,9 +341,12 @@ def held_at(
 ) -> dict[str, Any]:
     """Return how much each position counts in the content loss for protected parts.
 
-    The mask of the protected part is resized to the features at one tap (layer), which `held_tap`
-    returns. The weight of a position is the value of this mask times `amount`, which says how strongly
-    the part is protected. If the canvas lies in a larger array, `size` is its real (height, width).
+    The mask of the protected part is resized to the features at the tap (layer) that `held_tap`
+    returns. The weight of a position is the value of this mask times `controls.amount`, which says how
+    strongly the part is protected.
+
+    Of `reach`, only the field `ceil` is used. If the canvas lies in a larger array, `size` is its own
+    (height, width); else it is None.
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],

@@ -165,7 +165,10 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: `program`, or if it is None, the defaults of `save`."""
+    """Return the programs to write, by name: only `program`, or if it is None, all of the model.
+
+    But if a file of the format `to` can have only one program, None means the first, the main one.
+    """
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)

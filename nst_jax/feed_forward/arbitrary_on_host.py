@@ -125,9 +125,10 @@ def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarra
 
 
 def _activated(layer: TransformerLayer, y: Planes, before: Planes) -> Planes:
-    """Return the output of a layer, given its features `y` after convolution and norm.
+    """Return the output of a layer: its features `y`, after convolution and norm, are activated.
 
-    If the layer ends a residual block, `before`, the input of this block, is added.
+    The final layer has a sigmoid, all others a ReLU, except a layer that ends a residual block. This
+    has no activation; `before`, the input of the block, is added instead. `y` may be overwritten.
     """
     if layer.final:
         # The sigmoid of y, computed by `tanh`, since `exp(-y)` would overflow for large negative y.

@@ -56,7 +56,7 @@ SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 # rectangle instead, whose style vector is computed sooner.
 MOST_PIXELS_OF_SQUARE = 4
 
-# Numbers that tell a network in which style to paint.
+# The style in which a network paints: a style vector, or a weight for each of its fixed styles.
 Condition: TypeAlias = Float[np.ndarray, " k"]
 
 
@@ -85,8 +85,8 @@ class InstantNetwork(NamedTuple):
 
     name: str  # only pictures for networks of the same name are painted in one call
     params: Any  # the weights
-    # A hash that identifies the weights. For `arbitrary` and `styles26`, it is that of the weights that
-    # come with the package; for a trained network, the field `digest` of `Trained`.
+    # A hash that identifies the weights. For `arbitrary` and `styles26`, it is the hash of the weights
+    # that come with the package. For a network that a user has trained, it is `Trained.digest`.
     digest: str
     # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
     # A condition is a style as k numbers. If the contents fill only the top left parts of their arrays,
@@ -365,8 +365,8 @@ class InstantPainter:
     def _array(self, content: HostImage) -> Shape:
         """Return the (height, width) of the array in which a content is painted.
 
-        This is the bucket, a square array in which contents of several sizes lie. If there is none, it
-        is the size of the content.
+        The array is the bucket, a square array in which contents of several sizes lie. If the painter
+        has no bucket, the array is as large as the content.
         """
         shape: Shape = content.shape[0], content.shape[1]
         if self.bucket is None:

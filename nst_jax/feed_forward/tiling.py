@@ -73,8 +73,8 @@ class Pass(NamedTuple):
     Attributes:
       first: index of the first layer that is computed. Its input is the features that were last stored
         on the host, or the picture if none were stored yet.
-      last: index of the last layer that is computed. The mean and variance of its convolved features
-        are measured, for the layer's instance norm.
+      last: index of the last layer that is computed. If it has an instance norm, the pass measures the
+        mean and variance of its convolved features, which the norm needs.
       kept: whether the features of the last layer are stored on the host, so that the next pass starts
         from them.
     """

@@ -172,8 +172,8 @@ class MatchingLoss(NamedTuple):
         `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), list with the
         features by tap of each picture of the style, list of these pictures' (height, width)); returns
-        the `MatchingCosts`, from which memory and time are estimated.
-        It reads only shapes and types of arrays. If None, only the target's memory is counted.
+        the `MatchingCosts`, from which memory and time are estimated. It reads only shapes and types of
+        arrays. If None, only the target's memory is counted.
       turns: the orientations in which each style is used, as numbers of quarter turns anticlockwise. By
         default, a style is used only in the orientation in which it is given.
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then

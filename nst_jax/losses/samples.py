@@ -201,7 +201,8 @@ def ranks(values: Float[Array, "d m"]) -> Ranks:
 def _first_places(ordered: Int[Array, "d m"], wanted: Int[Array, "d m"]) -> Int[Array, "d m"]:
     """Return, for each number in `wanted`, how many numbers in the same row of `ordered` are smaller.
 
-    This is the first place of the number in the row. It is found by a binary search.
+    Each row of `ordered` is in ascending order and contains the numbers of the same row of `wanted`. So
+    the result is the index at which a number first occurs. It is found by a binary search.
     """
     size = ordered.shape[-1]
     # The search finds one bit of the result in each round. If the size is symbolic (see `jax.export`),

@@ -26,7 +26,7 @@ AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]
 
 PictureFeatures: TypeAlias = Float[Array, "h w c"]  # VGG-19's features of a picture at one tap
 
-# VGG-19's features of a style picture at the same tap.
+# VGG-19's features of a style picture at one tap; its size may differ from that of the other picture.
 StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]
 
 

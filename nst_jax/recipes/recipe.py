@@ -372,7 +372,8 @@ class Descent:
         the optimiser updates. The optimiser must not be guarded.
       last_learning_rate: if not None, the optimiser's learning rate at the last scale.
       content_detail: if True, the finest level of the content's Laplacian pyramid is added to the
-        canvas at the beginning of each scale but the first and the last. Static.
+        canvas at the beginning of each scale but the first and the last, as in the recipe `strotss`.
+        Static.
     """
 
     optimizer: optimizers.Optimizer = optimizers.LBFGS()

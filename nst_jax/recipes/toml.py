@@ -178,10 +178,11 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
     A key that the text lacks has its default value or, if the text has a line such as `base = "tf"`,
-    the value in that preset. A table with the key `kind`, such as `kind = "Adam"`, makes a new Adam, so
-    the keys that this table lacks have the defaults of Adam. A table without `kind` changes single
-    values of the preset or, if the text names no preset, of the defaults. If there is a key `strength`,
-    the style of the recipe that was read is then made stronger or weaker, see `changes.with_strength`.
+    the value in that preset. Tables of objects, such as that of the optimiser, may have a key `kind`,
+    which names a class. With `kind = "Adam"`, a new `Adam` is made, so the keys that the table lacks
+    have the defaults of `Adam`, whatever the preset has. A table without `kind` changes single values
+    of the preset or, if the text names no preset, of the defaults. If there is a key `strength`, the
+    recipe's style is then made stronger or weaker, see `changes.with_strength`.
 
     Args:
       text: TOML with keys that `to_toml` writes, and perhaps the keys `base` and `strength`.
@@ -193,7 +194,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     Raises:
       ValueError: if the text is not TOML (the message names the line); for unknown keys and names (the
         message suggests the nearest known one); for values of a wrong type or out of range (the message
-        names the key); and for a table `controls`, since a recipe has no pictures.
+        names the key); and for a table `controls`, which names pictures, since a recipe has none.
 
     Example:
       >>> recipe = from_toml('base = "tf"\n[terms]\nstyle_weight = 0.5')
@@ -399,7 +400,8 @@ def values_and_strength(
             if key == STRENGTH:
                 strength = _checked_strength(_value(text))
             else:
-                # Unknown keys are refused here, since `_changed` would not suggest the key `strength`.
+                # An unknown key is refused here, so that the message can suggest `strength`, which
+                # `_changed` does not know as a key.
                 refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return checked(recipe), strength

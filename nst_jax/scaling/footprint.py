@@ -174,10 +174,11 @@ def estimate_memory(
 
 
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
-    """Return a variant of the recipe for each style loss that it may use at the final size.
+    """Return copies of the recipe, one for each style loss that it may use at the final size.
 
     A recipe may have another style loss at the last scale (resolution) than at the scales before it.
-    The scale before the last may have the final size, too, and then both losses are used at this size.
+    The scale before the last may have the final size, too. Then both losses are used at this size, and
+    the larger of their footprints counts. Each copy has one of these losses for all scales.
     """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]
@@ -278,7 +279,8 @@ def _work(
 
     Args:
       layer: the layer of the convolution.
-      into: number of channels that the convolution reads; in the backward pass, those of the output.
+      into: number of channels that the convolution reads; in the backward pass, it reads the gradient
+        at the layer's output.
       out: number of channels that the convolution returns.
       recipe: the recipe of the run.
       on_cpu: whether the run is on a CPU.
@@ -336,7 +338,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             # A Gram matrix is the product of the features and their transpose, which XLA stores as a
-            # copy. Such a copy is counted for every style loss.
+            # copy. One such copy is counted at each layer that a style loss of any kind reads.
             work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
@@ -465,8 +467,8 @@ def _bytes_of_targets(
 
     A protected part adds two arrays of the canvas' shape: the content picture, and how much of it each
     pixel keeps. If the recipe's content loss can be limited to a part, a second content loss at one tap
-    (layer) compares the protected part. It adds the content's features at this tap as targets, and a
-    weight for each position.
+    (layer) compares the protected part. Its targets are the content's features at this tap, which are
+    counted once even if the first content loss reads them, too, and a weight for each position.
 
     Args:
       shape: (height, width) of the canvas, or of the rows of it that one device computes.

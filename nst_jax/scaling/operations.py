@@ -171,8 +171,8 @@ def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss once, at one scale.
 
     A match is the index of the style's feature vector that is most similar to one of the canvas. The
-    forward pass that computes the features is included. The result is 0 if the style loss does not find
-    its matches once for the whole scale (resolution).
+    forward pass that computes the features of the canvas is included. The result is 0 if the style loss
+    does not find its matches once for the whole scale (resolution).
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

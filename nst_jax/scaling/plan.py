@@ -39,7 +39,7 @@ from nst_jax.vgg.precision import Auto
 
 @dataclass(frozen=True)
 class FileMemory:
-    """The bytes of the machine's main memory that reading the picture files of a run takes.
+    """The bytes of this machine's main memory that reading the picture files of a run takes.
 
     Attributes:
       kept: bytes of the pictures as they were read, which are kept during the run.
@@ -587,9 +587,9 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # If the error names one of the arguments below, the run does not fit even in tiles. The end of
-        # the message, on what would fit in tiles, is dropped, since pictures in buckets are not
-        # computed in tiles.
+        # If the error names one of the arguments below, the run does not fit into memory, not even in
+        # tiles if they are possible. The end of the message, on what would fit in tiles, is dropped,
+        # since pictures in buckets are not computed in tiles.
         argument, _, words = str(error).partition(": ")
         if argument == "`size`":
             what, _, _ = words.partition("; ")
@@ -704,8 +704,9 @@ def _memory_of(
 ) -> tuple[int | None, str, bool]:
     """Return the bytes each device can allocate, the platform, and whether this process runs on it.
 
-    The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
-    is False if `platform` is not the platform of this process' devices.
+    `memory` and `platform` are what the caller of `plan_scales` requested, or None. The returned bytes
+    are None if they are not known. The last value is False if another platform was requested than that
+    of this process' devices.
     """
     here = platform in (None, capacity.default_device().platform)
     if isinstance(mesh, Mesh):

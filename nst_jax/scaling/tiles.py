@@ -37,7 +37,8 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
-# Number of a tile (tiles are counted row by row), or of a core along one side of the picture.
+# An index, which may be traced: of a tile (tiles are counted row by row), of a row or column of tiles,
+# or of a row or column of pixels or features.
 Index: TypeAlias = Int[Array, ""] | int
 # Pixels of a tile's window: the core, which is the part of the picture that belongs to this tile alone,
 # and the pixels around it on which the core's features depend.
@@ -220,11 +221,11 @@ def grid_of(
 
 
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
-    """Refuse tiles if padding wraps and a side that is longer than a tile is no multiple of 16 px.
+    """Refuse tiles if padding wraps and a side that is to be cut is no multiple of 16 px.
 
-    Where padding wraps, the two ends of a side meet. The blocks of pixels that the four poolings
-    reduce, of up to 16 px, continue evenly there only if the side is a multiple of 16 px; no other side
-    can be cut.
+    Where padding wraps, the two ends of a side meet. The four poolings reduce blocks of up to 16 px.
+    These blocks continue evenly where the ends meet only if the side is a multiple of 16 px, so no
+    other side can be cut. Sides that are too short to be cut may have any length.
 
     Args:
       shape: (height, width) of the canvas.
@@ -232,8 +233,8 @@ def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -
       network: the network's settings, with the tile size.
 
     Raises:
-      ValueError: if padding wraps, and a side is longer than a tile with its halos and no multiple of
-        16 px.
+      ValueError: if padding wraps, `network.tile` is set, and a side is no multiple of 16 px although
+        it is long enough to be cut: at least the tile, two halos and 16 px (see `_axis`).
     """
     if not (network.wraps and network.tile):
         return
@@ -369,9 +370,9 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 
 
 def surrounded(image: Image, grid: Grid) -> Resized:
-    """Return a picture with the pixels of opposite borders around it, as far as windows reach.
+    """Return a picture extended by pixels of its opposite borders, as far as windows reach beyond it.
 
-    This is the picture itself, unless the network's padding wraps around.
+    If the network's padding does not wrap around, no window does, and the picture is returned as it is.
     """
     down, across = grid.margins
     if not (down or across):
@@ -382,14 +383,17 @@ def surrounded(image: Image, grid: Grid) -> Resized:
 def window(image: Image, grid: Grid, index: Index) -> Window:
     """Return the pixels [h, w, 3] of a tile's window: its core, and the halo around it.
 
-    They are cut from `image`: a picture that `surrounded` returned, or a device's slab, which is its
-    part of the picture with the pixels around this part.
+    They are cut from `image`, which is either a picture that `surrounded` returned or a device's slab.
+    A slab is the part of the picture whose features the device computes, with the pixels around it.
     """
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
-    """Return where a tile's window begins in the array that `surrounded` or `slab` returned."""
+    """Return the (row, column, channel) at which a tile's window begins in an array.
+
+    The array is the one that `surrounded` or `slab` returned.
+    """
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
     # Each device computes a band of rows. All bands have the same height, so the last one may have

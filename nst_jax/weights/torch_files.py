@@ -177,7 +177,7 @@ def _replacement(path: Path, module: str, name: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads a pickle with a `_Tensor` (a description) per tensor; refuses names not in `_GLOBALS`."""
+    """Loads a pickle with a `_Tensor` (a description) per tensor; refuses imports not in `_GLOBALS`."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)
@@ -206,9 +206,10 @@ class _Unpickler(pickle.Unpickler):
 # 3,000 bytes.
 LARGEST_PICKLE = 2**20
 
-# Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
-# tuple. Tuples that torch writes have sizes under 30. Without a limit, a small file could keep Python
-# busy for hours, since Python hashes a tuple by hashing all values in it, at any depth.
+# Largest size of a tuple. The size is 1, plus the sizes of the tuples in it, plus 1 for each other
+# value. Tuples that torch writes have sizes under 30. There is a limit because a tuple may contain
+# another one twice, this one may contain a third one twice, and so on. Python hashes a tuple by hashing
+# all values in it, at any depth, so a small file could keep Python busy for hours.
 LARGEST_TUPLE = 128
 
 # Three sets of opcodes: those that make a tuple, those that store a value in the memo, and those that

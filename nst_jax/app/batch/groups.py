@@ -99,7 +99,8 @@ class Entry(NamedTuple):
         if self.controls is not None and self.controls["region_maps"]:
             # One colour-coded map divides the content into regions, and another one divides the row's
             # only style into parts. A region gets the style of the part that has the same colour. So
-            # the file of the row's style is also that of each region's style.
+            # the file of the row's style is also that of each region's style. `Scale.regions` counts
+            # the default style, too, so 1 is subtracted.
             of_regions = [self.seen[1]] * (self.scales[-1].regions - 1)
         return (*self.seen[1:], *of_regions)
 
@@ -234,9 +235,9 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# A function that returns the programs on disk that can paint groups from a set of pictures (`Alike`).
-# Its arguments are a picture of the set and, for each number of a recipe, whether the number varies
-# within the set.
+# A function that returns which programs stored on disk can paint groups of pictures from one set
+# (`Alike`). Its arguments are a picture of the set and, for each number of a recipe, whether the number
+# varies within the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
 
 
@@ -333,17 +334,18 @@ def form_groups(
 def programs_of(
     parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
 ) -> dict[Any, int]:
-    """Return the different sets of programs that groups run: key of a set -> number of its programs.
+    """Return the sets of compiled programs that groups run, each set once.
 
-    A set has one program for each scale (resolution).
-
-    It is assumed that each group fits into memory. A group that does not fit is painted in smaller
-    chunks, by other programs.
+    A set has one program for each scale (resolution). It is assumed that each group fits into memory. A
+    group that does not fit is painted in smaller chunks, by other programs.
 
     Args:
       parts: the groups.
       chunk: largest number of pictures painted at once; None sets no limit.
       mesh: the devices that share a group; None is one device.
+
+    Returns:
+      Key of a set -> number of its programs. Groups that run the same set give the same key.
     """
     found = {}
     for group in parts:

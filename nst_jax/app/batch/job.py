@@ -121,7 +121,7 @@ class Draft(NamedTuple):
     # from it. None if the user asked for none.
     strength: float | None = None
     # Size of a texture, in the syntax of `texture --size`. None: the recipe's size rule computes it
-    # from the size of the style.
+    # from the size of the first style.
     size: str | None = None
 
     @property
@@ -349,8 +349,9 @@ def batch_job(
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
-      check: a function of a recipe, and of the seed that its row names or None. It is called for each
-        row, and raises ValueError if an option, or this seed, cannot be used with the recipe.
+      check: called as `check(recipe, seed)` for each different recipe of the rows; `seed` is the seed
+        that a row with this recipe names, or None. It raises ValueError if an option, or the seed,
+        cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
@@ -358,8 +359,8 @@ def batch_job(
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: side, in px, of the buckets (larger arrays in which the pictures lie), "auto", or None for
-        no buckets, as in `BatchJob`.
+      bucket: side, in px, of the buckets (square arrays in which the pictures lie). None means no
+        buckets. With "auto", the program chooses a bucket or none for each picture.
       **options: other fields of `BatchJob`.
 
     Raises:

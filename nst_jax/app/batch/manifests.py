@@ -306,7 +306,10 @@ def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """Return 3 for 3.0: a column of whole numbers with empty cells may be stored as floats."""
+    """Return an int for a float such as 3.0, and any other value unchanged.
+
+    A column of integers that has empty cells may be stored as floats.
+    """
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

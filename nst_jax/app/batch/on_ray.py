@@ -94,7 +94,7 @@ def paint_on_ray(
       batch: the batch, without the pictures that an earlier run has finished.
       display: where to show progress.
       report: called for each picture with a `Record` of how its painting ended. The record comes from
-        an actor; if no actor returned one, since its actors died, it is made at the end.
+        an actor. If the picture's actors died and returned none, the record is made at the end.
     """
     import ray
 

@@ -30,7 +30,8 @@ def recipes_of(
 ) -> list[tuple[Recipe, float | None]]:
     """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
-    Beside each recipe is the strength of the style, from 0 to 1, that was applied to it, or None.
+    Beside each recipe is the strength of the style, from 0 to 1, that was applied to it. It is None if
+    neither the flags, nor the recipe file, nor the overrides give a strength.
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line. A row without a content gets the variant of its
@@ -115,8 +116,8 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
     Args:
       row: the row, without a content.
-      recipe: its recipe with all flags and overrides.
-      changes: the flags.
+      recipe: the row's recipe, already changed by the command's flags and the row's own `overrides`.
+      changes: the flags, to refuse those without effect on a texture, and to check the size.
 
     Raises:
       ValueError: if a flag or an override has no effect on a texture, or if the size cannot be used.

@@ -168,7 +168,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """The options `colors` and `realism` in a recipe, the form in which the painter takes them."""
+        """A recipe with the options `colors` and `realism`; the painter takes them in this form."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -183,8 +183,9 @@ class InstantJob:
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
     """Return the style that some words of the command line describe: one style or a blend.
 
-    The words are names of the 26 styles; or files of style pictures; or the file of a trained network,
-    followed by names of its styles. The names may be left out if the network has a single style.
+    The words are names or numbers of the 26 styles that a network of the package has learned; or files
+    of style pictures; or the file of a trained network, followed by names of its styles. These names
+    may be left out if the network has a single style.
 
     Args:
       words: pairs of a name or file and its share in the blend. The share is None if none was given.

@@ -78,9 +78,10 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
         visitors.close()
 
     try:
-        if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            # The first picture a visitor sees is only provisional until this thread has compiled its
-            # program. So the thread is started before the server is imported, which takes long, too.
+        if warm:
+            # Until this thread has compiled the programs that paint a visitor's first picture, the page
+            # shows only a provisional one. So the thread starts before the server is imported, which
+            # takes long, too. It is not a daemon: a process that exits while it compiles may crash.
             threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
 
         import uvicorn
@@ -120,7 +121,7 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
 
     Args:
       server_class: the class `uvicorn.Server`.
-      page: the page's `Server`.
+      page: the `Server` of the web page, whose method `end` ends its open requests.
       close: closes the queue and deletes the pictures. It is called as soon as the server answers no
         more requests, without waiting for threads that still compile.
     """

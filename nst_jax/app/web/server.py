@@ -47,8 +47,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If no event was sent for this many seconds, the server sends a comment, which the page ignores. This
-# shows whether the connection is lost: the server notices that only when it sends something.
+# If no event was sent for this many seconds, the server sends a comment in the stream of events, which
+# the page ignores. The server notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
 # Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
 TIDY_SECONDS = 1.0
@@ -111,7 +111,7 @@ class Server:
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
     def app(self) -> Any:
-        """Return the ASGI application."""
+        """Return the ASGI application: the page's routes, behind the guard that checks each request."""
         routes = [
             Route("/", self.page),
             Route("/page.{kind}", self.page_file),
@@ -335,7 +335,7 @@ class Server:
         )
 
     async def events(self, request: Request, visitor: Visitor) -> Response:
-        """Keep a page up to date by server-sent events: send its state whenever the state changes."""
+        """Send the visitor's state to an open page by server-sent events, now and when it changes."""
         del request
         if visitor.streams >= limits.MOST_STREAMS:
             raise ValueError("page: it is open too often in this browser; close some of its tabs")
