@@ -43,10 +43,10 @@ def check_additive(argument: str, loss: Loss) -> None:
       loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: for a content or style loss, if the sums change when positions are added at which all
-        features are zero; for a `Variation` (total variation loss), if they change when a mask that is
-        True everywhere is given; for any loss, if the sums over two halves of the features or pixels do
-        not add up to the sums over all of them.
+      ValueError: if the sums over two halves of the features or pixels do not add up to the sums over
+        all of them. For a content or style loss, also if the sums change when positions are added at
+        which all features are zero. For a `Variation` (total variation loss), also if the sums change
+        when a mask that is True everywhere is given.
 
     Example:
       >>> import jax.numpy as jnp
@@ -146,7 +146,9 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
 
 def _missed(parts: Sequence[Any], whole: Any) -> str:
-    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal.
+    """Return a phrase that says how the sum of the parts differs from the whole.
+
+    The phrase is "" if they are equal up to the relative error `TOLERANCE`.
 
     Args:
       parts: pytrees of sums over parts of the data.

@@ -110,7 +110,7 @@ class BatchCanvas:
         # For each member (picture) the number of the update, over all scales, at which its losses
         # stopped being finite; -1 as long as they are finite.
         self._broke_at = np.full(len(self._members), -1)
-        # One array [members, steps] of total losses for each call of `run`.
+        # For each call of `run`: the members' total losses in each step, an array [members, steps].
         self._totals: list[np.ndarray] = []
         # The images with which the current scale (resolution) started, [members, h, w, 3]; None before
         # the first scale. The image of a picture that diverged at a coarser scale is also its result at

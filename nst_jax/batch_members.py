@@ -336,7 +336,7 @@ def _several_keys(key: Any) -> list[Array] | None:
         or None.
 
     Raises:
-      TypeError: if `key` is neither None nor an array of one of these two types.
+      TypeError: if `key` is neither None, nor an array of random keys, nor an array of uint32.
       ValueError: if it is an array of keys, but empty or not of the shape [n].
     """
     _checks.random_key("key", key)
@@ -355,9 +355,10 @@ def _several_keys(key: Any) -> list[Array] | None:
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
-    """Return each entry of the argument `styles` as a list of images, if the recipe accepts so many.
+    """Check each entry of the argument `styles`, and return it as a list of images.
 
-    A list of one image is a single style, a longer list is a blend.
+    A list of one image is a single style, a longer list is a blend. A number of images that the recipe
+    does not accept is refused.
     """
     found = lists_of_styles(styles)
     for index, blended in enumerate(found):
@@ -383,7 +384,10 @@ def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
 
 
 def with_tap_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
-    """Return `styles` with `pictures`, the styles for single layers, appended to each entry."""
+    """Return `styles` with `pictures`, the styles for single layers, appended to each entry.
+
+    An entry of `styles` is one image, or a list of images that are blended.
+    """
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in lists_of_styles(styles)]

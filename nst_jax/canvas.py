@@ -300,8 +300,8 @@ class SingleCanvas:
         state, losses = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), steps, bands=bands
         )
-        # The program returns arrays of a fixed length, `optimize.CAPACITY`. The losses are copied,
-        # since a view of them would keep the whole arrays in memory.
+        # The program returns the losses in arrays of a fixed length, `optimize.CAPACITY`. The part in
+        # use is copied, since a view of it would keep the whole arrays in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
     def hand_over(self, scale: int, state: State) -> Handover:

@@ -1,8 +1,8 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
 The checks refuse controls that cannot be combined with the recipe, and regions that are empty at every
-layer that the style loss reads. Feature maps have fewer pixels than the picture. So whether a small
-region has any pixel of a feature map in it depends on the picture's size.
+layer that the style loss reads. Whether a small region is empty at a layer depends on the picture's
+size, since the layer's feature maps have fewer pixels than the picture after a pooling.
 """
 
 from typing import Any

@@ -245,7 +245,7 @@ def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
       every: the length of all intervals, or an iterable of their lengths. Each length is checked when
         it is needed; after the last one, a single interval lasts to the end of the run.
       done: number of updates already done. If `every` is a number, the first interval ends when the
-        number of updates is a multiple of `every`.
+        number of updates is a multiple of `every`. If `every` is an iterable, `done` is not used.
     """
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))

@@ -440,8 +440,9 @@ def _over_regions(
 
 # --- Sums over a picture --------------------------------------------------------------------------
 
-# A function of (name of a tap, features or a mask at this tap), which returns the part over which the
-# losses are summed: everything for a whole picture; for a tile, the tile without its margin.
+# A function that selects the positions over which the sums of the losses are taken: all positions for
+# a whole picture, or those of the tile's core for a tile. Its arguments are the name of a tap (layer),
+# and features or a mask at this tap.
 Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
@@ -520,10 +521,10 @@ def _wrapped(
 ) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
     """Return a picture with its first row and column repeated at the end, and a mask.
 
-    So the last row and column of the original also have neighbours: the pixels at the opposite border.
-    The mask is that of the pixels that the variation loss counts: `where` (None means all), but False
-    for the repeated pixels. `divided` says for height and width whether the image is only a part of
-    the picture in this direction; then nothing is repeated.
+    With them, the variation loss also compares the last row and column of the original with the first.
+    The mask is True for the pixels that the loss counts: those of `where` (None means all), and none of
+    the repeated ones. `divided` says for the height and for the width whether the image is only a part
+    of the picture in that direction. If it is, nothing is repeated in that direction.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")

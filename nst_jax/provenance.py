@@ -28,8 +28,8 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these
-# prefixes.
+# The record of a run contains a value of its recipe if the value's key, such as "terms.style_weight",
+# begins with one of these prefixes.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # The record of the masks of a run that has none: an empty dictionary. Masks give parts of the picture

@@ -373,10 +373,11 @@ def add_style_tile(
       params: the weights of the network.
       style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
       sums: the sums over the tiles before this one.
-      index: number of the tile.
+      index: number of the tile, from 0.
       recipe: taps, losses and network settings.
-      masks: the masks of the style at the taps (layers that the style loss reads). A position where a
-        mask has the value T counts T² times. None means that every position counts once.
+      masks: for each tap (layer that the style loss reads), the style's mask there, [h', w']. A
+        position where a mask has the value T counts T² times. None means that every position counts
+        once.
     """
     grid = style_grid(style, recipe)
     assert grid is not None

@@ -219,7 +219,7 @@ def mended(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _without_entry(name: str) -> str:
-    """Delete the entries of a program in JAX's cache, and return a line that tells the user.
+    """Delete the entries of a program in JAX's cache, and return a line for the user about it.
 
     A program has several entries, such as one for each size of picture. JAX's warning names the program
     but not the damaged entry, so all entries of the program are deleted; JAX makes them again when they

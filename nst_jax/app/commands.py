@@ -229,7 +229,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse the command `plan` without pictures or `--shape`, and options that `--shape` excludes.
+    """Refuse `plan` if it has neither pictures nor `--shape`, or has what `--shape` excludes.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`, so these
     are refused beside it. So are regions (areas with a style of their own) and a protected part (which
@@ -432,7 +432,7 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
 
 
 def _folder_of_programs() -> Path:
-    """Return the folder of JAX's compilation cache.
+    """Return the folder of JAX's compilation cache; a subfolder has this package's traced programs.
 
     Raises:
       OSError: if the cache is off or has no folder on a local disk.

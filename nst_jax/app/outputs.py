@@ -71,7 +71,7 @@ class Outputs:
         """Return the number of updates from one frame of the film to the next; None without a film.
 
         It is `every`, if that is given. Else `total` is divided by the number of intervals between the
-        frames that the film can show.
+        frames that the film can show, and rounded; the result is at least 1.
 
         Args:
           total: the number of updates of the run.

@@ -216,9 +216,9 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the picture that the preview replaced, so that it is not put back.
+        """Delete the copy of the earlier picture, so that it is not put back.
 
-        It is not needed: the result's file has that picture itself, or a canvas of a run.
+        The copy is not needed: the result's file has that picture itself, or a canvas of a run.
         """
         self.replaced = False
         with suppress(OSError):  # if this fails, the next run with this output deletes the copy

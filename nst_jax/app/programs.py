@@ -150,7 +150,10 @@ def instant_kept_in(
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
     """Return the functions that `dream` compiles, with traced programs stored on disk.
 
-    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    Args:
+      place: the folder for traced programs. Nothing is stored if `place` is None, or if this package is
+        imported from an archive, in which its source files cannot be hashed.
+      say: called with a line of text for each stored program that is damaged.
     """
     if place is None or not _sources():
         return dreaming.PROGRAMS
@@ -335,7 +338,7 @@ class Kept:
 
 
 def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
-    """Return the files of those programs of a batch that were called since this function last was.
+    """Return the files of those programs of a batch that ran since the last call of this function.
 
     `app.batch.kept_groups` records these files together with the group of pictures that was painted.
 
@@ -403,11 +406,13 @@ def surrounded_key(value: Any, *facts: Any) -> str | None:
     """Return a hash of the code, versions and settings that tracing depends on, and of given values.
 
     Args:
-      value: a pytree, such as a recipe; the key depends on its structure, shapes and dtypes.
+      value: a pytree, such as a recipe. The key depends on its structure, static fields, shapes and
+        dtypes.
       *facts: further values on which the key depends, of types that JSON can hold.
 
     Returns:
-      The key; None if no key can describe `value`, as with a function of the user.
+      The hash (the key). None if `value` has a part that no key can describe, such as a user's own
+      function, whose code could change while the key stays the same.
     """
     try:
         described = _described(value)

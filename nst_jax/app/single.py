@@ -255,8 +255,8 @@ class Recorder:
             elapsed=self._before[-1] if self._before else 0.0,
             measuring=lambda: watch.timed.seconds,
         )
-        # Seconds of compiling until the first snapshot that this process computed, for the log and for
-        # the time left; None before it.
+        # Seconds of compiling until the first snapshot that this process computed; None before this
+        # snapshot. The log contains them, and the time left is estimated with them.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
@@ -452,7 +452,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the unfinished picture before this process ends: another one was lost or has stopped."""
+        """Save the unfinished picture; this process then ends, since another one is lost or stopped."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
@@ -524,9 +524,14 @@ class Recorder:
             self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the last line of the log; before it, write the first line if that is still missing.
+        """Write the last line of the log; only the first call does so, later calls do nothing.
 
-        Only the first call writes lines.
+        If the run ends before its first snapshot, the first line of the log is still missing, and is
+        written before the last one.
+
+        Args:
+          status: how the run ended, such as "done", "interrupted" or "failed".
+          **facts: further entries of the line.
         """
         if self._ended:
             return

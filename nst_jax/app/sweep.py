@@ -339,7 +339,8 @@ def sweep_job(
       content: the content picture.
       styles: the style picture, or several to blend.
       recipe: the recipe, with the changes by all options of the command except those in `values`.
-      values: maps keys of `TITLES` to their values: numbers, or for "layers" the text of `--layers`.
+      values: name of a setting (a key of `TITLES`) -> its values: numbers, or for "layers" the text of
+        `--layers`.
       controls: regions with styles of their own, and the part that keeps the content, as they were read
         from files; None if there are none.
       chunk: largest number of canvases painted at once; None means as many as fit into memory, up to

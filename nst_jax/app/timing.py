@@ -88,7 +88,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager for a block that waits for another thread; its time counts as compiling.
+        """Context manager: count the time of a block that waits for another thread as compiling.
 
         The other thread compiles programs, and may compute targets of the losses as well.
         """
@@ -244,8 +244,8 @@ class IntervalChooser(Iterator[int]):
         """
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
-        # At every scale but the final one, the last update is replaced by enlarging the picture to the
-        # next scale. So these scales end one update early.
+        # Enlarging the picture to the next scale counts as the last update of a scale. So every scale
+        # but the final one ends one update earlier than the sum of the updates says.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done

@@ -242,8 +242,8 @@ class _Recorder:
         # The time at which this process last wrote the checkpoint, or began if it has written none yet.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
-        # Number of the first update of this process, and the time by `time.perf_counter` when that
-        # update was done; None before it is done.
+        # The start of the measurement of speed: the number of the first update that this process did,
+        # and the time by `time.perf_counter` when that update was done. None before it is done.
         self._pace: tuple[int, float] | None = None
         self._announced = self._rescued = False
         self._warned: set[Path] = set()
@@ -369,7 +369,7 @@ class _Recorder:
         If the last attempt to write the checkpoint failed, this method tries to write it once more.
 
         Args:
-          stopped_by: number of the signal that stopped the training, or None.
+          stopped_by: number of the signal that stopped the training; None if no signal did.
         """
         run, job = self.run, self.run.job
         network, facts = run.outcome()

@@ -221,7 +221,8 @@ def compile_all(
 
     Args:
       params: the weights.
-      wanted: the plans whose programs are compiled, from `wanted_of`.
+      wanted: the plans whose programs are compiled, each with the number of pictures that are painted
+        at once; from `wanted_of`.
       display: where progress is shown.
       init: the start (initial picture) that `--init` names; None for the start of each plan's recipe.
     """
@@ -380,7 +381,7 @@ def _grey_of(shape: Shape) -> np.ndarray:
 
 
 def _grey(plan: Plan) -> np.ndarray:
-    """Return a grey picture [h, w, 3] with the shape of the bucket for which the plan was made."""
+    """Return a grey picture [h, w, 3] that fills the bucket (array) for which the plan was made."""
     return _grey_of(plan.scales[-1].shape)
 
 

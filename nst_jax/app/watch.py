@@ -93,8 +93,8 @@ class MeasuringWatch(PollingWatch):
         self._compiling, self._display = compiling, display
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
-        # A piece is a part of the targets. A thread starts its computation on the device, and waits.
-        # The clock's time, in seconds, when this thread began to wait for its latest piece.
+        # When the thread that made this watch began to wait for its latest piece of the targets, in
+        # seconds of the clock.
         self._begun = 0.0
         # For each piece that another thread started: the clock's times, in seconds, when that thread
         # began to wait for the piece, and when the piece was computed.

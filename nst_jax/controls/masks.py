@@ -121,8 +121,8 @@ def check_proportions(
       ValueError: if the proportions differ by more; the message names both sizes.
     """
     (mask_height, mask_width), (height, width) = mask, picture
-    # How far each of the four sides is from the length that would give both the same proportions: first
-    # the sides of the mask, in pixels of the mask, then those of the picture, in pixels of the picture.
+    # How far each of the four sides is from the length that would give mask and picture the same
+    # proportions: first the sides of the mask, in its pixels; then those of the picture, in its pixels.
     apart = (
         abs(mask_height - mask_width * height / width),
         abs(mask_width - mask_height * width / height),
@@ -206,8 +206,8 @@ def at_taps(
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions. It is 0 beyond the borders of the picture: what the network pads there counts as
-    # outside the mask for "all", and as inside for "inside".
+    # positions. It is 0 beyond the borders of the picture. So what the network pads there counts as
+    # outside the mask for "all", but as inside the mask for "inside".
     spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
     found, block = {}, 0

@@ -277,7 +277,8 @@ def style_masks_at(
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
     """Return the sum of T² over the positions of masks T [h, w, ...].
 
-    A position has the weight T² in a region's statistics, so this sum replaces the number of positions.
+    A position has the weight T² in a region's statistics. So where sums over positions are divided by
+    the number of positions to get means, they are divided by this sum instead.
     """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
@@ -316,8 +317,8 @@ def guides_of(
 # --- Protection -----------------------------------------------------------------------------------
 
 # A further content loss keeps protected parts of the canvas near the content. It is computed at one
-# tap (layer): the first of these that is no deeper than the recipe's deepest tap, so that the network
-# need not be computed further for it.
+# tap (layer): the first of `HELD_TAPS` that is no deeper than the recipe's deepest tap. So no further
+# layers of the network need to be computed for this loss.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 

@@ -164,8 +164,9 @@ def climb(
     moved = jnp.roll(state.pending, shift, (0, 1))
     found, gradient = _excitement_and_gradient(params, moved, ascent, guide)
     # Dividing by the standard deviation follows TensorFlow's tutorial. Google's notebook `dream.ipynb`
-    # divides by the mean of the magnitudes instead. For normally distributed numbers, this is 0.8 times
-    # the standard deviation, so the notebook's steps are 1.25 times as large for an equal `step_size`.
+    # divides by the mean of the magnitudes instead. For normally distributed numbers, that mean is 0.8
+    # times the standard deviation, so the notebook's steps are 1.25 times as large for an equal
+    # `step_size`.
     change = jnp.roll(_normalized(gradient), -shift, (0, 1))
     finite = jnp.isfinite(found.total)
     broke_at = jnp.where(~finite & (state.broke_at < 0), state.step + 1, state.broke_at)

@@ -141,8 +141,8 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
     Other programs tell the format of a file by its suffix, so they would misread such a file.
 
     Args:
-      path: path of the file to write; any other suffix, or none, is allowed.
-      to: the format of the file.
+      path: path of the file to write. A suffix that belongs to no format, or no suffix, is allowed.
+      to: the format of the file, a key of `FORMATS`; the suffix of "stablehlo" is .npz.
       argument: the caller's name for the path, shown in error messages.
 
     Raises:

@@ -485,6 +485,8 @@ def sized_instance_norm(
 ) -> FeatureMap:
     """Do what `instance_norm` does, for features that fill only the top left part of `x`.
 
+    All else in `x` has no influence on the mean and the variance.
+
     Args:
       x: [*batch, h, w, c], whose features are at the top left.
       gamma: standard deviations of the result, [c] or [*batch, c].

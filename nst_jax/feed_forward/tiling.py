@@ -200,7 +200,7 @@ def _through(
     precision: Precision,
     kept: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """Compute some consecutive layers of the network (the layers of a pass) for one strip.
+    """Compute the layers of one pass (some consecutive layers of the network) for one strip.
 
     Args:
       kernels: the parameters of each layer's convolution.

@@ -71,9 +71,9 @@ class TrainingReport(NamedTuple):
 class _Programs(NamedTuple):
     """The compiled functions of a training."""
 
-    step: Any  # the compiled `train_step`
-    losses: Any  # the compiled `crop_losses`
-    paint: Any  # the compiled `stylize_trained`
+    step: Any  # `train_step`, which makes an update
+    losses: Any  # `crop_losses`, which measures the losses on held-out photos
+    paint: Any  # `stylize_trained`, which paints crops in the styles of the network
 
 
 _PROGRAMS = _Programs(

@@ -233,7 +233,7 @@ def decoded(
     opened.load()
     upright = opened
     # `load` has already turned a TIFF upright and removed its orientation tag. So the tag is read
-    # again.
+    # again, and only a picture that still has it is turned here.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
         low = low and low.transpose(_TURNS[orientation])
@@ -269,8 +269,7 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
 def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
     """Return the pixels per inch, across and down, that EXIF states; None if it states none.
 
-    EXIF is read if Pillow's `Image.info` has no `dpi`, as for formats without a field of their own for
-    the resolution.
+    EXIF is read only if Pillow's `Image.info` has no `dpi`.
     """
     try:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()

@@ -144,7 +144,8 @@ def recoloured(
 
 
 def _lab(image: Image) -> Image:
-    # Computed in float32 at least: a cube root in bfloat16, with 8 significant bits, would be coarse.
+    # Computed in float32 at least: OKLab has cube roots, which bfloat16, with 8 significant bits, would
+    # make coarse.
     return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
 

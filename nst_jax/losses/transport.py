@@ -232,7 +232,7 @@ def style_at_places(
 ) -> dict[str, Array]:
     """Return the target of the style loss: vectors of the styles, their mean and their covariance.
 
-    Each vector has the colour and the features at a random pixel of a style.
+    Each vector joins the colour and the features of all layers at a random pixel of a style.
 
     Args:
       pictures: for each style, its features by layer, preceded by the picture itself under the key

@@ -135,13 +135,14 @@ def _newton_direction(
 ) -> tuple[PyTree, Memory]:
     """Return the quasi-Newton direction -H g, and the memory with its field `scale` updated.
 
-    The direction is computed by the two-loop recursion over the pairs, from the newest pair to the
-    oldest one and back (Nocedal and Wright, algorithm 7.4).
+    H is the approximation of the inverse Hessian. The direction is computed by the two-loop recursion
+    over the pairs (s, y) in the memory: from the newest pair to the oldest one and back (Nocedal and
+    Wright, algorithm 7.4).
 
     Args:
       memory: the memory that `_remember` returned.
       gradient: the gradient g.
-      change: the change y of the gradient that was given to `_remember`.
+      change: y, the change of the gradient that was given to `_remember`.
       fresh: whether `_remember` added a pair. If so, `scale` is computed from this pair; if not,
         `scale` stays as it is.
       guess: multiplies a pytree by the matrix P. `memory.scale` times P is the first approximation of

@@ -196,7 +196,7 @@ NNST = Recipe(
     family="vgg16-torchvision",
     pictures=Pictures(
         size=sizes.LongEdge(512),
-        # It is not known how the source reduces files to 512 px; a filter without aliasing was chosen.
+        # It is not known how the source reduces files to 512 px; an antialiasing filter was chosen.
         resize=filters.antialiased,
         colors="palette",
     ),

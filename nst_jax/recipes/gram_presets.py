@@ -113,8 +113,8 @@ GATYS_PYTORCH = Recipe(
         # The source uses torch's defaults; at the time, the default of `tolerance_grad` was 1e-5.
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
-        # The source tests `n_iter <= 500` only between L-BFGS steps of 20 evaluations each, and so
-        # makes 26 such steps: 520 evaluations.
+        # The source makes L-BFGS steps of 20 evaluations "while n_iter <= 500", where `n_iter` counts
+        # the evaluations. It is 500 after 25 steps, so there is a 26th: 520 evaluations in all.
         steps=520,
     ),
 )
@@ -419,7 +419,7 @@ JCJOHNSON = Recipe(
         variation=losses.HALF_SQUARE_VARIATION,
         # The weight is 1e-3 for the source's pixels, which are from 0 to 256; their squares are 256²
         # times as large as here. The source adds the gradient of the variation to the gradient of its
-        # loss, but prints the loss without the variation.
+        # loss, but prints the loss without the variation, which the total loss here contains.
         tv_weight=1e-3 * 256**2,
     ),
     descent=Descent(

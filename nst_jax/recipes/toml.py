@@ -37,8 +37,8 @@ HEADER = (
 # values of this preset.
 BASE = "base"
 
-# The key for a strength of the style, in a file and among the `values` of `with_values`; see
-# `changes.with_strength`.
+# The key, in a file or among the `values` of `with_values`, of a number that makes the style stronger
+# or weaker. A recipe has no field of this name; `changes.with_strength` changes other fields instead.
 STRENGTH = "strength"
 
 # The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
@@ -178,11 +178,11 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
     A key that the text lacks has its default value or, if the text has a line such as `base = "tf"`,
-    the value in that preset. Tables of objects, such as that of the optimiser, may have a key `kind`,
-    which names a class. With `kind = "Adam"`, a new `Adam` is made, so the keys that the table lacks
-    have the defaults of `Adam`, whatever the preset has. A table without `kind` changes single values
-    of the preset or, if the text names no preset, of the defaults. If there is a key `strength`, the
-    recipe's style is then made stronger or weaker, see `changes.with_strength`.
+    the value in that preset. In a table such as that of the optimiser, the key `kind` may name a class.
+    With `kind = "Adam"`, a new `Adam` is made, so the keys that the table lacks have the defaults of
+    `Adam`, whatever the preset has. A table without `kind` changes single values of the preset or, if
+    the text names no preset, of the defaults. If there is a key `strength`, the recipe's style is then
+    made stronger or weaker, see `changes.with_strength`.
 
     Args:
       text: TOML with keys that `to_toml` writes, and perhaps the keys `base` and `strength`.
@@ -236,8 +236,8 @@ def recipe_and_controls(
       argument: what the caller calls the text, shown in error messages.
 
     Returns:
-      The checked recipe; and the table: a key -> a text, a list of texts, or a table of texts. Their
-      meaning is not checked here.
+      The checked recipe; and the table `controls`: a key -> a text, a list of texts, or a table of
+      texts. It is empty if the text has no such table. What the texts mean is not checked here.
 
     Raises:
       ValueError: if the text is not TOML; for unknown keys and names; and for values of a wrong type or

@@ -186,9 +186,9 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 def parts_of(item: Item) -> Iterator[Item]:
     """Yield the fields of an item's value, one `Item` for each.
 
-    Nothing is yielded for a number, which has no fields, nor for a value that its name describes
-    completely, such as a loss in a dictionary of `nst_jax.losses.names`. For a loss without a name, an
-    item is yielded for each of its fields that is not None.
+    Some values yield nothing. A number has no fields. A value whose name says all about it, such as a
+    loss in a dictionary of `nst_jax.losses.names`, needs no description by its fields. For a loss
+    without a name, only the fields that are not None are yielded.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):

@@ -114,7 +114,7 @@ def platform_of(device: Any = None) -> str:
 
 
 def platform_of_mesh(mesh: AnyMesh | None) -> str:
-    """Return the platform of a run's devices, "cpu" or "gpu", as `platform_of` does.
+    """Return the platform of a run's devices: "cpu", or "gpu" for any accelerator.
 
     If the mesh is None or an `AbstractMesh`, the platform is that of JAX's default device.
     """

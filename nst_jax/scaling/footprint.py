@@ -393,8 +393,8 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     """Return the peak bytes of computing the statistics of a style of this (height, width).
 
     If the style is cut into tiles, the peak is that of one tile. XLA may make the Gram matrix of a
-    layer after it has computed the next layer, so the copies for that matrix are counted together with
-    the next layer.
+    layer after it has computed the next layer. So the copies of features that the Gram matrix needs
+    (`HELD_FOR_GRAM`) are counted together with the next layer's output.
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)
@@ -467,8 +467,8 @@ def _bytes_of_targets(
 
     A protected part adds two arrays of the canvas' shape: the content picture, and how much of it each
     pixel keeps. If the recipe's content loss can be limited to a part, a second content loss at one tap
-    (layer) compares the protected part. Its targets are the content's features at this tap, which are
-    counted once even if the first content loss reads them, too, and a weight for each position.
+    (layer) compares the protected part. Its targets are a weight for each position, and the content's
+    features at this tap, which are counted once even if the first content loss reads them, too.
 
     Args:
       shape: (height, width) of the canvas, or of the rows of it that one device computes.

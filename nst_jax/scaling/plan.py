@@ -184,7 +184,10 @@ class Plan:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the predicted memory fits into the available memory; None if that is not known."""
+        """Whether the available memory is at least `MARGIN` times the predicted memory.
+
+        None if the available memory is not known.
+        """
         return None if self.available is None else fits(self.footprint, self.available)
 
     @property
@@ -704,9 +707,9 @@ def _memory_of(
 ) -> tuple[int | None, str, bool]:
     """Return the bytes each device can allocate, the platform, and whether this process runs on it.
 
-    `memory` and `platform` are what the caller of `plan_scales` requested, or None. The returned bytes
-    are None if they are not known. The last value is False if another platform was requested than that
-    of this process' devices.
+    The arguments are those of `plan_scales`; `memory` and `platform` are None unless its caller
+    requested them. The returned bytes are None if they are not known. The last value is False if
+    another platform was requested than that of this process' devices.
     """
     here = platform in (None, capacity.default_device().platform)
     if isinstance(mesh, Mesh):

@@ -493,7 +493,10 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Return a tile's features, set to zero where the preceding tile overlaps it."""
+    """Return a tile's features, set to zero where the tile before it in its row or column overlaps it.
+
+    So no position of the picture's features counts twice in a sum over all tiles.
+    """
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 

@@ -147,8 +147,9 @@ Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 # value in the window.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
-# A function that pads the features and convolves them. Its arguments are the features, the kernel, the
-# transposed and transformed kernels (or None), and the precision of products; see `conv3x3`.
+# A function that pads the features and convolves them. Its arguments are the features, the kernel,
+# other forms of the kernel (such as the transposed one) or None, and the precision of products; see
+# `conv3x3`.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
 # A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil` is True, the last row or column

@@ -220,8 +220,9 @@ def _keras_keys(layer: str) -> dict[str, str]:
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
-    # torchvision numbers all modules in order: each convolution, its ReLU, and the pool that ends a
-    # block.
+    # torchvision numbers all modules in order. Before this layer come two modules for each earlier
+    # convolution (itself and its ReLU), and a pool for each earlier block; `layer[4]` is the number of
+    # this layer's block, from 1.
     index = 2 * list(LAYERS).index(layer) + int(layer[4]) - 1
     return {"bias": f"features.{index}.bias", "kernel": f"features.{index}.weight"}
 

@@ -119,9 +119,9 @@ class Group(NamedTuple):
     """Pictures that one compiled program can paint, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
-    # from which this group was made. It is the same for all groups made from a set, so that one program
-    # can paint all of them.
+    # For each leaf (number) of a recipe: whether it differs between the pictures of the larger set, an
+    # `Alike`, that was divided into groups. All groups of a set have the same `varying`, so that one
+    # program can paint all of them.
     varying: tuple[bool, ...]
     # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
     # None.

@@ -349,9 +349,9 @@ def batch_job(
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
-      check: called as `check(recipe, seed)` for each different recipe of the rows; `seed` is the seed
-        that a row with this recipe names, or None. It raises ValueError if an option, or the seed,
-        cannot be used with the recipe.
+      check: called as `check(recipe, seed)` for each different recipe of the rows: with the seed of one
+        of the rows that name a seed, and with None if there are rows that name none. It raises
+        ValueError if an option, or the seed, cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
@@ -412,7 +412,8 @@ def batch_job(
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the part of a picture's metadata that is known before the picture is painted.
 
-    An existing file whose metadata has the same part is the finished picture; see `unfinished`.
+    By this part, `unfinished` recognises the file of a finished picture, which is not painted again:
+    the metadata in the file must agree with it.
     """
     inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
     controls = {} if given is None else controlling.numbers_of(given["regions"], given["protect"])

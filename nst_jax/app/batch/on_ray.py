@@ -328,7 +328,8 @@ class Painter:
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # An actor that died while it painted this block may have finished some of the pictures.
+            # This block may be a repeated one, whose earlier actor died. Pictures that were finished by
+            # then are skipped, unless the user wants existing pictures to be overwritten.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

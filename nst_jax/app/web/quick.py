@@ -115,7 +115,8 @@ class QuickPainter:
         # Some keys of `_painters`: these painters have compiled what they need for a style that is a
         # picture (not one of the 26), so NumPy need not paint a provisional picture first.
         self._ready: set[tuple[Precision, int | None]] = set()
-        # Set when a visitor has got a picture, and by `close`; `warm` waits for it after one picture.
+        # Set when `paint` ends for a visitor, and by `close`. After its first picture, `warm` waits for
+        # this event (some seconds at most), so that the visitor need not wait for the other pictures.
         self._visited = threading.Event()
 
     def paint(

@@ -47,8 +47,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If no event was sent for this many seconds, the server sends a comment in the stream of events, which
-# the page ignores. The server notices a lost connection only when it sends something.
+# If no event was sent for this many seconds, the server sends a comment, which the page ignores. The
+# reason is that the server notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
 # Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
 TIDY_SECONDS = 1.0
@@ -68,7 +68,7 @@ class Threads(ThreadPoolExecutor):
     """
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more work, and cancel what has not begun; the arguments change nothing."""
+        """Accept no more work, and cancel what has not begun; do not wait, whatever the arguments."""
         del wait, cancel_futures
         super().shutdown(wait=False, cancel_futures=True)
 
@@ -496,7 +496,7 @@ class Server:
         return _file(request, kept.path, f"painted_after_{kept.step}.png")
 
     async def run_archive(self, request: Request, visitor: Visitor) -> Response:
-        """Send an archive: a picture of the run, and the files that the command line for it needs."""
+        """Send a ZIP archive: a picture of the run, the command line that paints it, and its inputs."""
         run, kept = self._kept(request, visitor)
         data = await self._archived(archive.archive_of, run, kept)
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
