@@ -336,7 +336,7 @@ def _several_keys(key: Any) -> list[Array] | None:
         or None.
 
     Raises:
-      TypeError: if `key` is neither None, nor an array of random keys, nor an array of uint32.
+      TypeError: if `key` is neither None, nor a typed key or an array of them, nor an array of uint32.
       ValueError: if it is an array of keys, but empty or not of the shape [n].
     """
     _checks.random_key("key", key)

@@ -126,8 +126,8 @@ class PaintedBatch(NamedTuple):
     losses: dict[int, Losses]
     # Index of each diverged picture -> number of the update after which its losses were not finite.
     broken: dict[int, int]
-    # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
-    # first.
+    # Indices of the pictures in which nothing was painted: at every scale (resolution), their last
+    # losses equal the first.
     stalled: set[int]
     # Index of each picture whose loss stopped changing while still high -> when; see `descent.Rest`.
     resting: dict[int, Rest]
@@ -568,11 +568,12 @@ def _painted_chunk(
       intervals: numbers of updates between two calls of `report`.
       report: called with the state, and with how often the losses have been evaluated so far in this
         chunk; or None.
-      begin: as in `paint_batch`.
+      begin: a function that starts work, such as compiling for the next resolution, in another thread;
+        None if all work is done in this thread.
 
     Returns:
-      For each picture its image, its losses, and the number of the update at which it diverged; -1 if
-      it did not diverge.
+      Three lists with an item for each picture: its image; its losses; and the number of the update at
+      which it diverged, or -1 if it did not diverge.
     """
     scales = canvas.plan.scales
     ahead = None if begin is None else partial(canvas.begin_next, begin)

@@ -75,8 +75,9 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The pictures resized to one scale (resolution), and the targets computed from them."""
 
-    # [h, w, 3]. A NumPy array on the host if the canvas lies in an array that is larger than the canvas
-    # (`Plan.in_bucket`); otherwise an array on the device.
+    # The content picture [h, w, 3]. If the canvas lies in an array that may be larger than the canvas
+    # (`Plan.in_bucket`), pictures are resized on the host, and this is a NumPy array; otherwise it is
+    # an array on the device.
     content: Any
     # Pictures [h', w', 3]: first the styles of the whole canvas, then the styles of single regions.
     styles: tuple[Any, ...]

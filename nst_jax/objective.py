@@ -323,7 +323,7 @@ class _Size(NamedTuple):
     height: Count
     width: Count
     channels: int
-    pixels: Count  # number of pixels of the picture
+    pixels: Count  # number of pixels of the picture itself, before the network's poolings
 
     @property
     def positions(self) -> Count:
@@ -442,7 +442,7 @@ def _over_regions(
 
 # A function that selects the positions over which the sums of the losses are taken: all positions for
 # a whole picture, or those of the tile's core for a tile. Its arguments are the name of a tap (layer),
-# and features or a mask at this tap.
+# and features or a mask at this tap. It returns the part of them at the selected positions.
 Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 

@@ -229,8 +229,8 @@ def _identity(
 ) -> dict[str, Any]:
     """Return the `facts` of a run: JSON values that must equal a checkpoint's if the run resumes it.
 
-    They contain the run's settings, except its number of updates; hashes of its pictures and weights;
-    its random key; and the versions of the packages on which results depend.
+    They contain the run's settings, except its number of updates; hashes of its pictures, masks and
+    weights; its random key; and the versions of the packages on which results depend.
     """
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]

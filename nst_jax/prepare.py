@@ -305,10 +305,11 @@ def scales_up_to(
 
 
 def _that_wraps(canvas: Shape, final: Shape) -> Shape:
-    """Round the sides of a coarser canvas to multiples of 16 px where the final canvas has such sides.
+    """Round a side of a coarser canvas to a multiple of 16 px if that side of the final canvas is one.
 
     In a recipe with `network.wraps`, opposite borders of the canvas meet. At a layer after poolings,
-    they meet exactly only if the poolings halved the side without a remainder.
+    they meet exactly only if the poolings halved the side without a remainder. All four poolings do so
+    if the side is a multiple of 16 px.
     """
     height, width = (
         side if last % SMALLEST else nearest_on_grid(side)
@@ -318,11 +319,14 @@ def _that_wraps(canvas: Shape, final: Shape) -> Shape:
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
-    """Return a style's (height, width) at a resolution whose canvas is `ratio` times the final canvas.
+    """Return a style's (height, width) at a scale (resolution) of the run, at least 16 px on each side.
 
-    The result is computed from `original`, the style's size before any resizing, so that sizes are
-    rounded only once. If `original` is None, the result is computed from `shape`, the style's size at
-    the final scale. No side of the result is under 16 px.
+    Args:
+      shape: the style's size at the final scale.
+      ratio: longer side of the canvas at this scale, divided by that of the final canvas.
+      original: the style's size before any resizing. If `shape` is this size, scaled and rounded, the
+        result has the proportions of `original`. If not, or if `original` is None, it has those of
+        `shape`.
     """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)
     if original is not None:

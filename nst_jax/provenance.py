@@ -28,8 +28,8 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# The record of a run contains a value of its recipe if the value's key, such as "terms.style_weight",
-# begins with one of these prefixes.
+# The record of a run contains a value of its recipe only if the value's key, such as
+# "terms.style_weight", begins with one of these prefixes.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # The record of the masks of a run that has none: an empty dictionary. Masks give parts of the picture
@@ -243,7 +243,7 @@ def of_run(
     weights: WeightsInfo,
     controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
-    """Return the record of `of_picture` with the device and the package versions added."""
+    """Return all that a picture depends on: the record of `of_picture`, the device and the versions."""
     asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights, controls=controls)
     return asked | {"device": device(), "versions": versions()}
 

@@ -229,7 +229,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` if it has neither pictures nor `--shape`, or has what `--shape` excludes.
+    """Refuse `plan` without `--shape` if a picture is missing, and with it, what `--shape` excludes.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`, so these
     are refused beside it. So are regions (areas with a style of their own) and a protected part (which
@@ -258,7 +258,8 @@ def _check_planned(
 def warm(chosen: Chosen) -> None:
     """Compile the programs of later commands, and print how many program files are then on disk.
 
-    The programs paint in buckets: square arrays in which pictures of many shapes can lie.
+    The programs paint in buckets: square arrays in which pictures of many shapes can lie. So the same
+    programs serve all these shapes.
     """
     exit_on_signals()
     sides, compile_all = (_instant_ahead if chosen["instant"] else _runs_ahead)(chosen)
@@ -368,7 +369,10 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the unfinished pictures of a batch, print errors, and return the exit code."""
+    """Paint the unfinished pictures of a batch, print errors, and return the exit code.
+
+    With `--compile-only`, only compile the programs that paint them.
+    """
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:

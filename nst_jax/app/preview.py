@@ -225,7 +225,7 @@ class Preview(AbstractContextManager):
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:
-        """Write the preview when it is painted; on a CPU, wait until it is written.
+        """Let a second thread write the preview once it is painted; on a CPU, wait for that.
 
         Without `--every`, the wait ends after `PATIENCE` seconds, and the preview may be written later.
         """

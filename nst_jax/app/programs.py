@@ -228,7 +228,8 @@ class Kept:
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._static = static
         self._programs: dict[str, Callable[..., Any]] = {}
-        # Key of a program -> the names of its files in JAX's cache folder; None if JAX keeps none.
+        # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
+        # kept on disk.
         self._files: dict[str, frozenset[str] | None] = {}
         # The files of the programs that were called since `files_in_use` was called last; None stands
         # for a program that is not kept on disk.

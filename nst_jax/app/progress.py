@@ -190,9 +190,10 @@ class GroupWork(NamedTuple):
 class BatchProgress(Iterator[int]):
     """Shows the progress of painting several groups of pictures in turn, and estimates the time left.
 
-    As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. For
-    each group, pass `nst_jax.descent.intervals_of(progress)` and `progress.report` to `paint_batch`,
-    and then call `end_group`.
+    As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. This
+    number is doubled when calls follow each other too quickly. For each group, pass
+    `nst_jax.descent.intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
+    `end_group`.
     """
 
     def __init__(

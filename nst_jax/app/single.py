@@ -256,7 +256,8 @@ class Recorder:
             measuring=lambda: watch.timed.seconds,
         )
         # Seconds of compiling until the first snapshot that this process computed; None before this
-        # snapshot. The log contains them, and the time left is estimated with them.
+        # snapshot. The time left is estimated with them. The first line of the log contains them,
+        # except in a resumed run, where they are not known yet when that line is written.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False

@@ -221,8 +221,8 @@ def compile_all(
 
     Args:
       params: the weights.
-      wanted: the plans whose programs are compiled, each with the number of pictures that are painted
-        at once; from `wanted_of`.
+      wanted: the plans whose programs are compiled, from `wanted_of`. Each says how many pictures are
+        painted at once, or that one is painted as by `stylize`.
       display: where progress is shown.
       init: the start (initial picture) that `--init` names; None for the start of each plan's recipe.
     """

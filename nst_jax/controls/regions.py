@@ -37,7 +37,7 @@ class Controls(NamedTuple):
     for the size of the canvas.
     """
 
-    # Masks of the r regions, without that of the default style.
+    # Masks of the r regions. The pixels outside them, which have the default style, have no mask here.
     masks: Float[Array | np.ndarray, "*batch h w r"]
     # Weights of the r + 1 style losses, that of the default style first.
     weights: Float[Array | np.ndarray, "*batch r1"]
@@ -277,8 +277,8 @@ def style_masks_at(
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
     """Return the sum of T² over the positions of masks T [h, w, ...].
 
-    A position has the weight T² in a region's statistics. So where sums over positions are divided by
-    the number of positions to get means, they are divided by this sum instead.
+    A position has the weight T² in a region's statistics. So to get means over a region, sums over
+    positions are divided by this sum, not by the number of positions.
     """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
@@ -366,7 +366,8 @@ def kept_of(
 ) -> KeptContent | None:
     """Return the content, and its share in each pixel of the result; None if nothing is protected.
 
-    If the content lies in a larger array, `size` is its real (height, width), and both are 0 outside.
+    If the content lies in a larger array, `size` is its real (height, width). Outside the content, both
+    returned arrays are 0 then.
     """
     if controls.protect is None:
         return None

@@ -56,7 +56,7 @@ FORMATS: Mapping[str, FileFormat] = {
 # same size.
 FIXED = (384, 384)
 
-# Licence of the programs in a file; the licence of the weights comes from `Model.facts`.
+# Licence of the programs in an exported file; that of the weights comes from `Model.facts`.
 LICENCE = "Apache-2.0, Copyright 2026 The nst-jax authors"
 
 
@@ -141,7 +141,8 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
     Other programs tell the format of a file by its suffix, so they would misread such a file.
 
     Args:
-      path: path of the file to write. A suffix that belongs to no format, or no suffix, is allowed.
+      path: path of the file to write. Beside the format's own suffix, a suffix that belongs to no
+        format is allowed, or none.
       to: the format of the file, a key of `FORMATS`; the suffix of "stablehlo" is .npz.
       argument: the caller's name for the path, shown in error messages.
 

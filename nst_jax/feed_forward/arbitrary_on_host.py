@@ -42,7 +42,9 @@ def load_arbitrary_on_host() -> Params:
 
 
 def style_vector_on_host(params: Params, style: HostImage) -> Float[np.ndarray, "100"]:
-    """Predict the style vector of a picture, as `arbitrary.style_vector` does.
+    """Predict the style vector of a picture: 100 numbers that describe the style of the picture.
+
+    `arbitrary.style_vector` does the same with JAX.
 
     Args:
       params: weights from `load_arbitrary_on_host`.

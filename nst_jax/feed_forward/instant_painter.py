@@ -113,10 +113,10 @@ def chosen_precision(name: str) -> Precision:
 def style_array(shape: Shape) -> Shape:
     """Return the (height, width) of the array in which a style picture of this shape lies.
 
-    Both sides are rounded up to multiples of `STYLE_SQUARE_STEP`. The array is a square with the longer
-    of them, but at least `SMALLEST_STYLE_SQUARE`. If a square larger than the smallest would have over
-    `MOST_PIXELS_OF_SQUARE` times the picture's pixels, as for a panorama, the array is the rectangle of
-    the two rounded sides instead.
+    Both sides are rounded up to multiples of `STYLE_SQUARE_STEP`. The array is a square, whose side is
+    the longer of them, or `SMALLEST_STYLE_SQUARE` if that is more. If a square larger than the smallest
+    would have over `MOST_PIXELS_OF_SQUARE` times the picture's pixels, as for a panorama, the array is
+    the rectangle of the two rounded sides instead.
 
     Example:
       >>> style_array((256, 300)), style_array((256, 500)), style_array((256, 2560))

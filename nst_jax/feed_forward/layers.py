@@ -151,7 +151,8 @@ def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) ->
     """Add the zeros of TensorFlow's padding `SAME` around features at the top left of `x`.
 
     With stride 2, TensorFlow adds one row of zeros less above features with an even number of rows than
-    above those with an odd number. The same holds for columns of zeros at the left.
+    above those with an odd number. The same holds for columns of zeros at the left. JAX's own padding
+    `SAME` would follow the shape of `x`, not the size of the features.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `stride`.

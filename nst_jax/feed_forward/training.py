@@ -148,7 +148,7 @@ class Training(Iterator[TrainingReport]):
         self._begun = False
 
     def _measured(self, params: Params, recipe: Recipe) -> Any:
-        """Return the targets of the style loss for all paintings, stacked to arrays [styles, ...].
+        """Return the targets of the style losses, with those of all paintings stacked: [styles, ...].
 
         Args:
           params: weights of VGG-19.
@@ -314,7 +314,7 @@ class Training(Iterator[TrainingReport]):
           contents: the crops, [n, h, w, 3] uint8.
 
         Returns:
-          [n, styles, h, w, 3] float32 in [0, 1].
+          The paintings, one of each crop in each style: [n, styles, h, w, 3] float32 in [0, 1].
         """
         count = len(network.styles)
         precision = self._fixed[2].network.precision_on()

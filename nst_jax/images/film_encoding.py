@@ -76,7 +76,7 @@ def _write_gif(
         frames,
         lambda frame: _in_palette(frame, palette),
         duration=_milliseconds(spans, unit=10),  # GIF counts in hundredths of a second
-        optimize=False,  # Pillow's optimisation would give each frame a palette of its own
+        optimize=False,  # Pillow's optimisation would give each frame its own palette, not `palette`
         **described,
     )
 

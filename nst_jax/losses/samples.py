@@ -49,8 +49,8 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
 
     Args:
       rows: the picture's features, with one row for each position.
-      count: the number of positions. It equals the number of rows, but every function that serves as
-        `StyleLoss.statistic` gets it.
+      count: the number of positions, which is the number of rows. It is an argument because every
+        function that serves as `StyleLoss.statistic` gets it.
     """
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     return Samples(rows[None], jnp.full(1, as_float(count), dtype), jnp.ones(1, dtype))

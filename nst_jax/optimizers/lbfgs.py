@@ -465,7 +465,8 @@ def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
     """Return whether the loss has positive curvature along a move, by more than rounding errors.
 
-    This is so if the change of the gradient along the move has a positive inner product with the move.
+    The curvature is positive if `change`, the change of the gradient along the move, has a positive
+    inner product with the move. To exceed rounding errors, the cosine of their angle must be over 1e-6.
     """
     (small, size), (small_move, move_size) = _scaled(change), _scaled(move)
     lengths = _if_in_range(

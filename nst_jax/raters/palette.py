@@ -74,7 +74,7 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
         exact = FLOAT32.products
         return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
 
-    # The directions are computed one after another, since each needs a sorted copy of all pixels.
+    # `lax.map` treats one direction after another, since each needs memory for all pixels, sorted.
     return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
 
 

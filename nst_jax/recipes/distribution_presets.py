@@ -273,7 +273,7 @@ STROTSS = Recipe(
         pyramid_levels=5,
         enlarge=filters.bilinear,
         content_detail=True,
-        # These are 250 updates each at 64, 128, 256 and 512 px.
+        # At the recipe's size, 512 px, these are 250 updates each at 64, 128, 256 and 512 px.
         steps=1000,
         schedule=Halvings(smallest=64),
     ),

@@ -291,9 +291,9 @@ COURSERA_TF2_V1 = replace(
 )
 
 
-# The source ran with TensorFlow 1 and Python 3.6. It does not resize its pictures, NumPy's legacy
-# random generator gives the same numbers in every version, and `tf.train.AdamOptimizer` computes the
-# same as Keras' Adam. So today's versions of these libraries would compute the same.
+# The source ran with TensorFlow 1 and Python 3.6, but today's versions would compute the same. For the
+# source does not resize its pictures, NumPy's legacy random generator gives the same numbers in every
+# version, and `tf.train.AdamOptimizer` computes the same as Keras' Adam.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "

@@ -400,8 +400,8 @@ class Descent:
         """Build the optax transformation that updates the canvas.
 
         Args:
-          height: number of rows of the canvas without padding, if the array that is updated has rows of
-            padding below them; None if it has none.
+          height: number of rows of the canvas, if the array that is updated has rows of padding below
+            them; None if there is no padding. It is used only if `pyramid_levels` is not 0.
         """
         rule = self.optimizer.transformation()
         return over_pyramid(rule, self.pyramid_levels, height) if self.pyramid_levels else rule

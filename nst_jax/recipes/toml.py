@@ -38,7 +38,7 @@ HEADER = (
 BASE = "base"
 
 # The key, in a file or among the `values` of `with_values`, of a number that makes the style stronger
-# or weaker. A recipe has no field of this name; `changes.with_strength` changes other fields instead.
+# or weaker. A recipe has no field of this name; `changes.with_strength` changes another field instead.
 STRENGTH = "strength"
 
 # The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
@@ -217,7 +217,7 @@ class RecipeFile(NamedTuple):
     """
 
     recipe: Recipe
-    strength: float | None  # as `changes.with_strength` takes it; None if the file has none
+    strength: float | None  # 0 to 1, for `changes.with_strength`; None if the file has none
     # The table `controls`, which names pictures such as masks; empty if the file has none.
     controls: dict[str, str | list[str] | dict[str, str]]
 
@@ -479,5 +479,5 @@ def _value(text: str) -> Any:
         found = _parsed(f"value = {text}")
     except Refused:
         return text
-    # If the text contains a line break, what follows it might be read as a further key.
+    # After a line break, the text may define further keys. Then it is not a single value.
     return found["value"] if len(found) == 1 else text

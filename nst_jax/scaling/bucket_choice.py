@@ -309,7 +309,7 @@ class _Kind(NamedTuple):
     # the smallest (height, width) into which the styles of all these runs fit. It is listed as often as
     # the run with the most styles has styles.
     scales: Scales
-    runs: tuple[int, ...]  # the indices of the runs
+    runs: tuple[int, ...]  # the indices of these runs in the sequence of all runs
 
 
 _Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share one bucket

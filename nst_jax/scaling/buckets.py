@@ -90,7 +90,10 @@ def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool 
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale]) -> bool:
-    """Return whether `check_run_in_bucket` accepts a run in which one device computes each picture."""
+    """Return whether the pictures of a run may lie in larger arrays: see `check_run_in_bucket`.
+
+    It is assumed that one device computes each picture.
+    """
     try:
         check_run_in_bucket(recipe, scales)
     except ValueError:
@@ -180,9 +183,9 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
     found = []
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
-        # For a square picture whose side is `side`, the recipe's schedule may give another number of
-        # scales than for the pictures of the runs. If it does, the sides of the arrays at the coarser
-        # scales follow from the pictures of the runs alone.
+        # At a coarser scale, the array for canvases also holds a square canvas whose final side is
+        # `side`. But the recipe's schedule may give this square another number of scales than the
+        # pictures of the runs. Then the square is ignored.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         final = index == len(runs[0]) - 1
         canvas = side if final or one_size else rounded_up(max(largest, planned))
@@ -202,7 +205,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the largest number of styles of one picture; styles of layers and regions count too."""
+    """Return the largest number of styles in one of the scales, with those of layers and regions."""
     return max(len(scale.style_shapes) for scale in scales)
 
 

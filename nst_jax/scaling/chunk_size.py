@@ -87,7 +87,7 @@ def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
     """Return how many of the `chunk` pictures that are painted at once share one memory.
 
     On a CPU these are all `chunk` pictures, since all CPU devices share one memory. On other platforms,
-    they are the pictures of one device. `mesh` is the devices that paint; None is one device.
+    they are the pictures of one device. `mesh` has the devices that paint; None is one device.
     """
     return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 

@@ -394,7 +394,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
 
     If the style is cut into tiles, the peak is that of one tile. XLA may make the Gram matrix of a
     layer after it has computed the next layer. So the copies of features that the Gram matrix needs
-    (`HELD_FOR_GRAM`) are counted together with the next layer's output.
+    (`HELD_FOR_GRAM`) are counted together with the memory of the next layer.
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)

@@ -106,7 +106,10 @@ def update_operations(
 
 
 def _forward_operations(layer: Layer) -> int:
-    """Return the number of operations of a layer's convolution and of sums such as Gram matrices."""
+    """Return how many operations a layer's convolution and its sums, such as a Gram matrix, take.
+
+    The sums are those of the style losses that read this layer.
+    """
     convolution = 2 * 9 * layer.channels_in * layer.channels
     sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
     return layer.positions * (convolution + sums)

@@ -360,9 +360,10 @@ def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
 
 
 def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
-    """Return where the features of a tile are at a tap (layer), along the height and along the width.
+    """Return where the features of a tile's core are at a tap (layer), along the height and the width.
 
-    They are the features of the tile's core, without those of the pixels around it.
+    Each `Crop` gives their place in the features of the whole picture, and in those computed for the
+    tile, which include features of the pixels around the core.
     """
     times = halvings(layer_of(tap))
     row, column = grid.place(index)
@@ -414,7 +415,8 @@ def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
 def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
     """Return which lines (rows or columns) of window number `index` belong to its core.
 
-    The other lines are the halo, the pixels around the core on which the core's features depend.
+    The cores divide the side without overlap. The other lines of a window are its halo: pixels around
+    the core on which the core's features depend.
     """
     line = axis.origin(index) + jnp.arange(axis.window)
     own = (line >= index * axis.core) & (line < (index + 1) * axis.core)
@@ -592,8 +594,8 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     """Return the (height, width) of the features that `assembled` returns on all devices together.
 
     On one device, these are the features of the whole picture. With several devices, the features of
-    all tiles lie side by side. Each tile then has equally many features, even if it overlaps the tile
-    before it or is below the picture.
+    all tiles lie beside and below each other. Each tile then takes equally many positions, even if it
+    overlaps the tile before it or is below the picture.
     """
     if grid.bands is None:
         return grid.shape(tap)

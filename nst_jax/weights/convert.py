@@ -257,7 +257,11 @@ def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
 def _layers(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> dict[str, dict[str, Array]]:
-    """Check the names and shapes of the arrays; return the layers as `Params` stores them."""
+    """Convert the arrays of a file to layers, in the form in which `Params` stores them.
+
+    A file is refused if an array is missing, has a wrong shape or dtype, or has values that are not
+    finite.
+    """
     _check_shapes(path, dialect, arrays)
     layers = {}
     for layer in LAYERS:

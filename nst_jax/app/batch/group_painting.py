@@ -299,10 +299,10 @@ def _opacities(
 ) -> tuple[list[Any] | None, list[Any] | None]:
     """Return a list of the opacities of the contents, and a list of the opacities of the styles.
 
-    An opacity is an array [h, w] from 0 to 1, or None for an opaque picture. The second list has a list
-    of opacities for each item, which may be a blend of several styles. A list is None if all its
-    pictures are opaque. If the losses of the recipe cannot leave out transparent parts, both lists are
-    None, and transparent parts count as white.
+    An opacity is an array [h, w] from 0 to 1, or None for an opaque picture. Since each item in the
+    list of styles may be a blend of several styles, the second list has a list of opacities for each
+    item. A list is None if all its pictures are opaque. If the losses of the recipe cannot leave out
+    transparent parts, both lists are None, and transparent parts count as white.
 
     Args:
       loaded: the pictures to paint, with what was read from their files.

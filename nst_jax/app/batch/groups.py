@@ -69,9 +69,9 @@ class Entry(NamedTuple):
     # their blend, and by the row's overrides (changes KEY=VALUE).
     recipe: Recipe
     scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
-    # Sizes and digests of the content and the styles when the batch was planned. A file that has
-    # another digest when it is read is refused. For a texture, those of the grey picture that takes the
-    # place of a content are first.
+    # Sizes and digests of the content and then of the styles, when the batch was planned. A file that
+    # has another digest when it is read is refused. For a texture, the first entry describes the grey
+    # picture that takes the place of a content.
     seen: tuple[images.Glance, ...]
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or has not been replaced yet.
@@ -388,7 +388,10 @@ def compiled_programs(programs: Mapping[Any, int]) -> float:
 
 
 def _sizes(count: int, most: int) -> set[int]:
-    """Return the sizes of chunks of at most `most` pictures into which `count` pictures are divided."""
+    """Return the different sizes of chunks, if each has `most` pictures but the last may have fewer.
+
+    `count` is the number of pictures in all chunks together.
+    """
     return {min(most, count - first) for first in range(0, count, most)}
 
 

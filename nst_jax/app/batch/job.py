@@ -350,8 +350,8 @@ def batch_job(
       suffix: file suffix of the results of rows without an `output`, such as "png".
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
       check: called as `check(recipe, seed)` for each different recipe of the rows: with the seed of one
-        of the rows that name a seed, and with None if there are rows that name none. It raises
-        ValueError if an option, or the seed, cannot be used with the recipe.
+        of its rows that name a seed, and with None if some of its rows name none. It raises ValueError
+        if an option, or the seed, cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.

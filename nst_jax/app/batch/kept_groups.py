@@ -6,9 +6,9 @@ shapes lie. The choice takes kept programs into account, since they need not be 
 buckets are chosen, only the sizes of a group are known. So a record is written for each group that was
 painted: its sizes, and the files of its programs. The record counts as long as all its files are there.
 
-The records are in a subfolder of the folder of the kept programs. The name of a record begins with a
-key of all that its programs depend on besides the sizes: the recipe, the code, the versions of the
-packages, JAX's settings and the device.
+The records are in a subfolder of the folder in which `nst_jax.app.programs` stores traced programs. The
+name of a record begins with a key of all that its programs depend on besides the sizes: the recipe, the
+code, the versions of the packages, JAX's settings and the device.
 """
 
 import hashlib

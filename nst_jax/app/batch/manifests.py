@@ -97,10 +97,10 @@ class ManifestRow(NamedTuple):
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: if its block raises an error, name the manifest and the row in the message.
+    """Context manager: name the manifest and the row in the message of an error from its block.
 
-    A TypeError or ValueError about a row of a manifest becomes a ValueError. If the row is not from a
-    manifest, the error is unchanged.
+    A TypeError or ValueError becomes a ValueError with this message. Errors of other types are
+    unchanged, and so are all errors if the row is not from a manifest.
     """
     try:
         yield

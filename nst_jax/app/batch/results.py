@@ -369,7 +369,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata without `IGNORED_SETTINGS`, which do not decide whether a picture is finished."""
+    """Return metadata without `IGNORED_SETTINGS`, which may differ from the requested settings."""
     settings = metadata.get("settings")
     if not isinstance(settings, dict):
         return metadata

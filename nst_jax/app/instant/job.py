@@ -106,7 +106,7 @@ class Row(NamedTuple):
     # The protected part, which stays as it is in the content: paths of its masks, and amount of
     # protection. None if nothing is protected.
     protect: ProtectFile | None = None
-    masks: tuple[images.Glance, ...] = ()  # size and digest of each mask, which is not decoded yet
+    masks: tuple[images.Glance, ...] = ()  # size and digest of each of these masks, not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
         """Return a `Record` that says whether this picture was painted.

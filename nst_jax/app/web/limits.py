@@ -39,8 +39,9 @@ LONGEST_NAME = 60  # most characters of the name of an uploaded file, without it
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)_", re.ASCII | re.IGNORECASE
 )
-# The beginning of an absolute path: a slash or backslash, before which there may be a drive such as C:.
-# The slashes of an address such as https://example.org do not match.
+# These patterns find absolute paths in messages, for `without_paths`. `_PATH` matches the beginning of
+# a path: a slash or backslash, before which there may be a drive such as C:. It does not match the
+# slashes of an address such as https://example.org.
 _PATH = r"(?<![\w./\\])(?!(?<=:)//)(?:[A-Za-z]:)?[/\\]"
 _QUOTED_PATH = re.compile(rf"(['\"]){_PATH}([^'\"]+)\1")
 _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")

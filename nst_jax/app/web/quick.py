@@ -226,8 +226,8 @@ class QuickPainter:
         """Context manager: wait until no other thread paints.
 
         If a thread paints several pictures, as `warm` does, a waiting thread gets its turn after the
-        first of them. This needs two locks: with a single one, the thread that has painted could take
-        the lock again before the waiting thread wakes up.
+        current one. This needs two locks: with a single one, the thread that has painted a picture
+        could take the lock again before the waiting thread wakes up.
         """
         with self._next:
             self._painting.acquire()

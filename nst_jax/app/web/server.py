@@ -47,8 +47,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If no event was sent for this many seconds, the server sends a comment, which the page ignores. The
-# reason is that the server notices a lost connection only when it sends something.
+# If no event was sent for this many seconds, the server sends a comment in the stream of events. The
+# page ignores it, but the server notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
 # Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
 TIDY_SECONDS = 1.0

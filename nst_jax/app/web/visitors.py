@@ -120,7 +120,8 @@ class Visitor:
             folder = self.folder / f"run_{self._runs}"
             folder.mkdir()
             try:
-                # The files are copied, so that the run does not change if the visitor paints on a mask.
+                # The run gets copies of the files, so that it does not change if the visitor paints on
+                # a mask later.
                 for name in chosen.files:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
