@@ -229,7 +229,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` without `--shape` if a picture is missing, and with it, what `--shape` excludes.
+    """Check that `plan` has its pictures, or else `--shape` and nothing that `--shape` excludes.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`, so these
     are refused beside it. So are regions (areas with a style of their own) and a protected part (which
