@@ -23,7 +23,7 @@ from nst_jax.vgg.taps import SMALLEST
 
 
 class Member(NamedTuple):
-    """One picture of a batch."""
+    """One picture to paint in a batch: its content and styles, already resized, and its random key."""
 
     place: int  # index of the picture in the batch, and so in the result
     # Index of its content in the batch's list of contents. Members with the same index share the

@@ -118,7 +118,7 @@ class SingleCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with kernels that are prepared for the loop, once for all scales.
+        """The network's weights, with kernels prepared once for the updates at all scales.
 
         Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
         """
@@ -239,7 +239,8 @@ class SingleCanvas:
     def _number_of_matches(self, scale: int) -> int | None:
         """Return how many positions of the canvas' features are compared with a match in the style.
 
-        Some style losses compare each position with one of the style, its match. None for others.
+        Some style losses compare each position with one of the style, its match. For other losses, the
+        result is None.
         """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 

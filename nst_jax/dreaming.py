@@ -57,7 +57,7 @@ class DreamShot(NamedTuple):
     # `broke_at` is not -1, they are those of step `broke_at` instead, which are not finite; the canvas
     # of that step was rejected.
     excitement: Excitement
-    # The same values for each of the n steps since the previous shot: arrays [n].
+    # The maximised values of each of the n steps since the previous shot: arrays [n].
     history: Excitement
     octave: int  # index of the octave; 0 is the smallest
     # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
@@ -228,7 +228,8 @@ class DreamPrograms(NamedTuple):
     ascend: Any
 
 
-Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # a picture at the octave before
+# A picture at the size of the octave before the present one; octaves grow in size.
+Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]
 
 
 def start(

@@ -255,7 +255,8 @@ class Measuring:
         """Return the sums over a style's feature maps from which its statistics are computed.
 
         `masks` is empty, or has a single element, a `targets.StyleMasks`, by which the features at each
-        layer are multiplied. `size` is the real (height, width) of a style that lies in a larger array.
+        layer are multiplied. `size` is the (height, width) of a style that lies in a larger array;
+        None for a style that fills its array.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, *masks, size=size)

@@ -442,7 +442,8 @@ def _over_regions(
 
 # A function that selects the positions over which the sums of the losses are taken: all positions for
 # a whole picture, or those of the tile's core for a tile. Its arguments are the name of a tap (layer),
-# and features or a mask at this tap. It returns the part of them at the selected positions.
+# and features or a mask at this tap. It returns a part of them that contains the selected positions,
+# with zeros at its other positions.
 Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
@@ -567,7 +568,7 @@ def _device_sums(
     content: Features,
     guides: Guides | None,
 ) -> Sums:
-    """Return the sums over a whole picture, added up over devices that each compute a band of it."""
+    """Compute the sums over this device's band of the picture; return the totals over all devices."""
     slab = tiles.slab(band, grid)
     # A single tile needs no `_tiled_sums`, whose gradient computes each tile a second time.
     if grid.count_per_device == 1:
@@ -587,9 +588,10 @@ def _tiled_sums(
     content: Features,
     guides: Guides | None,
 ) -> Sums:
-    """Return the sums over a picture, computed tile by tile, with a custom gradient rule.
+    """Return the sums over a picture from which its losses are computed, taken tile by tile.
 
-    The rule computes each tile again, since autodiff would keep the activations of all tiles in memory.
+    A custom gradient rule computes each tile again, since autodiff would keep the activations of all
+    tiles in memory.
     """
     measured, grid = static
 

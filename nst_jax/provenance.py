@@ -243,7 +243,10 @@ def of_run(
     weights: WeightsInfo,
     controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
-    """Return all that a picture depends on: the record of `of_picture`, the device and the versions."""
+    """Return everything that a picture depends on.
+
+    This is the record of `of_picture`, with the device and the package versions added.
+    """
     asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights, controls=controls)
     return asked | {"device": device(), "versions": versions()}
 

@@ -416,7 +416,10 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of each style loss at each layer, by `StylePart.name`, given the statistics."""
+    """Compute the target of each style loss at each layer from the style's statistics.
+
+    The keys of both dictionaries are `StylePart.name`.
+    """
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 

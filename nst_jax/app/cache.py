@@ -125,7 +125,7 @@ HIT_EVENT = "/jax/compilation_cache/cache_hits"
 class EntriesOf(AbstractContextManager):
     """Context manager: find the entries of JAX's cache for a program that the block compiles or loads.
 
-    An entry is a file in JAX's persistent compilation cache. `nst_jax.app.programs` calls this to
+    An entry is a file in JAX's persistent compilation cache. `nst_jax.app.programs` uses this class to
     record in which files a program is kept.
 
     The name of an entry is the function's name and a hash, which JAX does not report. So the entries

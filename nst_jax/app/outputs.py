@@ -175,8 +175,8 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
         film is out of range. The message names the option.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
-    # `-o photo.webp` writes a film, and its last picture to photo.png. If photo.png is an
-    # input, the user may have wanted only a picture, so the error message says how to get one.
+    # `-o photo.webp` writes a film, and its last picture to photo.png. If photo.png is an input, the
+    # user may have wanted only a picture, so the error message says how to get one.
     film = outputs.film if outputs.film_option == "output" else None
     webp = film is not None and film.suffix.lower() == ".webp"
     hint = ", or add `--format webp` for a picture in place of a film" if webp else ""

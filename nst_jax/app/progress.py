@@ -270,7 +270,8 @@ class BatchProgress(Iterator[int]):
     def _left(self) -> Range:
         """Estimate the least and most seconds left, from the speed of the run so far.
 
-        Both the speeds of the last intervals and the mean speed since the start are considered.
+        The range covers both the speeds of the last intervals and the mean speed since the start. It is
+        (0, 0) if no work is done yet.
         """
         done = sum(self._costs[: self._index]) + self._done
         left = sum(self._costs) - done

@@ -256,8 +256,8 @@ class Recorder:
             measuring=lambda: watch.timed.seconds,
         )
         # Seconds of compiling until the first snapshot that this process computed; None before this
-        # snapshot. The time left is estimated with them. The first line of the log contains them,
-        # except in a resumed run, where they are not known yet when that line is written.
+        # snapshot. The time left is estimated with them. The first line of the log contains them if
+        # they are known when it is written; in a resumed run, they are not.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
@@ -349,9 +349,10 @@ class Recorder:
 
     @property
     def _has_written(self) -> bool:
-        """Whether this run has written a picture, or at least its preview, to the result's file.
+        """Whether this run has written a picture, or at least a preview, to the result's file.
 
-        The preview is painted by a fast network, and shown until the run writes a picture of its own.
+        A fast network paints the preview, which is shown until the run writes a picture. A preview does
+        not count if it has replaced an earlier picture that comes back if the run writes none.
         """
         return self._wrote or self._previewed
 

@@ -236,11 +236,11 @@ class IntervalChooser(Iterator[int]):
           scales: the scales (resolution levels) of the run.
           every: a snapshot is needed whenever the number of updates is a multiple of this number; None
             if there is no such need.
-          also: further numbers like `every`.
+          also: further numbers like `every`, or None.
           done: number of updates after which the run resumes; 0 for a new run.
           costs: cost (amount of work) of an update at each scale, in any unit; None means the costs
             that `update_cost` returns.
-          expected: seconds per unit of cost in earlier runs; None if there were none.
+          expected: least and largest seconds per unit of cost in earlier runs; None if unknown.
         """
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)

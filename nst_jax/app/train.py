@@ -56,7 +56,7 @@ class TrainOutputs:
     """The files that a training writes.
 
     Attributes:
-      style: file of the best network.
+      style: file of the best network, the one with the least loss on the photos that are held out.
       checkpoint: file for the state of the training, from which it can be resumed.
       samples: path of a picture that shows how the network, as trained so far, paints some of the
         photos that are held out; None means that no such picture is written.
@@ -182,7 +182,7 @@ def run_training(
 
 
 def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
-    """Record the report after each update until the training ends, is stopped or fails; then save."""
+    """Record each report (updates so far, losses) until training ends, stops or fails; then save."""
     try:
         for report in run:
             # After the first update there is something to save. From then on, a signal (Ctrl-C) is only

@@ -234,7 +234,10 @@ def _cut(masks: Float[Array, "h w n"], size: RealSize | None) -> Float[Array, "h
 def _reduced(
     masks: Float[Array, "h w n"], tap: str, shape: Shape, ceil: bool, size: RealSize | None
 ) -> Float[Array, "h2 w2 n"]:
-    """Return masks resized to the features of a tap; the arguments are those of `at_taps`."""
+    """Return masks resized to the features of one tap (layer).
+
+    `shape` is the (height, width) of the masks; the other arguments are as in `at_taps`.
+    """
     array = feature_shape(tap, *shape, ceil)
     if size is None:
         return resized_masks(masks, array)

@@ -141,8 +141,8 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
     Other programs tell the format of a file by its suffix, so they would misread such a file.
 
     Args:
-      path: path of the file to write. Beside the format's own suffix, a suffix that belongs to no
-        format is allowed, or none.
+      path: path of the file to write. It may have the format's own suffix, a suffix that belongs to no
+        format, or no suffix.
       to: the format of the file, a key of `FORMATS`; the suffix of "stablehlo" is .npz.
       argument: the caller's name for the path, shown in error messages.
 

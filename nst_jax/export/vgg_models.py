@@ -186,7 +186,7 @@ def step_model(
     # A program for symbolic sizes has a fixed number of levels of image pyramids, since it is traced
     # only once. So it takes only pictures that are large enough for all these levels. In the pyramid of
     # L-BFGS (`optimizers.pyramid`), every level that is halved needs sides of `NARROWEST` px or more.
-    # If `descent.pyramid_levels` is not 0, an optimiser updates the levels of a Laplacian pyramid
+    # If `descent.pyramid_levels` is not 0, the optimiser updates the levels of a Laplacian pyramid
     # instead of the pixels (`optimizers.laplacian`). Each of these levels needs sides of 1 px or more.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
     smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)

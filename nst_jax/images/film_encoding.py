@@ -127,7 +127,7 @@ def _write_mp4(
         stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "medium"}
-        # Without this, players would guess the coding of colours from the size of the frames.
+        # Without these values, players would guess the coding of colours from the size of the frames.
         stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
         stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         number = 0

@@ -144,9 +144,9 @@ def in_order(values: Float[Array, "d k"]) -> Float[Array, "d k"]:
 
 
 def in_order_up_to(values: Float[Array, "d k"], count: Float[Array, ""]) -> Float[Array, "d k"]:
-    """Return rows that begin with the first `count` numbers of each given row, in ascending order.
+    """Return `values` with the first `count` numbers of each row sorted in ascending order.
 
-    The rest of each row is filled with the largest finite number.
+    The numbers after them are replaced by the largest finite number.
     """
     last = float(jnp.finfo(values.dtype).max)
     index = jnp.arange(values.shape[-1], dtype=count.dtype)

@@ -207,8 +207,8 @@ def vectors_at(
       features: features by layer, preceded by the picture itself under the key `PIXELS`.
       places: [n, 2], the (row, column) of each place in px.
       units: for each layer, the number by which its features are divided; colours stay as they are.
-      between: whether features are interpolated linearly between the pixels of a feature map; see
-        `many_taps.sampled`.
+      between: whether features are interpolated linearly between the pixels of a feature map. If False,
+        the coordinates of each place in the feature map are rounded down instead.
 
     Returns:
       The vectors, one in each row.

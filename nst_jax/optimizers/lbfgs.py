@@ -483,10 +483,10 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 def _root_mean_square(
     a: PyTree, height: int | None, size: RealSize | None = None
 ) -> Float[Array, ""]:
-    """Return the root mean square of `a`, a move or a direction with the shape of the canvas.
+    """Return the root mean square of `a`, a move or a direction, which may be padded with zeros.
 
-    The zeros outside the canvas do not count: with `height`, the rows below the first `height` rows;
-    with `size`, everything outside this (height, width) at the top left.
+    The padding does not count: with `height`, all rows below the first `height` rows; with `size`,
+    everything outside this (height, width) at the top left. If both are None, all of `a` counts.
     """
     count: Any = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     if size is not None:

@@ -74,7 +74,8 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
         exact = FLOAT32.products
         return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
 
-    # `lax.map` treats one direction after another, since each needs memory for all pixels, sorted.
+    # The directions are treated one after another, by `lax.map`, since each needs a sorted copy of all
+    # pixels.
     return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
 
 

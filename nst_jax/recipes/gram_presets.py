@@ -291,9 +291,9 @@ COURSERA_TF2_V1 = replace(
 )
 
 
-# The source ran with TensorFlow 1 and Python 3.6, but today's versions would compute the same. For the
-# source does not resize its pictures, NumPy's legacy random generator gives the same numbers in every
-# version, and `tf.train.AdamOptimizer` computes the same as Keras' Adam.
+# The source ran with TensorFlow 1 and Python 3.6. Today's versions of its libraries would compute the
+# same: the source does not resize its pictures, NumPy's legacy random generator gives the same numbers
+# in every version, and `tf.train.AdamOptimizer` computes the same as Keras' Adam.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "

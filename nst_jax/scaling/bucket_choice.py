@@ -305,9 +305,9 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
-    # The scales of the first run, but with other `style_shapes`: all styles of a scale have one shape,
-    # the smallest (height, width) into which the styles of all these runs fit. It is listed as often as
-    # the run with the most styles has styles.
+    # The scales of the first run, but with other `style_shapes`: at each scale, all styles have one
+    # shape, the smallest (height, width) into which the styles of all these runs fit. The number of
+    # styles is that of the run with the most styles.
     scales: Scales
     runs: tuple[int, ...]  # the indices of these runs in the sequence of all runs
 

@@ -120,8 +120,8 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
     With several devices, the result is for one of them.
     """
-    # The taps that are read decide how far tiles overlap: on one device, those of the content loss; on
-    # several, all taps, since the content must be cut into the same tiles as the canvas.
+    # The taps (layers that are read) decide how far tiles overlap: on one device, the content loss's
+    # taps; on several, all taps, since the content must be cut into the same tiles as the canvas.
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))

@@ -244,7 +244,8 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
-# Value in `Winners` for a window without a positive member after the ReLU: no member gets a gradient.
+# Value in `Winners` for a window in which no number is positive: the ReLU makes all four 0, so none of
+# them gets a gradient.
 _NO_WINNER = 4
 
 

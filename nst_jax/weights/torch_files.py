@@ -202,8 +202,8 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-# Largest size in bytes of a pickle that is loaded. The pickle that describes VGG-19's tensors has about
-# 3,000 bytes.
+# Largest size in bytes of a pickle that is loaded. A file with a larger one is refused, since the
+# pickle that describes VGG-19's tensors has only about 3,000 bytes.
 LARGEST_PICKLE = 2**20
 
 # Largest size of a tuple. The size is 1, plus the sizes of the tuples in it, plus 1 for each other

@@ -346,12 +346,12 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
+    """Write a painted picture to its file; return a `Record` of how its row of the batch ended."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
-    # A later run recognises a finished picture by `requested_settings`. These contain the weights that
-    # the setting `strength` has changed. They do not contain `strength` itself, since pictures of
-    # earlier versions lack it. So it is added only here.
+    # A later run recognises a finished picture by the values of `requested_settings`. `strength` is not
+    # one of them, because pictures of earlier versions lack it and would not be recognised. So it is
+    # added here. The weights that it has changed are among the values.
     metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),

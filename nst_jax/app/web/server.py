@@ -158,7 +158,7 @@ class Server:
                 LOGGER.exception("tidying failed; it is tried again")
 
     async def end(self) -> None:
-        """End all streams to open pages; after `ENDING_SECONDS`, answer other requests with an error.
+        """End all streams to open pages; answer requests that take over `ENDING_SECONDS` with an error.
 
         Without this method, uvicorn would cancel streams and requests, and print a traceback for each.
         """
@@ -517,7 +517,7 @@ class Server:
         return Response(data, media_type=archive.FILMS[kind], headers=headers)
 
     async def _archived(self, make: Callable[..., bytes], *given: Any) -> bytes:
-        """Make a film or an archive, one at a time; answer 404 if a file for it has been deleted."""
+        """Make a film or an archive, one at a time; answer 404 if a file that `make` reads is gone."""
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
