@@ -286,8 +286,8 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 def array(argument: str, value: Any, advice: str) -> None:
     """Refuse a value that is no array, that is, has no shape or no dtype.
 
-    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. The message ends with
-    `advice`; for a list or a picture of Pillow, it says how to make an array of it instead.
+    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. The error message ends
+    with `advice`. For a list or a Pillow image, it ends by saying how to make an array of it instead.
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(

@@ -185,7 +185,7 @@ _programs_in_memory = 64
 
 
 def programs_in_memory() -> int:
-    """Return for how many argument shapes each `Jitted` function keeps a compiled program in memory."""
+    """Return for how many argument shapes, at most, a `Jitted` function keeps programs in memory."""
     return _programs_in_memory
 
 
@@ -251,7 +251,8 @@ def keep_programs_in(folder: Path) -> None:
 def keep_programs_of_any_time() -> None:
     """Let JAX's cache on disk also keep programs that compile quickly.
 
-    If the environment variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets a limit, it stays.
+    If the environment variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` is set, nothing is changed:
+    JAX then keeps only programs that compile for at least that many seconds.
     """
     if LEAST_SECONDS_VARIABLE not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

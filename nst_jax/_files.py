@@ -18,7 +18,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 
 # Largest number of bytes that a temporary file's name takes from the name of the final file. Most file
-# systems allow 255 bytes for a whole name; the rest is for the random digits and the suffix.
+# systems allow 255 bytes for a whole name; the rest is for a hash, random digits and the suffix.
 LONGEST_NAME = 200
 
 

@@ -153,7 +153,7 @@ def _check_bytes(source: Source) -> bool:
             elif stated:
                 same = _crc32(file, length - LAST_LINE_LENGTH) == int(stated[1], 16)
             else:
-                return False  # the file is from an older version or from another program
+                return False  # another version or program wrote the file, or its last line is lost
     except OSError as error:
         raise source.damaged(error) from error
     if not same:

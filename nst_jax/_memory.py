@@ -52,7 +52,8 @@ def _control_group_memory() -> int | None:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
         except (OSError, ValueError):
             continue
-        # If there is no limit, version 2 of control groups states "max", and version 1 a huge number.
+        # Without a limit, version 2 of control groups states "max", which is skipped here. Version 1
+        # states a huge number, and `of_this_machine` returns the system's smaller number.
         if all(word.isdigit() for word in words):
             return max(0, int(words[0]) - int(words[1]) + _numbers(CGROUP / stat).get(freeable, 0))
     return None

@@ -60,7 +60,9 @@ def divided_size(size: RealSize, divisor: int) -> RealSize:
     `lax.div` rounds towards 0, which is the same, since sizes are not negative. The operator `//`
     rounds negative numbers down, too; for that, XLA computes several more operations.
     """
-    size = jnp.asarray(size)  # without this, JAX would warn below of a dtype such as int64
+    # Unless JAX's 64-bit types are enabled, this makes int32 of a NumPy array of int64. Without it, JAX
+    # would warn of the dtype int64 in the next line.
+    size = jnp.asarray(size)
     return lax.div(size, jnp.asarray(divisor, size.dtype))
 
 

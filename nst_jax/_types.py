@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
-# An Image whose size may differ from that of the canvas.
+# A style picture: an `Image` whose size may differ from that of the canvas.
 StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
@@ -157,12 +157,14 @@ class State(NamedTuple):
     # The last canvas that was accepted; if none was accepted yet, the first canvas of this scale. Its
     # pixel convention is `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
-    # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
+    # Losses of `canvas`. If `broke_at` is not -1, they are those of a canvas that was rejected because
+    # they, or their gradient, were not finite.
     losses: Losses
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation
-    # Number of updates at this scale after which the losses were not finite, and the loop could not go
-    # back to an earlier canvas. 0 stands for the first canvas; -1 if this has not happened.
+    # Number of updates at this scale after which the losses, or their gradient, were not finite, and
+    # the loop could not go back to an earlier canvas. 0 stands for the first canvas; -1 if this has not
+    # happened.
     broke_at: Int[Array, "*batch"]
     # The average of all canvases that were accepted at this scale, in which later canvases have more
     # weight; None if `recipe.descent.average_decay` is None.
@@ -184,12 +186,14 @@ class Snapshot(NamedTuple):
     # says. If `recipe.descent.average_decay` is set, it is the average of the canvases at this scale.
     image: Image
     # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
-    # are those of a rejected canvas, and not finite.
+    # belong to a canvas that was rejected because they, or their gradient, were not finite.
     losses: Losses
-    # The losses of each of the n evaluations since the previous snapshot: arrays [n].
+    # The losses of each of the n canvases since the previous snapshot: arrays [n]. A run has one canvas
+    # before the first update, and one after each update.
     history: Losses
     scale: int  # index of the scale (resolution); 0 is the coarsest
-    # Number of the update, counted over all scales, whose losses were not finite; -1 if there is none.
+    # Number of the update, counted over all scales, whose losses, or their gradient, were not finite;
+    # -1 if there is none.
     broke_at: int
 
 

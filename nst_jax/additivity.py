@@ -43,10 +43,10 @@ def check_additive(argument: str, loss: Loss) -> None:
       loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: for a content or style loss, if the sums change when positions are added at which all
-        features are zero; for a `Variation` (total variation loss), if they change when a mask that is
-        True everywhere is given; for any loss, if the sums over two halves of the features or pixels do
-        not add up to the sums over all of them.
+      ValueError: if the sums over two halves of the features or pixels do not add up to the sums over
+        all of them. For a content or style loss, also if the sums change when positions are added at
+        which all features are zero. For a `Variation` (total variation loss), also if the sums change
+        when a mask that is True everywhere is given.
 
     Example:
       >>> import jax.numpy as jnp
@@ -83,7 +83,8 @@ def _not_additive(loss: Loss) -> str:
         with jax.ensure_compile_time_eval():
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        # The loss cannot use these features. If the loss is faulty, a run will raise the error again.
+        # The loss raised an error for the random data of `_probe`, so its sums cannot be checked. If
+        # the loss is faulty, a run will raise the error again.
         return ""
     if missed := _missed([with_zeros], whole):
         what = (
@@ -114,7 +115,7 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
     The data are features. For a `Variation`, they are pixels. To these no zeros are appended, since
     they would add differences between neighbours. Instead, the second result is for the same pixels
-    with a mask that is True everywhere.
+    with a mask that includes every pixel, being True everywhere; it must change nothing either.
     """
     random = np.random.default_rng(0)
     # The number of channels of a picture, or of features at relu1_1.
@@ -145,7 +146,9 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
 
 def _missed(parts: Sequence[Any], whole: Any) -> str:
-    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal.
+    """Return a phrase that says how the sum of the parts differs from the whole.
+
+    The phrase is "" if they are equal up to the relative error `TOLERANCE`.
 
     Args:
       parts: pytrees of sums over parts of the data.

@@ -110,9 +110,11 @@ class BatchCanvas:
         # For each member (picture) the number of the update, over all scales, at which its losses
         # stopped being finite; -1 as long as they are finite.
         self._broke_at = np.full(len(self._members), -1)
-        # One array [members, steps] of total losses for each call of `run`.
+        # For each call of `run`: the members' total losses in each step, an array [members, steps].
         self._totals: list[np.ndarray] = []
-        # The images with which the current scale started, [members, h, w, 3].
+        # The images with which the current scale (resolution) started, [members, h, w, 3]; None before
+        # the first scale. The image of a picture that diverged at a coarser scale is also its result at
+        # the current scale.
         self._image: Image | None = None
 
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
@@ -249,7 +251,7 @@ class BatchCanvas:
         return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
-        """Compute targets for pictures that have masks.
+        """Compute targets, which the losses compare the canvases with, for pictures that have masks.
 
         Masks give parts of a picture a style of their own, or protect parts that shall stay as in the
         content; transparent parts of a picture are masked, too. The targets of all pictures of the
@@ -291,9 +293,15 @@ class BatchCanvas:
     def _controlled_in_bucket(
         self, scale: int, member: Member, pieces: Measuring, shares: tuple[Any, ...]
     ) -> Targets:
-        """Compute the targets of a picture with masks that lies at the top left of a larger array.
+        """Compute the targets of one picture with masks, which lies at the top left of a larger array.
 
-        `shares` are the weights by which its styles are blended.
+        Targets are what the losses compare the canvas with.
+
+        Args:
+          scale: index of the scale (resolution).
+          member: the picture: its content, its styles and its masks.
+          pieces: computes the targets.
+          shares: the weights by which the picture's styles are blended.
         """
         prepared, here = member.prepared, member.prepared.scales[scale]
         arrays, mesh = self.plan.scales[scale], band_mesh(self.plan.mesh)
@@ -396,8 +404,8 @@ class BatchCanvas:
 
         Returns:
           A function that waits until the work is done, and returns the result of `measure` at the next
-          scale. If there is no next scale, or memory cannot hold both scales at once, nothing is begun
-          and the result is None.
+          scale. None if no work was begun, because there is no next scale or because memory cannot hold
+          both scales at once.
         """
         if not self.plan.fits_beside_next(scale):
             return None
@@ -582,11 +590,11 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Any) -> Resized:
-        """Return the finished picture made from one optimised image by `prepare.Finisher`.
+        """Return the finished picture that `prepare.Finisher` makes of one optimised image.
 
         Edges and colours are changed as the recipe says, and where the user has protected the content
         by a mask, the content is put back. `place` is the index of the picture among those that are
-        painted at once.
+        painted together.
         """
         member, recipe, plan = self._members[place], self.plan.recipe, self.plan
         realism = np.asarray(recipe.pictures.realism)

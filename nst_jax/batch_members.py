@@ -23,7 +23,7 @@ from nst_jax.vgg.taps import SMALLEST
 
 
 class Member(NamedTuple):
-    """One picture of a batch."""
+    """One picture to paint in a batch: its content and styles, already resized, and its random key."""
 
     place: int  # index of the picture in the batch, and so in the result
     # Index of its content in the batch's list of contents. Members with the same index share the
@@ -329,15 +329,15 @@ def _count(
 
 
 def _several_keys(key: Any) -> list[Array] | None:
-    """Check the argument `key`; return its keys if it is an array of several, else None.
+    """Check the argument `key`; return a list of its keys if it is an array of keys, else None.
 
     Args:
       key: a JAX random key, typed or raw (two numbers of the type uint32); or an array of n such keys;
         or None.
 
     Raises:
-      TypeError: if `key` is not of such a type.
-      ValueError: if it is an array of keys, but not of the shape [n].
+      TypeError: if `key` is neither None, nor a typed key or an array of them, nor an array of uint32.
+      ValueError: if it is an array of keys, but empty or not of the shape [n].
     """
     _checks.random_key("key", key)
     if key is None:
@@ -357,7 +357,8 @@ def _several_keys(key: Any) -> list[Array] | None:
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
     """Check each entry of the argument `styles`, and return it as a list of images.
 
-    A list of one image is a single style, a longer list is a blend.
+    A list of one image is a single style, a longer list is a blend. A number of images that the recipe
+    does not accept is refused.
     """
     found = lists_of_styles(styles)
     for index, blended in enumerate(found):
@@ -383,7 +384,10 @@ def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
 
 
 def with_tap_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
-    """Return `styles` with `pictures`, the styles for single layers, appended to each entry."""
+    """Return `styles` with `pictures`, the styles for single layers, appended to each entry.
+
+    An entry of `styles` is one image, or a list of images that are blended.
+    """
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in lists_of_styles(styles)]

@@ -210,7 +210,7 @@ def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 
 
 def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -> None:
-    """Refuse a picture that does not fit into a plan's arrays, or has other numbers of updates.
+    """Refuse a picture that does not fit into a plan's arrays, or differs in its numbers of updates.
 
     Args:
       plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.
@@ -218,8 +218,8 @@ def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -
       scales: the picture's scales (resolutions), with the sizes of the picture and not of the arrays.
 
     Raises:
-      ValueError: if the picture does not fit into the arrays, or has other numbers of updates than the
-        plan; the message says what to change.
+      ValueError: if the picture or its style does not fit into the arrays, or if its numbers of updates
+        at the scales are not those of the plan; the message says what to change.
     """
     buckets.check_run_in_bucket(plan.recipe, scales)
     if [one.steps for one in scales] != [one.steps for one in plan.scales]:

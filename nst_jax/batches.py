@@ -126,8 +126,8 @@ class PaintedBatch(NamedTuple):
     losses: dict[int, Losses]
     # Index of each diverged picture -> number of the update after which its losses were not finite.
     broken: dict[int, int]
-    # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
-    # first.
+    # Indices of the pictures in which nothing was painted: at every scale (resolution), their last
+    # losses equal the first.
     stalled: set[int]
     # Index of each picture whose loss stopped changing while still high -> when; see `descent.Rest`.
     resting: dict[int, Rest]
@@ -179,9 +179,8 @@ def stylize_many(
     Args:
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes. None
-        paints textures, which have no content: neither `plan`, `style_fine` nor what changes or marks
-        parts of a content may be given then (`colors`, `realism`, `strength`, `regions`, `protect`,
-        `opacity`).
+        paints textures, which have no content. With None, these arguments may not be given: `plan`,
+        `style_fine`, `colors`, `realism`, `strength`, `regions`, `protect` and `opacity`.
       styles: like `contents`. Within a sequence, an entry may also be a list of images: the styles that
         are blended for one picture, as in `stylize`.
       recipe: as in `stylize`, except that the numbers in its `terms` and `descent.optimizer`,
@@ -568,11 +567,12 @@ def _painted_chunk(
       intervals: numbers of updates between two calls of `report`.
       report: called with the state, and with how often the losses have been evaluated so far in this
         chunk; or None.
-      begin: as in `paint_batch`.
+      begin: a function that starts work, such as compiling for the next resolution, in another thread;
+        None if all work is done in this thread.
 
     Returns:
-      For each picture its image, its losses, and the number of the update at which it diverged; -1 if
-      it did not diverge.
+      Three lists with an item for each picture: its image; its losses; and the number of the update at
+      which it diverged, or -1 if it did not diverge.
     """
     scales = canvas.plan.scales
     ahead = None if begin is None else partial(canvas.begin_next, begin)

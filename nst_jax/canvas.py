@@ -75,8 +75,9 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The pictures resized to one scale (resolution), and the targets computed from them."""
 
-    # [h, w, 3]. A NumPy array on the host if the canvas lies in an array that is larger than the canvas
-    # (`Plan.in_bucket`); otherwise an array on the device.
+    # The content picture [h, w, 3]. If the canvas lies in an array that may be larger than the canvas
+    # (`Plan.in_bucket`), pictures are resized on the host, and this is a NumPy array; otherwise it is
+    # an array on the device.
     content: Any
     # Pictures [h', w', 3]: first the styles of the whole canvas, then the styles of single regions.
     styles: tuple[Any, ...]
@@ -84,7 +85,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """The canvas of a single picture, and how it is optimised; implements `descent.Canvas`."""
+    """A single canvas (not a batch of them), and how it is optimised; implements `descent.Canvas`."""
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class SingleCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with kernels that are prepared for the loop, once for all scales.
+        """The network's weights, with kernels prepared once for the updates at all scales.
 
         Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
         """
@@ -238,7 +239,8 @@ class SingleCanvas:
     def _number_of_matches(self, scale: int) -> int | None:
         """Return how many positions of the canvas' features are compared with a match in the style.
 
-        Some style losses compare each position with one of the style, its match. None for others.
+        Some style losses compare each position with one of the style, its match. For other losses, the
+        result is None.
         """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
@@ -246,7 +248,8 @@ class SingleCanvas:
         """Make the state with which a scale (resolution) begins, except for its matches.
 
         Some style losses compare each position of the canvas with a position of the style, its match;
-        `start` finds these matches. The arguments are those of `start`.
+        `start` finds these matches. `measured` has the pictures at this scale. `before` is what the
+        coarser scale hands over; it is None for the first.
         """
         image: Any
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
@@ -299,8 +302,8 @@ class SingleCanvas:
         state, losses = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), steps, bands=bands
         )
-        # The program returns arrays of a fixed length, `optimize.CAPACITY`. The losses are copied,
-        # since a view of them would keep the whole arrays in memory.
+        # The program returns the losses in arrays of a fixed length, `optimize.CAPACITY`. The part in
+        # use is copied, since a view of it would keep the whole arrays in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
     def hand_over(self, scale: int, state: State) -> Handover:
@@ -434,5 +437,5 @@ def _traced(shape: Shape) -> RealSize:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate consecutive arrays of losses."""
+    """Concatenate pieces of losses, in order; a piece has arrays [n], the losses of n evaluations."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

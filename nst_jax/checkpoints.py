@@ -143,9 +143,11 @@ def check_same_run(
 
 
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a phrase for each setting or input of a run that differs between `old` and `new`.
+    """Yield a phrase for each setting or input that differs between a checkpoint's run and this run.
 
-    Settings and inputs that are only in `old` come last.
+    Args:
+      old: settings and inputs of the checkpoint's run, by name. Those that are only here come last.
+      new: those of this run.
     """
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):

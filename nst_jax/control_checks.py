@@ -1,8 +1,9 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
 The checks refuse controls that cannot be combined with the recipe, and regions that are empty at every
-layer that the style loss reads. Feature maps have fewer pixels than the picture. So whether a small
-region has any pixel of a feature map in it depends on the picture's size.
+layer that the style loss reads. A region is empty at a layer if no pixel of the feature maps lies in
+it. For a small region, this depends on the picture's size, since feature maps have fewer pixels than
+the picture, except before the first pooling.
 """
 
 from typing import Any
@@ -45,9 +46,10 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    The recipe's style loss must be able to leave out pixels; if masks of feature maps may have values
-    between 0 and 1, it needs `masked_sums`, too. The recipe must have no style pictures for single
-    layers (`tap_styles`). With regions, its `colors` must not be "palette".
+    The recipe's style loss must be able to leave out positions of a feature map. The loss also needs
+    `masked_sums` if masks of feature maps may have values between 0 and 1: if `given.soft` is True, or
+    if the recipe's `region_reach` is "simple". The recipe must have no style pictures for single layers
+    (`tap_styles`). With regions, its `colors` must not be "palette".
 
     Args:
       given: the masks of these parts; None if there are none, so that every recipe is accepted.

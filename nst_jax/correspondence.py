@@ -150,7 +150,8 @@ def find_matches(
       target: what `measure_styles` returned.
       recipe: a recipe whose style loss needs matches.
       first: whether this is the coarsest scale. There, nothing has been painted yet, so the features
-        of the content alone are used.
+        of the content alone are matched. At other scales, the features of a mixture of content and
+        canvas are matched.
     """
     loss, network = matching_loss(recipe), recipe.network
     assert loss.matches is not None

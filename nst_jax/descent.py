@@ -175,7 +175,7 @@ REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
 
 
 class Rest(NamedTuple):
-    """When the loss of a finished run stopped changing while still high, as `rest_of` found it."""
+    """How a finished run came to rest: its loss stopped changing while still high; see `rest_of`."""
 
     after: int  # the last update that changed the loss, numbered from 1 through all scales
     updates: int  # number of updates of the run
@@ -226,7 +226,7 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 
 
 def remedy_at_rest(recipe: Recipe) -> str:
-    """Return advice, as a phrase for a message, for a run that came to rest far from its goal."""
+    """Return advice, as a phrase for a message, if a run's loss stopped changing while still high."""
     # A guarded optimiser undoes updates that raise the loss. So it comes to rest only where no small
     # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:
@@ -245,7 +245,7 @@ def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
       every: the length of all intervals, or an iterable of their lengths. Each length is checked when
         it is needed; after the last one, a single interval lasts to the end of the run.
       done: number of updates already done. If `every` is a number, the first interval ends when the
-        number of updates is a multiple of `every`.
+        number of updates is a multiple of `every`. If `every` is an iterable, `done` is not used.
     """
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))

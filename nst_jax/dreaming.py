@@ -57,7 +57,7 @@ class DreamShot(NamedTuple):
     # `broke_at` is not -1, they are those of step `broke_at` instead, which are not finite; the canvas
     # of that step was rejected.
     excitement: Excitement
-    # The same values for each of the n steps since the previous shot: arrays [n].
+    # The maximised values of each of the n steps since the previous shot: arrays [n].
     history: Excitement
     octave: int  # index of the octave; 0 is the smallest
     # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
@@ -228,7 +228,8 @@ class DreamPrograms(NamedTuple):
     ascend: Any
 
 
-Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # a picture at the octave before
+# A picture at the size of the octave before the present one; octaves grow in size.
+Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]
 
 
 def start(
@@ -318,7 +319,10 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features, by layer, of the guide, whose patterns the dream takes up; None if no guide."""
+        """Features, by layer, of the guide, a picture whose patterns the dream takes up.
+
+        None if there is no guide.
+        """
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -363,7 +367,7 @@ class DreamCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
-        """Begin to make the picture and programs of the next octave, during the current one.
+        """Begin to prepare the next octave and to compile its programs, during the current one.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `canvas.Begin`.
@@ -371,9 +375,9 @@ class DreamCanvas:
           state: the current state at this octave.
 
         Returns:
-          A function that waits until all is made and returns the result of `measure` at the next
+          A function that waits until this is done and returns the result of `measure` at the next
           octave. If there is no next octave, or memory cannot hold both octaves at once, nothing is
-          begun and the result is None.
+          begun and None is returned in place of the function.
         """
         if not self.plan.fits_beside_next(scale):
             return None

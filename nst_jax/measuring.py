@@ -61,8 +61,9 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    # `targets.statistics_of` and `targets.controlled_style` for styles at the top left of larger
-    # arrays: the (height, width) of the styles are traced, so that one program serves all sizes.
+    # Variants of `statistics_of` and `controlled_style` for styles that lie at the top left of larger
+    # arrays. Here the (height, width) of each style is traced, not static, so that one program serves
+    # all sizes.
     statistics_of_size: Callable[..., Any]
     controlled_style_of_sizes: Callable[..., Any]
 
@@ -135,8 +136,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          held: the layer of the additional content loss, which keeps protected parts close to the
-            content; None if there is no such loss.
+          held: one more layer to compute: that of the additional content loss, which keeps protected
+            parts close to the content. None if there is no such loss.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
         """
@@ -254,7 +255,8 @@ class Measuring:
         """Return the sums over a style's feature maps from which its statistics are computed.
 
         `masks` is empty, or has a single element, a `targets.StyleMasks`, by which the features at each
-        layer are multiplied. `size` is the real (height, width) of a style that lies in a larger array.
+        layer are multiplied. `size` is the (height, width) of a style that lies in a larger array;
+        None for a style that fills its array.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, *masks, size=size)

@@ -157,7 +157,9 @@ def _losses_inside(
 ) -> Losses:
     """Return the weighted losses of a picture that lies at the top left of the array `image`.
 
-    `targets.size` is the real (height, width) of the picture.
+    `targets.size` is the (height, width) of the picture. What is outside of it changes nothing.
+    `measured` has the settings on which the sums over the picture depend. The other arguments are as in
+    `losses_of`.
     """
     size = targets.size
     assert size is not None
@@ -321,7 +323,7 @@ class _Size(NamedTuple):
     height: Count
     width: Count
     channels: int
-    pixels: Count  # number of pixels of the picture
+    pixels: Count  # number of pixels of the picture itself, before the network's poolings
 
     @property
     def positions(self) -> Count:
@@ -438,8 +440,10 @@ def _over_regions(
 
 # --- Sums over a picture --------------------------------------------------------------------------
 
-# A function of (name of a tap, features or a mask at this tap), which returns the part over which the
-# losses are summed: everything for a whole picture; for a tile, the tile without its margin.
+# A function that selects the positions over which the sums of the losses are taken: all positions for
+# a whole picture, or those of the tile's core for a tile. Its arguments are the name of a tap (layer),
+# and features or a mask at this tap. It returns a part of them that contains the selected positions,
+# with zeros at its other positions.
 Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
@@ -518,10 +522,10 @@ def _wrapped(
 ) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
     """Return a picture with its first row and column repeated at the end, and a mask.
 
-    So the last row and column of the original also have neighbours: the pixels at the opposite border.
-    The mask is that of the pixels that the variation loss counts: `where` (None means all), but False
-    for the repeated pixels. `divided` says for height and width whether the image is only a part of
-    the picture in this direction; then nothing is repeated.
+    With them, the variation loss also compares the last row and column of the original with the first.
+    The mask is True for the pixels that the loss counts: those of `where` (None means all), and none of
+    the repeated ones. `divided` says for the height and for the width whether the image is only a part
+    of the picture in that direction. If it is, nothing is repeated in that direction.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")
@@ -564,7 +568,7 @@ def _device_sums(
     content: Features,
     guides: Guides | None,
 ) -> Sums:
-    """Return the sums over a whole picture, added up over devices that each compute a band of it."""
+    """Compute the sums over this device's band of the picture; return the totals over all devices."""
     slab = tiles.slab(band, grid)
     # A single tile needs no `_tiled_sums`, whose gradient computes each tile a second time.
     if grid.count_per_device == 1:
@@ -584,9 +588,10 @@ def _tiled_sums(
     content: Features,
     guides: Guides | None,
 ) -> Sums:
-    """Return the sums over a picture, computed tile by tile, with a custom gradient rule.
+    """Return the sums over a picture from which its losses are computed, taken tile by tile.
 
-    The rule computes each tile again, since autodiff would keep the activations of all tiles in memory.
+    A custom gradient rule computes each tile again, since autodiff would keep the activations of all
+    tiles in memory.
     """
     measured, grid = static
 
@@ -614,7 +619,7 @@ def _tiled_forward(
 
 
 def _is_primal(leaf: Any) -> bool:
-    """Return whether a leaf is one of the objects in which `symbolic_zeros` wraps each value."""
+    """Return whether a leaf is an object in which JAX wraps a value, as `symbolic_zeros=True` asks."""
     return hasattr(leaf, "perturbed")
 
 

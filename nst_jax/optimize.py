@@ -253,7 +253,8 @@ def run(
 def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the picture that a state shows, clipped to [0, 1].
 
-    It is the average of the canvases, `state.average`, or `state.canvas` if no average is kept.
+    The state shows the average of the canvases, `state.average`; if no average is kept, it shows
+    `state.canvas`.
     """
     shown = state.canvas if state.average is None else state.average
     return jnp.clip(_decoded(shown, recipe, bands), 0.0, 1.0)

@@ -88,7 +88,8 @@ def remedy_for_stalled(recipe: Recipe) -> str:
 
 def remedy(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses stop being finite."""
-    # A guarded optimiser undoes updates that are too large, so only the loss weights can be the cause.
+    # A guarded optimiser undoes updates that are too large. So the learning rate cannot be the cause,
+    # only the loss weights can.
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"

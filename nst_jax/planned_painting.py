@@ -1,6 +1,6 @@
 """`Painting`: a new or resumed run that paints one picture, with snapshots and checkpoints.
 
-The run follows a plan: the scales, tiles and devices that `nst_jax.plan` has chosen.
+The run follows a plan: the scales (resolutions), tiles and devices that `nst_jax.plan` has chosen.
 """
 
 import functools
@@ -227,7 +227,11 @@ def _identity(
     key: Array,
     given: Given | None,
 ) -> dict[str, Any]:
-    """Return all inputs and settings of a run as JSON values, for a checkpoint's `facts`."""
+    """Return the `facts` of a run: JSON values that must equal a checkpoint's if the run resumes it.
+
+    They contain the run's settings, except its number of updates; hashes of its pictures, masks and
+    weights; its random key; and the versions of the packages on which results depend.
+    """
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {

@@ -305,10 +305,11 @@ def scales_up_to(
 
 
 def _that_wraps(canvas: Shape, final: Shape) -> Shape:
-    """Round the sides of a coarser canvas to multiples of 16 px where the final canvas has such sides.
+    """Round a side of a coarser canvas to a multiple of 16 px if that side of the final canvas is one.
 
     In a recipe with `network.wraps`, opposite borders of the canvas meet. At a layer after poolings,
-    they meet exactly only if the poolings halved the side without a remainder.
+    they meet exactly only if the poolings halved the side without a remainder. All four poolings do so
+    if the side is a multiple of 16 px.
     """
     height, width = (
         side if last % SMALLEST else nearest_on_grid(side)
@@ -318,11 +319,14 @@ def _that_wraps(canvas: Shape, final: Shape) -> Shape:
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
-    """Return a style's (height, width) at a resolution whose canvas is `ratio` times the final canvas.
+    """Return a style's (height, width) at a scale (resolution) of the run, at least 16 px on each side.
 
-    The result is computed from `original`, the style's size before any resizing, so that sizes are
-    rounded only once. If `original` is None, the result is computed from `shape`, the style's size at
-    the final scale. No side of the result is under 16 px.
+    Args:
+      shape: the style's size at the final scale.
+      ratio: longer side of the canvas at this scale, divided by that of the final canvas.
+      original: the style's size before any resizing. If `shape` is this size, scaled and rounded, the
+        result has the proportions of `original`, so that sizes are rounded only once. If not, or if
+        `original` is None, it has those of `shape`.
     """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)
     if original is not None:
@@ -349,8 +353,8 @@ def prepare_pictures(
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
-      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
-        number of px; see `prepared_of`.
+      side: with `on_host`, pictures are recoloured in square arrays, whose sides are rounded up to a
+        multiple of this number of px. So one program recolours pictures of several sizes.
       originals: (height, width) of each style before any resizing, from which the size rules compute
         the final sizes. Pass it if the styles already have their final sizes: a size rule that is
         applied a second time may give another size. None means the sizes of the given styles.
@@ -506,7 +510,7 @@ def square_of(shape: Shape, step: int = SMALLEST) -> Shape:
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return all styles, those of regions last, resized to one resolution and clipped to [0, 1]."""
+    """Return all styles, those of regions last, resized for a scale (resolution), clipped to [0, 1]."""
     pictures = (*prepared.styles, *prepared.region_styles)
     return tuple(at_scale(*pair) for pair in zip(pictures, scale.style_shapes, strict=True))
 
@@ -728,8 +732,8 @@ class Finisher:
 
         `opacities` has the opacity mask of each style; it is empty if all styles are opaque.
         """
-        # A style for a single tap (layer; see `Terms.tap_styles`) has no weight in `style_shares`, so
-        # its colours are left out.
+        # Styles for single taps (layers; see `Terms.tap_styles`) have no weight in `style_shares`, so
+        # their colours are left out.
         terms = self._recipe.terms
         styles = terms.blended_styles(styles)
         opacities = terms.blended_styles(opacities) if opacities else ()

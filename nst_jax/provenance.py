@@ -28,8 +28,8 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these
-# prefixes.
+# The record of a run contains a value of its recipe only if the value's key, such as
+# "terms.style_weight", begins with one of these prefixes.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # The record of the masks of a run that has none: an empty dictionary. Masks give parts of the picture
@@ -116,13 +116,16 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether records leave out a setting: a newer one (`ADDED_LATER`) that has its default."""
+    """Return whether records leave out a setting: one that was added later and has its default.
+
+    So the record of a run that does not use the setting stays the same as before it was added.
+    """
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 
 
 def _is(value: Any, default: Any) -> bool:
-    """Return whether a value is the default: the same object, or an equal number or string.
+    """Return whether a setting has its default value: the same object, or an equal number or string.
 
     Values of different types, such as 1 and 1.0, are not equal here.
     """
@@ -240,7 +243,10 @@ def of_run(
     weights: WeightsInfo,
     controls: Mapping[str, Any] = NO_CONTROLS,
 ) -> dict[str, Any]:
-    """Return the record of `of_picture` with the device and the package versions added."""
+    """Return everything that a picture depends on.
+
+    This is the record of `of_picture`, with the device and the package versions added.
+    """
     asked = of_picture(recipe, scales, seed=seed, inputs=inputs, weights=weights, controls=controls)
     return asked | {"device": device(), "versions": versions()}
 

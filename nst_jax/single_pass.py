@@ -350,7 +350,10 @@ def check_strength(strength: Any) -> None:
 
 
 def _check_params(params: Any) -> None:
-    """Refuse weights of a network other than the two in the package, before any picture is read."""
+    """Refuse weights of a network other than the two that `load_arbitrary` and `load_styles26` read.
+
+    None, the default, is accepted. Callers check the weights before any picture is read.
+    """
     if params is None:
         return
     advice = "`nst_jax.feed_forward.load_arbitrary()` and `load_styles26()` give them"

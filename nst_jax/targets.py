@@ -291,12 +291,16 @@ def sum_style(
 
 
 def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over all positions of features, for each style loss at each tap (layer).
+    """Return the sums over all positions of features from which statistics are computed.
 
     Args:
-      found: the features of a style, or of one tile of it, by tap.
-      masks: the masks of the same positions; None means that every position counts once.
+      found: the features of a style, or of one tile of it: name of the tap (layer) -> [h', w', c].
+      masks: the masks of the same positions, by tap. A position where a mask has the value T counts T²
+        times. None means that every position counts once.
       recipe: taps, losses and network settings.
+
+    Returns:
+      A dictionary: name of a style loss at a tap (`StylePart.name`) -> its sums.
     """
     products = recipe.network.precision_on().products
 
@@ -369,10 +373,11 @@ def add_style_tile(
       params: the weights of the network.
       style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
       sums: the sums over the tiles before this one.
-      index: number of the tile.
+      index: number of the tile, from 0.
       recipe: taps, losses and network settings.
-      masks: the masks of the style at the taps (layers that the style loss reads). A position where a
-        mask has the value T counts T² times. None means that every position counts once.
+      masks: for each tap (layer that the style loss reads), the style's mask there, [h', w']. A
+        position where a mask has the value T counts T² times. None means that every position counts
+        once.
     """
     grid = style_grid(style, recipe)
     assert grid is not None
@@ -411,7 +416,10 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of each style loss at each layer, by `StylePart.name`, given the statistics."""
+    """Compute the target of each style loss at each layer from the style's statistics.
+
+    The keys of both dictionaries are `StylePart.name`.
+    """
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
@@ -434,14 +442,15 @@ def blended_targets(
 def blend(
     statistics: Sequence[dict[str, Statistic]], shares: Sequence[Scalar | float], terms: Terms
 ) -> dict[str, Statistic]:
-    """Blend the statistics of several styles, weighted by shares. For most losses, that is an average.
+    """Blend the statistics of several styles. For most losses, the blend is their weighted average.
 
-    If a loss is the squared distance of the canvas' statistics to a target, the loss with this average
-    as target has the same gradient as the average of the losses with the single styles as targets. The
-    two differ by a constant, the variance of the statistics.
+    Take a loss that is the squared distance of the canvas' statistics to a target. With the weighted
+    average as its target, it differs from the weighted average of the losses to the single styles only
+    by a constant: the variance of the styles' statistics. So the gradient is the same.
 
     Args:
-      statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
+      statistics: the statistics of each style: first of the styles that are blended, then of the style
+        of each layer in `terms.tap_styles`.
       shares: weights of the styles that are blended, with any positive sum; a single weight means equal
         shares.
       terms: the recipe's terms. They contain the style losses, each with a function `blend` for its

@@ -252,8 +252,8 @@ def blank_contents(
     """Return the grey pictures that take the place of contents for textures of many styles.
 
     Args:
-      styles: the styles of each texture, first the one from which its size is computed if `size` is
-        None.
+      styles: for each texture, its style pictures. If `size` is None, the size of the texture is
+        computed from the size of the first one.
       size: as in `texture`, for all textures.
       recipe: a recipe from `of_texture`.
 

@@ -72,7 +72,7 @@ class Changes(NamedTuple):
     learning_rate: float | None = None
     strength: float | None = None
     quality: str | None = None  # such as "draft"; sets the number of updates, as `steps` does
-    style_layer: tuple[str, ...] = ()  # such as "relu1_1=0.2"; see `style_layers`
+    style_layer: tuple[str, ...] = ()  # layers and weights, e.g. "relu1_1=0.2"; see `style_layers`
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
@@ -171,7 +171,8 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
 def _tile(text: str) -> int | str:
     """Return the value of `--tile` as recipe files write it.
 
-    A number of pixels stays a number, "off" becomes 0, and "auto" becomes "none".
+    A number of pixels stays a number. "off" (no tiles) becomes 0. "auto" (tiles only if the picture
+    does not fit in memory) becomes "none", which stands for None in these files.
     """
     tile = variants.tile_of(int(text) if text.isdecimal() else text)
     return tables.NONE if tile is None else tile
@@ -511,7 +512,7 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
             raise ValueError(
                 f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
-        # Values are applied in the order of the dict, so a repeated key is moved to its end.
+        # Values are applied in the order of the dict, so a repeated key is moved to the dict's end.
         found.pop(key.strip(), None)
         found[key.strip()] = text.strip()
     return found

@@ -1,7 +1,8 @@
 """Checkpoints at the command line: from which one a run resumes, and when a run writes one.
 
-A run changes its canvas, the picture that is painted, by many updates. A run paints at one or several
-scales (resolution levels), from coarse to fine.
+A run is the painting of one picture, the canvas, which is changed by many updates. A run paints at one
+or several scales (resolution levels), from coarse to fine. A checkpoint is a file with the state of a
+run.
 """
 
 import math
@@ -137,7 +138,8 @@ class CheckpointWriter:
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
         self._ends, self._clock = ends, clock
-        # Number of updates after which the newest checkpoint on disk was made; None if there is none.
+        # Number of updates at which this run last wrote a checkpoint or, before that, from which it
+        # resumed; None if neither. The same state is not written again.
         self._step = None if job.resume is None else job.resume.step
         self._written, self._pause = clock(), SECONDS
 

@@ -125,7 +125,8 @@ HIT_EVENT = "/jax/compilation_cache/cache_hits"
 class EntriesOf(AbstractContextManager):
     """Context manager: find the entries of JAX's cache for a program that the block compiles or loads.
 
-    `nst_jax.app.programs` records in which files a program is kept.
+    An entry is a file in JAX's persistent compilation cache. `nst_jax.app.programs` uses this class to
+    record in which files a program is kept.
 
     The name of an entry is the function's name and a hash, which JAX does not report. So the entries
     are listed before and after the block. The block must compile one program only, in one thread.
@@ -219,7 +220,7 @@ def mended(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _without_entry(name: str) -> str:
-    """Delete the entries of a program in JAX's cache, and return a line that tells the user.
+    """Delete the entries of a program in JAX's cache, and return a line for the user about it.
 
     A program has several entries, such as one for each size of picture. JAX's warning names the program
     but not the damaged entry, so all entries of the program are deleted; JAX makes them again when they

@@ -95,7 +95,10 @@ def _silence_xla() -> None:
 
 
 def _call(argv: Sequence[str] | None) -> int:
-    """Run the command line, print an error as one line, and return the exit code."""
+    """Run the command line, print an error as one line, and return the exit code.
+
+    If the environment variable named by `DEBUG` is set, an unexpected error is raised instead.
+    """
     try:
         begun = time.perf_counter()  # taken here, so that the run's duration includes slow imports
         code = cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False, obj=begun)

@@ -191,10 +191,10 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Tell all other processes to stop, as soon as the `with` block of this monitor ends.
+        """Make this monitor tell all other processes to stop when its `with` block ends.
 
         Args:
-          reason: why they have to stop. They show this text to the user.
+          reason: why the other processes have to stop. They show the first line to the user.
         """
         self._interruption = reason
 
@@ -266,6 +266,6 @@ def _write(key: str, value: str) -> None:
 
 
 def _read(key: str) -> dict[int, str]:
-    """Return the texts that processes have written under the prefix `key`, by index of the process."""
+    """Return what processes have written under `key` in JAX's key-value store, by process index."""
     found = _store().key_value_dir_get(key)
     return {int(name.rpartition("/")[2]): value for name, value in found}

@@ -229,11 +229,11 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` with neither pictures nor `--shape`, and options that `--shape` excludes.
+    """Check that `plan` has its pictures, or else `--shape` and nothing that `--shape` excludes.
 
-    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
-    (areas with a style of their own) and a protected part (which keeps the content) cannot be planned
-    without pictures.
+    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`, so these
+    are refused beside it. So are regions (areas with a style of their own) and a protected part (which
+    keeps the content), since they cannot be planned without pictures.
     """
     if chosen["shape"] is None:
         if content is None or not styles:
@@ -258,7 +258,8 @@ def _check_planned(
 def warm(chosen: Chosen) -> None:
     """Compile the programs of later commands, and print how many program files are then on disk.
 
-    The programs paint in buckets: square arrays in which pictures of many shapes can lie.
+    The programs paint in buckets: square arrays in which pictures of many shapes can lie. So the same
+    programs serve all these shapes.
     """
     exit_on_signals()
     sides, compile_all = (_instant_ahead if chosen["instant"] else _runs_ahead)(chosen)
@@ -304,7 +305,10 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
 
 
 def _bucket_ahead(chosen: Chosen) -> int | None:
-    """Return the side of the bucket that the options of `warm` name, in px; None for "auto"."""
+    """Return the side of the bucket (an array that a picture need not fill) in px; None for "auto".
+
+    The option `--bucket` of `warm` names it. "off" is refused.
+    """
     if chosen["bucket"] == "off":
         other = (
             "" if chosen["instant"] else ", or compile what a folder needs: `batch --compile-only`"
@@ -365,7 +369,10 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the unfinished pictures of a batch, print errors, and return the exit code."""
+    """Paint the unfinished pictures of a batch, print errors, and return the exit code.
+
+    With `--compile-only`, only compile the programs that paint them.
+    """
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:
@@ -429,7 +436,7 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
 
 
 def _folder_of_programs() -> Path:
-    """Return the folder of JAX's compilation cache.
+    """Return the folder of JAX's compilation cache; a subfolder has this package's traced programs.
 
     Raises:
       OSError: if the cache is off or has no folder on a local disk.

@@ -505,12 +505,18 @@ def check_masks_of_styles(
 def _check_style_mask(
     mask: tuple[str, Shape], style: tuple[str, Shape], argument: str = "regions"
 ) -> None:
-    """Refuse a mask of other proportions than its style; both are pairs (name, (height, width))."""
+    """Refuse a mask whose proportions are not those of its style.
+
+    Both are given as pairs (name, (height, width)). `argument` is what error messages call the mask.
+    """
     masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 
 
 def _argument_of_content(role: str) -> str | None:
-    """Return the option that names a mask of the content, by the file's role; None for other files."""
+    """Return the option that gives a mask or map of the content; None for other files.
+
+    `role` says what the file is for: a key of the result of `roles_of`, such as "region_1_mask".
+    """
     if role.startswith("protect"):
         return "protect"
     if role == "map_of_content":

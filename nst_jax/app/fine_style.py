@@ -116,7 +116,9 @@ class FineStyle:
         return to_uint8(shot.image).astype(np.float32) / 255
 
     def compile(self, given: Shape, shape: Shape) -> None:
-        """Compile the programs of `combined` by combining a grey style, and store the programs on disk.
+        """Compile the programs that `combined` runs, and store them on disk.
+
+        To compile them, the method combines a grey style with the second picture, and drops the result.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -252,11 +254,12 @@ def combining_facts(shape: Shape) -> dict[str, Any]:
 class FineStyles:
     """Combines styles of a batch with the fine structure of other pictures.
 
-    Each style is combined once with each such picture at each size.
+    Each style is combined only once with each such picture at each size, and the result is kept.
 
     Attributes:
-      precision: the value of `--precision`, as in `FineStyle`.
-      tile: the value of `--tile`, as in `FineStyle`.
+      precision: the value of `--precision`; None means the precision of the recipe `GATYS_FINE_STYLE`,
+        by which the pictures are combined.
+      tile: the value of `--tile`; None means the tile of this recipe.
     """
 
     precision: str | None = None

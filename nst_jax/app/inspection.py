@@ -21,7 +21,7 @@ def print_settings(path: Path, *, as_json: bool) -> None:
       as_json: whether to print JSON; JSON is also printed if standard output is not a terminal.
 
     Raises:
-      ValueError: if the file cannot be read or is damaged, or if it is a picture without settings.
+      ValueError: if the file cannot be read or is damaged, or is a picture or film without settings.
     """
     settings = _facts_of_style(path) if path.suffix.lower() == ".h5" else _settings_of_picture(path)
     if as_json or not sys.stdout.isatty():

@@ -29,8 +29,8 @@ STOPPING = tuple(
 # its handler has not started by then, the thread of `_Listener` ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
-# destructor. `_raise_again` raises it once more after this many seconds, by when the callback or the
-# destructor has ended.
+# destructor. `_raise_again` raises it once more after this many seconds. By then, the callback or the
+# destructor should have ended.
 CALLBACK_SECONDS = 0.01
 # Time limit in seconds for removing unfinished files before the process is ended.
 TIDYING_SECONDS = 1.0
@@ -304,8 +304,9 @@ class Interrupts(AbstractContextManager):
 
         Args:
           abandon: a function that is called if a signal ends the run before `defer` is called.
-          alone: whether this process paints alone. If not, it has to tell other processes that the run
-            ends, so its main thread gets all the time that it needs to answer the first signal.
+          alone: whether this process paints alone. If so, another thread may end it when the main
+            thread takes too long to answer the first signal. If not, the main thread gets all the time
+            that it needs, since it has to tell other processes that the run ends.
         """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False

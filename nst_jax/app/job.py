@@ -83,7 +83,7 @@ class PictureJob(Job):
 
     @property
     def painted_styles(self) -> list[Float[np.ndarray, "h w 3"]]:
-        """The pixels of each style that the run paints with."""
+        """The pixels of the styles: those of `styles`, but `combined`, if given, replaces the first."""
         read = [style.image for style in self.styles]
         return read if self.combined is None else [self.combined, *read[1:]]
 

@@ -39,7 +39,7 @@ class RunLog(AbstractContextManager):
     """Context manager that writes the log of a run, or nothing if its path is None.
 
     Attributes:
-      lines: the number of calls of `write` so far.
+      lines: the number of calls of `write` so far, counted even if nothing is written.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -54,7 +54,7 @@ class Outputs:
 
     @property
     def stride(self) -> int | None:
-        """Number of updates from one picture written during the run to the next.
+        """Number of updates between two successive pictures that are written during the run.
 
         None if no picture is written before the end of the run.
         """
@@ -69,6 +69,9 @@ class Outputs:
 
     def film_stride(self, total: int) -> int | None:
         """Return the number of updates from one frame of the film to the next; None without a film.
+
+        It is `every`, if that is given. Else `total` is divided by the number of intervals between the
+        frames that the film can show, and rounded; the result is at least 1.
 
         Args:
           total: the number of updates of the run.
@@ -138,8 +141,8 @@ def picture_and_film(
       still: whether an output in .webp is a picture.
 
     Returns:
-      The path of the picture; the path of the film, or None if there is no film; and the name of the
-      option that names a film, "film" or "output".
+      The path of the picture; the path of the film, or None if there is no film; and "output" if
+      `output` names the film, otherwise "film".
 
     Raises:
       ValueError: if both options name a film.
@@ -172,8 +175,8 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
         film is out of range. The message names the option.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
-    # `-o photo.webp` writes a film, and its last picture to photo.png. If that is an input, the user
-    # may have wanted only a picture, so the message says how to get it.
+    # `-o photo.webp` writes a film, and its last picture to photo.png. If photo.png is an input, the
+    # user may have wanted only a picture, so the error message says how to get one.
     film = outputs.film if outputs.film_option == "output" else None
     webp = film is not None and film.suffix.lower() == ".webp"
     hint = ", or add `--format webp` for a picture in place of a film" if webp else ""

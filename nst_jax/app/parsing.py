@@ -329,7 +329,7 @@ class Shape(click.ParamType):
 class ShapeOrAny(Shape):
     """Parameter type for a size, typed as WIDTHxHEIGHT in pixels, or the word "any".
 
-    The value is (height, width), or the word.
+    The value is (height, width), or the word, which means that pictures may have any size.
     """
 
     expected = "WIDTHxHEIGHT or any"

@@ -23,7 +23,8 @@ UNKNOWN = "not known yet on this device; a run of some seconds records it"
 # Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
 # computing them takes more than this share of the run's time, the report states how long it takes.
 SHOWN_SHARE = 0.1
-# The parts of a run's memory: names of attributes of `nst_jax.scaling.footprint.Footprint`, in bytes.
+# The parts of a run's memory whose sizes the report states. Each is the name of an attribute of
+# `nst_jax.scaling.footprint.Footprint`, which is a number of bytes.
 PARTS = (
     "weights",
     "activations",
@@ -79,7 +80,10 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line that says how much memory a run takes, what saves memory, and why."""
+    """Return one line that says how much memory a run takes, and what saves memory.
+
+    If memory is saved for a single picture, the line also says why.
+    """
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:

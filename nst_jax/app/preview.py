@@ -190,7 +190,7 @@ class Preview(AbstractContextManager):
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
 
     def _abandon(self) -> None:
-        """Put the earlier picture back before a signal ends this process at once."""
+        """Put back the picture that the preview replaced, before a signal ends this process at once."""
         # If the preview's thread is writing the file, this waits until the file is written. The wait
         # has a limit, since the signal may have interrupted this very thread while it held the lock.
         self._lock.acquire(timeout=0.5)
@@ -216,13 +216,16 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the earlier picture; the result's file has that picture, or a canvas."""
+        """Delete the copy of the earlier picture, so that it is not put back.
+
+        The copy is not needed: the result's file has that picture itself, or a canvas of a run.
+        """
         self.replaced = False
         with suppress(OSError):  # if this fails, the next run with this output deletes the copy
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:
-        """Write the preview when it is painted; on a CPU, wait until it is written.
+        """Let a second thread write the preview once it is painted; on a CPU, wait for that.
 
         Without `--every`, the wait ends after `PATIENCE` seconds, and the preview may be written later.
         """
@@ -268,7 +271,7 @@ class Preview(AbstractContextManager):
 
 
 def _is_preview(path: Path) -> bool:
-    """Return whether a file is the preview of an earlier run that wrote nothing else."""
+    """Return whether a file is a preview, by its metadata."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             return False

@@ -150,7 +150,10 @@ def instant_kept_in(
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
     """Return the functions that `dream` compiles, with traced programs stored on disk.
 
-    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    Args:
+      place: the folder for traced programs. Nothing is stored if `place` is None, or if this package is
+        imported from an archive, in which its source files cannot be hashed.
+      say: called with a line of text for each stored program that is damaged.
     """
     if place is None or not _sources():
         return dreaming.PROGRAMS
@@ -225,7 +228,8 @@ class Kept:
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._static = static
         self._programs: dict[str, Callable[..., Any]] = {}
-        # Key of a program -> the names of its files in JAX's cache folder; None if JAX keeps none.
+        # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
+        # kept on disk.
         self._files: dict[str, frozenset[str] | None] = {}
         # The files of the programs that were called since `files_in_use` was called last; None stands
         # for a program that is not kept on disk.
@@ -335,14 +339,16 @@ class Kept:
 
 
 def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
-    """Return the files of a batch's programs that were called since the last call of this function.
+    """Return the files of those programs of a batch that ran since the last call of this function.
+
+    `app.batch.kept_groups` records these files together with the group of pictures that was painted.
 
     Args:
       compiled: the programs, from `batch_kept_in`.
 
     Returns:
-      Names of files, relative to the folder of JAX's cache. None if programs are not stored on disk, or
-      if one of the called programs that `Kept` wraps was not stored.
+      Names of files, relative to the folder of JAX's cache. Only programs that `Kept` wraps are
+      considered. None if there are no such programs, or if one that was called is not stored on disk.
     """
     if not isinstance(compiled.run, Kept):
         return None
@@ -401,11 +407,13 @@ def surrounded_key(value: Any, *facts: Any) -> str | None:
     """Return a hash of the code, versions and settings that tracing depends on, and of given values.
 
     Args:
-      value: a pytree, such as a recipe; the key depends on its structure, shapes and dtypes.
+      value: a pytree, such as a recipe. The key depends on its structure, static fields, shapes and
+        dtypes.
       *facts: further values on which the key depends, of types that JSON can hold.
 
     Returns:
-      The key; None if no key can describe `value`, as with a function of the user.
+      The hash (the key). None if `value` has a part that no key can describe, such as a user's own
+      function, whose code could change while the key stays the same.
     """
     try:
         described = _described(value)
@@ -459,8 +467,9 @@ def _name(thing: Any) -> str:
     defined inside another function.
     """
     module, name = thing.__module__, thing.__qualname__
-    # Two functions that are defined inside other functions may have the same name. So a name is
-    # accepted only if the module has `thing` itself under this name.
+    # In the key of a stored program, the name stands for `thing`, so no two things may share it.
+    # Functions that are defined inside other functions may share a name. So a name is accepted only if
+    # the module has `thing` itself under it.
     found = getattr(sys.modules.get(module), name, None)
     if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")

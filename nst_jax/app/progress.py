@@ -62,8 +62,9 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        # When `stage` printed its latest line or, if it has printed none, when it was first called;
-        # None before the first call. `stage` waits from this time on before it prints the next line.
+        # Time (`time.monotonic`) of the latest line that `stage` printed; before its first line, the
+        # time of its first call without a bar; None before that call. `stage` prints its next line at
+        # least `LINE_SECONDS` after this time.
         self._staged: float | None = None
 
     @property
@@ -189,9 +190,10 @@ class GroupWork(NamedTuple):
 class BatchProgress(Iterator[int]):
     """Shows the progress of painting several groups of pictures in turn, and estimates the time left.
 
-    As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. For
-    each group, pass `nst_jax.descent.intervals_of(progress)` and `progress.report` to `paint_batch`,
-    and then call `end_group`.
+    As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. This
+    number is doubled when calls follow each other too quickly. For each group, pass
+    `nst_jax.descent.intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
+    `end_group`.
     """
 
     def __init__(
@@ -268,7 +270,8 @@ class BatchProgress(Iterator[int]):
     def _left(self) -> Range:
         """Estimate the least and most seconds left, from the speed of the run so far.
 
-        Both the speeds of the last intervals and the mean speed since the start are considered.
+        The range covers both the speeds of the last intervals and the mean speed since the start. It is
+        (0, 0) if no work is done yet.
         """
         done = sum(self._costs[: self._index]) + self._done
         left = sum(self._costs) - done

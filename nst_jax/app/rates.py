@@ -55,8 +55,10 @@ class Expected(NamedTuple):
     whole: bool
 
 
-# The file maps keys to lists of numbers, with one number for each earlier run. `_key` returns the key
-# for a kind of run (for a batch, `_key_of` does). There are four lists for each kind of run:
+# The file maps keys to lists of numbers, with one number for each of the last runs, at most `MOST`.
+# `_key` returns the key for a kind of run (for a batch, `_key_of` does). There are four lists for each
+# kind of run. In the first and the last, numbers from arrays larger than the pictures (buckets) are
+# converted to arrays of the pictures' own size:
 #   key              operations per second of the updates, in arrays of the pictures' own size
 #   key, MEASURING   operations per second of computing the targets
 #   key, BESIDE      seconds for all else: starting, reading, compiling and writing
@@ -155,8 +157,9 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
 def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float) -> None:
     """Add the mean seconds in which a batch compiled a program to `rates.json`, if it can be written.
 
-    A batch with recipes of several precisions is ignored. So is a batch that compiled for less than
-    `LEAST_SECONDS`, since its programs had been compiled before.
+    A batch with recipes of several precisions is ignored, since each list in the file is for one
+    precision. So is a batch that compiled for less than `LEAST_SECONDS`, since its programs had been
+    compiled before.
 
     Args:
       recipes: the recipes of the batch.
@@ -185,7 +188,9 @@ def known_training(what: str) -> Range | None:
 
 
 def record_training(what: str, seconds: float) -> None:
-    """Add the mean seconds of an update of a training to `rates.json`, if it can be written.
+    """Add the mean seconds of an update of a training to `rates.json`, if the file can be written.
+
+    From this file, `known_training` returns how long updates took in earlier trainings.
 
     Args:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:

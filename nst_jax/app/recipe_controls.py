@@ -75,7 +75,9 @@ def with_controls_of_recipe(
     chosen: Mapping[str, Any],
     read: Callable[[str | None], Mapping[str, Any]] = controls_of_recipe,
 ) -> dict[str, Any]:
-    """Return a command's options; those that are not given get their values from the recipe file.
+    """Return a command's options; the recipe file's table `controls` gives those that are missing.
+
+    The file's regions are not used if the command names regions, by `regions` or by `region_maps`.
 
     Args:
       chosen: the options, of which `recipe`, `regions`, `region_maps`, `protect`, `style_layer` and

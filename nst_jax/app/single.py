@@ -255,8 +255,9 @@ class Recorder:
             elapsed=self._before[-1] if self._before else 0.0,
             measuring=lambda: watch.timed.seconds,
         )
-        # Seconds of compiling until the first snapshot that this process computed, for the log and for
-        # the time left; None before it.
+        # Seconds of compiling until the first snapshot that this process computed; None before this
+        # snapshot. The time left is estimated with them. The first line of the log contains them if
+        # they are known when it is written; in a resumed run, they are not.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
@@ -348,9 +349,10 @@ class Recorder:
 
     @property
     def _has_written(self) -> bool:
-        """Whether this run has written a picture, or at least its preview, to the result's file.
+        """Whether this run has written a picture, or at least a preview, to the result's file.
 
-        The preview is painted by a fast network, and shown until the run writes a picture of its own.
+        A fast network paints the preview, which is shown until the run writes a picture. A preview does
+        not count if it has replaced an earlier picture that comes back if the run writes none.
         """
         return self._wrote or self._previewed
 
@@ -379,10 +381,10 @@ class Recorder:
         }
 
     def finish(self, stopped_by: int | None) -> Ending:
-        """Write the picture and the end of the log; return how the run ended.
+        """Write the picture, any film and the end of the log; return how the run ended.
 
         Args:
-          stopped_by: number of the signal that stopped the run, or None.
+          stopped_by: number of the signal that stopped the run; None if no signal did.
         """
         shot, name = self.last, self.job.outputs.picture.name
         if self._early is not None:
@@ -414,7 +416,7 @@ class Recorder:
         record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
 
     def _variations(self, shot: Shot) -> dict[str, float]:
-        """Return the total variation of the picture, and of the content at the picture's size."""
+        """Return the total variation of the image of `shot` and of the content at its size, by name."""
         job = self.job
         content = prepare.resized(
             job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe
@@ -452,7 +454,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the picture before this process ends because another process of the run was lost."""
+        """Save the unfinished picture; this process then ends, since another one is lost or stopped."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
@@ -524,9 +526,14 @@ class Recorder:
             self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the last line of the log; before it, write the first line if that is still missing.
+        """Write the last line of the log; only the first call does so, later calls do nothing.
 
-        Only the first call writes lines.
+        If the run ends before its first snapshot, the first line of the log is still missing, and is
+        written before the last one.
+
+        Args:
+          status: how the run ended, such as "done", "interrupted" or "failed".
+          **facts: further entries of the line.
         """
         if self._ended:
             return

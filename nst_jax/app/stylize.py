@@ -113,7 +113,8 @@ class _Asked(NamedTuple):
     # The initial picture that `--init` names: an image [h, w, 3], or an instance of a class in
     # `nst_jax.recipes.starts` that makes such an image; None without `--init`.
     init: Any
-    init_file: images.Picture | None  # the file that `--init` names; None if it names no file
+    # If `--init` names a file: the picture that was read from it; else None.
+    init_file: images.Picture | None
     outputs: Outputs
 
 
@@ -151,7 +152,8 @@ def _stylize_job(
     if fine is not None:
         controls = controls._replace(files={**controls.files, ROLE: fine.picture})
     sized = None
-    # A resumed run has no preview, since its result file may show a better picture already.
+    # A preview is written to the file of the result. A resumed run has no preview, since that file may
+    # show a better picture already.
     if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)

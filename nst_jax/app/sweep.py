@@ -260,15 +260,17 @@ def with_swept_values(
 
     Args:
       recipe: a recipe without arrays.
-      axes: all axes that were given, in the order of `TITLES`.
-      rows: the axis of the rows, or None for a single row.
+      axes: all axes that were given, in the order of `TITLES`. An axis that makes neither the rows nor
+        the columns has a single value, which all pictures get.
+      rows: the axis of the rows of the grid, or None for a single row.
       columns: the axis of the columns.
 
     Returns:
       The recipe, whose swept numbers are arrays [number of rows * number of columns], row by row.
 
     Raises:
-      ValueError: if a learning rate is given but the optimiser has none.
+      ValueError: if a learning rate is given but the optimiser has none, or if sets of layers are given
+        but the style loss reads all layers together.
     """
     count = 1 if rows is None else len(rows.values)
     for axis in axes:
@@ -297,9 +299,11 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
     """Turn each style layer's weight into an array with one number for each set of layers in `chosen`.
 
-    Let a set have n of the N layers. The weights of the layers in the set are multiplied by N / n, so
-    that the sum of the weights stays the same if all are equal in the recipe. The weights of the other
-    layers are multiplied by 0.
+    If there is only one set, the weight stays a single number.
+
+    Let a set have n of the recipe's N style layers. The weights of the layers in the set are multiplied
+    by N / n. So the sum of the weights stays the same if all are equal in the recipe. The weights of
+    the other layers are multiplied by 0.
     """
     terms = recipe.terms
     if getattr(terms.style_loss, "parts", ()):
@@ -335,7 +339,8 @@ def sweep_job(
       content: the content picture.
       styles: the style picture, or several to blend.
       recipe: the recipe, with the changes by all options of the command except those in `values`.
-      values: maps keys of `TITLES` to their values: numbers, or for "layers" the text of `--layers`.
+      values: name of a setting (a key of `TITLES`) -> its values: numbers, or for "layers" the text of
+        `--layers`.
       controls: regions with styles of their own, and the part that keeps the content, as they were read
         from files; None if there are none.
       chunk: largest number of canvases painted at once; None means as many as fit into memory, up to

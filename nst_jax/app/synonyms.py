@@ -50,7 +50,7 @@ _MEANINGS = {
     ),
     "exclude ignore keep keep-face face faces person subject": Meaning(("--protect",)),
     "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
-    # Numbers of updates and of pixels, size of the strokes, borders that meet.
+    # Number of updates, sizes of pictures and of strokes, seamless borders.
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
     "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),

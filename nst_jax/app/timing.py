@@ -23,8 +23,8 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of JAX's events for tracing, lowering, compiling
 # JAX reports this event when it loads a program from its cache, with the seconds that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-# `CompileClock.loaded` counts only programs whose loading saved more seconds of compiling than this.
-# Others hardly change the measured time of compiling.
+# A program that is loaded from the cache makes the measured time of compiling too short. It is counted
+# in `CompileClock.loaded` only if more seconds than this were saved: fewer hardly matter.
 LEAST_SAVED = 1.0
 
 
@@ -48,8 +48,8 @@ class CompileClock(AbstractContextManager):
       loaded: number of programs that were loaded from JAX's compilation cache, each of which saved over
         `LEAST_SAVED` seconds of compiling. If there are any, compiling all programs would take longer
         than `seconds`.
-      waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another;
-        for callers that measure some of these times as well, and must not count them twice.
+      waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another
+        thread. Callers that measure times of their own read them, to count no wait twice.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager for a block that waits for another thread; its time counts as compiling.
+        """Context manager: count the time of a block that waits for another thread as compiling.
 
         The other thread compiles programs, and may compute targets of the losses as well.
         """
@@ -236,16 +236,16 @@ class IntervalChooser(Iterator[int]):
           scales: the scales (resolution levels) of the run.
           every: a snapshot is needed whenever the number of updates is a multiple of this number; None
             if there is no such need.
-          also: further numbers like `every`.
+          also: further numbers like `every`, or None.
           done: number of updates after which the run resumes; 0 for a new run.
           costs: cost (amount of work) of an update at each scale, in any unit; None means the costs
             that `update_cost` returns.
-          expected: seconds per unit of cost in earlier runs; None if there were none.
+          expected: least and largest seconds per unit of cost in earlier runs; None if unknown.
         """
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
-        # At every scale but the final one, the last update is replaced by enlarging the picture to the
-        # next scale. So these scales end one update early.
+        # Enlarging the picture to the next scale counts as the last update of a scale. So every scale
+        # but the final one ends one update earlier than the sum of the updates says.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
@@ -303,12 +303,13 @@ class IntervalChooser(Iterator[int]):
     ) -> Range | None:
         """Estimate the least and most seconds that the rest of the run takes, from the speed so far.
 
+        Each scale (resolution level) is assumed to be prepared while the previous one is painted. So
+        preparing a scale adds to the estimate only if it takes longer than painting the previous one.
+
         Args:
-          compile_seconds: how long it takes to prepare a scale (resolution level), above all to compile
-            its program. This is assumed to happen while the previous scale is painted. So it adds to
-            the estimate only if it takes longer than painting that scale.
-          measuring: for each scale, the seconds that computing its targets takes. They are a part of
-            the time that preparing the scale takes, in addition to `compile_seconds`. None means 0.
+          compile_seconds: the seconds that preparing a scale takes, without the computation of its
+            targets. They are spent above all on compiling its program.
+          measuring: for each scale, the seconds that computing its targets takes. None means 0.
 
         Returns:
           The range, or None before anything was timed.

@@ -56,7 +56,7 @@ class TrainOutputs:
     """The files that a training writes.
 
     Attributes:
-      style: file of the best network.
+      style: file of the best network, the one with the least loss on the photos that are held out.
       checkpoint: file for the state of the training, from which it can be resumed.
       samples: path of a picture that shows how the network, as trained so far, paints some of the
         photos that are held out; None means that no such picture is written.
@@ -182,7 +182,7 @@ def run_training(
 
 
 def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
-    """Record the report after each update until the training ends, is stopped or fails; then save."""
+    """Record each report (updates so far, losses) until training ends, stops or fails; then save."""
     try:
         for report in run:
             # After the first update there is something to save. From then on, a signal (Ctrl-C) is only
@@ -242,8 +242,8 @@ class _Recorder:
         # The time at which this process last wrote the checkpoint, or began if it has written none yet.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
-        # Number of the first update of this process, and the time by `time.perf_counter` when that
-        # update was done; None before it is done.
+        # The start of the measurement of speed: the number of the first update that this process did,
+        # and the time by `time.perf_counter` when that update was done. None before it is done.
         self._pace: tuple[int, float] | None = None
         self._announced = self._rescued = False
         self._warned: set[Path] = set()
@@ -278,7 +278,7 @@ class _Recorder:
         The first update is not timed, since it includes compiling.
         """
         if self._pace is None or (not self._announced and report.step - self._pace[0] >= TIMED):
-            np.asarray(report.loss)  # waits until the update is done
+            np.asarray(report.loss)  # waits for the update, which JAX computes asynchronously
             if self._pace is not None:
                 self._announced = True
                 left = self.run.job.steps - report.step
@@ -369,7 +369,7 @@ class _Recorder:
         If the last attempt to write the checkpoint failed, this method tries to write it once more.
 
         Args:
-          stopped_by: number of the signal that stopped the training, or None.
+          stopped_by: number of the signal that stopped the training; None if no signal did.
         """
         run, job = self.run, self.run.job
         network, facts = run.outcome()

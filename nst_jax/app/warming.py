@@ -101,8 +101,8 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
       bucket: the side that the user names; None: the longer side, rounded up to a multiple of 16 px.
 
     Raises:
-      ValueError: if the pictures are larger than `bucket`, or if it is None and the longer side depends
-        on the shape of the picture.
+      ValueError: if `bucket` is None, and the longer side depends on the shape of the picture; or if
+        the longer side is the same for all shapes, and is longer than `bucket`.
 
     Example:
       >>> side_of_instant("250")
@@ -162,17 +162,19 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 class Wanted(NamedTuple):
     """A plan, whose programs are to be compiled by painting grey pictures."""
 
-    plan: Plan  # with few updates, but at least one at each resolution; see `_of_few_updates`
+    plan: Plan  # with few updates, at least one at each resolution: enough to compile all programs
     # Number of pictures that `batch` paints at once; None: one picture, painted by `stylize`.
     at_once: int | None
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return the plans for a bucket: that for one picture, and those for the groups of `batch`.
+    """Return plans for a bucket: one for a single picture, and one for each size of group in `batch`.
+
+    A group has the pictures that the command `batch` paints at once.
 
     Raises:
-      ValueError: if the recipe would paint another picture in a bucket than without one, if its
-        pictures do not fit into this bucket, or if there is too little memory.
+      ValueError: if the recipe cannot be painted in a bucket with the same result as without one, if
+        the recipe's pictures are larger than this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
@@ -219,7 +221,8 @@ def compile_all(
 
     Args:
       params: the weights.
-      wanted: the plans whose programs are compiled, from `wanted_of`.
+      wanted: the plans whose programs are compiled, from `wanted_of`. Each says how many pictures are
+        painted at once, or that one is painted as by `stylize`.
       display: where progress is shown.
       init: the start (initial picture) that `--init` names; None for the start of each plan's recipe.
     """
@@ -231,8 +234,8 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        # A feed-forward network paints the start `Instant`, and needs the style as a vector. The
-        # programs that compute this vector are compiled here.
+        # With the start `Instant`, a feed-forward network paints the initial picture, and needs the
+        # style as a vector. The programs that compute this vector are compiled here.
         if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
@@ -378,7 +381,7 @@ def _grey_of(shape: Shape) -> np.ndarray:
 
 
 def _grey(plan: Plan) -> np.ndarray:
-    """Return a grey picture [h, w, 3] with the shape of the bucket for which the plan was made."""
+    """Return a grey picture [h, w, 3] that fills the bucket (array) for which the plan was made."""
     return _grey_of(plan.scales[-1].shape)
 
 
@@ -426,7 +429,7 @@ def compile_instant(
 
 
 def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
-    """Compile the programs for style vectors by two grey style pictures, and return these pictures."""
+    """Compile the programs for style vectors by running them on two grey pictures; return both."""
     rule = given_styles.style_rule(style_size)
     pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
     for picture in pictures:

@@ -1,7 +1,7 @@
 """Waiting for arrays that JAX computes, so that Python can run the handlers of signals meanwhile.
 
-The arrays may be the targets of a run, which its losses compare the canvas with. Computing the targets
-is called measuring; its duration is recorded, and its progress is shown.
+Some of these arrays are targets: what the losses compare the picture with. Computing the targets is
+called measuring. Its duration is recorded, and its progress is shown.
 """
 
 import threading
@@ -43,7 +43,7 @@ class PollingWatch(measuring.Watch):
         self._look = look
 
     def look(self) -> None:
-        """Call the function that was passed as `look` when the watch was made."""
+        """Call the watch's function `look` once; for code that waits for something else than arrays."""
         self._look()
 
     def wait(self, arrays: Any) -> None:
@@ -93,8 +93,8 @@ class MeasuringWatch(PollingWatch):
         self._compiling, self._display = compiling, display
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
-        # A piece is a part of the targets. A thread starts its computation on the device, and waits.
-        # The clock's time, in seconds, when this thread began to wait for its latest piece.
+        # When the thread that made this watch began to wait for its latest piece of the targets, in
+        # seconds of the clock.
         self._begun = 0.0
         # For each piece that another thread started: the clock's times, in seconds, when that thread
         # began to wait for the piece, and when the piece was computed.
@@ -141,8 +141,8 @@ class MeasuringWatch(PollingWatch):
     def seconds_elsewhere(self) -> float:
         """The part of `seconds` for which the thread waited while another thread computed targets.
 
-        The run's `CompileClock` counts this time as compiling, as it does with every wait for another
-        thread. So a caller that adds up both times must count this part only once.
+        The run's `CompileClock` counts every wait for another thread as compiling, and so this time,
+        too. A caller that adds the clock's seconds to `seconds` must subtract this part once.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))

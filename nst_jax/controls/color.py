@@ -43,7 +43,7 @@ Vector: TypeAlias = Float[Array, "3"]
 # The weight of each pixel in the mean and covariance of a picture, [h, w], 0 to 1.
 Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]
 Matrix: TypeAlias = Float[Array, "3 3"]
-# A picture of any size, on a device or the host.
+# A picture on a device or the host. Its size need not be that of another argument.
 Other: TypeAlias = Float[Array | np.ndarray, "_ _ 3"]
 
 
@@ -244,7 +244,8 @@ def with_colors_of(
       color_map: a key of `MAPS`.
       opacity: how much each pixel of `picture` counts in its mean and covariance, [h, w] in [0, 1];
         None means that all pixels count alike.
-      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
+      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1]; None means that all
+        count alike.
 
     Returns:
       [h, w, 3]; some values may be outside [0, 1].

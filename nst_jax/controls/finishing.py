@@ -31,7 +31,7 @@ EPSILON = 1e-4
 
 # A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory. The filter
 # keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel of a strip and of the margin around
-# it; about 95 if the filter's radius is static.
+# it. If the filter's radius is static under `jax.jit`, these are fewer, about 95.
 STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110
 
 
@@ -210,7 +210,7 @@ def realistic(
 
 
 class Windows(NamedTuple):
-    """Two arguments of `filtered_by_guide`: the radius of the filter's windows, and its upper limit."""
+    """Two arguments of `filtered_by_guide`: the radius of its windows, and the largest such radius."""
 
     radius: Radius  # in px
     largest: int | None = None  # the largest value of `radius`, if it is a value at runtime

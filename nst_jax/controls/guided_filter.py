@@ -79,7 +79,11 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
 
 
 def _line_sums(lines: Array, radius: int) -> Array:
-    """Return, for each index of the first axis, the sum over the 2 `radius` + 1 indices around it."""
+    """Return, for each line of an array, the sum of the 2 `radius` + 1 lines centred on it.
+
+    A line is the part of the array at one index of the first axis. Lines beyond the border count as 0.
+    The additions are those that `box_sums` describes.
+    """
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((radius, radius), *[(0, 0)] * (lines.ndim - 1)))
     total, first, length = None, 0, 1

@@ -22,8 +22,8 @@ from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Values of the argument `reach` of `at_taps`, with their meanings: which positions (pixels of a feature
-# map) are inside the mask that `at_taps` makes from a mask of pixels.
+# `at_taps` makes masks of feature maps from a mask of pixels. Its argument `reach` says which positions
+# (pixels of a feature map) are inside the new mask. These are its values, with their meanings.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -121,8 +121,8 @@ def check_proportions(
       ValueError: if the proportions differ by more; the message names both sizes.
     """
     (mask_height, mask_width), (height, width) = mask, picture
-    # How far each of the four sides is from the length that would give both the same proportions: first
-    # the sides of the mask, in pixels of the mask, then those of the picture, in pixels of the picture.
+    # How far each of the four sides is from the length that would give mask and picture the same
+    # proportions: first the sides of the mask, in its pixels; then those of the picture, in its pixels.
     apart = (
         abs(mask_height - mask_width * height / width),
         abs(mask_width - mask_height * width / height),
@@ -206,8 +206,8 @@ def at_taps(
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions. It is 0 beyond the borders of the picture: what the network pads there counts as
-    # outside the mask for "all", and as inside for "inside".
+    # positions. It is 0 beyond the borders of the picture. So what the network pads there counts as
+    # outside the mask for "all", but as inside the mask for "inside".
     spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
     found, block = {}, 0
@@ -224,14 +224,20 @@ def at_taps(
 
 
 def _cut(masks: Float[Array, "h w n"], size: RealSize | None) -> Float[Array, "h w n"]:
-    """Return masks with zeros outside the top left `size` (height, width); None changes nothing."""
+    """Return masks with zeros outside their top left part, the only part that the picture fills.
+
+    `size` is the (height, width) of this part. None: the picture fills the masks, which stay unchanged.
+    """
     return masks if size is None else cut(masks, size)
 
 
 def _reduced(
     masks: Float[Array, "h w n"], tap: str, shape: Shape, ceil: bool, size: RealSize | None
 ) -> Float[Array, "h2 w2 n"]:
-    """Return masks resized to the features of a tap; the arguments are those of `at_taps`."""
+    """Return masks resized to the features of one tap (layer).
+
+    `shape` is the (height, width) of the masks; the other arguments are as in `at_taps`.
+    """
     array = feature_shape(tap, *shape, ceil)
     if size is None:
         return resized_masks(masks, array)

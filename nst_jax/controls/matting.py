@@ -42,9 +42,10 @@ def _centred(windows: Windows) -> Windows:
 
 
 def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Windows, Windows]:
-    """Return the windows of a picture, each minus its mean, and the residuals of fits to them.
+    """Fit a picture in each window by an affine function of the photograph's colours.
 
-    In each window, the picture is fitted by an affine function of the photograph's colours.
+    Return the windows of the picture, each minus its mean colour, and the residuals of the fits.
+    `epsilon` is the regularisation, see `laplacian_product`.
     """
     found = _centred(_windows(at_least_float32(jnp.asarray(picture))))
     colors = _centred(_windows(at_least_float32(jnp.asarray(photo))))

@@ -37,7 +37,7 @@ class Controls(NamedTuple):
     for the size of the canvas.
     """
 
-    # Masks of the r regions, without that of the default style.
+    # Masks of the r regions. The pixels outside them, which have the default style, have no mask here.
     masks: Float[Array | np.ndarray, "*batch h w r"]
     # Weights of the r + 1 style losses, that of the default style first.
     weights: Float[Array | np.ndarray, "*batch r1"]
@@ -111,7 +111,10 @@ def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape])
 
 
 def controls_on_host(controls: Controls) -> Controls:
-    """Return controls whose arrays are NumPy arrays."""
+    """Return controls (masks, opacities and weights) with NumPy arrays in place of JAX arrays.
+
+    `resized_controls` then resizes the masks by NumPy, so that JAX compiles nothing for their sizes.
+    """
     return jax.tree.map(np.asarray, controls)
 
 
@@ -232,17 +235,17 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(
     controls: Controls, taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), the masks T of the canvas, [h', w', r + 1].
+    """Return, by tap (layer), the masks T of the canvas' features, [h', w', r + 1].
 
     The first mask is that of the pixels outside all r regions, which get the default style; the others
     are those of the regions. In what follows, the pixels outside all regions count as a region too.
 
-    `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", the masks
-    of pixels are first made binary: a pixel belongs only to the region that has the largest share in
-    it, or to several regions if these have equally large shares. Transparent pixels belong to no
-    region. At protected positions, T is multiplied by 1 - amount, where `controls.amount` says how
-    strongly they are protected. If the canvas (the picture being optimised) lies in a larger array,
-    `size` is its real (height, width), and the masks are 0 outside.
+    `masks.at_taps` makes the masks T from the masks of pixels in `controls`. Unless `reach.reach` is
+    "simple", the masks of pixels are first made binary: a pixel belongs only to the region that has the
+    largest share in it, or to several regions if these have equally large shares. Transparent pixels
+    belong to no region. At protected positions, T is multiplied by 1 - amount, where `controls.amount`
+    says how strongly they are protected. If the canvas (the picture being optimised) lies in a larger
+    array, `size` is its real (height, width), and the masks are 0 outside.
     """
     shares = shares_of_pixels(jnp.asarray(controls.masks))
     if reach.reach != "simple":
@@ -274,7 +277,8 @@ def style_masks_at(
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
     """Return the sum of T² over the positions of masks T [h, w, ...].
 
-    A position has the weight T² in a region's statistics, so this sum replaces the number of positions.
+    A position has the weight T² in a region's statistics. So to get means over a region, sums over
+    positions are divided by this sum, not by the number of positions.
     """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
@@ -313,8 +317,8 @@ def guides_of(
 # --- Protection -----------------------------------------------------------------------------------
 
 # A further content loss keeps protected parts of the canvas near the content. It is computed at one
-# tap (layer): the first of these that is no deeper than the recipe's deepest tap, so that the network
-# need not be computed further for it.
+# tap (layer): the first of `HELD_TAPS` that is no deeper than the recipe's deepest tap. So no further
+# layers of the network need to be computed for this loss.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 
@@ -338,9 +342,12 @@ def held_at(
 ) -> dict[str, Any]:
     """Return how much each position counts in the content loss for protected parts.
 
-    The mask of the protected part is resized to the features at one tap (layer), which `held_tap`
-    returns. The weight of a position is the value of this mask times `amount`, which says how strongly
-    the part is protected. If the canvas lies in a larger array, `size` is its real (height, width).
+    The mask of the protected part is resized to the features at the tap (layer) that `held_tap`
+    returns. The weight of a position is the value of this mask times `controls.amount`, which says how
+    strongly the part is protected.
+
+    Of `reach`, only the field `ceil` is used. If the canvas lies in a larger array, `size` is its own
+    (height, width); else it is None.
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],
@@ -359,7 +366,8 @@ def kept_of(
 ) -> KeptContent | None:
     """Return the content, and its share in each pixel of the result; None if nothing is protected.
 
-    If the content lies in a larger array, `size` is its real (height, width), and both are 0 outside.
+    If the content lies in a larger array, `size` is its real (height, width). Outside the content, both
+    returned arrays are 0 then.
     """
     if controls.protect is None:
         return None

@@ -137,7 +137,8 @@ def climb(
     """Make one step: change the picture `state.pending` along the gradient of its excitement.
 
     The excitement is the value that the ascent maximises, such as the mean square of the activations.
-    The picture `state.pending` becomes the new `canvas`, and the changed picture the new `pending`.
+    This step computes that of `state.pending`, which therefore becomes the new `canvas`. The changed
+    picture becomes the new `pending`; the next step computes its excitement.
 
     Before the excitement is computed, the picture is shifted by a random number of pixels (jitter).
     Afterwards the gradient is shifted back. Because of this, the grid of the network's poolings leaves
@@ -150,8 +151,9 @@ def climb(
       state: the state from `begin` or an earlier `climb`.
       ascent: taps (layers), their weights, step size, jitter and network.
       key: a JAX random key for the shifts; the shift of a step depends on the key and on `state.step`.
-      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
-        the mean squares of the picture's activations are maximised.
+      guide: features [h', w', c] by tap, from `nst_jax.features`, of the guide: a picture whose
+        activations the dream imitates. With None, the mean squares of the picture's own activations are
+        maximised.
 
     Returns:
       The next `DreamState`. If the excitement of `state.pending` is not finite, `canvas` stays as it
@@ -162,8 +164,9 @@ def climb(
     moved = jnp.roll(state.pending, shift, (0, 1))
     found, gradient = _excitement_and_gradient(params, moved, ascent, guide)
     # Dividing by the standard deviation follows TensorFlow's tutorial. Google's notebook `dream.ipynb`
-    # divides by the mean of the magnitudes instead. For normally distributed numbers, this is 0.8 times
-    # the standard deviation, so the notebook's steps are 1.25 times as large for an equal `step_size`.
+    # divides by the mean of the magnitudes instead. For normally distributed numbers, that mean is 0.8
+    # times the standard deviation, so the notebook's steps are 1.25 times as large for an equal
+    # `step_size`.
     change = jnp.roll(_normalized(gradient), -shift, (0, 1))
     finite = jnp.isfinite(found.total)
     broke_at = jnp.where(~finite & (state.broke_at < 0), state.step + 1, state.broke_at)

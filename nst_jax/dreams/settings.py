@@ -48,8 +48,8 @@ SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
 # 224 x 224 px, too.
 GUIDE_SIZE = sizes.LongEdge(224)
 
-# Largest number of octaves allowed. Since no octave may have a side below `SMALLEST`, their number is
-# limited in any case; but with an `octave_scale` just above 1, a million would be possible.
+# Largest number of octaves allowed. `SMALLEST`, the least side at any octave, also limits their number.
+# But this limit alone would allow a million octaves if `octave_scale` is just above 1.
 MOST_OCTAVES = 100
 SMALLEST = vgg.SMALLEST  # smallest side in px that the picture may have at any octave
 

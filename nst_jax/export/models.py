@@ -90,8 +90,8 @@ def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of a picture [height, width, 3] as an input of a program.
 
     Args:
-      sides: the names of its height and width.
-      sizes: the length of each side by name.
+      sides: the names of its height and width, such as `SIDES`.
+      sizes: maps each of these names to the length of the side: px, or a symbolic size.
     """
     return jax.ShapeDtypeStruct((*(sizes[side] for side in sides), 3), jnp.float32)
 
@@ -120,7 +120,7 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with other arrays: `weights`, with names such as `"conv1_1/kernel"` as keys."""
+    """Return `params` with the arrays of `weights`, whose keys are names such as `"conv1_1/kernel"`."""
     return replace(params, layers=nested_weights(weights))
 
 

@@ -1,6 +1,6 @@
-"""Files in ONNX, the format of onnxruntime and other runtimes: one program with its weights.
+"""Write a program with its weights as an ONNX file, for onnxruntime and other runtimes.
 
-The package jax2onnx converts the program.
+The package jax2onnx converts the program, as JAX has traced it, to ONNX.
 """
 
 import json
@@ -128,8 +128,12 @@ def _decoding(
 ) -> tuple[list[Any], list[Any]]:
     """Return the ONNX tensors with a kernel's encoded arrays, and the operators that decode them.
 
-    `name` is the kernel's name in the weights, such as `"conv1_1/kernel"`, and `output` its name in the
-    graph.
+    A kernel is stored in float16, as codes with scales, or as codes that index a table of values.
+
+    Args:
+      output: the kernel's name in the graph, which the decoded kernel keeps.
+      name: the kernel's name in the weights, such as `"conv1_1/kernel"`.
+      stored: the encoded arrays of all weights, by name, from `encodings.encoded_weights`.
     """
     from onnx import TensorProto, helper, numpy_helper
 

@@ -56,7 +56,7 @@ FORMATS: Mapping[str, FileFormat] = {
 # same size.
 FIXED = (384, 384)
 
-# Licence of the programs in a file; the licence of the weights comes from `Model.facts`.
+# Licence of the programs in an exported file; that of the weights comes from `Model.facts`.
 LICENCE = "Apache-2.0, Copyright 2026 The nst-jax authors"
 
 
@@ -141,8 +141,9 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
     Other programs tell the format of a file by its suffix, so they would misread such a file.
 
     Args:
-      path: path of the file to write; any other suffix, or none, is allowed.
-      to: the format of the file.
+      path: path of the file to write. It may have the format's own suffix, a suffix that belongs to no
+        format, or no suffix.
+      to: the format of the file, a key of `FORMATS`; the suffix of "stablehlo" is .npz.
       argument: the caller's name for the path, shown in error messages.
 
     Raises:
@@ -165,7 +166,10 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: `program`, or if it is None, the defaults of `save`."""
+    """Return the programs to write, by name: only `program`, or if it is None, all of the model.
+
+    But if a file of the format `to` can have only one program, None means the first, the main one.
+    """
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)

@@ -26,14 +26,14 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
     """Return the heights and widths of the input pictures for which a program is exported.
 
     Args:
-      program: the program.
+      program: the program; its `sides` are the names of the heights and widths of its inputs.
       shape: (height, width) in px of the picture, or `"any"` for symbolic sizes.
       style_shape: (height, width) in px of the style picture, or `"any"`; used only by programs that
         take a style picture.
 
     Returns:
-      A number of pixels or a symbolic size for each height and width among the program's inputs, by
-      name, such as `"height"`.
+      A dictionary from each name in `program.sides`, such as `"height"`, to a number of pixels or a
+      symbolic size.
     """
     chosen: dict[str, Any] = {
         side: ANY if both == ANY else both[index]

@@ -29,13 +29,13 @@ def write_tflite(
 
     Args:
       path: the file to write.
-      program: the program.
+      program: a pure function of weights and inputs.
       inputs: the shapes and dtypes of the program's inputs, by name; no size may be symbolic.
       weights: the weights by name, float32.
       encoding: in what form TensorFlow's converter stores the weights: `"float32"`, `"float16"` or
-        `"int8"`. With `"int8"`, a program also rounds the inputs of convolutions to 8 bits, by a scale
-        that it computes anew for each picture.
-      metadata: JSON values by name.
+        `"int8"`. With `"int8"`, the converted program also rounds the inputs of convolutions to 8 bits,
+        by a scale that it computes anew for each picture.
+      metadata: JSON values to store in the file, by name.
     """
     # TensorFlow prints messages when it is imported, unless this variable was set before the import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

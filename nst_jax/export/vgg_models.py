@@ -183,11 +183,11 @@ def step_model(
         )
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
-    # A program for symbolic sizes takes only pictures that are large enough for all levels of their
-    # pyramids, since the number of levels is fixed while the program is traced. There are two kinds of
-    # pyramids. In the pyramid of L-BFGS (`optimizers.pyramid`), every level that is halved needs sides
-    # of `NARROWEST` px or more. In the Laplacian pyramid, whose levels an optimiser may update and not
-    # the pixels (`optimizers.laplacian`), every level needs sides of 1 px or more.
+    # A program for symbolic sizes has a fixed number of levels of image pyramids, since it is traced
+    # only once. So it takes only pictures that are large enough for all these levels. In the pyramid of
+    # L-BFGS (`optimizers.pyramid`), every level that is halved needs sides of `NARROWEST` px or more.
+    # If `descent.pyramid_levels` is not 0, the optimiser updates the levels of a Laplacian pyramid
+    # instead of the pixels (`optimizers.laplacian`). Each of these levels needs sides of 1 px or more.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
     smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     measured = _smallest_of_any(recipe.terms.taps, recipe.network)

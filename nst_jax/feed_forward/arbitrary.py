@@ -63,7 +63,9 @@ from nst_jax.weights.params import Architecture, load_params_of
 
 VECTOR = 100  # number of entries of a style vector
 
-# The layers of the transformer, in their order.
+# The convolutions of the transformer (the network that paints), from first to last: one at the size of
+# the picture, two that shrink it, two in each residual block, two that enlarge the picture again, and
+# the last one.
 LAYERS = transformer_layers((8, 16, 32), (16, 8), blocks=5, contract_normed=False)
 
 # (channels, stride) of each inverted residual block of the predictor, a MobileNet v2, except the first

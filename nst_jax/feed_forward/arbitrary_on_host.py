@@ -42,7 +42,9 @@ def load_arbitrary_on_host() -> Params:
 
 
 def style_vector_on_host(params: Params, style: HostImage) -> Float[np.ndarray, "100"]:
-    """Predict the style vector of a picture, as `arbitrary.style_vector` does.
+    """Predict the style vector of a picture: 100 numbers that describe the style of the picture.
+
+    `arbitrary.style_vector` does the same with JAX.
 
     Args:
       params: weights from `load_arbitrary_on_host`.
@@ -125,9 +127,10 @@ def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarra
 
 
 def _activated(layer: TransformerLayer, y: Planes, before: Planes) -> Planes:
-    """Return the output of a layer, given its features `y` after convolution and norm.
+    """Return the output of a layer: its features `y`, after convolution and norm, are activated.
 
-    If the layer ends a residual block, `before`, the input of this block, is added.
+    The final layer has a sigmoid, all others a ReLU, except a layer that ends a residual block. This
+    has no activation; `before`, the input of the block, is added instead. `y` may be overwritten.
     """
     if layer.final:
         # The sigmoid of y, computed by `tanh`, since `exp(-y)` would overflow for large negative y.

@@ -135,9 +135,10 @@ def controlled_request(
         recipe,
         controls=given and controls_of(given, shape, shapes, on_host=on_host),
         on_host=on_host,
-        # Each picture is recoloured at the top left of a square array, whose side is a multiple of this
-        # number, so that few programs are compiled: one or two for all style pictures of the default
-        # size whose longer side is at most twice the shorter one.
+        # With `on_host`, each picture is recoloured at the top left of a square array, whose side is a
+        # multiple of this number. So pictures of many shapes share a compiled program. For style
+        # pictures of the default size, one or two programs are enough, unless a picture's longer side
+        # is more than twice the shorter one.
         side=max(side or 0, SMALLEST_STYLE_SQUARE),
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))

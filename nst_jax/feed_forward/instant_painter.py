@@ -46,17 +46,17 @@ from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, preci
 VECTORS_IN_MEMORY = 64
 
 # If contents are painted in a bucket (a square array at whose top left each picture lies), style
-# pictures lie in square arrays, too, so that pictures of all shapes share a program. The two numbers
-# are the side of the smallest square, and the difference in side from one square to the next, in px. At
-# their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
-# lie in the smallest square, and those of up to 2:1 in the next.
+# pictures lie in square arrays, too, so that pictures of several shapes share a program. The two
+# numbers are the side of the smallest square, and the difference in side from one square to the next,
+# in px. By default, the shorter side of a style picture is 256 px. Then pictures with an aspect ratio
+# of up to 3:2 lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 # The most pixels of a square, as a multiple of the pixels of the style picture in it; the smallest
 # square may have more. If the square would be too large, as for a panorama, the picture lies in a
 # rectangle instead, whose style vector is computed sooner.
 MOST_PIXELS_OF_SQUARE = 4
 
-# Numbers that tell a network in which style to paint.
+# The style in which a network paints: a style vector, or a weight for each of its fixed styles.
 Condition: TypeAlias = Float[np.ndarray, " k"]
 
 
@@ -85,8 +85,8 @@ class InstantNetwork(NamedTuple):
 
     name: str  # only pictures for networks of the same name are painted in one call
     params: Any  # the weights
-    # A hash that identifies the weights. For `arbitrary` and `styles26`, it is that of the weights that
-    # come with the package; for a trained network, the field `digest` of `Trained`.
+    # A hash that identifies the weights. For `arbitrary` and `styles26`, it is the hash of the weights
+    # that come with the package. For a network that a user has trained, it is `Trained.digest`.
     digest: str
     # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
     # A condition is a style as k numbers. If the contents fill only the top left parts of their arrays,
@@ -113,8 +113,10 @@ def chosen_precision(name: str) -> Precision:
 def style_array(shape: Shape) -> Shape:
     """Return the (height, width) of the array in which a style picture of this shape lies.
 
-    The array is a square, except for panoramas: their sides are rounded up to multiples of
-    `STYLE_SQUARE_STEP`, each by itself.
+    Both sides are rounded up to multiples of `STYLE_SQUARE_STEP`. The array is a square, whose side is
+    the longer of them, or `SMALLEST_STYLE_SQUARE` if that is more. If a square larger than the smallest
+    would have over `MOST_PIXELS_OF_SQUARE` times the picture's pixels, as for a panorama, the array is
+    the rectangle of the two rounded sides instead.
 
     Example:
       >>> style_array((256, 300)), style_array((256, 500)), style_array((256, 2560))
@@ -363,7 +365,11 @@ class InstantPainter:
         return [painted[place] for place in range(len(requests))]
 
     def _array(self, content: HostImage) -> Shape:
-        """Return the (height, width) of the array in which a content is painted."""
+        """Return the (height, width) of the array in which a content is painted.
+
+        The array is the bucket, a square array in which contents of several sizes lie. If the painter
+        has no bucket, the array is as large as the content.
+        """
         shape: Shape = content.shape[0], content.shape[1]
         if self.bucket is None:
             return shape

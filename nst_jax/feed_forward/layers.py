@@ -151,7 +151,8 @@ def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) ->
     """Add the zeros of TensorFlow's padding `SAME` around features at the top left of `x`.
 
     With stride 2, TensorFlow adds one row of zeros less above features with an even number of rows than
-    above those with an odd number. The same holds for columns of zeros at the left.
+    above those with an odd number. The same holds for columns of zeros at the left. JAX's own padding
+    `SAME` would follow the shape of `x`, not the size of the features.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `stride`.
@@ -215,7 +216,7 @@ def sizes_of_array(
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(size))
     try:
         given: Any = jnp.asarray(size) if traced else np.asarray(size)
-    except (TypeError, ValueError):  # such as lists of several lengths
+    except (TypeError, ValueError):  # for example, nested lists of unequal lengths
         given = None
     if given is None or given.shape not in ((2,), (*batch, 2)) or given.dtype.kind not in "iu":
         came = repr(size) if given is None else f"{given.dtype} of shape {list(given.shape)}"
@@ -364,8 +365,8 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
 class Convolution2D(nn.Module):
     """A convolution as a Flax module, with the parameters `kernel` and, if wanted, `bias`.
 
-    In a call, the argument `size` is the (height, width) of features that lie at the top left of a
-    larger array `x`; None means that the features fill `x`.
+    The argument `size` of a call is not the attribute `size`. It is the (height, width) of features
+    that lie at the top left of a larger array `x`; None means that the features fill `x`.
 
     Attributes:
       channels: number of channels of the result.
@@ -460,8 +461,9 @@ def normalized(
 ) -> FeatureMap:
     """Normalise features by a given mean and variance, then scale and shift them.
 
-    The result is `(x - mean) / sqrt(variance + epsilon) * gamma + beta`. This is instance norm if `x`
-    is a part of larger features, and `mean` and `variance` are those of the whole features.
+    The result is `(x - mean) / sqrt(variance + epsilon) * gamma + beta`. So instance norm can be
+    computed part by part: `x` is then a part of the features, such as a strip, and `mean` and
+    `variance` are those of the whole features.
 
     Args:
       x: features [*batch, h, w, c].
@@ -483,6 +485,8 @@ def sized_instance_norm(
     x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize, *, epsilon: float = EPSILON
 ) -> FeatureMap:
     """Do what `instance_norm` does, for features that fill only the top left part of `x`.
+
+    All else in `x` has no influence on the mean and the variance.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left.

@@ -1,7 +1,8 @@
 """Estimates of the memory that a feed-forward network takes, which decide if it paints in strips.
 
 A picture whose features are too large for memory is painted in horizontal strips, one after another;
-see `feed_forward.tiling`. The more rows a strip has, the more memory it takes.
+see `feed_forward.tiling`. The more rows a strip has, the more memory it takes. `strip_for` returns how
+many rows fit.
 """
 
 import bisect
@@ -75,8 +76,8 @@ def strip_for_layers(
     network is given by its layers, so that its weights need not be loaded.
     """
     shared = (platform or default_platform()) == "cpu"
-    # On a CPU every activation takes 4 bytes, since convolutions compute in float32 there, even if the
-    # activations are stored in fewer bits.
+    # On a CPU, 4 bytes are counted for each activation, whatever `precision` is. Even if activations
+    # are stored in fewer bits, convolutions compute in float32 there.
     itemsize = 4 if shared else precision_on(precision).activations_of(jnp.float32).itemsize
 
     def fits(needed: int) -> bool:

@@ -51,7 +51,9 @@ TRAINING_FORMAT = CHECKPOINT_FORMAT._replace(
 )
 
 FACTS = "facts"  # name of the dataset that is a JSON object
-LAYERS, STATE, BEST = "layers/", "state/", "best/"  # beginnings of the names of the other datasets
+# Beginnings of the names of the other datasets: `LAYERS` in a style file, for the network's layers;
+# `STATE` and `BEST` in a checkpoint, for the state of the training and the best network so far.
+LAYERS, STATE, BEST = "layers/", "state/", "best/"
 STYLES = "styles"  # key of the list of the styles' names in the JSON object of a style file
 
 
@@ -203,7 +205,7 @@ class TrainingCheckpoint(NamedTuple):
     # All settings and inputs that the training depends on, such as hashes of the photos; made by
     # `training_job.identity_of`. A training with other facts cannot be resumed from this checkpoint.
     facts: Mapping[str, Any]
-    notes: Mapping[str, Any] = {}  # further JSON values, which the caller may add
+    notes: Mapping[str, Any] = {}  # further JSON values of the caller, saved with the rest
 
     @property
     def step(self) -> int:

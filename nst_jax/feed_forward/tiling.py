@@ -73,8 +73,8 @@ class Pass(NamedTuple):
     Attributes:
       first: index of the first layer that is computed. Its input is the features that were last stored
         on the host, or the picture if none were stored yet.
-      last: index of the last layer that is computed. The mean and variance of its convolved features
-        are measured, for the layer's instance norm.
+      last: index of the last layer that is computed. If it has an instance norm, the pass measures the
+        mean and variance of its convolved features, which the norm needs.
       kept: whether the features of the last layer are stored on the host, so that the next pass starts
         from them.
     """
@@ -200,7 +200,7 @@ def _through(
     precision: Precision,
     kept: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """Compute some consecutive layers of the network (the layers of a pass) for one strip.
+    """Compute the layers of one pass (some consecutive layers of the network) for one strip.
 
     Args:
       kernels: the parameters of each layer's convolution.
@@ -477,7 +477,11 @@ class _Painter:
 
 
 def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield the index of the first row of each strip, and that of the row after its last row."""
+    """Divide a height into strips of `rows` rows; the last strip may have fewer.
+
+    Yields:
+      For each strip, the index of its first row and the index of the row after its last one.
+    """
     for first in range(0, height, rows):
         yield first, min(first + rows, height)
 

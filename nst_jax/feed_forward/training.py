@@ -71,9 +71,9 @@ class TrainingReport(NamedTuple):
 class _Programs(NamedTuple):
     """The compiled functions of a training."""
 
-    step: Any  # the compiled `train_step`
-    losses: Any  # the compiled `crop_losses`
-    paint: Any  # the compiled `stylize_trained`
+    step: Any  # `train_step`, which makes an update
+    losses: Any  # `crop_losses`, which measures the losses on held-out photos
+    paint: Any  # `stylize_trained`, which paints crops in the styles of the network
 
 
 _PROGRAMS = _Programs(
@@ -141,13 +141,14 @@ class Training(Iterator[TrainingReport]):
         self.training: list[float] = [] if resume is None else list(resume.training)
         self._best = {} if resume is None else dict(resume.best)
         self.step = 0 if resume is None else resume.step
-        # The training loss of each update since the held-out loss was last measured.
+        # The training loss of each update since the held-out loss was last measured. The next
+        # measurement records their mean.
         self._losses: list[Any] = [] if resume is None else list(resume.recent)
         self._reader = ReadAhead(self.crops, self.step, job.batch)
         self._begun = False
 
     def _measured(self, params: Params, recipe: Recipe) -> Any:
-        """Return the targets of the style loss for all paintings, stacked to arrays [styles, ...].
+        """Return the targets of the style losses, with those of all paintings stacked: [styles, ...].
 
         Args:
           params: weights of VGG-19.
@@ -313,7 +314,7 @@ class Training(Iterator[TrainingReport]):
           contents: the crops, [n, h, w, 3] uint8.
 
         Returns:
-          [n, styles, h, w, 3] float32 in [0, 1].
+          The paintings, one of each crop in each style: [n, styles, h, w, 3] float32 in [0, 1].
         """
         count = len(network.styles)
         precision = self._fixed[2].network.precision_on()

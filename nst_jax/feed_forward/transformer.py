@@ -83,7 +83,8 @@ def transformer_layers(
     """Return the layers of a style transfer network of Magenta's architecture.
 
     Args:
-      contract: numbers of channels of the three convolutions that shrink the picture.
+      contract: numbers of channels of the first three convolutions, of which the last two shrink the
+        picture.
       expand: numbers of channels of the two convolutions that enlarge the picture again; after them
         comes a last convolution with three channels.
       blocks: number of residual blocks.
@@ -197,7 +198,10 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return a dictionary from names of kernels, such as `"transformer/expand1"`, to their shapes."""
+    """Return a dictionary from names of kernels, such as `"transformer/expand1"`, to their shapes.
+
+    A shape is (height, width, input channels, output channels).
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:

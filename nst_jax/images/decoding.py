@@ -233,7 +233,7 @@ def decoded(
     opened.load()
     upright = opened
     # `load` has already turned a TIFF upright and removed its orientation tag. So the tag is read
-    # again.
+    # again, and only a picture that still has it is turned here.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
         low = low and low.transpose(_TURNS[orientation])
@@ -269,7 +269,8 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
 def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
     """Return the pixels per inch, across and down, that EXIF states; None if it states none.
 
-    This is for files whose format has no field of its own for the resolution.
+    EXIF is read only if Pillow's `Image.info` has no `dpi`, for instance because the file's format has
+    no field of its own for the resolution.
     """
     try:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
@@ -402,10 +403,11 @@ def _split_alpha(
 def _from_deep_grey(
     image: PilImage.Image, gamma: float | None
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
-    """Convert a grey picture of more than 8 bits to 8-bit grey (mode L) in sRGB, and get its opacity.
+    """Convert a grey picture of more than 8 bits to 8-bit grey (mode L), and get its opacity.
 
-    If `gamma` is None, the samples are taken to be sRGB already. The opacity has the values 0 and 1; it
-    is None if every pixel is opaque.
+    With a `gamma`, the samples are also converted from it to sRGB. With None, they are only scaled and
+    rounded. The file may name one value of samples as transparent: the opacity is 0 at pixels with this
+    value, and 1 elsewhere. It is None if every pixel is opaque.
     """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))

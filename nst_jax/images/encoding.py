@@ -76,7 +76,7 @@ def _write_tiff(
 
 
 def _stated(dpi: Dpi | None) -> dict[str, Any]:
-    """Return the keyword argument with which Pillow writes a resolution; empty if `dpi` is None."""
+    """Return the keyword arguments of Pillow's `save` for a resolution; empty if `dpi` is None."""
     return {} if dpi is None else {"dpi": dpi}
 
 
@@ -127,9 +127,13 @@ _INCH = 2  # value of EXIF's tag ResolutionUnit for pixels per inch
 
 
 def description(text: str | None, dpi: Dpi | None = None) -> bytes:
-    """Return EXIF data, as bytes, that contain a text as description, and a resolution.
+    """Return EXIF data, as bytes, with a picture's metadata as its description, and its resolution.
 
-    A text or resolution that is None is left out; if both are None, the result has no bytes.
+    If both arguments are None, the result has no bytes.
+
+    Args:
+      text: the metadata as text, which follows `KEYWORD` in the description; None leaves it out.
+      dpi: the resolution in pixels per inch, (across, down); None leaves it out.
     """
     if text is None and dpi is None:
         return b""
@@ -152,6 +156,6 @@ def text_in(opened: PilImage.Image) -> str | None:
         return comment.decode(errors="replace").removeprefix(prefix)
     try:
         text = opened.getexif().get(ExifTags.Base.ImageDescription)
-    except Exception:  # damaged EXIF counts as no EXIF, as in `decoding`
+    except Exception:  # damaged EXIF may raise any kind of error; it counts as no EXIF
         return None
     return text.removeprefix(prefix) if isinstance(text, str) and text.startswith(prefix) else None

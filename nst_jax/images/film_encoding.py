@@ -76,7 +76,7 @@ def _write_gif(
         frames,
         lambda frame: _in_palette(frame, palette),
         duration=_milliseconds(spans, unit=10),  # GIF counts in hundredths of a second
-        optimize=False,  # Pillow's optimisation would give each frame a palette of its own
+        optimize=False,  # Pillow's optimisation would give each frame its own palette, not `palette`
         **described,
     )
 
@@ -127,7 +127,7 @@ def _write_mp4(
         stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "medium"}
-        # Without this, players would guess the coding of colours from the size of the frames.
+        # Without these values, players would guess the coding of colours from the size of the frames.
         stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
         stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         number = 0

@@ -97,7 +97,10 @@ def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
-    """Return, for each new row (or column), the weights of the old rows (or columns); they sum to 1."""
+    """Return the weights of the `old` rows (or columns) in each of the `new` ones; they sum to 1.
+
+    `how` is the filter that gives the weights.
+    """
     if new == old:
         return np.eye(new)
     ratio = old / new

@@ -34,7 +34,7 @@ SHARPNESS = 10.0
 class Palette(NamedTuple):
     """Statistics of the colours of one or several styles together, in OKLab.
 
-    Opaque pixels count equally; for transparent pixels, see `opacities` in `palette_of`.
+    In the mean and the covariance, the pixels of each style are weighted by their opacity.
     """
 
     # The smallest and the largest values of L, a and b. Pixels whose opacity is less than half of the
@@ -86,16 +86,19 @@ def recoloured(
 ) -> Image:
     """Return a stylised picture with the hues of its content, moved to the palette of its style.
 
-    The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
+    The function works in OKLab, whose channels are the lightness L and two coordinates of hue, a and b.
+    The new L is that of `image`, limited to the style's range of L. The new a and b are those of
     `content`, moved to the mean and covariance of the style's, and then smoothed by five rounds of a
-    joint bilateral filter. In each round, a pixel becomes the mean of the 3 x 3 pixels around it,
-    weighted by exp(-10 |d|), where d is the difference of the L of two pixels. Finally, L, a and b are
-    limited to the style's ranges. If a and b of the style hardly vary, the style counts as grey. Then
-    the L of `image` and the a and b of `content` are first moved together, as colours of three
-    channels, to the style's mean and covariance.
+    joint bilateral filter. In each round, a pixel becomes the weighted mean of the 3 x 3 pixels around
+    it. Each of these has the weight exp(-10 |d|), where d is its new L minus that of the central pixel.
+    Finally, L, a and b are limited to the style's ranges.
 
-    The formula of OKLab is meant for linear RGB; like the authors' code, this function applies it to
-    sRGB.
+    If a and b of the style hardly vary, the style counts as grey. Then the L of `image` and the a and b
+    of `content` are first moved together, as colours of three channels, to the style's mean and
+    covariance.
+
+    The formula of OKLab is meant for linear RGB; like the code of the paper's authors, this function
+    applies it to sRGB.
 
     Departures from the authors' code: `image` is clipped to [0, 1] first, and border pixels are
     repeated beyond the border, where the filter reads them.
@@ -141,7 +144,8 @@ def recoloured(
 
 
 def _lab(image: Image) -> Image:
-    # Computed in float32 at least: a cube root in bfloat16, with 8 significant bits, would be coarse.
+    # Computed in float32 at least: OKLab has cube roots, which bfloat16, with 8 significant bits, would
+    # make coarse.
     return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
 
@@ -178,7 +182,10 @@ def _moved(
 
 
 def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c c"]:
-    """Add `RIDGE` to the diagonal of a covariance, and return a power of the resulting matrix."""
+    """Return a power of a covariance matrix; the exponent may be negative or fractional.
+
+    `RIDGE` is first added to the diagonal, so that the matrix can be inverted.
+    """
     values, vectors = jnp.linalg.eigh(
         covariance + RIDGE * jnp.eye(len(covariance), dtype=covariance.dtype)
     )

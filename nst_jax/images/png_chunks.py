@@ -18,7 +18,7 @@ _TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
 
 
 class Chunk(NamedTuple):
-    """One chunk of a PNG."""
+    """A chunk of a PNG: one of the blocks of bytes that follow the file's signature."""
 
     kind: bytes  # four letters, such as b"IDAT"
     content: memoryview

@@ -1,7 +1,7 @@
-"""Read a picture file: its pixels, opacity and notes; or only its size; or only its metadata.
+"""Read a picture file: its pixels and opacity, or only its size, or only its metadata.
 
-A picture is returned as a NumPy array [h, w, 3], float32 sRGB in [0, 1]. `decoding` converts files that
-store pixels differently.
+A picture is returned as a NumPy array [h, w, 3], float32 sRGB in [0, 1]. The module `decoding` converts
+files that store pixels differently; notes say what was converted or left out.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""The colours of a file in sRGB: converted by its ICC profile or by its gamma, or left as they are."""
+"""Convert the colours of a picture file to sRGB: by its ICC profile or, if it has none, by its gamma.
+
+If neither is used, the colours are taken to be in sRGB already, unless they are in Lab.
+"""
 
 import io
 from collections.abc import Mapping

@@ -138,7 +138,7 @@ def save(
     dpi: float | Sequence[float] | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Write a picture atomically: the file appears complete or not at all.
+    """Write a picture to a path, where the file appears complete or not at all, or to a file object.
 
     The file has an sRGB profile, and no metadata but `metadata` and `dpi`. The suffix, or `format`,
     chooses the format: PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and colour in
@@ -150,8 +150,9 @@ def save(
       image: [h, w, 3] float in [0, 1], rounded to 8 bits; or uint8.
       format: the format for a file object: "png", "jpeg", "webp" or "tiff", or a suffix such as ".jpg".
         A path needs no `format`; if one is given, it must be the format of the path's suffix.
-      alpha: opacity [h, w], from 0 (transparent) to 1; JPEG, which has no transparency, drops it.
-      metadata: a mapping of JSON values to embed; `read_metadata` reads it back.
+      alpha: opacity [h, w], from 0 (transparent) to 1; None for an opaque picture. JPEG, which has no
+        transparency, drops it.
+      metadata: a mapping of JSON values to embed, which `read_metadata` reads back; None embeds none.
       dpi: pixels per inch at which the picture is to be printed, which the file states: one number, or
         (across, down); None states nothing. PNG rounds it to whole pixels per metre, JPEG to whole
         pixels per inch.

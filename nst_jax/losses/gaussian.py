@@ -202,8 +202,8 @@ class RelativeGaussianTarget(NamedTuple):
 
 # `wasserstein_relative` divides the covariances of canvas and style by the mean square of the style's
 # features, and then adds the identity matrix times this number to both. The addition keeps the gradient
-# finite where a channel of the canvas does not vary. It exceeds the rounding errors of covariances, so
-# no eigenvalue is negative.
+# finite where a channel of the canvas does not vary. It also keeps rounding errors from making
+# eigenvalues negative. Where these errors exceed this number, `_regular_covariance` adds more.
 RELATIVE_PART = 1e-3
 
 

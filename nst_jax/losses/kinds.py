@@ -161,7 +161,7 @@ class MatchingLoss(NamedTuple):
       distances: function of (features of the canvas by tap, the canvas' (height, width), target,
         matches, number of the update, products); returns a dictionary: tap -> its loss, a scalar. The
         number of the update is traced; a loss with random choices makes its random key from this
-        number, as `Extent` explains.
+        number, as in `jax.random.fold_in(key, number)`.
       matches: function of (features by tap of a picture, its (height, width), target, products);
         returns the matches [n]: for each of n vectors of the picture, the index of a vector in the
         target. They are found at the beginning of each scale (resolution), stay fixed during the scale,
@@ -170,11 +170,12 @@ class MatchingLoss(NamedTuple):
         `matches` is None, `distances` is given None in place of matches.
       number: function of the canvas' (height, width); returns the number n of matches. None where
         `matches` is None.
-      costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
-        arguments of `target`); returns the `MatchingCosts`, from which memory and time are estimated.
-        It reads only shapes and types of arrays. If None, only the target's memory is counted.
-      turns: the orientations in which each style is used, as numbers of quarter turns. By default, a
-        style is used only in the orientation in which it is given.
+      costs: function of (features of the canvas by tap, the canvas' (height, width), list with the
+        features by tap of each picture of the style, list of these pictures' (height, width)); returns
+        the `MatchingCosts`, from which memory and time are estimated. It reads only shapes and types of
+        arrays. If None, only the target's memory is counted.
+      turns: the orientations in which each style is used, as numbers of quarter turns anticlockwise. By
+        default, a style is used only in the orientation in which it is given.
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then
         `distances` returns a dictionary from these names to losses, and the recipe's
         `style_layer_weights` has a weight for each name.
@@ -286,7 +287,7 @@ class Extent(NamedTuple):
 
     A style loss may depend on them.
 
-    The number of the update, `step`, is a traced int32 scalar. A loss with random choices makes its
+    The number of the update, `step`, is a traced int32 scalar. A loss with random choices makes a
     random key from it, as in `jax.random.fold_in(key, extent.step)`, and so makes new choices in each
     update.
     """

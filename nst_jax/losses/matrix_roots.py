@@ -28,8 +28,8 @@ Matrix: TypeAlias = Float[Array, "c c"]
 
 ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# The smallest eigenvalue, divided by the Frobenius norm of the matrix, whose root `scaled_roots`
-# computes accurately by default. Smaller eigenvalues are lost in any case, since float32 rounds the
+# By default, `scaled_roots` computes the square roots of eigenvalues accurately down to this share of
+# the matrix's Frobenius norm. Smaller eigenvalues are lost in any case, since float32 rounds the
 # entries of the matrix.
 SMALLEST = 1e-7
 

@@ -128,8 +128,8 @@ def nearest_distance(
 ) -> Scalar:
     """Return the mean over `vectors` of the cosine distance to the nearest one of `others`.
 
-    The function is differentiable in `vectors` and in `others`. Its gradient is the gradient of the
-    mean distance to those vectors that were found to be the nearest.
+    The function is differentiable in `vectors` and in `others`. The gradient treats the choice of the
+    nearest vectors as constant.
 
     Args:
       vectors: n vectors [n, c].

@@ -49,8 +49,8 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
 
     Args:
       rows: the picture's features, with one row for each position.
-      count: the number of positions. It equals the number of rows, but every function that serves as
-        `StyleLoss.statistic` gets it.
+      count: the number of positions, which is the number of rows. It is an argument because every
+        function that serves as `StyleLoss.statistic` gets it.
     """
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     return Samples(rows[None], jnp.full(1, as_float(count), dtype), jnp.ones(1, dtype))
@@ -144,9 +144,9 @@ def in_order(values: Float[Array, "d k"]) -> Float[Array, "d k"]:
 
 
 def in_order_up_to(values: Float[Array, "d k"], count: Float[Array, ""]) -> Float[Array, "d k"]:
-    """Return rows that begin with the first `count` numbers of each given row, in ascending order.
+    """Return `values` with the first `count` numbers of each row sorted in ascending order.
 
-    The rest of each row is filled with the largest finite number.
+    The numbers after them are replaced by the largest finite number.
     """
     last = float(jnp.finfo(values.dtype).max)
     index = jnp.arange(values.shape[-1], dtype=count.dtype)
@@ -201,7 +201,8 @@ def ranks(values: Float[Array, "d m"]) -> Ranks:
 def _first_places(ordered: Int[Array, "d m"], wanted: Int[Array, "d m"]) -> Int[Array, "d m"]:
     """Return, for each number in `wanted`, how many numbers in the same row of `ordered` are smaller.
 
-    This is the first place of the number in the row. It is found by a binary search.
+    Each row of `ordered` is in ascending order and contains the numbers of the same row of `wanted`. So
+    the result is the index at which a number first occurs. It is found by a binary search.
     """
     size = ordered.shape[-1]
     # The search finds one bit of the result in each round. If the size is symbolic (see `jax.export`),

@@ -181,8 +181,8 @@ PLACES = 1024
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
-# The names of the three terms of the style loss. The recipe's `style_layer_weights` are the weights of
-# these terms, in this order.
+# The names of the three terms of the style loss. With this loss, the recipe's `style_layer_weights` are
+# not weights of layers, but the weights of these terms, in this order.
 PARTS = ("transport", "moments", "palette")
 
 
@@ -207,8 +207,8 @@ def vectors_at(
       features: features by layer, preceded by the picture itself under the key `PIXELS`.
       places: [n, 2], the (row, column) of each place in px.
       units: for each layer, the number by which its features are divided; colours stay as they are.
-      between: whether features are interpolated linearly between the pixels of a feature map; see
-        `many_taps.sampled`.
+      between: whether features are interpolated linearly between the pixels of a feature map. If False,
+        the coordinates of each place in the feature map are rounded down instead.
 
     Returns:
       The vectors, one in each row.
@@ -232,7 +232,7 @@ def style_at_places(
 ) -> dict[str, Array]:
     """Return the target of the style loss: vectors of the styles, their mean and their covariance.
 
-    Each vector has the colour and the features at a random pixel of a style.
+    Each vector joins the colour and the features of all layers at a random pixel of a style.
 
     Args:
       pictures: for each style, its features by layer, preceded by the picture itself under the key

@@ -202,9 +202,10 @@ HALF_SQUARE_VARIATION = Variation(squared_gradients, half, sized=True)
 # variation of keras-team/keras-io, examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powered_gradients, unchanged, sized=True)
 
-# 2 (mean(dx²) / 3 + mean(dy²) / 3 + (mean(d↘²) + mean(d↙²)) / 12), where d↘ and d↙ are the differences
-# along the two diagonals, and border pixels are repeated beyond the border: the formula of
-# crowsonkb/style-transfer-pytorch. It does not grow with the size of the picture.
+# 2 (mean(dx²) / 3 + mean(dy²) / 3 + (mean(d↘²) + mean(d↙²)) / 12), with dy and dx as for
+# `TOTAL_VARIATION`; d↘ and d↙ are the differences along the two diagonals. Border pixels are repeated
+# beyond the border. This is the formula of crowsonkb/style-transfer-pytorch. It does not grow with the
+# size of the picture.
 NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean, sized=True)
 
 # sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8), with dy and dx as for `TOTAL_VARIATION`. If the contrast

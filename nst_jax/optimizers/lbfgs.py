@@ -135,13 +135,14 @@ def _newton_direction(
 ) -> tuple[PyTree, Memory]:
     """Return the quasi-Newton direction -H g, and the memory with its field `scale` updated.
 
-    The direction is computed by the two-loop recursion over the pairs, from the newest pair to the
-    oldest one and back (Nocedal and Wright, algorithm 7.4).
+    H is the approximation of the inverse Hessian. The direction is computed by the two-loop recursion
+    over the pairs (s, y) in the memory: from the newest pair to the oldest one and back (Nocedal and
+    Wright, algorithm 7.4).
 
     Args:
       memory: the memory that `_remember` returned.
       gradient: the gradient g.
-      change: the change y of the gradient that was given to `_remember`.
+      change: y, the change of the gradient that was given to `_remember`.
       fresh: whether `_remember` added a pair. If so, `scale` is computed from this pair; if not,
         `scale` stays as it is.
       guess: multiplies a pytree by the matrix P. `memory.scale` times P is the first approximation of
@@ -422,9 +423,9 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # If the memory has no pairs yet, the direction is -P g, where g is the gradient (for P see
-        # `Guess`). Its length says nothing about the right length of a move. The move then gets exactly
-        # the allowed length.
+        # If the memory has no pairs yet, the direction is the negative gradient times the matrix P of
+        # `guess`. Its length says nothing about the right length of a move. So the move then gets
+        # exactly the allowed length.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -464,7 +465,8 @@ def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
     """Return whether the loss has positive curvature along a move, by more than rounding errors.
 
-    This is so if the change of the gradient along the move has a positive inner product with the move.
+    The curvature is positive if `change`, the change of the gradient along the move, has a positive
+    inner product with the move. To exceed rounding errors, the cosine of their angle must be over 1e-6.
     """
     (small, size), (small_move, move_size) = _scaled(change), _scaled(move)
     lengths = _if_in_range(
@@ -481,10 +483,10 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 def _root_mean_square(
     a: PyTree, height: int | None, size: RealSize | None = None
 ) -> Float[Array, ""]:
-    """Return the root mean square of `a`, a move or a direction with the shape of the canvas.
+    """Return the root mean square of `a`, a move or a direction, which may be padded with zeros.
 
-    The zeros outside the canvas do not count: with `height`, the rows below the first `height` rows;
-    with `size`, everything outside this (height, width) at the top left.
+    The padding does not count: with `height`, all rows below the first `height` rows; with `size`,
+    everything outside this (height, width) at the top left. If both are None, all of `a` counts.
     """
     count: Any = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     if size is not None:

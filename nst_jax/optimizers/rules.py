@@ -312,9 +312,9 @@ class Optax:
     search, cannot be used.
 
     A recipe with this rule cannot be written as TOML or pickled, since the functions in an optax
-    transformation have no name by which they could be imported. For the same reason, picture files and
-    checkpoints record that an optax rule was used, but not its numbers. So to resume a run, give the
-    same transformation again.
+    transformation have no name by which they could be imported. Picture files and checkpoints record
+    that an optax rule was used, but not its numbers. So to resume a run, give the same transformation
+    again.
 
     Attributes:
       rule: a gradient transformation of optax, such as `optax.adam(0.01)`. Static.

@@ -114,8 +114,8 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
     A peak consists of the frequencies up to 1/64 cycle per px away from its centre, and always of the
     two nearest frequencies on either side. So a pattern is found even if its strength changes across
     the picture. The mean energy of the peak is compared with that of the frequencies just below it, and
-    with that of the frequencies just above it, both over a range of 1/32 cycle per px. (Above the peak
-    at 1/2 cycle per px, there are no frequencies.)
+    with that of the frequencies just above it, both over a range of 1/32 cycle per px. The peak at 1/2
+    cycle per px, the highest frequency, is compared only with the frequencies below it.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.

@@ -97,7 +97,8 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
 
 # --- Edges ----------------------------------------------------------------------------------------
 
-# The gradient of a luma that changes by one 8-bit level from one pixel to the next. The direction of a
+# The e in the formula of `gradient_agreement`, by which smaller gradients hardly count. It is the
+# gradient of a luma that changes by one 8-bit level from one pixel to the next; the direction of a
 # smaller gradient is not reliable.
 FLAT = 1 / 255
 

@@ -74,7 +74,8 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
         exact = FLOAT32.products
         return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
 
-    # The directions are computed one after another, since each needs a sorted copy of all pixels.
+    # The directions are treated one after another, by `lax.map`, since each needs a sorted copy of all
+    # pixels.
     return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
 
 
@@ -93,7 +94,7 @@ def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
 
 
 def _wasserstein(ours: Float[Array, " m"], theirs: Float[Array, " n"]) -> Scalar:
-    """Return the Wasserstein-1 distance of two sets of numbers: the mean |difference| of quantiles."""
+    """Approximate the Wasserstein-1 distance of two samples by the mean |difference| of quantiles."""
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     ours, theirs = (jnp.sort(x)[(levels * len(x)).astype(np.int32)] for x in (ours, theirs))
     return jnp.mean(jnp.abs(ours - theirs))

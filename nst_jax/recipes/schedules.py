@@ -62,7 +62,7 @@ class CoarseToFine:
         Args:
           shape: the final (height, width) of the canvas in px.
           steps: number of updates of the run, which is the sum over the scales.
-          original: (height, width) before any resizing; only `GeometricScales` uses it.
+          original: (height, width) of the content before any resizing; only `GeometricScales` uses it.
         """
         del original
         scales = ladder(shape, int(self.smallest))[-max(1, steps) :]

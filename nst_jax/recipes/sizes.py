@@ -41,7 +41,10 @@ class SizeRule(Protocol):
 
 
 def nearest(height: int, width: int, size: int, edge: int) -> Shape:
-    """Return height and width multiplied by `size` / `edge`, each rounded to the nearest pixel."""
+    """Return height and width multiplied by `size` / `edge` and rounded to the nearest px, at least 1.
+
+    `edge` is the present length of the side that becomes `size` px long.
+    """
     return max(1, round(height * size / edge)), max(1, round(width * size / edge))
 
 
@@ -471,7 +474,11 @@ def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
 
 
 def _paper(text: str, argument: str) -> Paper | None:
-    """Return the rule for text such as "a4@150" or "20x30cm@300"; None for text of another form."""
+    """Return the size rule for text such as "a4@150" or "20x30cm@300": a paper size and the dpi.
+
+    Return None for text that has no "@" and is no paper size. Other text, such as "a4" without dpi, is
+    an error.
+    """
     name, at, resolution = text.partition("@")
     sides = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(mm|cm|in)", name)
     if name not in PAPERS and sides is None:

@@ -111,5 +111,8 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return w, how far a factor changes a picture: 0 is the photo, 1 a very large style weight."""
+    """Return w, how far a picture changes if the recipe's style weight is multiplied by `factor`.
+
+    w is 0 for the photo, and 1 for the picture painted with a very large style weight.
+    """
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

@@ -37,8 +37,8 @@ HEADER = (
 # values of this preset.
 BASE = "base"
 
-# The key for a strength of the style, in a file and among the `values` of `with_values`; see
-# `changes.with_strength`.
+# The key, in a file or among the `values` of `with_values`, of a number that makes the style stronger
+# or weaker. A recipe has no field of this name; `changes.with_strength` changes another field instead.
 STRENGTH = "strength"
 
 # The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
@@ -178,10 +178,11 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
     A key that the text lacks has its default value or, if the text has a line such as `base = "tf"`,
-    the value in that preset. A table with the key `kind`, such as `kind = "Adam"`, makes a new Adam, so
-    the keys that this table lacks have the defaults of Adam. A table without `kind` changes single
-    values of the preset or, if the text names no preset, of the defaults. If there is a key `strength`,
-    the style of the recipe that was read is then made stronger or weaker, see `changes.with_strength`.
+    the value in that preset. In a table such as that of the optimiser, the key `kind` may name a class.
+    With `kind = "Adam"`, a new `Adam` is made, so the keys that the table lacks have the defaults of
+    `Adam`, whatever the preset has. A table without `kind` changes single values of the preset or, if
+    the text names no preset, of the defaults. If there is a key `strength`, the recipe's style is then
+    made stronger or weaker, see `changes.with_strength`.
 
     Args:
       text: TOML with keys that `to_toml` writes, and perhaps the keys `base` and `strength`.
@@ -193,7 +194,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     Raises:
       ValueError: if the text is not TOML (the message names the line); for unknown keys and names (the
         message suggests the nearest known one); for values of a wrong type or out of range (the message
-        names the key); and for a table `controls`, since a recipe has no pictures.
+        names the key); and for a table `controls`, which names pictures, since a recipe has none.
 
     Example:
       >>> recipe = from_toml('base = "tf"\n[terms]\nstyle_weight = 0.5')
@@ -216,7 +217,7 @@ class RecipeFile(NamedTuple):
     """
 
     recipe: Recipe
-    strength: float | None  # as `changes.with_strength` takes it; None if the file has none
+    strength: float | None  # 0 to 1, for `changes.with_strength`; None if the file has none
     # The table `controls`, which names pictures such as masks; empty if the file has none.
     controls: dict[str, str | list[str] | dict[str, str]]
 
@@ -235,8 +236,8 @@ def recipe_and_controls(
       argument: what the caller calls the text, shown in error messages.
 
     Returns:
-      The checked recipe; and the table: a key -> a text, a list of texts, or a table of texts. Their
-      meaning is not checked here.
+      The checked recipe; and the table `controls`: a key -> a text, a list of texts, or a table of
+      texts. It is empty if the text has no such table. What the texts mean is not checked here.
 
     Raises:
       ValueError: if the text is not TOML; for unknown keys and names; and for values of a wrong type or
@@ -399,7 +400,8 @@ def values_and_strength(
             if key == STRENGTH:
                 strength = _checked_strength(_value(text))
             else:
-                # Unknown keys are refused here, since `_changed` would not suggest the key `strength`.
+                # An unknown key is refused here, so that the message can suggest `strength`, which
+                # `_changed` does not know as a key.
                 refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return checked(recipe), strength
@@ -477,5 +479,5 @@ def _value(text: str) -> Any:
         found = _parsed(f"value = {text}")
     except Refused:
         return text
-    # If the text contains a line break, what follows it might be read as a further key.
+    # After a line break, the text may define further keys. Then it is not a single value.
     return found["value"] if len(found) == 1 else text

@@ -92,7 +92,7 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def choice_of(declared: Any) -> Choice | None:
-    """Return the `Choice` for fields of a type: the values that they may have, with their names.
+    """Return the `Choice` of a type: the values that a field of this type may have, with their names.
 
     `declared` is a type as `declared_type` returns it. The result is None if the values of this type
     have no names.
@@ -130,8 +130,9 @@ def declared_fields(kind: type) -> Mapping[str, Declared]:
 def name_to_show(value: Any) -> str:
     """Return a short name for a value, to be used in messages.
 
-    For a function or class, this is its own name; for an instance of a dataclass or named tuple, the
-    name of its class; and for any other value, a short `repr`.
+    For a function or class, this is its own name; for a `functools.partial`, `partial(...)` with the
+    name of its function; for an instance of a dataclass or named tuple, the name of its class; and for
+    any other value, a short `repr`.
 
     Example:
       >>> from functools import partial
@@ -186,9 +187,9 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 def parts_of(item: Item) -> Iterator[Item]:
     """Yield the fields of an item's value, one `Item` for each.
 
-    Nothing is yielded for a number, which has no fields, nor for a value that its name describes
-    completely, such as a loss in a dictionary of `nst_jax.losses.names`. For a loss without a name, an
-    item is yielded for each of its fields that is not None.
+    Some values yield nothing. A number has no fields. A value whose name says all about it, such as a
+    loss in a dictionary of `nst_jax.losses.names`, needs no description by its fields. For a loss
+    without a name, only the fields that are not None are yielded.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
@@ -251,7 +252,10 @@ def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def with_field(record: Any, key: str, value: Any) -> Any:
-    """Return a copy of a dataclass with another value at a full key, such as "descent.steps"."""
+    """Return a copy of a dataclass in which one field, given by its full key, has another value.
+
+    The key "descent.steps" is the field `steps` of the dataclass in the field `descent`.
+    """
     name, _, rest = key.partition(".")
     return replace(
         record, **{name: with_field(getattr(record, name), rest, value) if rest else value}
@@ -296,7 +300,7 @@ def full_key(record: Any, name: str) -> str:
 
 
 def _ends_in(key: str, wanted: str) -> bool:
-    """Return whether the last parts of a full key are those of `wanted`."""
+    """Return whether a full key ends in the parts of `wanted`, as "a.b.c" ends in "b.c" and in "c"."""
     return f".{key}".endswith(f".{wanted}")
 
 

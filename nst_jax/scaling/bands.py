@@ -22,10 +22,10 @@ from nst_jax.vgg.taps import nearest_on_grid
 class Bands:
     """How the rows of a canvas are distributed over the devices of a mesh.
 
-    All bands have the same number of rows, a multiple of 16, so that every band begins where the
-    windows of all poolings of VGG-19 begin. If the bands together are higher than the picture, rows of
-    zeros below the picture fill them up; no loss reads these rows. The class is a pytree without
-    leaves, so jitted functions treat it as static.
+    All bands have the same number of rows, a multiple of 16. So every band begins where windows of the
+    first four poolings of VGG-19 begin; no loss reads features after the fifth. If the bands together
+    are higher than the picture, rows of zeros below the picture fill them up; no loss reads these rows.
+    The class is a pytree without leaves, so jitted functions treat it as static.
 
     Attributes:
       mesh: a mesh with the axis `BANDS`. For planning, an `AbstractMesh` with the same axis is enough.
@@ -256,7 +256,8 @@ def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) ->
     # `around=True` makes the bands a ring, in which the first band follows the last. In the ring, the
     # rows of zeros lie between two copies of the picture. On the way to the farthest row that is needed
     # above the band, they occur `times_above` times; below it, `times_below` times. For each time,
-    # `zeros` further rows are fetched, and `wanted` skips the rows of zeros.
+    # `zeros` further rows are fetched. `wanted`, the indices of the returned rows in `ring`, skips the
+    # rows of zeros.
     times_above = -(-above // bands.height)
     times_below = (bands.padded_height + below - 1) // bands.height
     more = above + times_above * zeros

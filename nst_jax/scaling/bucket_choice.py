@@ -45,11 +45,12 @@ COMPILING_OF_BUCKET = 1.45
 # The time to load a program that is kept on disk, as a share of the time to compile it; an estimate.
 LOADING = 0.1
 
-# Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
-# two cores. It compiles the loop of updates at one resolution in 2.8 to 3.7 s (`compile-cpu.json` in
-# `benchmarks/results`); 1.5 s for the program that computes the losses' targets is an estimate. It
-# updates one picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several
-# pictures are updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
+# Costs that are assumed for a CPU on which no run was timed: 5 s to compile the programs of one
+# resolution, and 1 s for 3.5e11 operations. They are from measurements on a CPU with two cores. It
+# compiles the loop of updates in 2.8 to 3.7 s (`compile-cpu.json` in `benchmarks/results`); 1.5 s for
+# the program that computes the losses' targets is an estimate. An update of one picture of 256 px takes
+# 0.37 s for 1.0e11 operations (`step-cpu.json`). If several pictures are updated at once, each takes
+# 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
 # Costs that are assumed for all other devices on which no run was timed. They are from measurements on
 # an H100. It compiled the programs of three resolutions in 24 s, that is, 8 s for each. An update of a
@@ -265,7 +266,9 @@ def cheapest_square(
 
 
 def even_groups(count: int, most: int) -> dict[int, int]:
-    """Return how many groups there are of each size if pictures are divided evenly.
+    """Divide pictures evenly into as few groups as possible; return size -> number of such groups.
+
+    The last group may be smaller than the others.
 
     Args:
       count: number of pictures.
@@ -302,11 +305,11 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
-    # The scales of the first run, but with other `style_shapes`: all styles of a scale have one shape,
-    # the smallest (height, width) into which the styles of all these runs fit. It is listed as often as
-    # the run with the most styles has styles.
+    # The scales of the first run, but with other `style_shapes`: at each scale, all styles have one
+    # shape, the smallest (height, width) into which the styles of all these runs fit. The number of
+    # styles is that of the run with the most styles.
     scales: Scales
-    runs: tuple[int, ...]  # the indices of the runs
+    runs: tuple[int, ...]  # the indices of these runs in the sequence of all runs
 
 
 _Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share one bucket

@@ -90,7 +90,10 @@ def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool 
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale]) -> bool:
-    """Return whether `check_run_in_bucket` accepts a run in which one device computes each picture."""
+    """Return whether the pictures of a run may lie in larger arrays: see `check_run_in_bucket`.
+
+    It is assumed that one device computes each picture.
+    """
     try:
         check_run_in_bucket(recipe, scales)
     except ValueError:
@@ -128,7 +131,7 @@ def buckets_of(
 
     Args:
       side: side of the square for the canvas at the final scale, in px; a multiple of 16.
-      runs: the scales of each run, with the real sizes of its pictures.
+      runs: the scales of each run, with the sizes of its pictures, not of arrays that contain them.
       recipe: the recipe of all runs.
       one_size: whether the arrays for canvases have the side `side` at the coarser scales, too, so that
         all scales use the same compiled programs.
@@ -180,9 +183,9 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
     found = []
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
-        # For a square picture whose side is `side`, the recipe's schedule may give another number of
-        # scales than for the pictures of the runs. If it does, the sides of the arrays at the coarser
-        # scales follow from the pictures of the runs alone.
+        # At a coarser scale, the array for canvases also holds a square canvas whose final side is
+        # `side`. But the recipe's schedule may give this square another number of scales than the
+        # pictures of the runs. Then the square is ignored.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         final = index == len(runs[0]) - 1
         canvas = side if final or one_size else rounded_up(max(largest, planned))
@@ -202,7 +205,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the largest number of styles of one picture; styles of layers and regions count too."""
+    """Return the most styles that any of the scales has; styles of layers and regions count too."""
     return max(len(scale.style_shapes) for scale in scales)
 
 

@@ -114,7 +114,7 @@ def platform_of(device: Any = None) -> str:
 
 
 def platform_of_mesh(mesh: AnyMesh | None) -> str:
-    """Return the platform of a run's devices, "cpu" or "gpu", as `platform_of` does.
+    """Return the platform of a run's devices: "cpu", or "gpu" for any accelerator.
 
     If the mesh is None or an `AbstractMesh`, the platform is that of JAX's default device.
     """
@@ -180,8 +180,8 @@ def explaining_out_of_memory(
       footprint: the estimated memory of the run.
       tile: side of the run's tiles in px; 0 or None if the run has no tiles.
       available: bytes that could be allocated before the run; None if not known.
-      shape: the real (height, width) of the canvases. None means the shape in `footprint` or, in a
-        bucket, several shapes.
+      shape: the (height, width) of all canvases, for the message. With None, as for canvases of several
+        shapes in a bucket, the message gives the shape in `footprint`, that of the arrays.
       in_bucket: whether the canvases lie in larger arrays, see `nst_jax.scaling.buckets`.
 
     Raises:
@@ -208,13 +208,16 @@ def _exhausted(
     shape: Shape | None,
     in_bucket: bool,
 ) -> str:
-    """Return the message of `OutOfMemory`: size, estimated and available memory, and remedies."""
+    """Return the message of `OutOfMemory`: size, estimated and available memory, and remedies.
+
+    The arguments are those of `explaining_out_of_memory`.
+    """
     array, count = footprint.shape, footprint.pictures
     what = _px(shape or array) if count == 1 else f"{count} pictures of {_px(shape or array)}"
     if in_bucket and shape != array:
         arrays = f"in {'an array' if count == 1 else 'arrays'} of {_px(array)}"
         what = f"{count} pictures {arrays}" if shape is None else f"{what} {arrays}"
-    # `bucket` off is a remedy, since without a bucket the arrays are smaller.
+    # In a bucket, the arrays are larger than the canvases in them. So `bucket` off is a remedy.
     off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
     smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"

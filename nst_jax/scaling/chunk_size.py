@@ -14,7 +14,8 @@ from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
 # Number of pixels, over all canvases that are painted at once, beyond which painting more canvases at
 # once is hardly faster. The keys are JAX's names of platforms; for all other platforms,
-# `PIXELS_AT_ONCE_ELSEWHERE` is used. A CPU gains little from painting many at once.
+# `PIXELS_AT_ONCE_ELSEWHERE` is used. The number for a CPU is smaller, since a CPU gains little from
+# painting many at once.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
@@ -83,10 +84,10 @@ def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) 
 
 
 def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
-    """Return how many of the pictures that are painted at once share one memory.
+    """Return how many of the `chunk` pictures that are painted at once share one memory.
 
-    On a CPU these are all `chunk` pictures, since all CPU devices share one memory; on other platforms,
-    they are the pictures of one device.
+    On a CPU these are all `chunk` pictures, since all CPU devices share one memory. On other platforms,
+    they are the pictures of one device. `mesh` has the devices that paint; None is one device.
     """
     return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 

@@ -174,10 +174,11 @@ def estimate_memory(
 
 
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
-    """Return a variant of the recipe for each style loss that it may use at the final size.
+    """Return copies of the recipe, one for each style loss that it may use at the final size.
 
     A recipe may have another style loss at the last scale (resolution) than at the scales before it.
-    The scale before the last may have the final size, too, and then both losses are used at this size.
+    The scale before the last may have the final size, too. Then both losses are used at this size, and
+    the larger of their footprints counts. Each copy has one of these losses for all scales.
     """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]
@@ -278,7 +279,8 @@ def _work(
 
     Args:
       layer: the layer of the convolution.
-      into: number of channels that the convolution reads; in the backward pass, those of the output.
+      into: number of channels that the convolution reads; in the backward pass, it reads the gradient
+        at the layer's output.
       out: number of channels that the convolution returns.
       recipe: the recipe of the run.
       on_cpu: whether the run is on a CPU.
@@ -335,8 +337,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
-            # For a Gram matrix, the features are multiplied by their transpose, which XLA stores as a
-            # copy.
+            # A Gram matrix is the product of the features and their transpose, which XLA stores as a
+            # copy. One such copy is counted at each layer that a style loss of any kind reads.
             work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
@@ -391,8 +393,8 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     """Return the peak bytes of computing the statistics of a style of this (height, width).
 
     If the style is cut into tiles, the peak is that of one tile. XLA may make the Gram matrix of a
-    layer after it has computed the next layer, so the copies for that matrix are counted together with
-    the next layer.
+    layer after it has computed the next layer. So the copies of features that the Gram matrix needs
+    (`HELD_FOR_GRAM`) are counted together with the memory of the next layer.
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)
@@ -460,11 +462,20 @@ def _bytes_of_targets(
     """Return the bytes of all targets: the content's features, the style losses' targets, and masks.
 
     If the size of a target depends on the size of the style, all blended styles (one for each of the
-    `style_shares`) are counted with the largest size. Each region has targets of its own. If there are
-    several regions or a protected part, each region has a mask at every style tap as well. A protected
-    part adds two arrays of the canvas' shape: the content picture, and how much of it each pixel keeps.
-    It also adds a content loss at one tap (layer), which keeps the protected part close to the content.
-    The targets of this loss are the content's features at the tap, and a weight for each position.
+    `style_shares`) are counted with the largest size. Each region has style targets of its own. If
+    there are several regions or a protected part, each region also has a mask at every style tap.
+
+    A protected part adds two arrays of the canvas' shape: the content picture, and how much of it each
+    pixel keeps. If the recipe's content loss can be limited to a part, a second content loss at one tap
+    (layer) compares the protected part. Its targets are a weight for each position, and the content's
+    features at this tap, which are counted once even if the first content loss reads them, too.
+
+    Args:
+      shape: (height, width) of the canvas, or of the rows of it that one device computes.
+      styles: (height, width) of each style.
+      recipe: the recipe.
+      regions: number of regions with styles of their own, plus one for the region of the default style.
+      protected: whether a part of the canvas is protected: it stays as in the content.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)

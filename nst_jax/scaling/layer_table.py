@@ -132,7 +132,7 @@ def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) ->
     This sum is not included; `loss_costs.sum_operations` counts it.
 
     Args:
-      needed: the layers.
+      needed: the layers, each with the losses that read it.
       part: function that returns the wanted number of a `LossCost`: its operations or its memory.
     """
     found = []

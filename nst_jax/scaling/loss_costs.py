@@ -148,7 +148,7 @@ def _target(
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
-        # As in `targets.blend`, the statistics of a single style are not blended.
+        # With a single style, `targets.blend` returns its statistics unchanged, so this does the same.
         one = loss.blend(statistics, [1 / styles] * styles) if styles > 1 else statistics[0]
         return loss.target(one)
 
@@ -204,7 +204,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
-    """Return the number of operations of an equation; 0 unless it is a product, a sort or a gather."""
+    """Estimate the operations of a jaxpr's equation; 0 unless it is a product, a sort or a gather."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape
@@ -219,7 +219,10 @@ def _operations(equation: Any) -> int:
 
 
 def _bytes(equation: Any) -> int:
-    """Return the bytes of the results of one equation; 0 if it is fused with others, see `LossCost`."""
+    """Return the bytes of an equation's results; 0 unless it is a matrix product, sort, gather or loop.
+
+    XLA fuses other operations, so that their results take no memory of their own.
+    """
     if equation.primitive.name not in ("dot_general", "sort", "gather", "scan", "while"):
         return 0
     return sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)

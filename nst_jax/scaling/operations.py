@@ -106,7 +106,10 @@ def update_operations(
 
 
 def _forward_operations(layer: Layer) -> int:
-    """Return the number of operations of a layer's convolution and of sums such as Gram matrices."""
+    """Return how many operations a layer's convolution and its sums, such as a Gram matrix, take.
+
+    The sums are those of the style losses that read this layer.
+    """
     convolution = 2 * 9 * layer.channels_in * layer.channels
     sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
     return layer.positions * (convolution + sums)
@@ -117,8 +120,8 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
     With several devices, the result is for one of them.
     """
-    # The taps that are read decide how far tiles overlap: on one device, those of the content loss; on
-    # several, all taps, since the content must be cut into the same tiles as the canvas.
+    # The taps (layers that are read) decide how far tiles overlap: on one device, the content loss's
+    # taps; on several, all taps, since the content must be cut into the same tiles as the canvas.
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))
@@ -171,7 +174,8 @@ def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss once, at one scale.
 
     A match is the index of the style's feature vector that is most similar to one of the canvas. The
-    result is 0 if the style loss does not keep its matches fixed during a scale (resolution).
+    forward pass that computes the features of the canvas is included. The result is 0 if the style loss
+    does not find its matches once for the whole scale (resolution).
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

@@ -39,7 +39,7 @@ from nst_jax.vgg.precision import Auto
 
 @dataclass(frozen=True)
 class FileMemory:
-    """The memory that reading the picture files of a run takes in this machine, in bytes.
+    """The bytes of this machine's main memory that reading the picture files of a run takes.
 
     Attributes:
       kept: bytes of the pictures as they were read, which are kept during the run.
@@ -55,7 +55,8 @@ def memory_of_files(
 ) -> FileMemory:
     """Return the memory that reading and resizing the pictures of a run takes.
 
-    All pictures are read one after the other, and then resized one after the other.
+    The peak is computed for this order: all pictures are read one after the other, and then resized one
+    after the other.
 
     Args:
       shapes: (height, width) of the content and of each style, as they are read.
@@ -183,7 +184,10 @@ class Plan:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the predicted memory fits into the available memory; None if that is not known."""
+        """Whether the available memory is at least `MARGIN` times the predicted memory.
+
+        None if the available memory is not known.
+        """
         return None if self.available is None else fits(self.footprint, self.available)
 
     @property
@@ -221,7 +225,7 @@ class Plan:
 
     @property
     def fits_twice(self) -> bool:
-        """Whether memory suffices for two runs of this plan at once; True if its size is not known."""
+        """Whether two runs of this plan fit into memory at once; True if the memory is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
     def fits_beside_next(self, scale: int) -> bool:
@@ -397,9 +401,10 @@ def _shape_of(argument: str, picture: Any) -> Shape:
 
 
 def scales_of_canvas(recipe: Recipe, shape: Shape) -> tuple[Scale, ...]:
-    """Return the scales of a run on a canvas of a final (height, width), with styles of the same size.
+    """Return the scales (resolutions) of a run, given only the final (height, width) of its canvas.
 
-    The size rules of the recipe are ignored.
+    All styles are assumed to have this size, too. The recipe's size rules are ignored, since `shape` is
+    the final size already.
     """
     styles = [shape] * (1 + len(recipe.terms.tap_styles))
     return prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
@@ -513,8 +518,8 @@ def plan_in_arrays(
 
     With "auto", a single picture on an accelerator is padded to a square that has the same size at all
     scales, if that is possible and its side is at most `buckets.LARGEST_SHARED` px. All scales then
-    share their programs, which saves time since compiling takes far longer than painting there. On a
-    CPU, or with several pictures, the arrays have the size of the canvas.
+    share their programs, which saves time since compiling takes far longer than painting there. In all
+    other cases, such as on a CPU or with several pictures, the arrays have the size of the canvas.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
@@ -585,8 +590,9 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # The run does not fit even in tiles. The end of the message, on what would fit in tiles, is
-        # dropped, since pictures in buckets are not computed in tiles.
+        # If the error names one of the arguments below, the run does not fit into memory, not even in
+        # tiles if they are possible. The end of the message, on what would fit in tiles, is dropped,
+        # since pictures in buckets are not computed in tiles.
         argument, _, words = str(error).partition(": ")
         if argument == "`size`":
             what, _, _ = words.partition("; ")
@@ -689,7 +695,10 @@ def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bo
 
 
 def _devices_of(mesh: AnyMesh | None) -> int:
-    """Return the number of devices of a mesh that share each picture."""
+    """Return the number of devices that share each picture.
+
+    It is the length of the mesh's axis `BANDS`, and 1 if there is no mesh or no such axis.
+    """
     return 1 if mesh is None else int(mesh.shape.get(sharding.BANDS, 1))
 
 
@@ -698,8 +707,9 @@ def _memory_of(
 ) -> tuple[int | None, str, bool]:
     """Return the bytes each device can allocate, the platform, and whether this process runs on it.
 
-    The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
-    is False if `platform` is not the platform of this process' devices.
+    The arguments are those of `plan_scales`; `memory` and `platform` are None unless its caller
+    requested them. The returned bytes are None if they are not known. The last value is False if
+    another platform was requested than that of this process' devices.
     """
     here = platform in (None, capacity.default_device().platform)
     if isinstance(mesh, Mesh):

@@ -37,7 +37,8 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
-# Number of a tile (tiles are counted row by row), or of a core along one side of the picture.
+# An index, which may be traced: of a tile (tiles are counted row by row), of a row or column of tiles,
+# or of a row or column of pixels or features.
 Index: TypeAlias = Int[Array, ""] | int
 # Pixels of a tile's window: the core, which is the part of the picture that belongs to this tile alone,
 # and the pixels around it on which the core's features depend.
@@ -76,8 +77,9 @@ class Cut:
     def origins(self) -> tuple[int, int]:
         """Smallest and largest index of the first pixel of a window, both multiples of 16.
 
-        A window that would reach beyond the picture is moved so that it lies inside. If windows extend
-        beyond the border (`wraps`), a window is only moved so that its core lies inside.
+        `origin` clips to this range: a window that would reach beyond the picture is moved so that it
+        lies inside. If windows extend beyond the border (`wraps`), it is only moved so that its core
+        lies inside.
         """
         if self.wraps:
             return -self.halo, self.side - self.core - self.halo
@@ -219,11 +221,11 @@ def grid_of(
 
 
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
-    """Refuse tiles if padding wraps and a side that is longer than a tile is no multiple of 16 px.
+    """Refuse tiles if padding wraps and a side that is to be cut is no multiple of 16 px.
 
-    Where padding wraps, the two ends of a side meet. The blocks of pixels that the four poolings
-    reduce, of up to 16 px, continue evenly there only if the side is a multiple of 16 px; no other side
-    can be cut.
+    Where padding wraps, the two ends of a side meet. The four poolings reduce blocks of up to 16 px.
+    These blocks continue evenly where the ends meet only if the side is a multiple of 16 px, so no
+    other side can be cut. Sides that are too short to be cut may have any length.
 
     Args:
       shape: (height, width) of the canvas.
@@ -231,8 +233,8 @@ def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -
       network: the network's settings, with the tile size.
 
     Raises:
-      ValueError: if padding wraps, and a side is longer than a tile with its halos and no multiple of
-        16 px.
+      ValueError: if padding wraps, `network.tile` is set, and a side is no multiple of 16 px although
+        it is long enough to be cut: at least the tile, two halos and 16 px (see `_axis`).
     """
     if not (network.wraps and network.tile):
         return
@@ -358,9 +360,10 @@ def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
 
 
 def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
-    """Return where the features of a tile are at a tap (layer), along the height and along the width.
+    """Return where the features of a tile's core are at a tap (layer), along the height and the width.
 
-    They are the features of the tile's core, without those of the pixels around it.
+    Each `Crop` gives their place in the features of the whole picture, and in those computed for the
+    tile, which include features of the pixels around the core.
     """
     times = halvings(layer_of(tap))
     row, column = grid.place(index)
@@ -368,9 +371,9 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 
 
 def surrounded(image: Image, grid: Grid) -> Resized:
-    """Return a picture with the pixels of opposite borders around it, as far as windows reach.
+    """Return a picture extended by pixels of its opposite borders, as far as windows reach beyond it.
 
-    This is the picture itself, unless the network's padding wraps around.
+    If the network's padding does not wrap around, no window does, and the picture is returned as it is.
     """
     down, across = grid.margins
     if not (down or across):
@@ -381,14 +384,17 @@ def surrounded(image: Image, grid: Grid) -> Resized:
 def window(image: Image, grid: Grid, index: Index) -> Window:
     """Return the pixels [h, w, 3] of a tile's window: its core, and the halo around it.
 
-    They are cut from `image`: a picture that `surrounded` returned, or a device's slab, which is its
-    part of the picture with the pixels around this part.
+    They are cut from `image`, which is either a picture that `surrounded` returned or a device's slab.
+    A slab is the part of the picture whose features the device computes, with the pixels around it.
     """
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
-    """Return where a tile's window begins in the array that `surrounded` or `slab` returned."""
+    """Return the (row, column, channel) at which a tile's window begins in an array.
+
+    The array is the one that `surrounded` or `slab` returned.
+    """
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
     # Each device computes a band of rows. All bands have the same height, so the last one may have
@@ -409,7 +415,8 @@ def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
 def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
     """Return which lines (rows or columns) of window number `index` belong to its core.
 
-    The other lines are the halo, the pixels around the core on which the core's features depend.
+    The cores divide the side without overlap. The other lines of a window are its halo: pixels around
+    the core on which the core's features depend.
     """
     line = axis.origin(index) + jnp.arange(axis.window)
     own = (line >= index * axis.core) & (line < (index + 1) * axis.core)
@@ -439,8 +446,8 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's features out of the features of the whole picture that `assembled` returned.
 
-    The last tile of a row or column may overlap the one before it. There its features are set to zero,
-    so that no position counts twice in a sum. The function `core` does the same.
+    The last tile of a row or column may overlap the one before it. In the overlap, the last tile's
+    features are set to zero, so that no position counts twice in a sum.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -488,7 +495,10 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Return a tile's features, set to zero where the preceding tile overlaps it."""
+    """Return a tile's features, set to zero where the tile before it in its row or column overlaps it.
+
+    So no position of the picture's features counts twice in a sum over all tiles.
+    """
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 
@@ -584,8 +594,8 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     """Return the (height, width) of the features that `assembled` returns on all devices together.
 
     On one device, these are the features of the whole picture. With several devices, the features of
-    all tiles lie side by side. Each tile then has equally many features, even if it overlaps the tile
-    before it or is below the picture.
+    all tiles lie beside and below each other. Each tile then takes equally many positions, even if it
+    overlaps the tile before it or is below the picture.
     """
     if grid.bands is None:
         return grid.shape(tap)
@@ -674,7 +684,10 @@ def slab_of(picture: Image, grid: Grid) -> Slab:
 
 
 def _with_columns(rows: Image, grid: Grid) -> Slab:
-    """Return rows of a picture, extended by columns of the opposite borders as far as windows reach."""
+    """Extend rows of a picture by columns of the opposite borders, as far as windows reach beyond them.
+
+    Windows reach beyond the borders only if the network's padding wraps around.
+    """
     across = grid.margins[1]
     if not across:
         return rows

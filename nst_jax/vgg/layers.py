@@ -147,8 +147,9 @@ Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 # value in the window.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
-# A function that pads the features and convolves them. Its arguments are the features, the kernel, the
-# transposed and transformed kernels (or None), and the precision of products; see `conv3x3`.
+# A function that pads the features and convolves them. Its arguments are the features, the kernel,
+# other forms of the kernel (such as the transposed one) or None, and the precision of products; see
+# `conv3x3`.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
 # A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil` is True, the last row or column
@@ -243,12 +244,16 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
-# Value in `Winners` for a window without a positive member after the ReLU: no member gets a gradient.
+# Value in `Winners` for a window in which no number is positive: the ReLU makes all four 0, so none of
+# them gets a gradient.
 _NO_WINNER = 4
 
 
 def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
-    """Return each 2 x 2 window's maximum, and the index (0 to 3) of the first member that equals it."""
+    """Return the maximum of each 2 x 2 window, and which of the window's positions has it.
+
+    The four positions are numbered 0 to 3 in reading order; of equal maxima, the first counts.
+    """
     a, b, c, d = _window_members(x)
     largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
     index = jnp.full(largest.shape, 3, jnp.uint8)

@@ -119,7 +119,10 @@ def with_forms(
 
 @jax.jit
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
-    """Transpose all kernels in one program, instead of one program for each shape of a kernel."""
+    """Return the kernel of the transposed convolution for each layer, by the layer's name.
+
+    One jitted program makes all of them, instead of one program for each shape of a kernel.
+    """
     return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 

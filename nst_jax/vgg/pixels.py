@@ -54,8 +54,8 @@ CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.
 # deviation.
 TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 
-# RGB in [0, 1] unchanged. The exercise of deeplearning.ai's course on Coursera feeds this to a network
-# that was trained on caffe-bgr.
+# RGB in [0, 1] unchanged. The recipe `coursera-tf2` feeds this to a network that was trained on
+# caffe-bgr, as the exercise of deeplearning.ai's course on Coursera does.
 RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
 # The convention of jcjohnson's neural-style in Torch7: like caffe-bgr, but [0, 1] is multiplied by 256

@@ -194,7 +194,10 @@ def _with_rows(
 
 
 def _add_copies(g: Array, columns: _Copies) -> Array:
-    """Return `g` with each column of the frame added to the column of which it is a copy."""
+    """Return the gradient `g` with each column of the frame added to the column that it copies.
+
+    `columns` has the indices of both along axis 2.
+    """
     total = g
     for new, copied in columns:
         total = _add_at(total, lax.dynamic_index_in_dim(g, new, 2), copied, 2)

@@ -50,7 +50,7 @@ from nst_jax.weights.torch_files import (
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
-# SHA-256 of a published file -> (origin, licence), which the file itself does not state.
+# SHA-256 of a published weights file -> (origin, licence), since the file itself states neither.
 KNOWN = {
     "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6": (
         (
@@ -186,10 +186,10 @@ def _read(path: Path, array: StoredArray) -> np.ndarray:
 
 
 class _Dialect(NamedTuple):
-    """The names, layout and encoding of the layers in one kind of weights file."""
+    """How one kind of weights file names and stores the layers, and defaults for converting it."""
 
     name: str  # description of the kind of file, for the attribute `origin` of the converted file
-    # Short name of the network's origin, such as "vgg19-caffe", unless the caller names another.
+    # Short name of the weights' origin, such as "vgg19-caffe"; used unless the caller names another.
     family: str
     encoding: str  # encoding of the converted file, unless the caller requests another
     # A function of a layer's name. It returns a dictionary from the layer's parts, such as "kernel", to
@@ -220,8 +220,9 @@ def _keras_keys(layer: str) -> dict[str, str]:
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
-    # torchvision numbers all modules in order: each convolution, its ReLU, and the pool that ends a
-    # block.
+    # torchvision numbers all modules in order. Before this layer come two modules for each earlier
+    # convolution (itself and its ReLU), and a pool for each earlier block; `layer[4]` is the number of
+    # this layer's block, from 1.
     index = 2 * list(LAYERS).index(layer) + int(layer[4]) - 1
     return {"bias": f"features.{index}.bias", "kernel": f"features.{index}.weight"}
 
@@ -256,7 +257,11 @@ def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
 def _layers(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> dict[str, dict[str, Array]]:
-    """Check the names and shapes of the arrays; return the layers as `Params` stores them."""
+    """Convert the arrays of a file to layers, in the form in which `Params` stores them.
+
+    A file is refused if an array is missing, has a wrong shape or dtype, or has values that are not
+    finite.
+    """
     _check_shapes(path, dialect, arrays)
     layers = {}
     for layer in LAYERS:

@@ -86,8 +86,8 @@ class Architecture(NamedTuple):
 
 
 # A kernel that is stored in 8 bits has a second HDF5 dataset with the table or the scales by which its
-# codes are decoded. The names of such datasets have these endings. They do not count as parameters of
-# the network.
+# codes are decoded. The names of such datasets have these endings. Such a dataset does not count as a
+# parameter of the network.
 TABLES = ("/centres", "/scales")
 
 # Value of the attribute `network` for VGG-19, which is also assumed for files without the attribute.

@@ -43,10 +43,11 @@ def _borders(centres: np.ndarray) -> np.ndarray:
 
 
 def _lloyd(values: np.ndarray, counts: np.ndarray, iterations: int = 200) -> np.ndarray:
-    """Return 256 centres for sorted values that occur `counts` times, by one-dimensional k-means.
+    """Return 256 centres of sorted values by one-dimensional k-means.
 
-    The density of the initial centres is proportional to the cube root of the density of the values.
-    In the limit of many centres, this is the optimum (Panter and Dite, 1951).
+    `counts` says how often each value occurs. The density of the initial centres is proportional to the
+    cube root of the density of the values. In the limit of many centres, such centres have the smallest
+    mean squared error (Panter and Dite, 1951).
     """
     # The histogram is coarse: with finer bins, the cube roots of nearly empty bins would give too many
     # centres to the sparse tails of the distribution.

@@ -118,7 +118,8 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
+    # One instance serves all pickles. It can have no attributes, so no pickle can change it.
+    __slots__ = ()
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -129,7 +130,8 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
+    # One instance serves all pickles. It can have no attributes, so no pickle can change it.
+    __slots__ = ()
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
@@ -175,7 +177,7 @@ def _replacement(path: Path, module: str, name: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads a pickle with each tensor as a `_Tensor`; refuses to import names outside `_GLOBALS`."""
+    """Loads a pickle with a `_Tensor` (a description) per tensor; refuses imports not in `_GLOBALS`."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)
@@ -200,13 +202,14 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-# Largest size in bytes of a pickle that is loaded. The pickle that describes VGG-19's tensors has about
-# 3,000 bytes.
+# Largest size in bytes of a pickle that is loaded. A file with a larger one is refused, since the
+# pickle that describes VGG-19's tensors has only about 3,000 bytes.
 LARGEST_PICKLE = 2**20
 
-# Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
-# tuple. Tuples that torch writes have sizes under 30. Without a limit, a small file could keep Python
-# busy for hours, since Python hashes a tuple by hashing all values in it, at any depth.
+# Largest size of a tuple. The size is 1, plus the sizes of the tuples in it, plus 1 for each other
+# value. Tuples that torch writes have sizes under 30. There is a limit because a tuple may contain
+# another one twice, this one may contain a third one twice, and so on. Python hashes a tuple by hashing
+# all values in it, at any depth, so a small file could keep Python busy for hours.
 LARGEST_TUPLE = 128
 
 # Three sets of opcodes: those that make a tuple, those that store a value in the memo, and those that

@@ -151,7 +151,8 @@ def check_destinations(
             if output.parent not in existing:
                 existing[output.parent] = _existing(output.parent)
             there = existing[output.parent] / output.name
-            # The target of a symbolic link may be in another folder, so each link is tested.
+            # A folder is tested once, by creating a file in it. The target of a symbolic link may be in
+            # another folder, so for each link, the folder of its target is tested.
             probe = there.parent not in probed or os.path.islink(there)
             images.check_output(there, argument="output", probe=probe)
             probed.add(there.parent)

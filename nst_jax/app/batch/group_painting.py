@@ -93,7 +93,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
       each other picture.
     """
     known: dict[Path, images.Picture] = {}
-    # The grey pictures that take the place of contents for textures, by their (height, width).
+    # Grey pictures by (height, width). A texture has no content; a grey picture takes its place.
     blanks: dict[Shape, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -264,7 +264,8 @@ def _paint_together(
     keys = {seed: jax.random.key(seed) for seed in seeds}
     members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
-        # This is also a check: a region that is empty at every style layer raises ValueError.
+        # `notes_on_regions` is also a check: it raises ValueError if a region (a part of the picture
+        # with a style of its own) is empty at every layer that the style loss reads.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")
@@ -298,7 +299,9 @@ def _opacities(
 ) -> tuple[list[Any] | None, list[Any] | None]:
     """Return a list of the opacities of the contents, and a list of the opacities of the styles.
 
-    A list is None if all its pictures are opaque. If the losses of the recipe cannot leave out
+    An opacity is an array [h, w] from 0 to 1, or None for an opaque picture. Since each item in the
+    list of styles may be a blend of several styles, the second list has a list of opacities for each
+    item. A list is None if all its pictures are opaque. If the losses of the recipe cannot leave out
     transparent parts, both lists are None, and transparent parts count as white.
 
     Args:
@@ -343,12 +346,12 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
+    """Write a painted picture to its file; return a `Record` of how its row of the batch ended."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
-    # A later run recognises a finished picture by `requested_settings`. These contain the weights that
-    # the setting `strength` has changed. They do not contain `strength` itself, since pictures of
-    # earlier versions lack it. So it is added only here.
+    # A later run recognises a finished picture by the values of `requested_settings`. `strength` is not
+    # one of them, because pictures of earlier versions lack it and would not be recognised. So it is
+    # added here. The weights that it has changed are among the values.
     metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),

@@ -69,15 +69,15 @@ class Entry(NamedTuple):
     # their blend, and by the row's overrides (changes KEY=VALUE).
     recipe: Recipe
     scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
-    # Sizes and digests of the content and the styles when the batch was planned. A file that has
-    # another digest when it is read is refused. For a texture, those of the grey picture that takes the
-    # place of a content are first.
+    # Sizes and digests of the content and then of the styles, when the batch was planned. A file that
+    # has another digest when it is read is refused. For a texture, the first entry describes the grey
+    # picture that takes the place of a content.
     seen: tuple[images.Glance, ...]
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or has not been replaced yet.
     auto_on: str = ""
-    # The values of `stylize`'s options for regions and for the protected part of the content, by the
-    # names of the options; None if the picture has neither.
+    # The regions (parts of the content with styles of their own) and the protected part, as options of
+    # the command `stylize` give them: name of the option -> value. None if the picture has neither.
     controls: Mapping[str, Any] | None = None
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
@@ -99,7 +99,8 @@ class Entry(NamedTuple):
         if self.controls is not None and self.controls["region_maps"]:
             # One colour-coded map divides the content into regions, and another one divides the row's
             # only style into parts. A region gets the style of the part that has the same colour. So
-            # the file of the row's style is also that of each region's style.
+            # the file of the row's style is also that of each region's style. `Scale.regions` counts
+            # the default style, too, so 1 is subtracted.
             of_regions = [self.seen[1]] * (self.scales[-1].regions - 1)
         return (*self.seen[1:], *of_regions)
 
@@ -118,9 +119,9 @@ class Group(NamedTuple):
     """Pictures that one compiled program can paint, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
-    # from which this group was made. It is the same for all groups made from a set, so that one program
-    # can paint all of them.
+    # For each leaf (number) of a recipe: whether it differs between the pictures of the larger set, an
+    # `Alike`, that was divided into groups. All groups of a set have the same `varying`, so that one
+    # program can paint all of them.
     varying: tuple[bool, ...]
     # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
     # None.
@@ -234,9 +235,9 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# A function that returns the programs on disk that can paint groups from a set of pictures (`Alike`).
-# Its arguments are a picture of the set and, for each number of a recipe, whether the number varies
-# within the set.
+# A function that returns which programs stored on disk can paint groups of pictures from one set
+# (`Alike`). Its arguments are a picture of the set and, for each number of a recipe, whether the number
+# varies within the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
 
 
@@ -333,17 +334,18 @@ def form_groups(
 def programs_of(
     parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
 ) -> dict[Any, int]:
-    """Return the different sets of programs that groups run: key of a set -> number of its programs.
+    """Return the sets of compiled programs that groups run, each set once.
 
-    A set has one program for each scale (resolution).
-
-    It is assumed that each group fits into memory. A group that does not fit is painted in smaller
-    chunks, by other programs.
+    A set has one program for each scale (resolution). It is assumed that each group fits into memory. A
+    group that does not fit is painted in smaller chunks, by other programs.
 
     Args:
       parts: the groups.
       chunk: largest number of pictures painted at once; None sets no limit.
       mesh: the devices that share a group; None is one device.
+
+    Returns:
+      Key of a set -> number of its programs. Groups that run the same set give the same key.
     """
     found = {}
     for group in parts:
@@ -386,7 +388,10 @@ def compiled_programs(programs: Mapping[Any, int]) -> float:
 
 
 def _sizes(count: int, most: int) -> set[int]:
-    """Return the sizes of chunks of at most `most` pictures into which `count` pictures are divided."""
+    """Return the different sizes of chunks, if each has `most` pictures but the last may have fewer.
+
+    `count` is the number of pictures in all chunks together.
+    """
     return {min(most, count - first) for first in range(0, count, most)}
 
 

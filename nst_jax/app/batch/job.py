@@ -120,7 +120,9 @@ class Draft(NamedTuple):
     # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
     # from it. None if the user asked for none.
     strength: float | None = None
-    size: str | None = None  # size of a texture, as after `texture --size`; None: that of its style
+    # Size of a texture, in the syntax of `texture --size`. None: the recipe's size rule computes it
+    # from the size of the first style.
+    size: str | None = None
 
     @property
     def styles(self) -> tuple[Path, ...]:
@@ -347,8 +349,9 @@ def batch_job(
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
-      check: a function of a recipe, and of the seed that its row names or None. It is called for each
-        row, and raises ValueError if an option, or this seed, cannot be used with the recipe.
+      check: called as `check(recipe, seed)` for each different recipe of the rows: with the seed of one
+        of its rows that name a seed, and with None if some of its rows name none. It raises ValueError
+        if an option, or the seed, cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
@@ -356,8 +359,8 @@ def batch_job(
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: side, in px, of the buckets (larger arrays in which the pictures lie), "auto", or None for
-        no buckets, as in `BatchJob`.
+      bucket: side, in px, of the buckets (square arrays in which the pictures lie). None means no
+        buckets. With "auto", the program chooses a bucket or none for each picture.
       **options: other fields of `BatchJob`.
 
     Raises:
@@ -409,7 +412,8 @@ def batch_job(
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the part of a picture's metadata that is known before the picture is painted.
 
-    An existing file whose metadata has the same part is the finished picture; see `unfinished`.
+    By this part, `unfinished` recognises the file of a finished picture, which is not painted again:
+    the metadata in the file must agree with it.
     """
     inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
     controls = {} if given is None else controlling.numbers_of(given["regions"], given["protect"])

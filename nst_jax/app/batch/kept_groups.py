@@ -1,14 +1,14 @@
 """Records of the groups whose programs are kept on disk; the choice of buckets reads them.
 
 A group has the pictures that are painted together; a bucket is an array in which pictures of several
-shapes lie. The choice counts on kept programs, since they need not be compiled again. But
+shapes lie. The choice takes kept programs into account, since they need not be compiled again. But
 `nst_jax.app.programs` finds such a program by a key that needs all arguments of the program, and when
 buckets are chosen, only the sizes of a group are known. So a record is written for each group that was
 painted: its sizes, and the files of its programs. The record counts as long as all its files are there.
 
-The folder of the records is in that of the traced programs. The name of a record begins with a key of
-all that its programs depend on besides the sizes: the recipe, the code, the versions of the packages,
-JAX's settings and the device.
+The records are in a subfolder of the folder in which `nst_jax.app.programs` stores traced programs. The
+name of a record begins with a key of all that its programs depend on besides the sizes: the recipe, the
+code, the versions of the packages, JAX's settings and the device.
 """
 
 import hashlib

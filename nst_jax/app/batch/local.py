@@ -1,7 +1,7 @@
 """Run a batch in this process: the calling thread paints, another reads inputs, a third writes results.
 
-A row is one picture of the batch. A `Group` has the rows that are painted together. A `Record` says how
-a row ended.
+A row is one picture of the batch. A `Group` has the rows that are painted together. A `Record` says
+whether a row's picture was finished, or what went wrong.
 """
 
 from collections.abc import Callable, Sequence

@@ -73,7 +73,8 @@ class ManifestRow(NamedTuple):
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
-    # Path of the picture whose fine structure the style gets before the run; None keeps the style's.
+    # Path of the picture whose fine structure the style gets before the run. With None, the style
+    # keeps its own.
     style_fine: Path | None = None
     size: str | None = None  # as after `--size`; None is the size of the command line
     seed: int | None = None  # as after `--seed`; None is the seed of the command line
@@ -86,7 +87,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def controls(self) -> dict[str, Any]:
-        """The values of `stylize`'s options for regions and a protected part, by the options' names."""
+        """The row's regions and protected part, by the parameter names of `stylize`'s options."""
         return {
             "regions": self.regions,
             "region_maps": self.region_maps,
@@ -96,10 +97,10 @@ class ManifestRow(NamedTuple):
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: if its block raises an error, name the manifest and the row in the message.
+    """Context manager: name the manifest and the row in the message of an error from its block.
 
-    A TypeError or ValueError about a row of a manifest becomes a ValueError. If the row is not from a
-    manifest, the error is unchanged.
+    A TypeError or ValueError becomes a ValueError with this message. Errors of other types are
+    unchanged, and so are all errors if the row is not from a manifest.
     """
     try:
         yield
@@ -278,10 +279,15 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
 
 
 def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
-    """Refuse `tile_seamless` in a row with a content, and cells of `OF_CONTENTS` in a row without one.
+    """Refuse cells of a row that do not go with its content, or with its lack of one.
 
-    `content` is the text of the cell `content`, or None if that is empty; the row is then a texture.
-    `seamless` is the value of the cell `tile_seamless`.
+    If a row has a content, `tile_seamless` must not be true. If it has none, it is a texture, and its
+    cells in the columns `OF_CONTENTS` must be empty.
+
+    Args:
+      content: the text of the cell `content`, or None if it is empty.
+      cells: the row's cells, by the names of their columns.
+      seamless: the value of the cell `tile_seamless`.
     """
     if content is not None:
         if seamless:
@@ -300,7 +306,10 @@ def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
 
 
 def _whole(value: Any) -> Any:
-    """Return 3 for 3.0: a column of whole numbers with empty cells may be stored as floats."""
+    """Return an int for a float such as 3.0, and any other value unchanged.
+
+    A column of integers that has empty cells may be stored as floats.
+    """
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -93,8 +93,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch, without the pictures that an earlier run has finished.
       display: where to show progress.
-      report: called with a `Record` of how the painting of each picture ended: when an actor returns
-        the record, or at the end if no actor did.
+      report: called for each picture with a `Record` of how its painting ended. The record comes from
+        an actor. If the picture's actors died and returned none, the record is made at the end.
     """
     import ray
 
@@ -223,9 +223,9 @@ def _paint_blocks(
     # -1 sets no limit to the number of failed blocks: a block whose actor dies every time must not
     # stop the other blocks.
     context.max_errored_blocks = -1
-    # A block has several groups of pictures. So while its actor paints one group, it can read the files
-    # of the next. But if there are enough groups, there are at least 4 blocks per device, so that the
-    # devices finish at about the same time.
+    # While an actor paints one group of a block, it can read the files of the next. So a block has up
+    # to `MOST_GROUPS` groups, but only as many as leave at least 4 blocks per device, so that the
+    # devices finish at about the same time. With too few groups for that, a block is a single group.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
     resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
@@ -301,7 +301,7 @@ class RayProgress:
 
 
 class Painter:
-    """A Ray actor: keeps weights and compiled programs, and paints groups given by their indices."""
+    """A Ray actor: keeps weights and compiled programs in memory, and paints groups of pictures."""
 
     def __init__(self, inputs: ActorInputs) -> None:
         if inputs.use_cache:
@@ -329,6 +329,7 @@ class Painter:
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
             # An actor that died while it painted this block may have finished some of the pictures.
+            # These are skipped, unless the user wants existing pictures to be overwritten.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

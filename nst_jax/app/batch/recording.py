@@ -1,6 +1,6 @@
 """Paint a batch, record how each picture ended, and draw the contact sheet.
 
-A runner is the function that paints, in this process or on a Ray cluster.
+A runner is the function that `run_batch` calls to paint, in this process or on a Ray cluster.
 """
 
 from collections.abc import Callable, Sequence

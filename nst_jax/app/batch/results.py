@@ -66,10 +66,10 @@ class Record(NamedTuple):
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error as one line, which begins with the name of the error's type.
+    """Return the message of an error as one line, with the name of the error's type before it.
 
-    The name is left out if the type is in `SELF_EXPLAINING`. For a MemoryError that is not an
-    `OutOfMemory`, a fixed sentence is returned.
+    Errors of the types in `SELF_EXPLAINING` are clear without the name, so it is left out. Any
+    MemoryError except `OutOfMemory` gives a fixed sentence instead of its own message.
     """
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
@@ -369,7 +369,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata without `IGNORED_SETTINGS`, which do not decide whether a picture is finished."""
+    """Return metadata without `IGNORED_SETTINGS`, which may differ from the requested settings."""
     settings = metadata.get("settings")
     if not isinstance(settings, dict):
         return metadata

@@ -30,7 +30,8 @@ def recipes_of(
 ) -> list[tuple[Recipe, float | None]]:
     """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
-    Beside each recipe is the strength of the style, from 0 to 1, that was applied to it, or None.
+    Beside each recipe is the strength of the style, from 0 to 1, that was applied to it. It is None if
+    neither the flags, nor the recipe file, nor the overrides give a strength.
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line. A row without a content gets the variant of its
@@ -75,11 +76,12 @@ def recipes_of(
 def _base_of(
     row: ManifestRow, changes: arguments.Changes, start: Any
 ) -> tuple[Recipe, float | None]:
-    """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
+    """Return a row's recipe before the row's overrides (KEY=VALUE), and the strength of the style.
 
-    If the row names no recipe, it gets the recipe of the command line. The second result is the
-    strength of the style that the recipe file or the flags give; None if they give no strength. It is
-    not applied yet, since the row's overrides may give another strength.
+    The flags have changed the recipe, and so have the row's style shares and, if the row has a content,
+    its size. If the row names no recipe, it gets the recipe of the command line. The strength is the
+    one that the recipe file or the flags give; None if they give none. The recipe does not contain it
+    yet, since the row's overrides may give another strength.
 
     Args:
       row: the row, which is a picture to paint.
@@ -114,8 +116,8 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
     Args:
       row: the row, without a content.
-      recipe: its recipe with all flags and overrides.
-      changes: the flags.
+      recipe: the row's recipe, already changed by the command's flags and the row's own `overrides`.
+      changes: the flags, to refuse those without effect on a texture, and to check the size.
 
     Raises:
       ValueError: if a flag or an override has no effect on a texture, or if the size cannot be used.

@@ -106,7 +106,7 @@ class Row(NamedTuple):
     # The protected part, which stays as it is in the content: paths of its masks, and amount of
     # protection. None if nothing is protected.
     protect: ProtectFile | None = None
-    masks: tuple[images.Glance, ...] = ()  # size and digest of each mask, which is not decoded yet
+    masks: tuple[images.Glance, ...] = ()  # size and digest of each of these masks, not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
         """Return a `Record` that says whether this picture was painted.
@@ -168,7 +168,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """The options `colors` and `realism` in a recipe, the form in which the painter takes them."""
+        """A recipe with the options `colors` and `realism`; the painter takes them in this form."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -181,12 +181,14 @@ class InstantJob:
 
 
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
-    """Return the style that some words of the command line describe.
+    """Return the style that some words of the command line describe: one style or a blend.
 
-    The file of a trained network may be followed by names of its styles.
+    The words are names or numbers of the 26 styles that a network of the package has learned; or files
+    of style pictures; or the file of a trained network, followed by names of its styles. These names
+    may be left out if the network has a single style.
 
     Args:
-      words: names or files, each with its share in the blend; None if no share was given.
+      words: pairs of a name or file and its share in the blend. The share is None if none was given.
       argument: the name of the command-line argument that has the words, for messages.
 
     Raises:

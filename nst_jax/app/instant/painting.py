@@ -117,7 +117,7 @@ class _Inputs:
             return error
 
     def style(self, style: ChosenStyle) -> _ReadStyle:
-        """Return a style as `InstantPainter` needs it, with its pictures read and resized."""
+        """Return a style with its pictures, if any, read and resized; each style is read only once."""
         if style not in self._styles:
             self._styles[style] = self._read(style)
         return self._styles[style]

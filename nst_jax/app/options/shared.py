@@ -1,4 +1,4 @@
-"""The options that commands of different kinds share."""
+"""Options of the command line that several modules of this folder use, such as `--quiet`."""
 
 import os
 from typing import Any

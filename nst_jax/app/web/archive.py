@@ -81,11 +81,12 @@ def start_lines_of(run: Run, kept: RunPicture, name: str) -> list[str]:
 def archive_of(run: Run, kept: RunPicture) -> bytes:
     """Return the bytes of a ZIP archive with a picture of a run and all that is needed to paint it.
 
-    The archive has the picture, the files that the run's command line reads, and the command line.
+    The archive has the picture, a script with the command line that paints it, and the files that this
+    command line reads.
 
     Args:
-      run: the run.
-      kept: the picture.
+      run: the run that painted the picture.
+      kept: the file of the picture, and the number of updates after which it was saved.
 
     Raises:
       FileNotFoundError: if the file of the picture has been deleted.

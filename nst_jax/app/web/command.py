@@ -78,9 +78,10 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
         visitors.close()
 
     try:
-        if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            # The first picture a visitor sees is only provisional until this thread has compiled its
-            # program. So the thread is started before the server is imported, which takes long, too.
+        if warm:
+            # Until this thread has compiled the programs that paint a visitor's first picture, the page
+            # shows only a provisional one. So the thread starts before the server is imported, which
+            # takes long, too. It is not a daemon: a process that exits while it compiles may crash.
             threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
 
         import uvicorn
@@ -120,7 +121,7 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
 
     Args:
       server_class: the class `uvicorn.Server`.
-      page: the page's `Server`.
+      page: the `Server` of the web page, whose method `end` ends its open requests.
       close: closes the queue and deletes the pictures. It is called as soon as the server answers no
         more requests, without waiting for threads that still compile.
     """
@@ -148,8 +149,8 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
             self.should_exit = True
 
         async def shutdown(self, sockets: Any = None) -> None:
-            # From now on, uvicorn would report that requests were cut short. This is intended, so these
-            # messages are suppressed.
+            # From now on, uvicorn would report that requests were cut short. They are cut short on
+            # purpose, so these messages are suppressed.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await page.end()
             await super().shutdown(sockets)
@@ -176,7 +177,10 @@ def check_extra() -> None:
 
 
 def address_of(guard: Guard) -> str:
-    """Return the address at which to open the page, with the token if there is one."""
+    """Return the address at which a browser on this machine opens the page.
+
+    If the server has a token, a secret that visitors must send, the address contains it.
+    """
     host = LOOPBACK[0] if guard.host in EVERYWHERE else guard.host
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")

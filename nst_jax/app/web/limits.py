@@ -15,8 +15,8 @@ MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
 # Input pictures of one visitor at a time: contents, styles, masks, and pictures from which runs start.
 MOST_PICTURES = 16
 MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this machine
-# Open pages of one visitor that are kept up to date. Each page holds a connection, and a browser opens
-# at most six connections to a server.
+# Open pages of one visitor that are kept up to date. Each page holds a connection. A browser opens at
+# most six connections to a server, so two are left for other requests.
 MOST_STREAMS = 4
 # Runs of all visitors together, waiting or painting, at a time. A run is the painting of one picture.
 MOST_RUNS = 8
@@ -34,12 +34,14 @@ STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing befo
 
 LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix
 # Matches the beginning of each name that the server gives to a file of its own, in the folder of the
-# uploads or in an archive. `safe_name` changes the name of an upload that matches.
+# uploads or in an archive. To keep these names for the server, `safe_name` changes the name of an
+# upload that matches.
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)(_|$)", re.ASCII | re.IGNORECASE
 )
-# The beginning of an absolute path: a slash or backslash, before which there may be a drive such as C:.
-# The slashes of an address such as https://example.org do not match.
+# These patterns find absolute paths in messages, for `without_paths`. `_PATH` matches the beginning of
+# a path: a slash or backslash, before which there may be a drive such as C:. It does not match the
+# slashes of an address such as https://example.org.
 _PATH = r"(?<![\w./\\])(?!(?<=:)//)(?:[A-Za-z]:)?[/\\]"
 _QUOTED_PATH = re.compile(rf"(['\"]){_PATH}([^'\"]+)\1")
 _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")

@@ -31,8 +31,8 @@ from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# Both results are cached for all pictures that the server paints: the weights, so that they are read
-# only once; and the functions that `_programs` returns, which keep their compiled programs.
+# The results of `_weights` and `_programs` are cached for all pictures that the server paints. So the
+# weights are read only once, and the functions that `_programs` returns keep their compiled programs.
 _weights = functools.cache(params.load_params)
 
 

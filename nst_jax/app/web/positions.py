@@ -84,7 +84,9 @@ class Positions:
     def before(self, step: int) -> Checkpoint | None:
         """Return the latest checkpoint after at most `step` updates; None if there is none.
 
-        Without a checkpoint, the run must begin anew. Later checkpoints are deleted.
+        The run resumes from it to go back to the picture after `step` updates; without a checkpoint,
+        the run must begin anew. Checkpoints after more than `step` updates are deleted; the run makes
+        these updates again, and may write new ones.
         """
         self._drop([one for one in self._known if one.step > step])
         return checkpoints.load(self._known[-1].path) if self._known else None
@@ -92,7 +94,7 @@ class Positions:
     def _thin(self) -> None:
         """Delete every second checkpoint until all together have at most `MOST_POSITION_BYTES`.
 
-        The newest checkpoint is deleted last.
+        The newest checkpoint is deleted only if it alone is larger than that.
         """
         while self._known and sum(one.size for one in self._known) > limits.MOST_POSITION_BYTES:
             self._drop(self._known[-2::-2] or self._known)

@@ -115,7 +115,8 @@ class QuickPainter:
         # Some keys of `_painters`: these painters have compiled what they need for a style that is a
         # picture (not one of the 26), so NumPy need not paint a provisional picture first.
         self._ready: set[tuple[Precision, int | None]] = set()
-        # Set when a visitor has got a picture, and by `close`; `warm` waits for it after one picture.
+        # Set when `paint` ends for a visitor, and by `close`. After its first picture, `warm` waits for
+        # this event (some seconds at most), so that the visitor need not wait for the other pictures.
         self._visited = threading.Event()
 
     def paint(
@@ -225,8 +226,8 @@ class QuickPainter:
         """Context manager: wait until no other thread paints.
 
         If a thread paints several pictures, as `warm` does, a waiting thread gets its turn after the
-        first of them. This needs two locks: with a single one, the thread that has painted could take
-        the lock again before the waiting thread wakes up.
+        current one. This needs two locks: with a single one, the thread that has painted a picture
+        could take the lock again before the waiting thread wakes up.
         """
         with self._next:
             self._painting.acquire()
@@ -236,7 +237,7 @@ class QuickPainter:
             self._painting.release()
 
     def close(self) -> None:
-        """Let `warm` end after the picture that it paints."""
+        """Let `warm` end after the picture that it paints, or at once if it waits for a visitor."""
         self._closed = True
         self._visited.set()
 
@@ -273,7 +274,10 @@ class QuickPainter:
                 self._prepare_wide_style()
 
     def _prepare_wide_style(self) -> None:
-        """Compute the style vector of a black picture of size `WIDE_STYLE`, to compile its program."""
+        """Compile the program for style pictures of size `WIDE_STYLE`, by a call with a black picture.
+
+        The program computes the vector that describes a style to the network.
+        """
         with self._turn():
             painter = self._painter(chosen_precision("auto"), TILE)
             painter.vector(np.zeros((*WIDE_STYLE, 3), np.float32))
@@ -345,7 +349,11 @@ def _suits_numpy(job: InstantJob) -> bool:
 def _known(
     kept: Mapping[tuple[str, ...], _Kept], words: Sequence[str], folder: Path, output: Path
 ) -> QuickPicture | None:
-    """Write a picture to `output` if memory has it, made from the same files; else return None."""
+    """Write the picture that is kept for the command line `words` to `output`, and return it.
+
+    Return None if none is kept, or if a sample (picture of the package) that `words` name is missing or
+    changed in `folder`.
+    """
     found = kept.get(tuple(words))
     if found is None or not _has_samples(folder, words):
         return None

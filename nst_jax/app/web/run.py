@@ -48,10 +48,9 @@ class Progress(NamedTuple):
     together.
     """
 
-    # What the run does, in words, while it makes no updates, such as "reading the network". If the run
-    # goes back to an earlier picture, it resumes from the last checkpoint before this picture, or from
-    # the start, and repeats the updates from there; then this text says so. Empty while the run makes
-    # new updates.
+    # What the run does, in words, such as "reading the network"; empty while it makes new updates. A
+    # run that goes back to an earlier picture resumes from the last checkpoint up to this picture, or
+    # from the start. It repeats the updates from there, and meanwhile this text says so.
     stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all

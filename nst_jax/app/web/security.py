@@ -103,7 +103,7 @@ class Guard:
             return name in LOOPBACK
         if self.host in EVERYWHERE:
             # Apart from localhost, only IP addresses are accepted. An attacker could let a host name
-            # of their own point to this machine, but an IP address always means the machine itself.
+            # of their own point to this machine (DNS rebinding); an IP address does not allow this.
             return name == "localhost" or _is_address(name)
         return name in (self.host.lower(), *LOOPBACK)
 

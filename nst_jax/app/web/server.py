@@ -47,8 +47,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If no event was sent for this many seconds, the server sends a comment, which the page ignores. This
-# shows whether the connection is lost: the server notices that only when it sends something.
+# If no event was sent for this many seconds, the server sends a comment in the stream of events. The
+# page ignores it, but the server notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
 # Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
 TIDY_SECONDS = 1.0
@@ -68,7 +68,7 @@ class Threads(ThreadPoolExecutor):
     """
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more work, and cancel what has not begun; the arguments change nothing."""
+        """Accept no more work, and cancel what has not begun; do not wait, whatever the arguments."""
         del wait, cancel_futures
         super().shutdown(wait=False, cancel_futures=True)
 
@@ -111,7 +111,7 @@ class Server:
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
     def app(self) -> Any:
-        """Return the ASGI application."""
+        """Return the ASGI application: the page's routes, behind the guard that checks each request."""
         routes = [
             Route("/", self.page),
             Route("/page.{kind}", self.page_file),
@@ -158,7 +158,7 @@ class Server:
                 LOGGER.exception("tidying failed; it is tried again")
 
     async def end(self) -> None:
-        """End all streams to open pages; after `ENDING_SECONDS`, answer other requests with an error.
+        """End all streams to open pages; answer requests that take over `ENDING_SECONDS` with an error.
 
         Without this method, uvicorn would cancel streams and requests, and print a traceback for each.
         """
@@ -335,7 +335,7 @@ class Server:
         )
 
     async def events(self, request: Request, visitor: Visitor) -> Response:
-        """Keep a page up to date by server-sent events: send its state whenever the state changes."""
+        """Send the visitor's state to an open page by server-sent events, now and when it changes."""
         del request
         if visitor.streams >= limits.MOST_STREAMS:
             raise ValueError("page: it is open too often in this browser; close some of its tabs")
@@ -376,8 +376,8 @@ class Server:
     async def sample(self, request: Request, visitor: Visitor) -> Response:
         """Add a sample picture of the package to those of the visitor.
 
-        The query of the URL may have `role`, what the picture is used for: one of `uploads.ROLES`, such
-        as "photo", which is the default.
+        The path of the URL ends in the name of the sample. The query may have `role`, what the picture
+        is used for: one of `uploads.ROLES`, such as "photo", which is the default.
         """
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
@@ -496,7 +496,7 @@ class Server:
         return _file(request, kept.path, f"painted_after_{kept.step}.png")
 
     async def run_archive(self, request: Request, visitor: Visitor) -> Response:
-        """Send an archive: a picture of the run, and the files that the command line for it needs."""
+        """Send a ZIP archive: a picture of the run, the command line that paints it, and its inputs."""
         run, kept = self._kept(request, visitor)
         data = await self._archived(archive.archive_of, run, kept)
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
@@ -517,7 +517,7 @@ class Server:
         return Response(data, media_type=archive.FILMS[kind], headers=headers)
 
     async def _archived(self, make: Callable[..., bytes], *given: Any) -> bytes:
-        """Make a film or an archive, one at a time; answer 404 if a file for it has been deleted."""
+        """Make a film or an archive, one at a time; answer 404 if a file that `make` reads is gone."""
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)

@@ -39,7 +39,7 @@ class Upload(NamedTuple):
     sample: str = ""  # key in `images.SAMPLES` if it is a sample picture of the package, else ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the description that the page receives, as JSON values."""
+        """Return the fields, and "size" as [width, height] in px, as JSON values for the page."""
         return self._asdict() | {"size": [self.shape[1], self.shape[0]]}
 
 
@@ -111,7 +111,7 @@ class Uploads:
         """
         if sample not in images.SAMPLES:
             raise ValueError(f"picture: there is no sample {sample!r}")
-        # Its name does not identify a sample: an upload may have the same name.
+        # File names are not compared, since an upload may have the same file name as the sample.
         for upload in list(self.known.values()):
             if upload.sample == sample:
                 return upload

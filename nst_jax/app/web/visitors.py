@@ -1,7 +1,7 @@
 """The visitors of the web page: each browser is a visitor, with pictures and a run of its own.
 
 The server finds a visitor by the cookie that the browser sends with each request. A run is the painting
-of one picture by optimisation. A start is a picture of a run from which another run starts.
+of one picture by optimisation. A start is a copy of a run's picture, with which another run begins.
 """
 
 import secrets
@@ -120,7 +120,8 @@ class Visitor:
             folder = self.folder / f"run_{self._runs}"
             folder.mkdir()
             try:
-                # The files are copied, so that the run does not change if the visitor paints on a mask.
+                # The run gets copies of the files, so that it does not change if the visitor paints on
+                # a mask later.
                 for name in chosen.files:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
