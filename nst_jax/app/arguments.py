@@ -136,7 +136,7 @@ def recipe_and_strength_of(
         value = getattr(changes, flag)
         if value is not None and value != ():
             recipe = _with_flag(recipe, flag, key, value)
-    recipe = recipe.replace(_layers("content", changes.content_layer))
+    recipe = recipe.replace(_content_layers(changes.content_layer))
     recipe = _with_style_layers(recipe, changes.style_layer)
     if changes.strength is not None:
         factor_of(changes.strength)  # raises an error for a strength outside 0 to 1
@@ -211,21 +211,19 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
     return shares
 
 
-def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the recipe values that a flag for layers sets, as a dict from recipe keys to values.
+def _content_layers(chosen: Sequence[str]) -> dict[str, Any]:
+    """Return the recipe values that `--content-layer` sets, as a dict from recipe keys to values.
 
     Args:
-      kind: "content", for the flag `--content-layer`. The flag `--style-layer` is left to
-        `style_layers`, since its values may also name pictures.
       chosen: the values of the flag: texts NAME=WEIGHT, or NAME for the weight 1. If there are none,
         the dict is empty.
     """
     if not chosen:
         return {}
-    found = tap_weights(chosen, f"{kind}_layer")
+    found = tap_weights(chosen, "content_layer")
     return {
-        f"terms.{kind}_taps": tuple(found),
-        f"terms.{kind}_layer_weights": tuple(found.values()),
+        "terms.content_taps": tuple(found),
+        "terms.content_layer_weights": tuple(found.values()),
     }
 
 
