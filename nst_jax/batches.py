@@ -180,7 +180,8 @@ def stylize_many(
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes. None
         paints textures, which have no content. With None, these arguments may not be given: `plan`,
-        `style_fine`, `colors`, `realism`, `strength`, `regions`, `protect` and `opacity`.
+        `style_fine`, `colors` (except "style"), `realism` (except 0), `strength`, `regions`, `protect`
+        and `opacity`.
       styles: like `contents`. Within a sequence, an entry may also be a list of images: the styles that
         are blended for one picture, as in `stylize`.
       recipe: as in `stylize`, except that the numbers in its `terms` and `descent.optimizer`,

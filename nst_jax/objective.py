@@ -588,10 +588,10 @@ def _tiled_sums(
     content: Features,
     guides: Guides | None,
 ) -> Sums:
-    """Return the sums over a picture from which its losses are computed, taken tile by tile.
+    """Return the sums over a picture, or over a device's band of it, computed tile by tile.
 
-    A custom gradient rule computes each tile again, since autodiff would keep the activations of all
-    tiles in memory.
+    The losses are computed from these sums. A custom gradient rule computes each tile again, since
+    autodiff would keep the activations of all tiles in memory.
     """
     measured, grid = static
 

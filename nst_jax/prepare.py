@@ -325,7 +325,7 @@ def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
       shape: the style's size at the final scale.
       ratio: longer side of the canvas at this scale, divided by that of the final canvas.
       original: the style's size before any resizing. If `shape` is this size, scaled and rounded, the
-        result has the proportions of `original`, so that sizes are rounded only once. If not, or if
+        result has the proportions of `original`, without the error of that rounding. If not, or if
         `original` is None, it has those of `shape`.
     """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)

@@ -416,7 +416,7 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Compute the target of each style loss at each layer from the style's statistics.
+    """Compute the target of each style loss at each layer from the statistics of a style or a blend.
 
     The keys of both dictionaries are `StylePart.name`.
     """

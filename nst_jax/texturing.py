@@ -253,7 +253,7 @@ def blank_contents(
 
     Args:
       styles: for each texture, its style pictures. If `size` is None, the size of the texture is
-        computed from the size of the first one.
+        computed from the size of its first style picture.
       size: as in `texture`, for all textures.
       recipe: a recipe from `of_texture`.
 

@@ -351,8 +351,9 @@ class Recorder:
     def _has_written(self) -> bool:
         """Whether this run has written a picture, or at least a preview, to the result's file.
 
-        A fast network paints the preview, which is shown until the run writes a picture. A preview does
-        not count if it has replaced an earlier picture that comes back if the run writes none.
+        A fast network paints the preview, which is shown until the run writes a picture. A preview that
+        has replaced an earlier picture does not count: if the run writes no picture, the earlier one
+        comes back.
         """
         return self._wrote or self._previewed
 

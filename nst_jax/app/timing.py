@@ -236,7 +236,7 @@ class IntervalChooser(Iterator[int]):
           scales: the scales (resolution levels) of the run.
           every: a snapshot is needed whenever the number of updates is a multiple of this number; None
             if there is no such need.
-          also: further numbers like `every`, or None.
+          also: further values like `every`, each a number or None.
           done: number of updates after which the run resumes; 0 for a new run.
           costs: cost (amount of work) of an update at each scale, in any unit; None means the costs
             that `update_cost` returns.

@@ -1,6 +1,6 @@
 """Convert the colours of a picture file to sRGB: by its ICC profile or, if it has none, by its gamma.
 
-If neither is used, the colours are taken to be in sRGB already, unless they are in Lab.
+If neither is used, the colours are taken to be in Lab if Pillow's mode says so, otherwise in sRGB.
 """
 
 import io

@@ -74,8 +74,8 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
         exact = FLOAT32.products
         return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
 
-    # The directions are treated one after another, by `lax.map`, since each needs a sorted copy of all
-    # pixels.
+    # The directions are treated one after another, by `lax.map`, to save memory: each needs a sorted
+    # array of the projections of all pixels.
     return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
 
 

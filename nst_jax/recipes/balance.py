@@ -115,8 +115,9 @@ def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     """
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     # All features differ by dF = 1, so K is 1 and the loss is f. It is computed for one feature and for
-    # two. Their ratio shows with which power of the number of features f grows: if the loss is a mean,
-    # f stays the same; if it is a sum, f doubles. The power gives f for the whole feature map.
+    # two. The ratio of these two losses gives the power of the number of features to which f is
+    # proportional: if the loss is a mean, f stays the same; if it is a sum, f doubles. From the power
+    # follows f for the whole feature map.
     one, two = (
         float(recipe.terms.content_loss_by_tap(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n))))
         for n in (1, 2)

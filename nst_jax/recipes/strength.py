@@ -111,7 +111,7 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return w, how far a picture changes if the recipe's style weight is multiplied by `factor`.
+    """Return w, how far a picture is from the photo if the style weight is `factor` times the recipe's.
 
     w is 0 for the photo, and 1 for the picture painted with a very large style weight.
     """

@@ -403,12 +403,12 @@ def _rounded(shape: Shape) -> Shape:
 
 
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Merge kinds into at most `MOST_COMPARED` parts, few enough for `_cheapest`.
+    """Merge kinds into parts until `MOST_COMPARED` parts are left, or no merging saves time.
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
     which the pictures of all of them lie. At first, each kind is a part by itself. Then two parts are
-    merged at a time, those whose merging saves most time, until `MOST_COMPARED` parts are left. If no
-    merging saves time any more, more parts are left.
+    merged at a time, those whose merging saves most time. `MOST_COMPARED` parts are few enough for
+    `_cheapest`, which returns more parts unchanged.
 
     Args:
       count: number of kinds.

@@ -205,7 +205,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the most styles that any of the scales has; styles of layers and regions count too."""
+    """Return the largest number of styles of any of the scales, with those of layers and regions."""
     return max(len(scale.style_shapes) for scale in scales)
 
 

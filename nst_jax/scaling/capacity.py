@@ -217,7 +217,7 @@ def _exhausted(
     if in_bucket and shape != array:
         arrays = f"in {'an array' if count == 1 else 'arrays'} of {_px(array)}"
         what = f"{count} pictures {arrays}" if shape is None else f"{what} {arrays}"
-    # In a bucket, the arrays are larger than the canvases in them. So `bucket` off is a remedy.
+    # In a bucket, the arrays may be larger than the canvases in them. So `bucket` off is a remedy.
     off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
     smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"

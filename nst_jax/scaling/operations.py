@@ -171,11 +171,12 @@ def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> f
 
 
 def matching_operations(scale: Scale, recipe: Recipe) -> float:
-    """Return the number of operations of finding the matches of a style loss once, at one scale.
+    """Return the number of operations of finding the matches of a style loss, at one scale.
 
-    A match is the index of the style's feature vector that is most similar to one of the canvas. The
-    forward pass that computes the features of the canvas is included. The result is 0 if the style loss
-    does not find its matches once for the whole scale (resolution).
+    A match is the index of the style's feature vector that is most similar to one of the canvas. Some
+    style losses find the matches before the first update of a scale (resolution), and the number is
+    for these. It includes the forward pass that computes the features of the canvas. It is 0 for other
+    style losses, which have no matches or find them in every update.
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

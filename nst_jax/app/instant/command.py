@@ -1,8 +1,8 @@
 """The command `instant`, which paints one picture, many pictures, or one picture in all 26 styles.
 
-Each picture is painted by a single pass of a network. A row is one picture to paint: a content and a
-style. A record says whether a row was painted, and the result manifest is the file of the records. The
-26 styles are those that a network of the package has learned.
+Each picture is painted by a single pass of a network. The pictures to paint are a list of rows, each a
+content and a style. A record says whether a row was painted. The result manifest is a file of all
+records, written beside the pictures. The 26 styles are those that a network of the package has learned.
 """
 
 import threading

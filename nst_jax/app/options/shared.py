@@ -1,4 +1,4 @@
-"""Options of the command line that several modules of this folder use, such as `--quiet`."""
+"""Options of the command line that several commands share, such as `--quiet`."""
 
 import os
 from typing import Any

@@ -85,8 +85,8 @@ class Positions:
         """Return the latest checkpoint after at most `step` updates; None if there is none.
 
         The run resumes from it to go back to the picture after `step` updates; without a checkpoint,
-        the run must begin anew. Checkpoints after more than `step` updates are deleted; the run makes
-        these updates again, and may write new ones.
+        the run must begin anew. Checkpoints after more than `step` updates are deleted; when the run
+        goes on, it may write new checkpoints in their place.
         """
         self._drop([one for one in self._known if one.step > step])
         return checkpoints.load(self._known[-1].path) if self._known else None
