@@ -227,12 +227,22 @@ def cores() -> int:
 
 
 def _processor() -> str:
+    """Return the name of the processor, with its family and model if the system states them.
+
+    Virtual machines often have names such as "AMD EPYC", which processors of very different speed share.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    first: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        first.setdefault(key.strip(), value.strip())
+    name = first.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in first and "model" in first:
+        name += f" (family {first['cpu family']}, model {first['model']})"
+    return name
 
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
