@@ -229,7 +229,7 @@ def cores() -> int:
 def _processor() -> str:
     """Return the name of the processor, with its family and model if the system states them.
 
-    Virtual machines often have names such as "AMD EPYC", which processors of very different speed share.
+    In virtual machines, processors of very different speed often share a name such as "AMD EPYC".
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

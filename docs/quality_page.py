@@ -21,7 +21,7 @@ from benchmarks import gallery, plots
 from benchmarks.gallery import Gallery
 from benchmarks.merging import with_machines
 from docs import quality_aims
-from docs.quality_aims import OURS, ahead, on_cpu
+from docs.quality_aims import OURS, ahead, device_in_words, taken, timed_alike
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -153,9 +153,8 @@ def _updates(rows: Sequence[Json], name: str) -> str:
 def machine(one: Json) -> str:
     """Return the machine of a picture in words: its device, and the precision if that is known."""
     device = one["device"]
-    is_cpu = device["platform"] == "cpu"
-    name = f"CPU ({device['processor']}, {device['cores']} cores)" if is_cpu else device["kind"]
-    precision = one.get("precision") or ("float32" if is_cpu else "")
+    name = device_in_words(device)
+    precision = one.get("precision") or ("float32" if device["platform"] == "cpu" else "")
     return f"{name}, {precision}" if precision else name
 
 
@@ -206,15 +205,12 @@ def _mean_of(found: Sequence[float], of: int, more: str = "") -> str:
 
 
 def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
-    """Return the mean CPU seconds of a contestant, and of ours, on pairs that both painted on CPUs."""
-    timed = [
-        tuple(row["recipes"][one] for one in (name, OURS))
-        for row in rows
-        if all(on_cpu(row["recipes"].get(one)) for one in (name, OURS))
-    ]
+    """Return the mean CPU seconds of a contestant, and of ours, on pairs timed for both on one CPU."""
+    both = [timed_alike(*(row["recipes"].get(one) for one in (name, OURS))) for row in rows]
+    timed = [one for one in both if one is not None and one[0]["device"]["platform"] == "cpu"]
     if not timed:
         return "", ""
-    theirs, ours = (fmean(one[place]["processor_seconds"] for one in timed) for place in (0, 1))
+    theirs, ours = (fmean(taken(one[place]) for one in timed) for place in (0, 1))
     return f"{theirs:.3g}", f"{ours:.3g}"
 
 

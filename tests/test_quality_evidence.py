@@ -503,10 +503,39 @@ def test_times_are_compared_on_pairs_that_were_timed_alike():
     assert result == "**missed**: 2 times that"
     for row in found:
         for name, taken in (("default", 2.0), ("nnst", 40.0)):
-            row["recipes"][name] |= {"device": {"platform": "cpu"}, "processor_seconds": taken}
+            cpu = {"platform": "cpu", "processor": "P", "cores": 1}
+            row["recipes"][name] |= {"device": cpu, "processor_seconds": taken}
     text, result = aims_of(found)["nnst", "at most 1/10 of its time"]
-    assert text == "24 px, CPU: 0.05 of its time (2 CPU s against 40 CPU s, mean of 3 pairs)"
+    assert text == (
+        "24 px, CPU (P, 1 core): 0.05 of its time (2 CPU s against 40 CPU s, mean of 3 pairs)"
+    )
     assert result == "reached"
+
+
+def test_times_from_another_machine_are_not_compared_unless_both_were_timed_there():
+    fast, slow = ({"platform": "cpu", "processor": name, "cores": 2} for name in ("fast", "slow"))
+    before = rated(default=90, nnst=1000)
+    for name, taken in (("default", 2.0), ("nnst", 40.0)):
+        before["recipes"][name] |= {"device": fast, "processor_seconds": taken, "commit": "a"}
+    again = rated(default=90, gram=90)
+    for name, taken in (("default", 5.0), ("gram", 6.0)):
+        again["recipes"][name] |= {"device": slow, "processor_seconds": taken, "commit": "b"}
+    found = merging.merged([before], [again])
+    assert found[0]["recipes"]["default"]["processor_seconds"] == 5.0
+    assert found[0]["recipes"]["default"]["other_times"] == [
+        {"device": fast, "commit": "a", "processor_seconds": 2.0}
+    ]
+    assert quality_aims.compared_seconds(found, "nnst") == {"CPU (fast, 2 cores)": (2.0, 40.0, 1)}
+    assert quality_aims.compared_seconds(found, "gram") == {"CPU (slow, 2 cores)": (5.0, 6.0, 1)}
+    assert quality_page._machines(found).endswith(
+        "| `default` | CPU (slow, 2 cores), float32 | 1 |  |  | 5 | 5 |\n"
+        "| `gram` | CPU (slow, 2 cores), float32 | 1 |  |  | 6 | 5 |\n"
+        "| `nnst` | CPU (fast, 2 cores), float32 | 1 |  |  | 40 | 2 |\n"
+    )
+    # The machine of the record's time is the one that painted last; the same machine replaces its time.
+    found = merging.merged(found, [before])
+    assert [one["device"] for one in found[0]["recipes"]["default"]["other_times"]] == [slow]
+    assert "other_times" not in merging.merged([before], [before])[0]["recipes"]["default"]
 
 
 def test_seconds_stand_beside_the_machine_that_took_them():
