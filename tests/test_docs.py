@@ -25,11 +25,12 @@ from PIL import Image
 
 import nst_jax as nst
 from benchmarks import __main__ as measuring
-from benchmarks import blind, harness, quality
+from benchmarks import blind, harness, quality, style_losses
 from docs import recipes_page
 from nst_jax import batch_members, images, recipes
 from nst_jax.app import cli
 from nst_jax.feed_forward import style_names
+from nst_jax.scaling import capacity
 from tests import small
 
 ROOT = Path(__file__).parents[1]
@@ -274,6 +275,33 @@ def test_the_costs_on_the_page_of_the_losses_are_those_of_the_record():
     _, _, costs = (DOCS / "losses.md").read_text().partition("## What an update costs")
     assert re.findall(r"^\| `.*", costs, re.MULTILINE) == expected
     assert f"commit {record['source']['commit'][:7]}" in costs
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        "loss `nearest_by_tap`",
+        "loss `relaxed_transport`",
+        pytest.param("loss `channel_histograms`", marks=pytest.mark.long),
+        pytest.param("loss `sliced_wasserstein`", marks=pytest.mark.long),
+        "loss `nearest_hypercolumns`",
+        pytest.param("recipe `sliced-wasserstein`", marks=pytest.mark.long),
+        pytest.param("recipe `histogram`", marks=pytest.mark.long),
+        pytest.param("recipe `nnst`", marks=pytest.mark.long),
+        pytest.param("recipe `strotss`", marks=pytest.mark.long),
+    ],
+)
+def test_losses_of_whole_pictures_reach_the_sizes_on_their_page(of):
+    (line,) = re.findall(f"^\\| {of} \\|(.*)\\|$", (DOCS / "losses.md").read_text(), re.MULTILINE)
+    kind, _, name = of.replace("`", "").partition(" ")
+    recipe = recipes.named(name) if kind == "recipe" else style_losses.recipe_of(name)
+    assert not recipe.terms.additive
+    for gigabytes, side in zip((8, 16, 80), map(int, line.split("|")), strict=True):
+        here, more = (
+            nst.estimate_memory((each, each), recipe=recipe, platform="cpu").total
+            for each in (side, side + 16)
+        )
+        assert here * capacity.MARGIN <= gigabytes * 1e9 < more * capacity.MARGIN
 
 
 @pytest.mark.slow
