@@ -361,7 +361,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
     kind = name.suffix.lower().removeprefix(".")
     if not kind:
         raise ValueError(
-            f"`{argument}`: {name.name!r} has no suffix; end it in .gif, .webp or .mp4"
+            f"`{argument}`: {name.name!r} has no suffix; end it in .gif, .apng, .webp or .mp4"
         )
     if kind == "png":
         raise ValueError(f"`{argument}`: a film in PNG has the suffix .apng, got {name.name!r}")
