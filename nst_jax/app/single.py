@@ -455,7 +455,10 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the unfinished picture; this process then ends, since another one is lost or stopped."""
+        """Save the unfinished picture, before this process ends because another process has ended.
+
+        `cluster` calls this if several processes paint one picture and another one is lost or stopped.
+        """
         self.display.stop()
         self.rescue()
         with suppress(OSError):
