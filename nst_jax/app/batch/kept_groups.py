@@ -99,7 +99,8 @@ def kept_programs(
 
     Returns:
       One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
-      order. They differ in the sizes of their arrays and in the number of pictures.
+      order. They differ in the sizes of their arrays, in the number of pictures, or in whether the
+      canvases fill the arrays.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
     # No record describes the programs that paint a picture with masks (of regions or a protected part).
