@@ -149,7 +149,10 @@ class Stopwatch:
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
-        """End the current lap, begin the next one, and return the lap that ended."""
+        """End the current lap, begin the next one, and return the lap that ended.
+
+        Compiling and computing targets do not count in the length of the lap.
+        """
         wall, others = self._clock(), self._compiling.seconds + self._measuring()
         before = self._last or (wall, others)
         self._last = wall, others
