@@ -176,7 +176,7 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What `paint` yields after every interval of updates.
+    """What `paint` yields before the first update and after every interval of updates.
 
     The arrays stay valid while the run goes on: none of their buffers is donated to later updates.
     """

@@ -57,7 +57,7 @@ class Layer(NamedTuple):
 
     @property
     def winograd(self) -> bool:
-        """Whether a CPU computes this layer by Winograd convolution."""
+        """Whether a CPU computes this layer by Winograd convolution in updates (never for targets)."""
         return winograd.pays(self.height, self.width, self.channels_in, self.channels)
 
 
