@@ -39,18 +39,19 @@ UNIT = 3
 
 
 class Expected(NamedTuple):
-    """How long a run is expected to take, in seconds, judged by earlier runs on this machine.
+    """How long a run is expected to take, in seconds, judged by its last `MOST` predecessors.
 
-    A run has three parts: it computes its targets (what the losses compare the picture with), makes its
-    updates, and does the rest, which is starting, reading, compiling and writing.
+    These are runs of the same kind on this machine, whose speeds `rates.json` has. A run has three
+    parts: it computes its targets (what the losses compare the picture with), makes its updates, and
+    does the rest, which is starting, reading, compiling and writing.
     """
 
-    least: float  # seconds, if each part of the run is as fast as it ever was in an earlier run
+    least: float  # seconds, if each part of the run is as fast as in the fastest earlier run
     likely: float  # seconds, if each part of the run has its median speed in the earlier runs
-    most: float  # seconds, if each part of the run is as slow as it ever was in an earlier run
+    most: float  # seconds, if each part of the run is as slow as in the slowest earlier run
     measuring: Range  # seconds for computing the targets
     updates: Range  # seconds for the updates
-    runs: int  # number of earlier runs
+    runs: int  # number of earlier runs that were used, at most `MOST`
     # Whether `least`, `likely` and `most` include starting, reading, compiling and writing.
     whole: bool
 
