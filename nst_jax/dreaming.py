@@ -265,7 +265,7 @@ PROGRAMS = DreamPrograms(
 
 
 class _Octave(NamedTuple):
-    """What is computed before the steps of an octave."""
+    """What is computed for an octave (one size of the picture) before its steps."""
 
     base: Image  # the original picture at the size of the octave, [h, w, 3]
     guide: Features | None  # the guide's features, the same at all octaves; None without a guide
