@@ -39,16 +39,15 @@ UNIT = 3
 
 
 class Expected(NamedTuple):
-    """How long a run is expected to take, in seconds, judged by its last `MOST` predecessors.
+    """How long a run is expected to take, judged by earlier runs: the last `MOST` on this machine.
 
-    These are runs of the same kind on this machine, whose speeds `rates.json` has. A run has three
-    parts: it computes its targets (what the losses compare the picture with), makes its updates, and
-    does the rest, which is starting, reading, compiling and writing.
+    A run has three parts: it computes its targets (what the losses compare the picture with), makes its
+    updates, and does the rest, which is starting, reading, compiling and writing.
     """
 
-    least: float  # seconds, if each part of the run is as fast as in the fastest earlier run
+    least: float  # seconds, if each part of the run has its highest speed in the earlier runs
     likely: float  # seconds, if each part of the run has its median speed in the earlier runs
-    most: float  # seconds, if each part of the run is as slow as in the slowest earlier run
+    most: float  # seconds, if each part of the run has its lowest speed in the earlier runs
     measuring: Range  # seconds for computing the targets
     updates: Range  # seconds for the updates
     runs: int  # number of earlier runs that were used, at most `MOST`
