@@ -116,9 +116,10 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether records leave out a setting: one that was added later and has its default.
+    """Return whether records leave out a setting: one with the mark `ADDED_LATER`, at its default.
 
-    So the record of a run that does not use the setting stays the same as before it was added.
+    A later version of this package added such a setting. Where it has its default, the record of a run
+    stays the same as before the setting existed.
     """
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
