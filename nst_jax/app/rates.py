@@ -99,7 +99,7 @@ def expected(plan: Plan) -> Expected | None:
 
 
 def known_paces(plan: Plan) -> Range | None:
-    """Return the least and most seconds that an arithmetic operation of an update took in earlier runs.
+    """Return the least and most seconds of an arithmetic operation of an update, by earlier runs.
 
     The result is None if no run with the same device, number of devices and precision was timed.
     """
