@@ -118,7 +118,7 @@ class PicturesAtRest(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch. The keys, and the members of `stalled`, are indices of pictures in it."""
+    """The results of a batch, in which each picture is identified by its index in the batch."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are

@@ -106,7 +106,8 @@ def check_disk_space(job: PictureJob) -> None:
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return the time at which each update up to a checkpoint ended, in seconds since painting began.
 
-    The first number is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
+    The time of compiling, and of computing the targets of the losses, is not counted. The first number
+    is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
     Checkpoints that Python programs save have none, since only commands and the web page record them.
     """
     count = len(checkpoint.history.total)
