@@ -159,7 +159,7 @@ class CheckpointWriter:
           checkpoint_now: returns a checkpoint of the run as it is now. It may share its arrays with the
             run, because copies of them may not fit in memory.
           seconds: for the initial picture and after each update so far, the seconds since painting
-            began, without compilation.
+            began, without the time for compiling and for computing the targets of the losses.
           last: whether the run ends here because it was interrupted; a checkpoint is then due.
 
         Raises:

@@ -55,7 +55,8 @@ class Preview(AbstractContextManager):
 
     If the file of the result has a picture already, that picture is kept beside it in a hidden file
     while the preview is shown. It comes back if the run ends without a canvas; or, if the process was
-    killed, when the next run to the same file begins. The preview of an earlier run is not kept.
+    killed, when the next run to the same file begins. A picture that is itself the preview of an
+    earlier run is not kept.
 
     The object is a context manager, which at its end brings the earlier picture back if no canvas was
     written. It removes the preview if there was no earlier picture and the run was not accepted, for
