@@ -118,7 +118,7 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
     Args:
       taps: names of taps.
       shape: (height, width) of the picture, which decides the sizes of the layers.
-      recipe: its network and losses are those of the layers.
+      recipe: the recipe of the run. Each `Layer` lists those of its losses that read the layer.
     """
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
