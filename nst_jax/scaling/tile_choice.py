@@ -221,7 +221,7 @@ def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
 
 
 def _words_of_regions(regions: int) -> str:
-    """Return `regions` - 1 as text: the number without the rest of the picture, which counts as one."""
+    """Return the number of regions as text; `regions` counts the rest of the picture as one more."""
     count = regions - 1
     return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 

@@ -49,8 +49,8 @@ def record_group(
     """Write a record that the programs of a group are kept on disk; write none if they are not.
 
     Call it after the group is painted. It records the programs' files that were used since the last
-    call of `programs.files_in_use`. So call that function before the group is painted, lest files that
-    only earlier groups used are recorded.
+    call of `programs.files_in_use`. So call that function before the group is painted; otherwise files
+    that only earlier groups used are recorded too.
 
     Args:
       kept: the sizes of the group's arrays, whether canvases fill them, and the number of pictures.
