@@ -37,7 +37,7 @@ from nst_jax import _files
 
 Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
-# Largest number of differences between a file and what is expected of it that one message lists.
+# If a file differs from what is expected of it, an error message lists at most this many differences.
 DIFFERENCES_SHOWN = 3
 BLOCK = 2**20  # number of bytes that are read at once to compute a checksum
 
