@@ -113,7 +113,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe of one scale (resolution): its style loss, for one, may differ by scale."""
+        """Return the recipe for one scale (resolution), with the values that hold only at it."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
