@@ -19,9 +19,10 @@ from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# Two values of the argument `bucket` of `stylize`. With "off", every picture fills its arrays, so each
-# shape of canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in
-# which pictures of several sizes lie, so that the run takes the least time.
+# Two values of the argument `bucket` of `stylize` and `stylize_many`. With "off", every picture fills
+# its arrays, so each shape of canvas needs its own compiled programs. With "auto", arrays are larger
+# than the canvases where that saves time: `plan.plan_in_arrays` decides it for a single picture, and
+# `bucket_choice` for a batch.
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
