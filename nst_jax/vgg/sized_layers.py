@@ -194,9 +194,10 @@ def _with_rows(
 
 
 def _add_copies(g: Array, columns: _Copies) -> Array:
-    """Return the gradient `g` with each column of the frame added to the column that it copies.
+    """Add to the gradient of each copied column the gradient of its copy in the frame (see `_framed`).
 
-    `columns` has the indices of both along axis 2.
+    `g` is the gradient with respect to the framed array, or one row of it. `columns` has the indices
+    of each copy and of the copied column along axis 2.
     """
     total = g
     for new, copied in columns:
