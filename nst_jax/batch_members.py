@@ -590,6 +590,7 @@ def warn_of_enlarged_styles(
 def _style_sides(member: Member) -> int:
     """Return the sum of the longer sides of a picture's styles at their final sizes, in px.
 
-    By this number, `warn_of_enlarged_styles` finds the picture in which a style is largest.
+    Of all pictures with the same `Member.style`, `warn_of_enlarged_styles` takes the one with the
+    largest sum.
     """
     return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)

@@ -118,7 +118,7 @@ class FineStyle:
     def compile(self, given: Shape, shape: Shape) -> None:
         """Compile the programs that `combined` runs, and store them on disk.
 
-        To compile them, the method combines a grey style with the second picture, and drops the result.
+        To compile them, the method combines a grey style with `self.picture`, and drops the result.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -129,7 +129,7 @@ class FineStyle:
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Combine `style` with the second picture; yield a snapshot after every `UPDATES` updates."""
+        """Combine `style` with `self.picture`; yield a snapshot after every `UPDATES` updates."""
         return planned_painting.paint_planned(
             self.params,
             style,
