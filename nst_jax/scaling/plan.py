@@ -152,7 +152,7 @@ class Plan:
 
     @property
     def devices(self) -> int:
-        """Number of devices that share each canvas; 1 if devices share only the batch."""
+        """Number of devices that share each canvas; 1 if each device paints whole canvases."""
         return _devices_of(self.mesh)
 
     @property
