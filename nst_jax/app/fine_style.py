@@ -180,7 +180,7 @@ def read_fine(path: Source) -> images.Picture:
 
 
 def _check_size(name: str, shape: Shape) -> None:
-    """Refuse the second picture, which has the fine structure, if it is too small for the network.
+    """Refuse the picture with the fine structure if it is too small for the network.
 
     Args:
       name: the name of the picture's file.
