@@ -107,7 +107,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
     """Return the convolutions down to the deepest that a loss reads, as one list.
 
-    The arguments are those of `blocks_of`; no part of the picture is protected.
+    The arguments are those of `blocks_of`. The layers are those of a run without a protected part.
     """
     return [layer for block in blocks_of(shape, recipe, regions) for layer in block]
 

@@ -102,8 +102,8 @@ class Server:
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         # Films and archives are made one at a time, since each is made in memory.
         self._archiving = asyncio.Semaphore(1)
-        # Only one picture at a time is painted by a single pass of a network, and only one provisional
-        # picture, which NumPy paints while the network's programs are compiled. A request waits for
+        # At most one picture at a time is painted by a single pass of a network, and at most one
+        # provisional picture by NumPy, while the network's programs are compiled. A request waits for
         # these locks before it takes a worker thread, since there are only a few threads for all.
         self._quick_turn, self._provisional_turn = asyncio.Lock(), asyncio.Lock()
         # Browsers do not separate cookies by port. With the port in their names, two servers on one
