@@ -203,9 +203,10 @@ class Pace:
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per unit of cost, over the last laps; zeros if nothing counts.
+        """The least and the most seconds per unit of cost, over the last laps.
 
-        If there are fewer than `LAPS` laps, the numbers of earlier runs count as well.
+        If there are fewer than `LAPS` laps, the numbers of earlier runs, if known, count as well. Both
+        results are 0 if there is no lap and no number of an earlier run.
         """
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
