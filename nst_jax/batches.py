@@ -507,7 +507,8 @@ def paint_batch(
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        # Made outside the loop over chunks (members that are painted at once), which share the arrays.
+        # A chunk has the members that are painted at once. All chunks share these weights, so they are
+        # made outside the loop over the chunks.
         weights = BatchWeights.of(params, plan)
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
