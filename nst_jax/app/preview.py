@@ -142,9 +142,9 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # NumPy paints the preview; JAX is used only for controls such as `--colors`. It uses the
-            # CPU, since the accelerator is busy with the run. If the user's settings of JAX exclude the
-            # CPU, `local_devices` raises a RuntimeError, and JAX uses the accelerator.
+            # NumPy paints the preview; JAX computes only controls such as `--colors`, and does so on
+            # the CPU, since the accelerator is busy with the run. If the user's settings of JAX exclude
+            # the CPU, `local_devices` raises a RuntimeError, and JAX uses the accelerator.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
