@@ -414,7 +414,8 @@ class Server:
 
         If several requests of a visitor wait, only the newest picture is painted. If the request has
         `provisional` and the network's programs are not compiled yet, NumPy paints the picture instead
-        of JAX, if it can. The result is equal up to rounding, but no settings are embedded in it.
+        of JAX, if it can. The result is equal up to rounding, but no settings are embedded in it, and
+        transparent parts of the photo become opaque.
         """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
