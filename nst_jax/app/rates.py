@@ -39,7 +39,9 @@ UNIT = 3
 
 
 class Expected(NamedTuple):
-    """How long a run is expected to take, judged by earlier runs: the last `MOST` on this machine.
+    """How long a run is expected to take, judged by earlier runs: the last `MOST` of its kind.
+
+    Runs of one kind have the same machine, device, number of devices and precision.
 
     A run has three parts: it computes its targets (what the losses compare the picture with), makes its
     updates, and does the rest, which is starting, reading, compiling and writing.
