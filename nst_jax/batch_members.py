@@ -31,8 +31,8 @@ class Member(NamedTuple):
     content: int
     # Number of its style picture, or of its list of blended style pictures. Members with the same
     # number and the same sizes of these pictures share their statistics (such as Gram matrices). A
-    # style has a number for each `style_scale` with which it is used and, if it is recoloured to match
-    # contents, for each content.
+    # style that is used with two values of `style_scale`, or recoloured to match two contents, counts
+    # as two styles with different numbers.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise
