@@ -78,8 +78,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
       `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has an effect
-      only then. A field that was added after records had been written (`ADDED_LATER`) is left out while
-      it has its default, so that the record of a run that does not use it stays the same as before.
+      only then. A field that a later version of this package added to recipes (`ADDED_LATER`) is left
+      out while it has its default, so that the record of a run that does not use it stays the same.
 
     Example:
       >>> from nst_jax import recipes
