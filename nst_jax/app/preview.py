@@ -204,7 +204,7 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Let `__exit__` keep the preview even if the run paints nothing, since it passed all checks.
+        """Let `__exit__` keep the preview even if the run paints nothing; called when the run begins.
 
         If the preview has replaced an earlier picture, `__exit__` still puts that picture back.
         """
