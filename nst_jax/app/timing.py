@@ -88,7 +88,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time of a block that waits for another thread as compiling.
+        """Context manager: count as compiling the time of a block that waits for another thread.
 
         The other thread compiles programs, and may compute targets of the losses as well.
         """
