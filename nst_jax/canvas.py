@@ -113,7 +113,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe for one scale (resolution), with the values that hold only at it."""
+        """Return the recipe for one scale (resolution), with the values that hold only there."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property

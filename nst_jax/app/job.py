@@ -118,8 +118,8 @@ def picture_job(
         means one device.
       bucket: side, in px, of a square array (bucket) to which the picture is padded, so that pictures
         of other shapes use the same compiled programs; None for no padding. "auto" pads only on a GPU
-        or TPU, and only if the recipe allows it and the longer side is at most 1024 px; see
-        `plan_in_arrays`, also for runs that resume.
+        or TPU, and only pictures that are not too large, if the recipe allows it; a run that resumes
+        is padded as before. See `plan_in_arrays`.
       controls: the content's regions with styles of their own and its protected part (which keeps the
         content), as they were read from files; None if there are none.
       sized: a function, such as one that begins a preview, that is called as soon as the size of the
