@@ -194,10 +194,11 @@ def _with_rows(
 
 
 def _add_copies(g: Array, columns: _Copies) -> Array:
-    """Add to the gradient of each copied column the gradient of its copy in the frame (see `_framed`).
+    """Return `g` with the gradient of each copied column increased by the gradient of its copy.
 
-    `g` is the gradient with respect to the framed array, or one row of it. `columns` has the indices
-    of each copy and of the copied column along axis 2.
+    The copies are the columns of the frame that `_framed` adds. `g` is the gradient with respect to the
+    framed array, or one row of it. `columns` has the indices of each copy and of the copied column
+    along axis 2.
     """
     total = g
     for new, copied in columns:
