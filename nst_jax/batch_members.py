@@ -535,8 +535,8 @@ def each_style_scale(
     if not (is_list or np.ndim(given)) or len(given) == 0:
         return given, None
     if is_list and not any(np.ndim(one) for one in given):
-        # None adds no styles. An argument of a wrong type is not counted either; it is refused later,
-        # by the checks of `tap_styles` and `regions`.
+        # `tap_styles` and `regions` add further styles, but none if they are None. If one of them has a
+        # wrong type, it is not counted either; it is refused later, by its own checks.
         others = (tap_styles, Mapping), (regions, (list, tuple))
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
         if len(given) in (1, len(styles[0]) + more):

@@ -213,7 +213,8 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     # Which rows and columns are copied to the frame: those at the border of the features (0), or those
-    # next to them (1), as mirroring does. A side of length 1 has none next to the border: then 0.
+    # next to them (1), as mirroring does. If a side has length 1, none is next to its border. Then the
+    # frame has copies of the border on all sides (0), as in `layers.reflect_padded`.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 
