@@ -63,7 +63,7 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return recipe, size and number of updates of combining, for the metadata of the run's result.
+        """Return metadata that say by which recipe, size and number of updates a style was combined.
 
         Args:
           shape: (height, width) of the combined style.
