@@ -30,10 +30,11 @@ AUTO: Literal["auto"] = "auto"
 # sizes lie; or "auto"; or None for "off".
 Chosen: TypeAlias = int | Literal["auto"] | None
 
-# Up to this side in px, a single picture on an accelerator lies in square arrays of one size at all
-# scales, so that all scales share their programs. On an accelerator, compiling a program takes 10 s and
-# more, and painting up to this size about a second. In larger arrays, computing the padding at the
-# coarser scales would take more time than compiling fewer programs saves.
+# With "auto", a single picture on an accelerator lies in square arrays of one size at all scales, if
+# the side of the square is at most this number of px. So all scales share their programs. On an
+# accelerator, compiling a program takes 10 s and more, and painting up to this size about a second. In
+# larger arrays, computing the padding at the coarser scales would take more time than compiling fewer
+# programs saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
