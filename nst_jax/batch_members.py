@@ -162,8 +162,8 @@ def _recolored(
     """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
     Pictures with the same content and styles share one recoloured copy. A picture with regions or
-    transparent parts gets its own copy, since these decide which pixels' colours are compared, and they
-    may differ from picture to picture.
+    transparent parts gets its own copy, since these decide which pixels count in the statistics of
+    colours, and they may differ from picture to picture.
 
     Args:
       resized: content and styles of each `Pair` as prepared arrays, resized but not recoloured.
