@@ -289,9 +289,9 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # `exact` has numbers from 0 to 255 minus a mean. Converting them to `image` in [0, 1], and back
-        # in `init`, has rounded them. So `exact` itself becomes the canvas. Each field gets a copy: the
-        # loop donates the state's buffers, and no buffer can be donated twice.
+        # `exact` has numbers from 0 to 255, minus ImageNet's mean. Converting them to `image` in [0, 1]
+        # and back, in `init`, has rounded them. So `exact` itself becomes the canvas. Each field gets a
+        # copy: the loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 

@@ -417,7 +417,7 @@ class Recorder:
         record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
 
     def _variations(self, shot: Shot) -> dict[str, float]:
-        """Return the total variation of the image of `shot` and of the content in the same size."""
+        """Return the total variation of `shot.image` and of the content in the same size, by name."""
         job = self.job
         content = prepare.resized(
             job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe
