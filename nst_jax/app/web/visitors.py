@@ -260,7 +260,7 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause runs that no tab shows; delete ended earlier runs, and visitors who are long away.
+        """Pause runs that no tab shows; delete earlier runs that ended, and visitors who left long ago.
 
         A visitor who was away for over `FORGOTTEN_SECONDS` is deleted with all pictures, unless the
         visitor's run is in the queue.
