@@ -138,7 +138,7 @@ def record_rate(
 
 
 def known_costs(recipe: Recipe, platform: str) -> Costs:
-    """Return the seconds that it takes to compile a program, and to compute one arithmetic operation.
+    """Return the seconds to compile the programs of one scale, and to compute one operation.
 
     They are medians of earlier runs on this device, or typical costs if there were none. A batch
     chooses its buckets by them. Buckets are arrays in which pictures of different shapes are painted,
