@@ -140,9 +140,10 @@ def record_rate(
 def known_costs(recipe: Recipe, platform: str) -> Costs:
     """Return the seconds to compile the programs of one scale, and to compute one operation.
 
-    They are medians of earlier runs on this device, or typical costs if there were none. A batch
-    chooses its buckets by them. Buckets are arrays in which pictures of different shapes are painted,
-    so that fewer programs are compiled; in return, more pixels are computed.
+    A scale is a resolution of the run; an operation is an arithmetic operation. The seconds are medians
+    of earlier runs on this device, or typical costs if there were none. A batch chooses its buckets by
+    them. Buckets are arrays in which pictures of different shapes are painted, so that fewer programs
+    are compiled; in return, more pixels are computed.
 
     Args:
       recipe: the recipe of the pictures; only its precision matters.
