@@ -296,8 +296,8 @@ def stylize_trained(
     Raises:
       TypeError: if `content` is not an array.
       ValueError: if `content` is not a picture of floating point numbers, or has a side under 16 px; if
-        the number of shares is not the number of styles; if `size` is no (height, width) within
-        `content`; or if, with `size`, a side of `content` is not a multiple of 4 px.
+        the shape of `shares` does not fit the number of styles or the batch; if `size` is no (height,
+        width) within `content`; or if, with `size`, a side of `content` is not a multiple of 4 px.
 
     Example:
       >>> import jax, jax.numpy as jnp
