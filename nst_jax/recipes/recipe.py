@@ -534,7 +534,7 @@ class Recipe:
 
         Raises:
           ValueError: for an unknown name, and for a name that several fields have; the message suggests
-            the nearest known name, or lists the full keys.
+            the nearest known name, or lists the full keys. Also for a size that `stylize` would refuse.
 
         Example:
           >>> from nst_jax import optimizers, recipes
