@@ -101,9 +101,10 @@ def expected(plan: Plan) -> Expected | None:
 
 
 def known_paces(plan: Plan) -> Range | None:
-    """Return the least and most seconds of an arithmetic operation of an update, by earlier runs.
+    """Return the least and the most seconds per arithmetic operation of the updates of earlier runs.
 
-    The result is None if no run with the same device, number of devices and precision was timed.
+    If the picture of `plan` lies in a bucket (a larger array), the seconds are converted to such an
+    array. The result is None if no run with the same device, number of devices and precision was timed.
     """
     found, slower = _read().get(_key(plan)), _slower(plan)
     return Range(slower / max(found), slower / min(found)) if found else None

@@ -262,8 +262,8 @@ class Visitors:
     def tidy(self) -> None:
         """Pause runs that no tab shows; delete earlier runs that ended, and visitors who left long ago.
 
-        A visitor who was away for over `FORGOTTEN_SECONDS` is deleted with all pictures, unless the
-        visitor's run is in the queue.
+        A run with `Run.keep` is not paused. A visitor who was away for over `FORGOTTEN_SECONDS` is
+        deleted with all pictures, unless the visitor's run is in the queue.
         """
         self._queue.pause_unwatched()
         with self._lock:
