@@ -163,7 +163,7 @@ def _recolored(
 
     Pictures with the same content and styles share one recoloured copy. A picture with regions or
     transparent parts gets its own copy, since these decide which pixels count in the statistics of
-    colours, and they may differ from picture to picture.
+    colours (such as means) that are matched, and they may differ from picture to picture.
 
     Args:
       resized: content and styles of each `Pair` as prepared arrays, resized but not recoloured.

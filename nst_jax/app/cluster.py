@@ -24,7 +24,7 @@ AUTO = "auto"  # value of `--cluster` with which JAX finds the other processes b
 
 JOIN_SECONDS = 300  # time limit for a process to join the cluster, and then for its first heartbeat
 HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
-LOST_SECONDS = 30  # a process counts as lost when its last heartbeat was this many seconds ago
+LOST_SECONDS = 30  # a process counts as lost if its last heartbeat was more than these seconds ago
 
 # Prefixes of keys in the key-value store that JAX shares between the processes: one for heartbeats, one
 # for the reasons why processes stopped. A process appends its index, as in "nst_jax/alive/3".

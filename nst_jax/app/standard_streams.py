@@ -90,7 +90,7 @@ def _check_options(chosen: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _read_input(inputs: Mapping[str, Sequence[Path]]) -> Iterator[None]:
-    """Context manager: if a picture is `-`, read standard input, for `source` to return.
+    """Context manager: if a picture is `-`, read standard input; in the block, `source` returns it.
 
     Args:
       inputs: name of an argument -> the paths of its pictures.

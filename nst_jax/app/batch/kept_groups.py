@@ -50,7 +50,7 @@ def record_group(
 
     Call it after the group is painted. It records the programs' files that were used since the last
     call of `programs.files_in_use`. So call that function before the group is painted; otherwise files
-    that only earlier groups used are recorded too.
+    that only earlier groups used may be recorded too.
 
     Args:
       kept: the sizes of the group's arrays, whether canvases fill them, and the number of pictures.
