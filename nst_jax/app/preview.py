@@ -204,9 +204,10 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Let `__exit__` keep the preview even if the run paints nothing; called when the run begins.
+        """Let `__exit__` keep the preview even if the run paints nothing.
 
-        If the preview has replaced an earlier picture, `__exit__` still puts that picture back.
+        This method is called when the inputs and options have passed all checks and the run begins. If
+        the preview has replaced an earlier picture, `__exit__` still puts that picture back.
         """
         self._accepted = True
 

@@ -455,9 +455,10 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the unfinished picture, before this process ends because another process has ended.
+        """Save the unfinished picture and end the log, since another process is lost or has stopped.
 
-        `cluster` calls this if several processes paint one picture and another one is lost or stopped.
+        If several processes paint one picture, `cluster.PeerMonitor` calls this method in each process
+        that it ends for this reason, just before the process ends.
         """
         self.display.stop()
         self.rescue()

@@ -287,7 +287,8 @@ def stylize_trained(
         their sum, which must be positive. None means equal weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
       size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
-        `content`, whose sides are then multiples of 4 px; None if it fills all of `content`.
+        `content`; the sides of `content` must then be multiples of 4 px. None if the picture fills all
+        of `content`.
 
     Returns:
       [*batch, h, w, 3] in [0, 1], in the dtype of `content`. If `size` is given, the values outside the

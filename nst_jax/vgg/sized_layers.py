@@ -159,8 +159,9 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
     """Return the gradient of the loss with respect to the argument `x` of `_framed_in_place`.
 
-    `g` is the gradient with respect to the result, which is `x` with a frame. A row or column of `x`
-    that the frame copies gets the sum of its own gradient and those of its copies.
+    `g` is the gradient of the loss with respect to the result of `_framed_in_place`, which is `x` with
+    a frame. A row or column of `x` that the frame copies gets the sum of its own gradient and those of
+    its copies.
     """
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)

@@ -143,7 +143,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, if they have one shape or lie in equal buckets.
+    """Pictures that one compiled program can paint if they, or their buckets, all have one shape.
 
     A bucket is an array that is at least as large as the picture that lies in it.
     """

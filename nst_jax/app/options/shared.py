@@ -340,7 +340,7 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages: set the environment variable that JAX reads when imported."""
+    """Let XLA print all its messages, by a variable that JAX reads later, when it is imported."""
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"
