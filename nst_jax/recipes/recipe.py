@@ -534,7 +534,8 @@ class Recipe:
 
         Raises:
           ValueError: for an unknown name, and for a name that several fields have; the message suggests
-            the nearest known name, or lists the full keys. Also for a size that `stylize` would refuse.
+            the nearest known name, or lists the full keys. Also for a size, given as a whole number or
+            as text, that `nst_jax.recipes.sizes.with_size` refuses.
 
         Example:
           >>> from nst_jax import optimizers, recipes
