@@ -22,7 +22,9 @@ from nst_jax import _files
 
 AUTO = "auto"  # value of `--cluster` with which JAX finds the other processes by itself
 
-JOIN_SECONDS = 300  # time limit for a process to join the cluster, and then for its first heartbeat
+# Time limit in seconds for all processes to join the cluster. Once a `PeerMonitor` watches them, each
+# has as many seconds again to give its first heartbeat.
+JOIN_SECONDS = 300
 HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
 LOST_SECONDS = 30  # a process counts as lost if its last heartbeat was more than these seconds ago
 
