@@ -26,7 +26,7 @@ AUTO = "auto"  # value of `--cluster` with which JAX finds the other processes b
 # has as many seconds again to give its first heartbeat.
 JOIN_SECONDS = 300
 HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
-LOST_SECONDS = 30  # a process counts as lost if its last heartbeat was more than these seconds ago
+LOST_SECONDS = 30  # a process counts as lost if its last heartbeat was over this many seconds ago
 
 # Prefixes of keys in the key-value store that JAX shares between the processes: one for heartbeats, one
 # for the reasons why processes stopped. A process appends its index, as in "nst_jax/alive/3".
