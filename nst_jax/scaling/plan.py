@@ -446,8 +446,8 @@ def plan_scales(
         the picture. Published recipes always keep the history of their source.
       files: the memory that the picture files take; None if not known.
       unread: whether the picture files are still to be read, so that they will take some of the memory
-        that is available now. It has an effect only if the run is on a CPU: an accelerator has memory
-        of its own.
+        that is available now. This matters only to a run on a CPU: an accelerator has memory of its
+        own.
 
     Raises:
       ValueError: if a run on a CPU has to read `unread` files that take more memory than there is; if
