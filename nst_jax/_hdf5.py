@@ -1,11 +1,11 @@
-"""The HDF5 files of this package, weights and checkpoints: how they are opened, checked and written.
+"""How this package opens, checks and writes its HDF5 files: weights, trained networks and checkpoints.
 
 This module is separate from `_files`, which writes files of all kinds, so that reading and writing
 pictures does not import h5py.
 
 Every such file has the attributes `format` and `version`, and any number of HDF5 datasets (named
 arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
-`weights.params` and `checkpoints`.
+`weights.params`, `feed_forward.style_files` and `checkpoints`.
 
 The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before
 it. HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them.
@@ -37,7 +37,7 @@ from nst_jax import _files
 
 Layout: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]  # array name -> (shape, dtype name)
 
-# Largest number of differences between a file and what is expected of it that one message lists.
+# If a file differs from what is expected of it, an error message lists at most this many differences.
 DIFFERENCES_SHOWN = 3
 BLOCK = 2**20  # number of bytes that are read at once to compute a checksum
 

@@ -176,7 +176,7 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What `paint` yields after every interval of updates.
+    """What `paint` yields before the first update and after every interval of updates.
 
     The arrays stay valid while the run goes on: none of their buffers is donated to later updates.
     """
@@ -207,8 +207,8 @@ class Checkpoint(NamedTuple):
     # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.
     facts: Mapping[str, Any]
     # For each scale, the sizes of the pictures and the number of updates; `provenance.of_scales` gives
-    # the keys. If the canvas lies in a bucket (an array that is larger than the picture), these are the
-    # sizes of the pictures all the same, and `facts["bucket"]` has those of the arrays.
+    # the keys. Even if the canvas lies in a bucket (an array that is larger than the picture), these
+    # are the sizes of the pictures; `facts["bucket"]` then has those of the arrays.
     scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds

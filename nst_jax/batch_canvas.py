@@ -274,8 +274,8 @@ class BatchCanvas:
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
             # What `pieces` computes is cached under a name, and used again for the same name. The
-            # content's name is its number. A style's name is the `id`s of its array and its mask's,
-            # since pictures with the same style or mask share these arrays.
+            # content's name is its number. A style's name is the pair of the `id`s of its array and of
+            # its mask, since pictures with the same style or mask share these arrays.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)

@@ -31,8 +31,8 @@ class Member(NamedTuple):
     content: int
     # Number of its style picture, or of its list of blended style pictures. Members with the same
     # number and the same sizes of these pictures share their statistics (such as Gram matrices). A
-    # style has a number for each `style_scale` with which it is used and, if it is recoloured to match
-    # contents, for each content.
+    # style that is used with two values of `style_scale`, or recoloured to match two contents, counts
+    # as two styles with different numbers.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise
@@ -162,8 +162,8 @@ def _recolored(
     """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
     Pictures with the same content and styles share one recoloured copy. A picture with regions or
-    transparent parts gets its own copy, since these decide which pixels' colours are compared, and they
-    may differ from picture to picture.
+    transparent parts gets its own copy, since these decide which pixels count in the statistics of
+    colours (such as means) that are matched, and they may differ from picture to picture.
 
     Args:
       resized: content and styles of each `Pair` as prepared arrays, resized but not recoloured.
@@ -535,8 +535,8 @@ def each_style_scale(
     if not (is_list or np.ndim(given)) or len(given) == 0:
         return given, None
     if is_list and not any(np.ndim(one) for one in given):
-        # None adds no styles. An argument of a wrong type is not counted either; it is refused later,
-        # by the checks of `tap_styles` and `regions`.
+        # `tap_styles` and `regions` add further styles, but none if they are None. If one of them has a
+        # wrong type, it is not counted either; it is refused later, by its own checks.
         others = (tap_styles, Mapping), (regions, (list, tuple))
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
         if len(given) in (1, len(styles[0]) + more):
@@ -590,6 +590,7 @@ def warn_of_enlarged_styles(
 def _style_sides(member: Member) -> int:
     """Return the sum of the longer sides of a picture's styles at their final sizes, in px.
 
-    By this number, `warn_of_enlarged_styles` finds the picture in which a style is largest.
+    Of all pictures with the same `Member.style`, `warn_of_enlarged_styles` takes the one with the
+    largest sum.
     """
     return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)

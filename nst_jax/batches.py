@@ -118,7 +118,7 @@ class PicturesAtRest(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch. The keys, and the members of `stalled`, are indices of pictures in it."""
+    """The results of a batch, in which each picture is identified by its index in the batch."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
@@ -507,7 +507,8 @@ def paint_batch(
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        # Made outside the loop over chunks (members that are painted at once), which share the arrays.
+        # A chunk has the members that are painted at once. All chunks share these weights, so they are
+        # made outside the loop over the chunks.
         weights = BatchWeights.of(params, plan)
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]

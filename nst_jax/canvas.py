@@ -113,7 +113,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe of one scale (resolution): its style loss, for one, may differ by scale."""
+        """Return the recipe for one scale (resolution), with the values that hold only there."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -289,9 +289,9 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # `exact` has numbers from 0 to 255 minus a mean. Converting them to `image` in [0, 1], and back
-        # in `init`, has rounded them. So `exact` itself becomes the canvas. Each field gets a copy: the
-        # loop donates the state's buffers, and no buffer can be donated twice.
+        # `exact` has numbers from 0 to 255, minus ImageNet's mean. Converting them to `image` in [0, 1]
+        # and back, in `init`, has rounded them. So `exact` itself becomes the canvas. Each field gets a
+        # copy: the loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 

@@ -123,7 +123,8 @@ def _why_refused(what: str, side: str, tap: str, controls: Controls) -> str:
     """Return why a region that is empty at every layer of the style loss is refused, and what to do.
 
     Args:
-      what: the argument to which the region belongs.
+      what: the argument that leaves the region empty, such as "regions[0]". With "protect", the region
+        is what remains to be painted.
       side: whether the region is empty in the "content" or in the "style".
       tap: the first layer that the style loss reads.
       controls: the regions, protected and transparent parts of the picture.

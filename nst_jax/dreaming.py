@@ -265,7 +265,7 @@ PROGRAMS = DreamPrograms(
 
 
 class _Octave(NamedTuple):
-    """What is computed before the steps of an octave."""
+    """What is computed for an octave (one size of the picture) before its steps."""
 
     base: Image  # the original picture at the size of the octave, [h, w, 3]
     guide: Features | None  # the guide's features, the same at all octaves; None without a guide
@@ -307,11 +307,12 @@ class DreamCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights, to which arrays computed from the kernels are added, once for all octaves.
+        """The weights with the forms of their kernels, which are computed once for all octaves.
 
-        These are the transposed kernels, for the gradient, and on a CPU, for layers where that is
-        faster, kernels transformed for Winograd convolution. Without these arrays, XLA would transpose
-        the kernels in every step. An octave is one of the sizes at which the dream is painted.
+        A form is an array computed from a kernel: the kernel transposed, for the gradient, and, on a
+        CPU and in layers where that is faster, the kernel transformed for Winograd convolution. Without
+        the forms, XLA would transpose the kernels in every step. An octave is one of the sizes at which
+        the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)

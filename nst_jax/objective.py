@@ -619,7 +619,7 @@ def _tiled_forward(
 
 
 def _is_primal(leaf: Any) -> bool:
-    """Return whether a leaf is an object in which JAX wraps a value, as `symbolic_zeros=True` asks."""
+    """Return whether a leaf is an object in which JAX wraps a value if `symbolic_zeros=True`."""
     return hasattr(leaf, "perturbed")
 
 

@@ -35,8 +35,11 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # Warnings as text: one for each region (part of a picture with a style of its own) in which no
-        # position of some layer's features lies, so that the style loss leaves it out at that layer.
+        # Warnings as text, from `notes_on_regions`. Each says that no position of some layer's features
+        # lies in a region, in the content or in the region's style, so that the style loss leaves the
+        # region out at that layer. A region is a part of the content with a style of its own. Without
+        # regions, the part that is painted counts as one: all that is neither transparent nor
+        # protected. The opaque part of the default style is examined in any case.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns a record of all inputs and settings of the run, for checkpoints. Its

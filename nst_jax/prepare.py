@@ -407,10 +407,10 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    To recolour a style, its colours are compared with those of the content. Transparent pixels of both
-    are left out. Of the content, only those pixels are used that are painted in this style: for the
-    style of a region, those in the region. If the style of a region has a mask, only its pixels inside
-    the mask are used.
+    A style is recoloured so that statistics of its colours, such as their means, match those of the
+    content; see `finishing.recolored`. Transparent pixels of both are left out of these statistics. Of
+    the content, only those pixels are used that are painted in this style: for the style of a region,
+    those in the region. If the style of a region has a mask, only its pixels inside the mask are used.
 
     Args:
       content: [h, w, 3] at its final size.

@@ -78,8 +78,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
       `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has an effect
-      only then. A field that was added after records had been written (`ADDED_LATER`) is left out while
-      it has its default, so that the record of a run that does not use it stays the same as before.
+      only then. A field that was added to recipes when there were records already (`ADDED_LATER`) is
+      left out while it has its default. So a run that does not use it has the same record as before.
 
     Example:
       >>> from nst_jax import recipes
@@ -116,9 +116,10 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether records leave out a setting: one that was added later and has its default.
+    """Return whether records leave out a setting: one with the mark `ADDED_LATER`, at its default.
 
-    So the record of a run that does not use the setting stays the same as before it was added.
+    Such a setting was added to recipes when there were records already. Since it is left out at its
+    default, a run that does not use it has the same record as before the setting existed.
     """
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)

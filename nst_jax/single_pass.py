@@ -82,8 +82,8 @@ def instant(
         it has the content's edges.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`. With amount 1,
         its pixels are the content's.
-      opacity: the content's opacity, [h, w] in [0, 1]. Transparent parts are left out of the means and
-        covariances that `colors` compares, but the network sees their pixels.
+      opacity: the content's opacity, [h, w] in [0, 1]. Transparent parts are left out of the
+        statistics of colours that `colors` uses, but the network sees their pixels.
       style_opacity: the style picture's opacity, [h', w'] in [0, 1], with the same effect. For several
         style pictures, a list with an entry for each: its opacity, or None if it is opaque.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`: float32 on a CPU,

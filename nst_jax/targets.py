@@ -623,7 +623,8 @@ def totals_at_taps(
       Two dictionaries: one has the sums over the canvas, the other those over the regions' styles (1
       for a style without a mask). The keys are the layers of the style loss. The values are arrays
       [r + 1] with a sum for each region: the region of the default style comes first, then the r
-      regions with styles of their own.
+      regions with styles of their own. If the default style is a blend of several styles, its sum is
+      the smallest of theirs.
     """
     found = measure_masks(controls, recipe, size, style_sizes)
     own = len(controls.style_masks) - controls.regions + 1

@@ -249,7 +249,7 @@ def check_many_textures(init: Any, **given: Any) -> None:
 def blank_contents(
     styles: Sequence[Sequence[np.ndarray]], size: Size, recipe: Recipe
 ) -> list[HostImage]:
-    """Return the grey pictures that take the place of contents for textures of many styles.
+    """Return the grey pictures that take the place of contents when many textures are painted.
 
     Args:
       styles: for each texture, its style pictures. If `size` is None, the size of the texture is

@@ -106,7 +106,8 @@ def check_disk_space(job: PictureJob) -> None:
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return the time at which each update up to a checkpoint ended, in seconds since painting began.
 
-    The first number is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
+    The time of compiling, and of computing the targets of the losses, is not counted. The first number
+    is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
     Checkpoints that Python programs save have none, since only commands and the web page record them.
     """
     count = len(checkpoint.history.total)
@@ -158,7 +159,7 @@ class CheckpointWriter:
           checkpoint_now: returns a checkpoint of the run as it is now. It may share its arrays with the
             run, because copies of them may not fit in memory.
           seconds: for the initial picture and after each update so far, the seconds since painting
-            began, without compilation.
+            began, without the time for compiling and for computing the targets of the losses.
           last: whether the run ends here because it was interrupted; a checkpoint is then due.
 
         Raises:

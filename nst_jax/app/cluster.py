@@ -22,9 +22,11 @@ from nst_jax import _files
 
 AUTO = "auto"  # value of `--cluster` with which JAX finds the other processes by itself
 
-JOIN_SECONDS = 300  # time limit for all processes to join the cluster
+# Time limit in seconds for all processes to join the cluster. Once a `PeerMonitor` watches them, each
+# has as many seconds again to give its first heartbeat.
+JOIN_SECONDS = 300
 HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
-LOST_SECONDS = 30  # a process that gives no heartbeat for this many seconds counts as lost
+LOST_SECONDS = 30  # a process counts as lost if its last heartbeat was over this many seconds ago
 
 # Prefixes of keys in the key-value store that JAX shares between the processes: one for heartbeats, one
 # for the reasons why processes stopped. A process appends its index, as in "nst_jax/alive/3".

@@ -1,8 +1,8 @@
 """The masks and styles of regions and of protected parts, read from the files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
-content. Both are called controls. This module also checks them. It puts the opacities of the pictures
-beside them, since most style losses leave out transparent parts.
+content. Both are called controls. This module also checks them, and adds the opacities of the pictures,
+since most style losses leave out transparent parts.
 
 Regions are given in one of two ways: by a mask and a style picture for each region (`--region`, here
 `regions`), or by two colour-coded maps (`--regions`, here `region_maps`). One map is drawn over the

@@ -63,7 +63,7 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return recipe, size and number of updates of combining, for the metadata of the run's result.
+        """Return metadata that say by which recipe, size and number of updates a style was combined.
 
         Args:
           shape: (height, width) of the combined style.
@@ -118,7 +118,7 @@ class FineStyle:
     def compile(self, given: Shape, shape: Shape) -> None:
         """Compile the programs that `combined` runs, and store them on disk.
 
-        To compile them, the method combines a grey style with the second picture, and drops the result.
+        To compile them, the method combines a grey style with `self.picture`, and drops the result.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -129,7 +129,7 @@ class FineStyle:
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Combine `style` with the second picture; yield a snapshot after every `UPDATES` updates."""
+        """Combine `style` with `self.picture`; yield a snapshot after every `UPDATES` updates."""
         return planned_painting.paint_planned(
             self.params,
             style,
@@ -180,7 +180,7 @@ def read_fine(path: Source) -> images.Picture:
 
 
 def _check_size(name: str, shape: Shape) -> None:
-    """Refuse the second picture, which has the fine structure, if it is too small for the network.
+    """Refuse the picture with the fine structure if it is too small for the network.
 
     Args:
       name: the name of the picture's file.
@@ -240,7 +240,7 @@ def _about_fine(error: ValueError, name: str) -> ValueError:
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
-    """Return the metadata of a result that describe the combining: its recipe, size and updates.
+    """Return metadata that say how a result's style was combined: by which recipe, size and updates.
 
     Args:
       shape: (height, width) of the combined style.

@@ -253,7 +253,8 @@ class _Listener:
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        # A forked child must not write the signals that it gets to the socket of this process.
+        # A forked child inherits the socket. The function registered here stops the child from writing
+        # the numbers of its own signals to the socket, where this process would read them.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
         threading.Thread(target=self._listen, name="signals", daemon=True).start()

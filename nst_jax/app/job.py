@@ -117,8 +117,9 @@ def picture_job(
       devices: the devices that share the picture: a number of devices, "all", or a list of them. None
         means one device.
       bucket: side, in px, of a square array (bucket) to which the picture is padded, so that pictures
-        of other shapes use the same compiled programs; None for no padding. "auto" pads on a GPU or TPU
-        and not on a CPU.
+        of other shapes use the same compiled programs; None for no padding. With "auto", a run that
+        resumes is padded as before. A new run is padded only on a single GPU or TPU, if the result is
+        not too large, and if the recipe and the memory allow it. See `plan_in_arrays`.
       controls: the content's regions with styles of their own and its protected part (which keeps the
         content), as they were read from files; None if there are none.
       sized: a function, such as one that begins a preview, that is called as soon as the size of the

@@ -82,7 +82,7 @@ class RegionFiles(NamedTuple):
     style: Path  # the style picture of the region
     # Picture that is white in those parts of `style` whose style is used; None uses all of it.
     style_mask: Path | None = None
-    weight: float = 1.0  # weight of the region's style loss, relative to those of other regions
+    weight: float = 1.0  # relative weight of the region's style loss; 1 for the pixels in no region
 
     @property
     def paths(self) -> list[Path]:

@@ -233,9 +233,11 @@ def facts(plan: Plan) -> dict[str, Any]:
 
     Sizes are (width, height) in pixels, memory is in bytes, times are in seconds. With several devices,
     numbers of operations and memory are those of each device, but the entries "files" and "reading" are
-    memory of the machine. "operations" is the number for all updates. None means that a value is not
-    known, with two exceptions: "history", the length of the L-BFGS history, is None if the optimiser
-    keeps none; and "bucket" is None if the picture does not lie in a larger array.
+    memory of the machine. On a CPU, if these two are known, "peak" is the larger of "reading" and the
+    sum of "files" and "total"; else "peak" is "total". "operations" is the number for all updates. None
+    means that a value is not known, with two exceptions: "history", the length of the L-BFGS history,
+    is None if the optimiser keeps none; and "bucket" is None if the picture does not lie in a larger
+    array.
     """
     recipe, footprint = plan.recipe, plan.footprint
     found = expected(plan) if plan.here else None

@@ -55,7 +55,8 @@ class Preview(AbstractContextManager):
 
     If the file of the result has a picture already, that picture is kept beside it in a hidden file
     while the preview is shown. It comes back if the run ends without a canvas; or, if the process was
-    killed, when the next run to the same file begins. The preview of an earlier run is not kept.
+    killed, when the next run to the same file begins. A picture that is itself the preview of an
+    earlier run is not kept.
 
     The object is a context manager, which at its end brings the earlier picture back if no canvas was
     written. It removes the preview if there was no earlier picture and the run was not accepted, for
@@ -141,9 +142,9 @@ class Preview(AbstractContextManager):
             return
         self._on_cpu = capacity.platform_of() == "cpu"
         if not self._on_cpu:
-            # NumPy paints the preview; JAX is used only for controls such as `--colors`. It uses the
-            # CPU, since the accelerator is busy with the run. If the user's settings of JAX exclude the
-            # CPU, `local_devices` raises a RuntimeError, and JAX uses the accelerator.
+            # NumPy paints the preview; JAX computes only controls such as `--colors`, and does so on
+            # the CPU, since the accelerator is busy with the run. If the user's settings of JAX exclude
+            # the CPU, `local_devices` raises a RuntimeError, and JAX uses the accelerator.
             with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
         self._facts = {
@@ -203,9 +204,10 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Let `__exit__` keep the preview even if the run paints nothing, since it passed all checks.
+        """Let `__exit__` keep the preview even if the run paints nothing.
 
-        If the preview has replaced an earlier picture, `__exit__` still puts that picture back.
+        This method is called when the inputs and options have passed all checks and the run begins. If
+        the preview has replaced an earlier picture, `__exit__` still puts that picture back.
         """
         self._accepted = True
 

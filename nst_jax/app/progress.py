@@ -202,7 +202,8 @@ class BatchProgress(Iterator[int]):
         self._groups, self._compiling, self._display = groups, compiling, display
         self._costs = [group.cost for group in groups]
         self._index, self._announced = 0, False
-        # Estimated cost of what is done of the current group, in the unit of `GroupWork.cost`.
+        # Estimated cost of the evaluations done so far for the current group, in the unit of
+        # `GroupWork.cost`.
         self._done = 0.0
         self._length = 1
         self._watch, self._pace = Stopwatch(compiling), Pace()

@@ -39,18 +39,20 @@ UNIT = 3
 
 
 class Expected(NamedTuple):
-    """How long a run is expected to take, in seconds, judged by earlier runs on this machine.
+    """How long a run is expected to take, judged by earlier runs: the last `MOST` of its kind.
+
+    Runs of one kind have the same machine, device, number of devices and precision.
 
     A run has three parts: it computes its targets (what the losses compare the picture with), makes its
     updates, and does the rest, which is starting, reading, compiling and writing.
     """
 
-    least: float  # seconds, if each part of the run is as fast as it ever was in an earlier run
+    least: float  # seconds, if each part of the run has its highest speed in the earlier runs
     likely: float  # seconds, if each part of the run has its median speed in the earlier runs
-    most: float  # seconds, if each part of the run is as slow as it ever was in an earlier run
+    most: float  # seconds, if each part of the run has its lowest speed in the earlier runs
     measuring: Range  # seconds for computing the targets
     updates: Range  # seconds for the updates
-    runs: int  # number of earlier runs
+    runs: int  # number of earlier runs that were used, at most `MOST`
     # Whether `least`, `likely` and `most` include starting, reading, compiling and writing.
     whole: bool
 
@@ -99,9 +101,10 @@ def expected(plan: Plan) -> Expected | None:
 
 
 def known_paces(plan: Plan) -> Range | None:
-    """Return the least and most seconds that an arithmetic operation of an update took in earlier runs.
+    """Return the least and the most seconds per arithmetic operation of the updates of earlier runs.
 
-    The result is None if no run with the same device, number of devices and precision was timed.
+    If the picture of `plan` lies in a bucket (a larger array), the seconds are converted to such an
+    array. The result is None if no run with the same device, number of devices and precision was timed.
     """
     found, slower = _read().get(_key(plan)), _slower(plan)
     return Range(slower / max(found), slower / min(found)) if found else None
@@ -136,11 +139,12 @@ def record_rate(
 
 
 def known_costs(recipe: Recipe, platform: str) -> Costs:
-    """Return the seconds that it takes to compile a program, and to compute one arithmetic operation.
+    """Return the seconds to compile the programs of one scale, and to compute one operation.
 
-    They are medians of earlier runs on this device, or typical costs if there were none. A batch
-    chooses its buckets by them. Buckets are arrays in which pictures of different shapes are painted,
-    so that fewer programs are compiled; in return, more pixels are computed.
+    A scale is a resolution of the run; an operation is an arithmetic operation. The seconds are medians
+    of earlier runs on this device, or typical costs if there were none. A batch chooses its buckets by
+    them. Buckets are arrays in which pictures of different shapes are painted, so that fewer programs
+    are compiled; in return, more pixels are computed.
 
     Args:
       recipe: the recipe of the pictures; only its precision matters.

@@ -417,7 +417,7 @@ class Recorder:
         record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
 
     def _variations(self, shot: Shot) -> dict[str, float]:
-        """Return the total variation of the image of `shot` and of the content at its size, by name."""
+        """Return the total variation of `shot.image` and of the content in the same size, by name."""
         job = self.job
         content = prepare.resized(
             job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe
@@ -455,7 +455,11 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the unfinished picture; this process then ends, since another one is lost or stopped."""
+        """Save the unfinished picture and end the log, since another process is lost or has stopped.
+
+        If several processes paint one picture, `cluster.PeerMonitor` calls this method in each process
+        that it ends for this reason, just before the process ends.
+        """
         self.display.stop()
         self.rescue()
         with suppress(OSError):

@@ -19,9 +19,8 @@ from nst_jax.images.writing import BinaryWriter, write_all
 # Exit code if nobody reads the result from standard output: 128 + 13, like that of programs that are
 # ended by SIGPIPE, the signal with the number 13.
 BROKEN_PIPE = 141
-NAME = (
-    "standard input"  # name of a picture read from there, in messages and in the result's metadata
-)
+# Name of a picture that is read from standard input, in messages and in the result's metadata.
+NAME = "standard input"
 # Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
 # Options whose values cannot be `-`, since only the result may go to standard output.
@@ -91,7 +90,7 @@ def _check_options(chosen: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _read_input(inputs: Mapping[str, Sequence[Path]]) -> Iterator[None]:
-    """Context manager: if a picture is `-`, read standard input, from which `source` then takes it.
+    """Context manager: if a picture is `-`, read standard input; in the block, `source` returns it.
 
     Args:
       inputs: name of an argument -> the paths of its pictures.

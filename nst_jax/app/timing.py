@@ -88,7 +88,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time of a block that waits for another thread as compiling.
+        """Context manager: count as compiling the time of a block that waits for another thread.
 
         The other thread compiles programs, and may compute targets of the losses as well.
         """
@@ -149,7 +149,10 @@ class Stopwatch:
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
-        """End the current lap, begin the next one, and return the lap that ended."""
+        """End the current lap, begin the next one, and return the lap that ended.
+
+        Compiling and computing targets do not count in the length of the lap.
+        """
         wall, others = self._clock(), self._compiling.seconds + self._measuring()
         before = self._last or (wall, others)
         self._last = wall, others
@@ -200,9 +203,10 @@ class Pace:
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per unit of cost, over the last laps; zeros if nothing counts.
+        """The least and the most seconds per unit of cost, over the last laps.
 
-        If there are fewer than `LAPS` laps, the numbers of earlier runs count as well.
+        If there are fewer than `LAPS` laps, the numbers of earlier runs, if known, count as well. Both
+        results are 0 if there is no lap and no number of an earlier run.
         """
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:

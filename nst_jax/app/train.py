@@ -249,10 +249,11 @@ class _Recorder:
         self._warned: set[Path] = set()
 
     def record(self, report: TrainingReport, *, last: bool) -> None:
-        """Write the files that are due after an update, and show the progress from time to time.
+        """Write the files that are due, and show the progress from time to time.
 
-        If the loss on the held-out photos was measured after this update, samples are written, and the
-        network if it is the best so far. The checkpoint is written at intervals and at the end.
+        This method is called before the first update and after every update. If the report has a loss
+        on the held-out photos, samples are written and, after an update, the network if it is the best
+        so far. The checkpoint is written at intervals and at the end.
 
         Args:
           report: the number of updates so far and the latest losses.

@@ -43,7 +43,7 @@ class PollingWatch(measuring.Watch):
         self._look = look
 
     def look(self) -> None:
-        """Call the watch's function `look` once; for code that waits for something else than arrays."""
+        """Call the watch's function `look` once; for code that waits for other things than arrays."""
         self._look()
 
     def wait(self, arrays: Any) -> None:

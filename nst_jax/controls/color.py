@@ -43,7 +43,7 @@ Vector: TypeAlias = Float[Array, "3"]
 # The weight of each pixel in the mean and covariance of a picture, [h, w], 0 to 1.
 Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]
 Matrix: TypeAlias = Float[Array, "3 3"]
-# A picture on a device or the host. Its size need not be that of another argument.
+# A picture on a device or the host. Each `_` matches any size, whatever the sizes of other arguments.
 Other: TypeAlias = Float[Array | np.ndarray, "_ _ 3"]
 
 

@@ -2,8 +2,9 @@
 
 In each window of 3 x 3 pixels, a picture x is fitted by an affine function of the photograph's colours.
 With the Laplacian L of the photograph, xᵀLx is the sum over all windows of the least squared error of
-the fit. So it is near 0 for a picture whose edges are all edges of the photograph, and grows with edges
-that the photograph does not have.
+the fit, to which the regularisation ε adds a small penalty on the slopes of the function. So xᵀLx is
+near 0 for a picture whose edges are all edges of the photograph, and grows with edges that the
+photograph does not have.
 
 References:
   Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", IEEE Transactions on

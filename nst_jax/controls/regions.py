@@ -385,9 +385,9 @@ def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[A
     with respect to the canvas is 1 - k times that with respect to the mixture. Whatever the optimiser,
     a pixel of the mixture changes by 1 - k times what the canvas changes.
 
-    Scaling the gradient by 1 - k without mixing would be worse. The scaled gradient would not be the
-    gradient of any function, which L-BFGS needs. And it would hardly change Adam's updates, since Adam
-    divides by the gradient's size.
+    Scaling the gradient by 1 - k without mixing would be worse. L-BFGS needs the gradient of a
+    function, and in general no function has the scaled gradient. And where k is less than 1, the
+    scaling would hardly change Adam's updates, since Adam divides by the gradient's size.
 
     Args:
       image: the picture, [h, w, 3], such as the canvas.

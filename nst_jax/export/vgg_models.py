@@ -112,10 +112,10 @@ def _decided(network: Network) -> Network:
 def _smallest_of_any(taps: Sequence[str], network: Network) -> int:
     """Return the least length in px of a picture's sides, for a program with symbolic sizes.
 
-    Such a program is traced once, for pictures of many sizes. Padding that mirrors borders needs inputs
-    of 2 px or more on each side; an input of 1 px is padded by repeating it instead. This choice is
-    made while a program is traced. With symbolic sizes it is always to mirror, so pictures must be so
-    large that no layer has an input of 1 px.
+    Such a program is traced once, for pictures of many sizes. The padding `reflect_padded` mirrors
+    borders, which needs inputs of 2 px or more on each side; an input of 1 px is padded by repeating it
+    instead. This choice is made while a program is traced. With symbolic sizes, `reflect_padded` always
+    mirrors, so pictures must be so large that no layer has an input of 1 px.
     """
     deepest = max(halvings(layer_of(tap)) for tap in taps)
     return max(SMALLEST, (2 if network.padding is reflect_padded else 1) << deepest)

@@ -335,7 +335,9 @@ class InstantPainter:
         Pictures of the same network and the same size are painted together, several at once. If the
         painter has a bucket (a square array in which each picture lies), pictures of different sizes
         are painted together, too. A picture that does not fit in memory is painted alone, one
-        horizontal strip after another; with a bucket, it is refused.
+        horizontal strip after another; with a bucket, it is refused. There is no estimate of the memory
+        of a network that the user has trained, so its pictures are neither painted in strips nor
+        refused for lack of memory.
 
         Raises:
           ValueError: if a picture is larger than the bucket, or the bucket too large for memory.

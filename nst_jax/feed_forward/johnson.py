@@ -287,7 +287,8 @@ def stylize_trained(
         their sum, which must be positive. None means equal weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
       size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
-        `content`; None if it fills all of `content`.
+        `content`; the sides of `content` must then be multiples of 4 px. None if the picture fills all
+        of `content`.
 
     Returns:
       [*batch, h, w, 3] in [0, 1], in the dtype of `content`. If `size` is given, the values outside the
@@ -296,8 +297,8 @@ def stylize_trained(
     Raises:
       TypeError: if `content` is not an array.
       ValueError: if `content` is not a picture of floating point numbers, or has a side under 16 px; if
-        the number of shares is not the number of styles; or if `size` is no (height, width) within
-        `content`.
+        the shape of `shares` does not fit the number of styles or the batch; if `size` is no (height,
+        width) within `content`; or if, with `size`, a side of `content` is not a multiple of 4 px.
 
     Example:
       >>> import jax, jax.numpy as jnp

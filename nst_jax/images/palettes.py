@@ -26,8 +26,9 @@ RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inver
 # absolute values below this number. With a grey style, `recoloured` changes the lightness as well.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
-# The filter that smooths a and b replaces them by a weighted mean over 3 x 3 pixels. The weight of each
-# is exp(-`SHARPNESS` |d|), where d is the difference of its L to that of the pixel in the middle.
+# The filter that smooths a and b replaces them by a weighted mean over 3 x 3 pixels. The weight of a
+# pixel is exp(-`SHARPNESS` |d|), where d is the difference between its lightness (the L of OKLab) and
+# that of the pixel in the middle.
 SHARPNESS = 10.0
 
 

@@ -70,9 +70,9 @@ class StyleLoss(NamedTuple):
     matrix. `blend` and `target` turn the statistics of the styles into one target. `distance` compares
     the statistic of the canvas with this target.
 
-    Only `sums` reads the features. So an additive loss is exact even if a picture is computed in parts
-    (in tiles, or in one horizontal band per device): the sums of the parts are added before `statistic`
-    is called.
+    Only `sums` and `masked_sums` read the features. So an additive loss is exact even if a picture is
+    computed in parts (in tiles, or in one horizontal band per device): the sums of the parts are added
+    before `statistic` is called.
 
     The functions work on arrays of a single picture, without a batch axis; `jax.vmap` adds one.
 

@@ -275,7 +275,7 @@ def blended_quantiles(
       shares: weights of the pictures, which sum to 1.
       places: the levels of the quantiles, [d, m], or [1, m] for the same levels in all rows. A place i
         stands for the level (i + 1/2) / size.
-      size: number of values of the picture, such as the canvas, in whose sorted rows i is an index.
+      size: length of the sorted rows of another picture, such as the canvas, in which i is an index.
 
     Returns:
       The means, [d, m].

@@ -239,7 +239,7 @@ def _projected(features: Array, directions: Array) -> Array:
 
 
 def _projected_back(values: Array, directions: Array) -> Array:
-    """Return the sum of directions [d, c], each multiplied by its values [d, m], as an array [m, c]."""
+    """Return [m, c]: for each of m positions, the sum of directions [d, c] times values [d, m]."""
     return jnp.einsum("dm,dc->mc", values, directions, precision=lax.Precision.HIGHEST)
 
 

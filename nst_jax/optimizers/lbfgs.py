@@ -76,8 +76,9 @@ def _if_in_range(plain: Float[Array, ""], scaled: Float[Array, ""]) -> Float[Arr
     """Return `plain`, or `scaled` if `plain` has overflowed or underflowed to 0.
 
     Both are the same quantity, but `scaled` was computed from arrays that `_scaled` had divided by
-    their largest value. In float32 the square of a number above 1.8e19 is infinite, and the square of a
-    number below 1e-23 is 0. Very large or very small loss weights give gradients of these sizes.
+    their largest absolute value. In float32 the square of a number above 1.8e19 is infinite, and the
+    square of a number below 1e-23 is 0. Very large or very small loss weights give gradients of these
+    sizes.
     """
     return jnp.where(jnp.isfinite(plain) & (plain != 0), plain, scaled)
 

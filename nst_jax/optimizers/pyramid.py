@@ -72,9 +72,9 @@ def multilevel(
     if size is None:
         coarse = multilevel(half, levels - 1, gain)
     else:
-        # `cut` sets to zero what lies beyond the halved picture. If the height is even, the first row
-        # there is not zero, since it is a sum that includes the last row of the picture. The same
-        # holds for the width and columns.
+        # `cut` sets to zero what lies beyond the halved picture. Without `cut`, the first row there
+        # would not be zero if the picture's height is even, since this row of `half` is a sum that
+        # includes the last row of the picture. The same holds for the width and columns.
         smaller = halved_size(size, ceil=True)
         coarse = multilevel(cut(half, smaller), levels - 1, gain, smaller)
     enlarged = _doubled(_doubled(coarse, 1, width), 0, height)

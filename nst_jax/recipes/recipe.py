@@ -365,11 +365,11 @@ class Descent:
         half that size has one halving fewer, a scale of a quarter of that size two fewer, and so on;
         every scale has at least one. If False, every scale has `pyramid_levels` halvings. Without a
         pyramid, it changes nothing. Static.
-      average_decay: if not None, the result is a weighted average of the canvases after each update of
-        the last scale. The weight of a canvas is this factor times that of the next canvas, and the
-        weights always sum to 1. Each scale has an average of its own, from which the next scale starts.
-        Snapshots show the average; their losses, and the losses in logs, are those of the canvas that
-        the optimiser updates. The optimiser must not be guarded.
+      average_decay: if not None, the result is a weighted average of all canvases of the last scale,
+        from its first one on. The weight of a canvas is this factor times that of the next canvas, and
+        the weights always sum to 1. Each scale has an average of its own, from which the next scale
+        starts. Snapshots show the average; their losses, and the losses in logs, are those of the
+        canvas that the optimiser updates. The optimiser must not be guarded.
       last_learning_rate: if not None, the optimiser's learning rate at the last scale.
       content_detail: if True, the finest level of the content's Laplacian pyramid is added to the
         canvas at the beginning of each scale but the first and the last, as in the recipe `strotss`.
@@ -534,7 +534,8 @@ class Recipe:
 
         Raises:
           ValueError: for an unknown name, and for a name that several fields have; the message suggests
-            the nearest known name, or lists the full keys.
+            the nearest known name, or lists the full keys. Also for a size, given as a whole number or
+            as text, that `nst_jax.recipes.sizes.with_size` refuses.
 
         Example:
           >>> from nst_jax import optimizers, recipes

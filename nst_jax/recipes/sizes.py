@@ -316,7 +316,7 @@ class PixelsOfContent(_BesideContent):
     """A rule for styles: a style gets as many pixels as the canvas has; its aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style.
+        """Return the (height, width) with the canvas' area and the style's aspect ratio, rounded.
 
         Args:
           canvas: (height, width) of the canvas.

@@ -97,9 +97,9 @@ def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
 
     Args:
       entry: the declaration of the field: its type, whether it may be None, and the values with names.
-      old: the value that the field has if the text lacks it: that of the preset, or the default. If
-        `value` is a table without the key `kind`, the values of all keys that it lacks are those in
-        `old`.
+      old: the value that the field has if the text lacks it: that of the preset, or the default. A
+        table `value` may name its class by the key `kind`; the fields that it lacks then have the
+        defaults of this class. A table without `kind` changes single fields of `old`.
       value: the value as `tomllib` reads it.
       key: the full key of the field, for error messages.
     """

@@ -328,9 +328,9 @@ def _of_no_updates(arrays: Scales) -> Scales:
 
 
 def _holding(rooms: Iterable[Scales], own: Scales) -> Iterator[Scales]:
-    """Yield the sizes of those buckets that have room for a group of runs at every scale.
+    """Yield those of several buckets that have room for a group of runs at every scale.
 
-    They are yielded with the numbers of updates of the group.
+    A bucket is yielded as scales with the sizes of its arrays and the group's numbers of updates.
 
     Args:
       rooms: for each of several buckets, the sizes of its arrays at all scales.

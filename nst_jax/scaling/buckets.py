@@ -19,9 +19,10 @@ from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# Two values of the argument `bucket` of `stylize`. With "off", every picture fills its arrays, so each
-# shape of canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in
-# which pictures of several sizes lie, so that the run takes the least time.
+# Two values of the argument `bucket` of `stylize`, `stylize_many` and `instant_many`. With "off", every
+# picture fills its arrays, so each shape of picture needs its own compiled programs. With "auto",
+# arrays are larger than the pictures where that should save time: `plan_in_arrays` in `scaling.plan`
+# decides it for `stylize`, and the module `bucket_choice` for many pictures.
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
@@ -29,10 +30,12 @@ AUTO: Literal["auto"] = "auto"
 # sizes lie; or "auto"; or None for "off".
 Chosen: TypeAlias = int | Literal["auto"] | None
 
-# Up to this side in px, a single picture on an accelerator lies in square arrays of one size at all
-# scales, so that all scales share their programs. On an accelerator, compiling a program takes 10 s and
-# more, and painting up to this size about a second. In larger arrays, computing the padding at the
-# coarser scales would take more time than compiling fewer programs saves.
+# Largest side in px of square arrays that have one size at all scales of a run, so that all scales
+# share their programs. A single picture on one accelerator lies in such arrays, unless `bucket` is
+# "off", or the recipe or the memory does not allow larger arrays. On an accelerator, compiling the
+# programs of one scale takes several seconds (8 s on an H100), and painting up to this size about a
+# second. In larger arrays, computing the padding at the coarser scales would take more time than
+# compiling fewer programs saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 

@@ -117,8 +117,8 @@ def estimate_memory(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if a shape is not two sides of at least 16 px, `style_shapes` is empty, `pictures` or
-        `devices` is under 1, `platform` is unknown, or the recipe cannot be run.
+      ValueError: if a shape is not two sides of at least 16 px, `style_shapes` is empty, `pictures`,
+        `devices` or `regions` is under 1, `platform` is unknown, or the recipe cannot be run.
 
     Example:
       >>> import nst_jax as nst

@@ -57,7 +57,7 @@ class Layer(NamedTuple):
 
     @property
     def winograd(self) -> bool:
-        """Whether a CPU computes this layer by Winograd convolution."""
+        """Whether a CPU computes this layer by Winograd convolution in updates (never for targets)."""
         return winograd.pays(self.height, self.width, self.channels_in, self.channels)
 
 
@@ -107,7 +107,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
     """Return the convolutions down to the deepest that a loss reads, as one list.
 
-    The arguments are those of `blocks_of`; no part of the picture is protected.
+    The arguments are those of `blocks_of`. The layers are those of a run without a protected part.
     """
     return [layer for block in blocks_of(shape, recipe, regions) for layer in block]
 
@@ -118,7 +118,7 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
     Args:
       taps: names of taps.
       shape: (height, width) of the picture, which decides the sizes of the layers.
-      recipe: its network and losses are those of the layers.
+      recipe: the recipe of the run. Each `Layer` lists those of its losses that read the layer.
     """
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)

@@ -174,9 +174,9 @@ def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss, at one scale.
 
     A match is the index of the style's feature vector that is most similar to one of the canvas. Some
-    style losses find the matches before the first update of a scale (resolution), and the number is
-    for these. It includes the forward pass that computes the features of the canvas. It is 0 for other
-    style losses, which have no matches or find them in every update.
+    style losses find the matches once, before the first update of a scale (resolution). For these, the
+    result is the number of operations of the search and of the forward pass that computes the features
+    of the canvas. For other style losses, which have no matches or find them in every update, it is 0.
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

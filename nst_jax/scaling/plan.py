@@ -152,7 +152,7 @@ class Plan:
 
     @property
     def devices(self) -> int:
-        """Number of devices that share each canvas; 1 if devices share only the batch."""
+        """Number of devices that share each canvas; 1 if each device paints whole canvases."""
         return _devices_of(self.mesh)
 
     @property
@@ -446,13 +446,14 @@ def plan_scales(
         the picture. Published recipes always keep the history of their source.
       files: the memory that the picture files take; None if not known.
       unread: whether the picture files are still to be read, so that they will take some of the memory
-        that is available now.
+        that is available now. This matters only to a run on a CPU: an accelerator has memory of its
+        own.
 
     Raises:
-      ValueError: if reading `unread` files takes more memory than there is; if no tile size fits (the
-        message names the largest canvas and the changes that would fit); if the canvas cannot be cut
-        into the tiles of the recipe; or if the devices of `mesh` cannot share the canvas, because one
-        would have no row of it or a loss needs all of it at once.
+      ValueError: if a run on a CPU has to read `unread` files that take more memory than there is; if
+        no tile size fits (the message names the largest canvas and the changes that would fit); if the
+        canvas cannot be cut into the tiles of the recipe; or if the devices of `mesh` cannot share the
+        canvas, because one would have no row of it or a loss needs all of it at once.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)

@@ -271,7 +271,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Return `function` mapped by JAX's `shard_map`, at its old or new place in the API.
+    """Return `function` mapped by JAX's `shard_map`, in old and new versions of JAX.
 
     `layout` are the other arguments of `shard_map`. The replication check is turned off, since it fails
     for loops inside custom gradient rules.

@@ -125,7 +125,8 @@ def _is_ours(recipe: Recipe) -> bool:
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
     """Return the recipe with the longest history of L-BFGS that fits into memory.
 
-    The result is None if not even a history of `LEAST_HISTORY` pairs fits.
+    The result is None if not even a history of `LEAST_HISTORY` pairs fits, if the recipe's own history
+    is no longer than that, or if its optimiser is not L-BFGS.
 
     Args:
       recipe: the recipe, which does not fit with its own history.
@@ -221,7 +222,7 @@ def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
 
 
 def _words_of_regions(regions: int) -> str:
-    """Return `regions` - 1 as text: the number without the rest of the picture, which counts as one."""
+    """Return the number of regions as text; `regions` counts the rest of the picture as one more."""
     count = regions - 1
     return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 

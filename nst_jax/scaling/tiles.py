@@ -335,12 +335,12 @@ class Crop(NamedTuple):
     window, which has further pixels around the core.
     """
 
-    start: Index  # index of the core's first line in the features of the whole picture
-    inside: Index  # index of the core's first line in the features that are computed for this tile
-    length: int  # number of lines of the tile's core
-    # Which of the lines from `start` on count for this tile. As many lines are read for the last core
-    # as for the others. If the core has fewer, its lines are preceded by some of the core before it;
-    # these are False here, so that no line counts twice.
+    start: Index  # index of the first line that is read, in the features of the whole picture
+    inside: Index  # index of the same line in the features that are computed for this tile
+    length: int  # number of lines that are read, the same for all tiles
+    # Which of the lines that are read count for this tile. If the last core has fewer lines than the
+    # others, the lines before it are read too, so that there are `length` lines. They belong to the
+    # core before it and are False here, so that no line counts twice.
     owned: Bool[Array, " length"]
 
 

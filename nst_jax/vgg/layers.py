@@ -329,7 +329,7 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
     """Return `pool(relu(x), ceil)`, for layers at which only the pooling reads the ReLU's result.
 
-    With `max_pool`, one byte for each window is all that is kept in memory for the gradient.
+    With `max_pool`, the gradient rule stores one byte for each window, and not the ReLU's result.
     """
     if pool is max_pool:
         return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))

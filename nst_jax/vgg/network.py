@@ -294,8 +294,8 @@ def _block(
 
     Returns:
       The output of the pooling, or None if the block has the deepest tap (point that is read), after
-      which nothing is computed. And by tap, the results of `measure` for the activations at the block's
-      taps.
+      which nothing is computed; and a dictionary: each tap of the block -> the result of `measure` for
+      the activations at this tap.
     """
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]

@@ -157,10 +157,11 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 
 
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
-    """Return the gradient with respect to the features `x` that `_framed_in_place` frames.
+    """Return the gradient of the loss with respect to the argument `x` of `_framed_in_place`.
 
-    `g` is the gradient with respect to the framed array. A line that the frame copies gets the sum of
-    its own gradient and those of its copies.
+    `g` is the gradient of the loss with respect to the result of `_framed_in_place`, which is `x` with
+    a frame. A row or column of `x` that the frame copies gets the sum of its own gradient and those of
+    its copies.
     """
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
@@ -194,9 +195,11 @@ def _with_rows(
 
 
 def _add_copies(g: Array, columns: _Copies) -> Array:
-    """Return the gradient `g` with each column of the frame added to the column that it copies.
+    """Return `g` with the gradient of each copied column increased by the gradient of its copy.
 
-    `columns` has the indices of both along axis 2.
+    The copies are the columns of the frame that `_framed` adds. `g` is the gradient with respect to the
+    framed array, or one row of it. `columns` has the indices of each copy and of the copied column
+    along axis 2.
     """
     total = g
     for new, copied in columns:
@@ -211,7 +214,8 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     # Which rows and columns are copied to the frame: those at the border of the features (0), or those
-    # next to them (1), as mirroring does. A side of length 1 has none next to the border: then 0.
+    # next to them (1), as mirroring does. If a side has length 1, none is next to its border. Then the
+    # frame has copies of the border on all sides (0), as in `layers.reflect_padded`.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 

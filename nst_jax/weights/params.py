@@ -397,7 +397,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
 def digest(params: Params) -> str:
     """Return a hash by which runs and trainings record the weights that they used.
 
-    It is the digest in a weights file of the encoding "float32" with these weights.
+    A weights file that has these weights in the encoding "float32" states the same digest.
     """
     return digest_of_weights(params.family, params.pixels, _as_datasets(params))
 

@@ -177,7 +177,7 @@ def _replacement(path: Path, module: str, name: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads a pickle with a `_Tensor` (a description) per tensor; refuses imports not in `_GLOBALS`."""
+    """Loads a pickle, each tensor as a `_Tensor` (a description); refuses imports not in `_GLOBALS`."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)

@@ -86,7 +86,10 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read the input files of a group's pictures, each file only once.
+    """Read the input files of a group's pictures.
+
+    A content or style that several pictures use is read only once. Masks and the styles of regions are
+    read for each picture.
 
     Returns:
       A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for

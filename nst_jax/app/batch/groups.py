@@ -143,7 +143,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint; if their shapes differ, in buckets of one shape.
+    """Pictures that one compiled program can paint if they, or their buckets, all have one shape.
 
     A bucket is an array that is at least as large as the picture that lies in it.
     """
@@ -283,9 +283,9 @@ def form_groups(
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
-      kept: takes a picture and, for each number of a recipe, whether it varies among the pictures that
-        are alike. Returns the programs on disk that can paint these pictures. They need not be
-        compiled, which `chosen_buckets` takes into account.
+      kept: takes one of several pictures that one program can paint and, for each number of a recipe,
+        whether it varies among these pictures. Returns the programs on disk that can paint them. Such
+        programs need not be compiled, which `chosen_buckets` takes into account.
 
     Returns:
       The groups; groups that run the same program follow each other.

@@ -49,8 +49,8 @@ def record_group(
     """Write a record that the programs of a group are kept on disk; write none if they are not.
 
     Call it after the group is painted. It records the programs' files that were used since the last
-    call of `programs.files_in_use`. So call that function before the group is painted, lest files that
-    only earlier groups used are recorded.
+    call of `programs.files_in_use`. So call that function before the group is painted; otherwise files
+    that only earlier groups used may be recorded too.
 
     Args:
       kept: the sizes of the group's arrays, whether canvases fill them, and the number of pictures.
@@ -99,7 +99,8 @@ def kept_programs(
 
     Returns:
       One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
-      order. They differ in the sizes of their arrays and in the number of pictures.
+      order. They differ in the sizes of their arrays, in the number of pictures, or in whether the
+      canvases fill the arrays.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
     # No record describes the programs that paint a picture with masks (of regions or a protected part).

@@ -77,8 +77,9 @@ def run_batch(
     job.folder.mkdir(exist_ok=True)
     complete = True
     _files.remove_leftovers(entry.output for entry in rest.entries)
-    # `naming_as_typed` asks click which command runs, and only the thread that runs it knows. So it is
-    # called here and not in `report`, which other threads may call.
+    # `naming_as_typed` asks click which command runs, and click knows that only in the thread that runs
+    # the command. So `naming_as_typed` is called here, and not in `report`, which other threads may
+    # call.
     named = naming_as_typed(MASKS if job.in_manifest else None)
     with results.Results(job.listing) as listed:
         for record in (*finished, *with_typed_names(job.bad, job)):

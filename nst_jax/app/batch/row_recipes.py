@@ -78,10 +78,10 @@ def _base_of(
 ) -> tuple[Recipe, float | None]:
     """Return a row's recipe before the row's overrides (KEY=VALUE), and the strength of the style.
 
-    The flags have changed the recipe, and so have the row's style shares and, if the row has a content,
-    its size. If the row names no recipe, it gets the recipe of the command line. The strength is the
-    one that the recipe file or the flags give; None if they give none. The recipe does not contain it
-    yet, since the row's overrides may give another strength.
+    The recipe is the one that the row names, or else that of the command line. It is changed by the
+    flags, by the row's style shares and, unless the row paints a texture, by the row's `size`. The
+    strength is the one that the recipe file or the flags give; None if they give none. The recipe does
+    not contain it yet, since the row's overrides may give another strength.
 
     Args:
       row: the row, which is a picture to paint.

@@ -340,7 +340,10 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages, by a variable that JAX reads when it is imported later."""
+    """Let XLA print all its messages, if the user has given `--xla-logs`.
+
+    This sets an environment variable, which JAX reads when it is imported. That happens later.
+    """
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"

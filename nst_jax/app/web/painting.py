@@ -98,9 +98,10 @@ class PageRecorder(single.Recorder):
 class PictureWork:
     """Paints one picture, with pauses in which other runs (paintings) use the device.
 
-    During a pause it keeps a checkpoint, and uses no memory of the device. The result is bit for bit
-    the same as without pauses, and as that of the command line. This is so even if the visitor lets the
-    run go back to an earlier picture, since the run then makes the same updates again.
+    During a pause it keeps a checkpoint, and uses no memory of the device. On a device that computes
+    deterministically, the result is bit for bit the same as without pauses, and as that of the command
+    line. This is so even if the visitor lets the run go back to an earlier picture, since the run then
+    makes the same updates again.
     """
 
     def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:

@@ -73,10 +73,11 @@ class Positions:
         self._pause = max(SECONDS, PAUSE * (self._written - begun))
 
     def _has_room(self) -> bool:
-        """Return whether one more checkpoint fits into `MOST_POSITION_BYTES`, and `SPARE` on the disk.
+        """Return whether there is room for one more checkpoint, assumed to be as large as the last one.
 
-        The existing ones do not count against the limit `MOST_POSITION_BYTES`, since `_thin` deletes
-        some if necessary.
+        It must not be larger than `MOST_POSITION_BYTES`, and the disk must have room for `SPARE` files
+        of its size. The existing checkpoints do not count against `MOST_POSITION_BYTES`, since `_thin`
+        deletes some if necessary.
         """
         free = shutil.disk_usage(self._folder).free
         return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)

@@ -87,7 +87,9 @@ class Queue:
     def go_back(self, run: Run, step: int) -> None:
         """Let a run go back to its picture after `step` updates and pause there.
 
-        A run can go back even if it has ended. The later pictures of the run are deleted.
+        A run can go back even if it has ended. The later pictures of the run are deleted. A run that
+        paints goes back as soon as it has stopped painting; if it has been asked to stop before, this
+        request is ignored.
 
         Raises:
           ValueError: if there is no such picture.

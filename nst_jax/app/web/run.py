@@ -29,7 +29,7 @@ ENDED = (RunState.STOPPED, RunState.DONE, RunState.FAILED)
 
 
 class Wish(StrEnum):
-    """What a visitor asks of a run that is painting, which obeys at its next picture at the latest."""
+    """What a visitor asks of a run that is painting; the run obeys at the next picture or earlier."""
 
     NOTHING = ""
     PAUSE = "pause"

@@ -102,9 +102,10 @@ class Server:
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         # Films and archives are made one at a time, since each is made in memory.
         self._archiving = asyncio.Semaphore(1)
-        # Only one picture at a time is painted by a single pass of a network, and only one provisional
-        # picture, which NumPy paints while the network's programs are compiled. A request waits for
-        # these locks before it takes a worker thread, since there are only a few threads for all.
+        # Locks for pictures that are painted by a single pass of a network. The first one is for JAX,
+        # the second one for NumPy, which paints provisional pictures while JAX compiles the network's
+        # programs. So each of the two paints for only one request at a time. A request waits for a lock
+        # before it takes a worker thread, since there are only a few threads for all.
         self._quick_turn, self._provisional_turn = asyncio.Lock(), asyncio.Lock()
         # Browsers do not separate cookies by port. With the port in their names, two servers on one
         # host do not overwrite each other's cookies.
@@ -414,7 +415,8 @@ class Server:
 
         If several requests of a visitor wait, only the newest picture is painted. If the request has
         `provisional` and the network's programs are not compiled yet, NumPy paints the picture instead
-        of JAX, if it can. The result is equal up to rounding, but no settings are embedded in it.
+        of JAX, if it can. The result is equal up to rounding, but no settings are embedded in it, and
+        transparent parts of the photo become opaque.
         """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)

@@ -107,7 +107,7 @@ class Uploads:
           role: what the picture is for, one of `ROLES`.
 
         Raises:
-          ValueError: if there is no such sample.
+          ValueError: if there is no such sample, or as in `add`.
         """
         if sample not in images.SAMPLES:
             raise ValueError(f"picture: there is no sample {sample!r}")

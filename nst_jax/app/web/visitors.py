@@ -178,12 +178,12 @@ class Visitor:
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # Earlier starts are deleted, since the web page cannot remove them, and since they count
+        # Earlier copies are deleted, since the web page cannot remove them, and since they count
         # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        # The page shows the command line of a run, which names the run's start. Each start gets a new
-        # name, so that a name never means two pictures.
+        # The page shows the command line of a run, which names the copy from which the run starts. Each
+        # copy gets a new name, so that a name never means two pictures.
         self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
@@ -260,10 +260,10 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause runs that no tab shows; delete ended earlier runs, and visitors who are long away.
+        """Pause runs that no tab shows; delete earlier runs that ended, and visitors who left long ago.
 
-        A visitor who was away for over `FORGOTTEN_SECONDS` is deleted with all pictures, unless the
-        visitor's run is in the queue.
+        A run with `Run.keep` is not paused. A visitor who was away for over `FORGOTTEN_SECONDS` is
+        deleted with all pictures, unless the visitor's run is in the queue.
         """
         self._queue.pause_unwatched()
         with self._lock:
