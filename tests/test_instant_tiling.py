@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from nst_jax.feed_forward import (
     arbitrary,
+    johnson,
     load_arbitrary,
     load_styles26,
     strip_memory,
@@ -165,3 +166,29 @@ def test_what_cannot_be_painted_is_named(network, as_users_do):
         tiling.paint_in_strips(params, content, condition[:3], strip=16)
     with pytest.raises(ValueError, match=r"^`content`: 20x9 px is too small"):
         tiling.paint_in_strips(params, content[:9], condition, strip=16)
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_the_estimate_of_a_trained_network_is_what_xla_says(width):
+    params = johnson.fresh_params(jax.random.key(0), 2, width=width)
+    shape = (128, 192)
+    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    memory = jax.jit(johnson.stylize_trained).lower(params, picture).compile().memory_analysis()
+    estimate = strip_memory._peak(johnson.layer_table_of(params), 0, shape, 4)
+    assert memory.temp_size_in_bytes / 1.1 < estimate < 1.3 * memory.temp_size_in_bytes
+
+
+def test_a_picture_too_large_for_a_trained_network_is_refused():
+    layers = johnson.layer_table_of(
+        johnson.fresh_params(jax.random.key(0), 1, width=0.25, blocks=1)
+    )
+    shape = (200, 300)
+    check = partial(strip_memory.check_fits_whole, layers, shape)
+    needed = int(strip_memory.bytes_in_one_piece(layers, shape) * MARGIN)
+    check(available=None)
+    check(available=needed + 1, platform="cpu")
+    with pytest.raises(OutOfMemory, match=r"^`size`: 300x200 px .* you trained .* a smaller size$"):
+        check(available=needed - 1, platform="cpu")
+    # On an accelerator, activations of bfloat16 take half as much.
+    check(available=needed - 1, platform="gpu", precision=BFLOAT16)

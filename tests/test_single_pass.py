@@ -293,6 +293,15 @@ def test_a_picture_beyond_all_strips_is_refused(content, monkeypatch):
         nst.instant(content, "mosaic", **NAMED)
 
 
+@pytest.mark.usefixtures("as_users_do")
+def test_a_trained_network_refuses_a_picture_beyond_memory(network, content, monkeypatch):
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda *args: 10**6)
+    with pytest.raises(nst.OutOfMemory, match="`size`: .* you trained cannot paint in strips"):
+        nst.instant(content, network, **NAMED)
+    with pytest.raises(ValueError, match="^`bucket`: .* does not fit into memory"):
+        nst.instant_many(content, network, bucket=64, **NAMED)
+
+
 # --- Controls -------------------------------------------------------------------------------------
 
 

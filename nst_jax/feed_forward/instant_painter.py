@@ -154,8 +154,7 @@ def check_square_fits(network: InstantNetwork, side: int, precision: Precision) 
     bucket, a picture cannot be painted in strips.
 
     Args:
-      network: the network that shall paint; one that the user trained is never refused, since there is
-        no estimate of its memory.
+      network: the network that shall paint.
       side: side of the bucket in px.
       precision: precision of products and activations.
 
@@ -205,14 +204,20 @@ def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
     """Return the height, in px, of the strips in which a picture is painted if memory is too small.
 
     The strips are horizontal and are painted one after another. The result is 0 if the whole picture
-    fits in memory. It is also 0 if the user trained the network, since such a network cannot paint in
-    strips.
+    fits in memory. A network that the user trained cannot paint in strips, so that its result is
+    always 0.
+
+    Raises:
+      OutOfMemory: if the picture does not fit, not even in strips if the network can use them.
     """
-    if not isinstance(network.params, Params):  # the user trained it
-        return 0
-    return strip_memory.strip_for(
-        network.params, shape, available=capacity.available(), precision=precision
-    )
+    available = capacity.available()
+    if isinstance(network.params, Params):
+        return strip_memory.strip_for(
+            network.params, shape, available=available, precision=precision
+        )
+    layers = johnson.layer_table_of(network.params)
+    strip_memory.check_fits_whole(layers, shape, available=available, precision=precision)
+    return 0
 
 
 # --- Weights --------------------------------------------------------------------------------------
@@ -335,13 +340,12 @@ class InstantPainter:
         Pictures of the same network and the same size are painted together, several at once. If the
         painter has a bucket (a square array in which each picture lies), pictures of different sizes
         are painted together, too. A picture that does not fit in memory is painted alone, one
-        horizontal strip after another; with a bucket, it is refused. There is no estimate of the memory
-        of a network that the user has trained, so its pictures are neither painted in strips nor
-        refused for lack of memory.
+        horizontal strip after another. It is refused with a bucket, and with a network that the user
+        has trained, since these cannot paint in strips.
 
         Raises:
           ValueError: if a picture is larger than the bucket, or the bucket too large for memory.
-          OutOfMemory: if a picture does not fit in memory even in the smallest strips.
+          OutOfMemory: if a picture does not fit in memory, not even in the smallest strips.
         """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)
         for place, (content, network, _) in enumerate(requests):

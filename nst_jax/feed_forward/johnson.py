@@ -30,6 +30,7 @@ from nst_jax.feed_forward.layers import (
     sizes_of_array,
     upsample,
 )
+from nst_jax.feed_forward.transformer import TransformerLayers, transformer_layers
 from nst_jax.vgg.layers import KERNEL, relu
 from nst_jax.vgg.precision import FLOAT32, Precision
 
@@ -242,6 +243,24 @@ def module_of(params: LayerParams) -> Johnson:
     wide, middle, deep = (params[name][GAMMA].shape[-1] for name in ENCODER)
     blocks = sum(name.startswith(BLOCK) for name in params)
     return Johnson(styles, (wide, middle, deep), blocks)
+
+
+def layer_table_of(params: LayerParams) -> TransformerLayers:
+    """Return a table of the network's layers, by which its memory is estimated.
+
+    Magenta's networks have layers of the same kinds in the same order, so that their table describes
+    this network, too. Only the names of the layers differ from those in `params`.
+
+    Example:
+      >>> import jax
+      >>> [layer.channels for layer in layer_table_of(fresh_params(jax.random.key(0), 1, blocks=1))]
+      [32, 64, 128, 128, 128, 64, 32, 3]
+    """
+    module = module_of(params)
+    wide, middle, _ = module.channels
+    return transformer_layers(
+        module.channels, (middle, wide), blocks=module.blocks, contract_normed=True
+    )
 
 
 def expected_shapes(params: LayerParams) -> Any:

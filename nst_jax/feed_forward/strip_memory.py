@@ -76,9 +76,7 @@ def strip_for_layers(
     network is given by its layers, so that its weights need not be loaded.
     """
     shared = (platform or default_platform()) == "cpu"
-    # On a CPU, 4 bytes are counted for each activation, whatever `precision` is. Even if activations
-    # are stored in fewer bits, convolutions compute in float32 there.
-    itemsize = 4 if shared else precision_on(precision).activations_of(jnp.float32).itemsize
+    itemsize = _bytes_of_activation(shared, precision)
 
     def fits(needed: int) -> bool:
         return available is None or needed * MARGIN <= available
@@ -97,6 +95,40 @@ def strip_for_layers(
             f"and {gigabytes((available or 0) / MARGIN)} are available; choose a smaller size"
         )
     return counts[fitting - 1]
+
+
+def check_fits_whole(
+    layers: TransformerLayers,
+    shape: Shape,
+    *,
+    available: int | None,
+    precision: AnyPrecision = AUTO,
+    platform: str | None = None,
+) -> None:
+    """Refuse a picture that does not fit in memory, for a network that cannot paint in strips.
+
+    The arguments are those of `strip_for_layers`.
+
+    Raises:
+      OutOfMemory: if the picture does not fit in one piece.
+    """
+    itemsize = _bytes_of_activation((platform or default_platform()) == "cpu", precision)
+    needed = bytes_in_one_piece(layers, shape, itemsize=itemsize)
+    if available is not None and needed * MARGIN > available:
+        raise OutOfMemory(
+            f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(needed)} by estimate, and "
+            f"{gigabytes(available / MARGIN)} are available; a network that you trained cannot paint "
+            "in strips, so choose a smaller size"
+        )
+
+
+def _bytes_of_activation(on_cpu: bool, precision: AnyPrecision) -> int:
+    """Return the number of bytes of one activation.
+
+    On a CPU it is 4, whatever `precision` is: even if activations are stored in fewer bits,
+    convolutions compute in float32 there.
+    """
+    return 4 if on_cpu else precision_on(precision).activations_of(jnp.float32).itemsize
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
