@@ -63,12 +63,13 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_wrap(recipe: Recipe) -> None:
-    """Refuse `NINE_POINT_VARIATION`, which repeats border pixels, with padding that wraps around."""
-    if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
-        raise ValueError(
-            "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
-            "meet (`padding` wrap); choose another, such as mean_variation"
-        )
+    """Refuse nine-point variations, which repeat border pixels, with padding that wraps around."""
+    for name in ("nine_point_variation", "nine_point_variation_gradient_scaled"):
+        if recipe.network.wraps and recipe.terms.variation is losses.VARIATIONS[name]:
+            raise ValueError(
+                f"`variation`: {name} repeats the border pixels, but here opposite borders "
+                "meet (`padding` wrap); choose another, such as mean_variation"
+            )
 
 
 def _check_losses(terms: Terms) -> None:
