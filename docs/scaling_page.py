@@ -254,7 +254,7 @@ def _cost_table() -> str:
         )
     head = (
         "recipe | deepest layer | halo, px | operations per pixel and update, millions | bytes per "
-        "pixel, float32 | the same, bfloat16 | of float32's the canvas and its optimiser"
+        "pixel, float32 | the same, bfloat16 | of those in float32: canvas and optimiser"
     )
     return table(head, rows)
 
@@ -451,7 +451,7 @@ def thousand_on_cpu(side: int) -> float:
 
 
 def _total_of_many(shape: Shape, device: Device, count: int) -> int:
-    """Return the bytes of painting so many pictures at once with the default recipe."""
+    """Return the bytes of painting so many pictures at once with `gram`."""
     recipe = on(recipes.GRAM, device)
     return estimate_memory(shape, recipe=recipe, pictures=count, platform=device.platform).total
 
