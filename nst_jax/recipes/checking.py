@@ -360,9 +360,9 @@ def _check_descent(descent: Descent) -> None:
         _checks.whole("levels", rule.levels, least=0)
     if descent.clip and rule.guarded:
         raise ValueError(
-            f"`clip`: {type(rule).__name__} undoes bad updates exactly, which is impossible once "
-            "they are clipped; choose another optimizer, or `clip=False` (the picture is clipped at "
-            "the end)"
+            f"`optimizer`: {type(rule).__name__} undoes bad updates exactly, which is impossible where "
+            "pixels are clipped after each update, as by this recipe (`descent.clip`); choose another "
+            "optimizer, or set `descent.clip=false`, which clips the result only"
         )
     if hasattr(rule, "carry") and not isinstance(rule.carry, bool):
         raise TypeError(f"`carry`: expected True or False, got {rule.carry!r}")
@@ -394,7 +394,8 @@ def _check_pyramid(descent: Descent) -> None:
     if descent.pyramid_levels and rule.guarded:
         raise ValueError(
             f"`pyramid_levels`: {type(rule).__name__} undoes bad updates of pixels, and has "
-            "`optimizer.levels` for a pyramid of its own; choose another optimizer, such as Adam"
+            "`optimizer.levels` for a pyramid of its own; choose another optimizer, such as Adam, or "
+            "set `descent.pyramid_levels=0`"
         )
 
 
@@ -410,7 +411,7 @@ def _check_last_learning_rate(descent: Descent) -> None:
     if not hasattr(descent.optimizer, "learning_rate"):
         raise ValueError(
             f"`last_learning_rate`: {type(descent.optimizer).__name__} has no learning rate; choose "
-            "another optimizer, such as Adam, or leave it out"
+            "another optimizer, such as Adam, or set `descent.last_learning_rate=none`"
         )
 
 
@@ -422,7 +423,8 @@ def _check_average(descent: Descent) -> None:
     if rule.guarded:
         raise ValueError(
             f"`average_decay`: {type(rule).__name__} undoes updates that raise the loss, so there "
-            "are no ups and downs to average; choose another optimizer, such as Adam, or no average"
+            "are no ups and downs to average; choose another optimizer, such as Adam, or set "
+            "`descent.average_decay=none`"
         )
 
 
