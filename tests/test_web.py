@@ -781,7 +781,10 @@ def test_the_page_shows_that_a_layer_leaves_out_a_region(tmp_path, monkeypatch):
     run = visitor.begin({**given, "steps": 1}, queue, PictureWork.of, keep=False)
     assert queue.paint_next() and run.state is RunState.DONE, run.why
     (note,) = run_status(run, queue)["notes"]
-    assert note.startswith("`--region[0]`: at 48x32 px, no position of relu2_1 lies inside"), note
+    said = (
+        "`--region[0]`: at 48x32 px, the region is too small or too thin for relu2_1, so the style "
+    )
+    assert note == f"{said}loss leaves out this layer there"
 
 
 def test_a_painting_that_came_to_rest_far_from_its_goal_has_the_commands_warning(

@@ -233,7 +233,7 @@ class Training(Iterator[TrainingReport]):
             )
             raise TrainingDiverged(
                 f"the loss is not finite at update {step}; {best}: try a smaller `learning_rate` or "
-                "smaller weights"
+                "smaller weights of the losses"
             )
 
     def _measure(self) -> float:
