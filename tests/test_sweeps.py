@@ -231,7 +231,8 @@ def test_cells_that_diverge_are_named(call):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         f"nst-jax: warning: weight of total variation {row}, learning rate 1e+30: the losses are "
-        "not finite after 1 updates; it is the last finite canvas"
+        "not finite after 1 updates; this is the last picture before that: try a smaller learning "
+        "rate, or smaller weights of the losses"
         for row in (0, 1)
     ]
     facts = told("grid.png")
@@ -244,7 +245,7 @@ def test_cells_that_paint_nothing_are_named(call):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "nst-jax: warning: style weight 1e+25: the losses after the last update are those of the "
-        "start; nothing was painted"
+        "start; nothing was painted: try smaller weights of the losses, or a larger learning rate"
     ]
     assert told("grid.png")["stalled"] == [1] and told("grid.png")["diverged"] == []
 

@@ -20,7 +20,7 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.messages import as_flags
 from nst_jax.app.programs import Compiled, files_in_use
-from nst_jax.app.progress import STALLED, BatchProgress, divergence
+from nst_jax.app.progress import BatchProgress, divergence, stalled
 from nst_jax.app.textures import blank_picture
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
@@ -374,8 +374,11 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     except (ValueError, OSError, MemoryError) as error:
         instead = where_instead(entry.output, canvas.image, "the picture", **options)
         return record_of(entry, "failed", f"{results.message_of(error)}{instead}")
-    status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
-    status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
+    status, why = "done", None
+    if broke_at is not None:
+        status, why = "diverged", divergence(broke_at, entry.recipe)
+    if canvas.stalled:
+        status, why = "stalled", stalled(entry.recipe)
     if status == "done" and canvas.rest is not None:
         remedy = remedy_at_rest(entry.recipe)
         why = as_flags(f"{canvas.rest.words}, so it is hardly painted: try {remedy}")
