@@ -73,7 +73,10 @@ def test_nothing_is_the_default():
     [
         ({"pool": "mx"}, "`pool`: there is no pooling 'mx'; did you mean 'max'?"),
         ({"precision": "float3"}, "`precision`: there is no precision 'float3'; did you mean"),
-        ({"tile": "of"}, "`tile`: there is no tile, beside pixels, 'of'; did you mean 'off'?"),
+        (
+            {"tile": "of"},
+            "`tile`: expected 'auto', 'off' or a number of pixels such as 512, got 'of'",
+        ),
         ({"tile": "63"}, "`tile`: expected "),
         ({"steps": 0}, "`steps`: expected 1 or more, got 0"),
         ({"style_weight": -1.0}, "`style_weight`: expected 0 or more, got -1.0"),

@@ -450,8 +450,11 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
     ("error", "text"),
     [
         (MemoryError(), "there is too little memory; choose a smaller `--size`"),
-        (AssertionError(), "AssertionError; NST_JAX_DEBUG=1 shows where"),
-        (OSError(), "OSError; NST_JAX_DEBUG=1 shows where"),
+        (
+            AssertionError(),
+            "AssertionError; to see where, set the environment variable NST_JAX_DEBUG=1",
+        ),
+        (OSError(), "OSError; to see where, set the environment variable NST_JAX_DEBUG=1"),
     ],
 )
 def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):

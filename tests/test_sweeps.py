@@ -266,12 +266,12 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     argv = ["--ratio", "1,2", "--layers", "cumulative", "--size", "32", "-o", "grid.png", "-q"]
     code, out, err = call(*argv)
     assert (code, out) == (130, "")
-    assert err == "nst-jax: interrupted: grid.png has the 3 of 6 canvases that are done\n"
+    assert err == "nst-jax: interrupted: grid.png has the 3 of 6 pictures that were done\n"
     facts = told("grid.png")
     assert facts["finished"] is False and facts["missing"] == [3, 4, 5]
     Path("grid.png").unlink()
     code, _, err = call(*argv)
-    assert code == 130 and "nothing is written of the 0 of 6 canvases" in err
+    assert code == 130 and "none of the 6 pictures was done, so nothing was written" in err
     assert not Path("grid.png").exists()
 
 

@@ -139,8 +139,9 @@ def _checked_terms(terms: Terms) -> Terms:
         )
     if terms.matched and len(terms.style_shares) > 1:
         raise ValueError(
-            f"`style_shares`: got {len(terms.style_shares)}, but a loss that seeks nearest neighbours "
-            "takes them from all styles alike; leave the shares out, or repeat a style"
+            f"`style_shares`: got {len(terms.style_shares)}, but a style loss that seeks nearest "
+            "neighbours seeks them in all styles alike, so styles have no shares; leave the shares out, "
+            "or choose another recipe"
         )
     if terms.matched and terms.tap_styles:
         raise ValueError(
@@ -461,7 +462,7 @@ def check_not_cut(recipe: Recipe) -> None:
         if not loss.additive:
             raise ValueError(
                 f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
-                "not add up to those over the picture; use `tile=0`, which computes it in one piece"
+                "not add up to those over the picture; use `tile` off, which computes it in one piece"
             )
 
 
@@ -528,7 +529,7 @@ def _why_not_in_bucket(recipe: Recipe, bands: bool) -> str | None:
     if network.padding not in PADDED or network.pool not in POOLED:
         return "only this package's paddings and poolings can be used in a bucket"
     if network.tile:
-        return f"pictures in tiles (here of {network.tile} px) do not lie in buckets"
+        return f"tiles (here of {network.tile} px) cannot be used in a bucket"
     return "devices that share a canvas cannot paint a bucket" if bands else None
 
 

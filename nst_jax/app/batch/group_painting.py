@@ -135,7 +135,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
 
 def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
     if picture.digest != glance.digest:
-        raise ValueError(f"{picture.name!r} changed since the batch was begun")
+        raise ValueError(f"{picture.name!r} changed since the batch was begun; start it again")
 
 
 def paint_group(
@@ -182,7 +182,8 @@ def paint_group(
         # only chosen to save time.
         if by_cost:
             progress.say(
-                f"note: a bucket failed; its pictures are painted alone: {results.message_of(error)}"
+                "note: pictures padded to one size by `--bucket auto` could not be painted together, "
+                f"so each is painted alone: {results.message_of(error)}"
             )
         how = alone if by_cost else group
         return _joined([paint_group(params, [one], how, job, progress, compiled) for one in loaded])
