@@ -84,7 +84,7 @@ def test_nothing_is_the_default():
         ({"tv_weight": float("inf")}, "`tv_weight`: expected a finite number, got inf"),
         ({"learning_rate": 0.0}, "`learning_rate`: expected more than 0, got 0.0"),
         ({"optimizer": "Adm"}, "`optimizer`: there is no optimizer 'Adm'; did you mean 'Adam'?"),
-        ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
+        ({"optimizer": "lbfgs"}, "`optimizer`: LBFGS "),
         ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
         ({"strength": 2.0}, "`strength`: expected 0 to 1"),
         (

@@ -242,7 +242,7 @@ BAD_FLAGS = {
     "negative layer": (["--style-layer", "relu1_1=-1"], "`--style-layer`", "-1"),
     "layer twice": (["--style-layer", "relu1_1", "--style-layer", "r11"], "twice"),
     "optimizer": (["--optimizer", "adm"], "`--optimizer`", "'Adam'"),
-    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`clip`", "LBFGS"),
+    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`--optimizer`", "LBFGS"),
     "pool": (["--pool", "avg"], "`--pool`", "'average'"),
     "every": (["--every", "0"], "`--every`", "1 or more"),
     "log": (["--log", "nowhere/log.jsonl"], "`--log`", "nowhere"),
@@ -449,7 +449,10 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (MemoryError(), "there is too little memory; choose a smaller `--size`"),
+        (
+            MemoryError(),
+            "there is too little memory; use smaller pictures or files, or stop other programs",
+        ),
         (
             AssertionError(),
             "AssertionError; to see where, set the environment variable NST_JAX_DEBUG=1",

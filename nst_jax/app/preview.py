@@ -189,8 +189,8 @@ class Preview(AbstractContextManager):
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(
-                f"note: {self._file} could not be put back as it was ({why}); the earlier picture is in "
-                f"'{self._kept}'"
+                f"note: {self._file} could not be put back as it was ({why}); the earlier picture is "
+                f"in '{self._kept}'"
             )
 
     def _abandon(self) -> None:
