@@ -140,8 +140,8 @@ def _checked_terms(terms: Terms) -> Terms:
     if terms.matched and len(terms.style_shares) > 1:
         raise ValueError(
             f"`style_shares`: got {len(terms.style_shares)}, but a style loss that seeks nearest "
-            "neighbours seeks them in all styles alike, so styles have no shares; leave the shares out, "
-            "or choose another recipe"
+            "neighbours seeks them in all styles alike, so styles have no shares; leave the shares "
+            "out, or choose another recipe"
         )
     if terms.matched and terms.tap_styles:
         raise ValueError(
