@@ -91,7 +91,7 @@ class PicturesStalled(RuntimeWarning):
         listed = ", ".join(map(str, sorted(self.pictures)))
         super().__init__(
             f"nothing was painted in these pictures: {listed}; the losses after the last update are "
-            "those of the start: try smaller weights"
+            "those of the start: try smaller weights of the losses"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -231,9 +231,18 @@ def remedy_at_rest(recipe: Recipe) -> str:
     # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
-    return (
-        "an optimiser that undoes bad moves: `descent.optimizer=LBFGS`, `descent.coordinates=raw`"
-    )
+    # The recipe may have settings that are refused beside such an optimiser.
+    descent = recipe.descent
+    settings = {
+        "optimizer=LBFGS": True,
+        "coordinates=raw": True,
+        "clip=false": descent.clip,
+        "pyramid_levels=0": descent.pyramid_levels,
+        "average_decay=none": descent.average_decay is not None,
+        "last_learning_rate=none": descent.last_learning_rate is not None,
+    }
+    named = ", ".join(f"`descent.{setting}`" for setting, needed in settings.items() if needed)
+    return f"an optimiser that undoes bad moves: {named}"
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:

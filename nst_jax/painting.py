@@ -21,6 +21,10 @@ from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_in_arrays
 from nst_jax.scaling.sharding import Devices
 
+# What helps most runs that fail. "Smaller weights" alone would make users of the command line think of
+# `--weights`, the file of the network.
+SMALLER_WEIGHTS = "smaller weights of the losses"
+
 
 class _NoResult(RuntimeError):
     """Base class of the errors of runs without a result.
@@ -31,7 +35,7 @@ class _NoResult(RuntimeError):
     # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
     _what = ""
 
-    def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
+    def __init__(self, step: int, image: Image, remedy: str = SMALLER_WEIGHTS):
         super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
         self.step, self.image, self._remedy = step, image, remedy
 
@@ -82,8 +86,8 @@ def remedy_for_stalled(recipe: Recipe) -> str:
     # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If it has
     # undone all updates, the next ones may be small enough, so more updates may help.
     if recipe.descent.optimizer.guarded:
-        return "smaller weights or more updates"
-    return "smaller weights or a larger learning rate"
+        return f"{SMALLER_WEIGHTS}, or more updates"
+    return f"{SMALLER_WEIGHTS}, or a larger learning rate"
 
 
 def remedy(recipe: Recipe) -> str:
@@ -91,8 +95,8 @@ def remedy(recipe: Recipe) -> str:
     # A guarded optimiser undoes updates that are too large. So the learning rate cannot be the cause,
     # only the loss weights can.
     if recipe.descent.optimizer.guarded:
-        return "smaller weights"
-    return "a smaller learning rate or smaller weights"
+        return SMALLER_WEIGHTS
+    return f"a smaller learning rate, or {SMALLER_WEIGHTS}"
 
 
 class StyleEnlarged(RuntimeWarning):

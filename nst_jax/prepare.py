@@ -165,8 +165,8 @@ def notes_on_enlarged_styles(
         (height, width), (h, w) = originals[index], shapes[index]
         notes.append(
             f"`style_scale` {recipe.pictures.scale_of_style(index):g} enlarges a style of "
-            f"{width}x{height} px to {w}x{h} px, which blurs its fine strokes; a larger picture of it "
-            "has sharper ones"
+            f"{width}x{height} px to {w}x{h} px, which blurs its fine strokes; use a style picture "
+            "with more pixels for sharp ones"
         )
     return notes
 

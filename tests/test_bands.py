@@ -234,7 +234,7 @@ assert not re.search("all-gather|all-to-all", texts[0])
 try:
     nst.stylize_many(params, contents, style, recipe=recipe, devices=3, bands=2)
 except ValueError as error:
-    assert "3 devices cannot be grouped by 2" in str(error)
+    assert "3 devices cannot be divided into groups of 2" in str(error)
 else:
     raise AssertionError
 """)

@@ -405,7 +405,7 @@ GUARDED = optimizers.LBFGS()
         (
             {"optimizer": GUARDED, "clip": False},
             ValueError,
-            "`average_decay`: LBFGS .* choose another optimizer, such as Adam, or no average",
+            "`average_decay`: LBFGS .* choose another optimizer, such as Adam, or set `descent.av",
         ),
         (
             {"optimizer": GUARDED, "clip": False, "average_decay": None, "pyramid_levels": 2},

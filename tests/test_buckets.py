@@ -680,8 +680,8 @@ def test_blended_styles_are_painted_by_a_plan_of_a_bucket(params, styles):
     [
         (1, (341, 512), "512x341 px in an array of 512x512 px takes"),
         (1, (512, 512), "512x512 px takes"),
-        (2, (341, 512), "2 pictures of 512x341 px in arrays of 512x512 px takes"),
-        (2, None, "2 pictures in arrays of 512x512 px takes"),
+        (2, (341, 512), "2 pictures of 512x341 px in arrays of 512x512 px take"),
+        (2, None, "2 pictures in arrays of 512x512 px take"),
     ],
 )
 def test_out_of_memory_in_a_bucket_names_the_picture_and_the_bucket(count, shape, what):

@@ -242,7 +242,7 @@ BAD_FLAGS = {
     "negative layer": (["--style-layer", "relu1_1=-1"], "`--style-layer`", "-1"),
     "layer twice": (["--style-layer", "relu1_1", "--style-layer", "r11"], "twice"),
     "optimizer": (["--optimizer", "adm"], "`--optimizer`", "'Adam'"),
-    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`clip`", "LBFGS"),
+    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`--optimizer`", "LBFGS"),
     "pool": (["--pool", "avg"], "`--pool`", "'average'"),
     "every": (["--every", "0"], "`--every`", "1 or more"),
     "log": (["--log", "nowhere/log.jsonl"], "`--log`", "nowhere"),
@@ -449,9 +449,15 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (MemoryError(), "there is too little memory; choose a smaller `--size`"),
-        (AssertionError(), "AssertionError; NST_JAX_DEBUG=1 shows where"),
-        (OSError(), "OSError; NST_JAX_DEBUG=1 shows where"),
+        (
+            MemoryError(),
+            "there is too little memory; use smaller pictures or files, or stop other programs",
+        ),
+        (
+            AssertionError(),
+            "AssertionError; to see where, set the environment variable NST_JAX_DEBUG=1",
+        ),
+        (OSError(), "OSError; to see where, set the environment variable NST_JAX_DEBUG=1"),
     ],
 )
 def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
@@ -460,7 +466,8 @@ def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
 
     monkeypatch.setattr(recipes, "named", fail)
     assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
-    assert results.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
+    of_a_batch = "there is too little memory; choose a smaller size"
+    assert results.message_of(error) in {of_a_batch, type(error).__name__}
 
 
 def test_a_platform_that_is_not_there_is_named(call, monkeypatch):
@@ -553,13 +560,15 @@ def test_names_may_be_as_long_as_the_file_system_allows(call):
 
 def test_what_helps_depends_on_the_optimizer():
     guarded = replace(TINY, descent=replace(TINY.descent, optimizer=optimizers.LBFGS()))
-    assert painting.remedy(guarded) == "smaller weights"
-    assert painting.remedy(TINY) == "a smaller learning rate or smaller weights"
+    assert painting.remedy(guarded) == "smaller weights of the losses"
+    assert painting.remedy(TINY) == "a smaller learning rate, or smaller weights of the losses"
     for kind in (painting.Diverged, painting.Stalled):
         error = kind(3, np.zeros((2, 2, 3)), painting.remedy(guarded))
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is kind and str(again) == str(error) and again.step == 3
-        assert "after 3 updates" in str(error) and str(error).endswith("try smaller weights")
+        assert "after 3 updates" in str(error) and str(error).endswith(
+            "try smaller weights of the losses"
+        )
 
 
 @pytest.mark.parametrize("flag", ["-o", "--log", "--frames", "--checkpoint"])
@@ -1147,7 +1156,7 @@ def test_batch_and_sweep_paint_in_chunks_and_on_devices(call, option):
 def test_invalid_chunks_and_devices_are_refused(call):
     pair = ["photo.png", "--styles", "art.png", "-o", "o"]
     refused(call("batch", *pair, "--chunk", "0"), "`--chunk`")
-    refused(call("batch", *pair, "--devices", "99"), "`--devices`", "there are 2", "got 99")
+    refused(call("batch", *pair, "--devices", "99"), "`--devices`", "has 2 of", "got 99")
     refused(
         call("sweep", "photo.png", "art.png", "--lr", "1,2", "--devices", "some"), "`--devices`"
     )

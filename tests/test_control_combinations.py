@@ -358,7 +358,10 @@ def test_transparent_parts_beside_styles_of_taps_count_as_white_and_a_note_says_
         capsys, "stylize", "hole.png", "night_hole.png", "--recipe", "tiny", "-o", "a.png"
     )
     code, _, told = stylize("--style-layer", "relu1_1=gravel.png", "--colors", "palette")
-    assert code == 0 and "transparent parts count as white: masks are not applied" in told
+    assert (
+        code == 0
+        and "transparent parts are painted as if they were white, since a layer has" in told
+    )
     assert_array_equal(images.read("a.png").alpha, images.read("hole.png").alpha)
 
 

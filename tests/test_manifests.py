@@ -255,7 +255,11 @@ def test_options_that_exclude_each_other_are_refused(call):
     csv("content,style", "photo.png,art.png")
     out = ("-o", "out")
     refused(call("batch", "no.csv", *out), "`CONTENTS`", "no.csv", "no such file")
-    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "must be the only one")
+    refused(
+        call("batch", "jobs.csv", "photo.png", *out),
+        "`CONTENTS`",
+        "so it must be the only one; leave out",
+    )
     refused(call("batch", "jobs.csv", "--styles", "art.png", *out), "`--styles`", "manifest")
     refused(call("batch", "jobs.csv", "--sheet", *out), "`--sheet`", "manifest")
     refused(call("batch", "jobs.csv", "--pair", "zip", *out), "`--pair`", "manifest")

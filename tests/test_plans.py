@@ -300,7 +300,7 @@ def test_what_was_given_up_is_said_and_kept_with_the_picture(call, little):
     code, _, err = call("stylize", *PAIR, *words)
     assert code == 0, err
     assert "in tiles of 128 px, with a history of 5 pairs" in err
-    assert "L-BFGS remembers 5 pairs in the place of 10, which paints another picture" in err
+    assert "L-BFGS keeps 5 instead of 10 past updates, so the result will differ" in err
     assert nst.images.read_metadata("out.png")["settings"]["descent.optimizer.history"] == 5
     code, _, err = call("stylize", *PAIR, *words, "--checkpoint", "run.h5")
     assert code == 2 and "`--set descent.optimizer.history=5`" in err
@@ -527,7 +527,9 @@ def test_devices_of_a_batch_are_grouped_by_bands(call):
     assert Path("out/photo_art.png").exists()
     code, _, told = call(*words, "--bands", "2")
     assert code == 2
-    assert "`--bands`: 1 device cannot be grouped by 2; take a multiple of 2 devices" in told
+    assert (
+        "`--bands`: 1 device cannot be divided into groups of 2; set `--devices` to a mul" in told
+    )
 
 
 def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):

@@ -265,7 +265,8 @@ def test_another_run_is_refused_and_nothing_is_touched(call):
     before = {path: Path(path).read_bytes() for path in ("log.jsonl", "out.png", "run.h5")}
     for more, said in {
         ("--set", "terms.style_weight=3"): "`--resume`: the checkpoint is of another run: "
-        "terms.style_weight was 1.0, is 3; resume with the same settings, or start anew",
+        "terms.style_weight was 1.0, is 3; resume with the same pictures, settings and versions, or "
+        "begin a new run with another checkpoint file",
         ("--seed", "9"): "another run: key was [0, 0], is [0, 9]",
         ("--steps", "16"): "after 8 updates of 24x18 for 5, 48x36 for 3; a run of 16 updates has",
         ("--steps", "7"): "has had 8 updates, more than the 7 of this run",

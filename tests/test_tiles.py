@@ -311,7 +311,7 @@ def test_gradients_to_the_weights_are_refused_where_an_image_is_cut(params64, x6
         (-16, "`tile`: expected 80 or more, got -16"),
         (
             "large",
-            "`tile`: there is no tile, beside pixels, 'large'; expected one of 'auto', 'off'",
+            "`tile`: expected 'auto', 'off' or a number of pixels such as 512, got 'large'",
         ),
     ],
 )

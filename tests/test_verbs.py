@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import re
 from dataclasses import replace
 
 import jax
@@ -12,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import descent, optimize, optimizers, planned_painting, prepare, recipes
-from nst_jax.recipes import CoarseToFine, starts
+from nst_jax.recipes import CoarseToFine, starts, toml
 from tests import small
 
 FAST = small.shallowest()
@@ -305,6 +306,14 @@ def test_a_run_rests_if_it_does_at_every_scale():
     assert rest._replace(share=2e20).words.endswith(
         "update 21 of 40 and is 2e+20 times the first one"
     )
+
+
+@pytest.mark.parametrize("name", recipes.PRESETS)
+def test_the_remedy_at_rest_is_accepted_with_every_recipe(name):
+    recipe = recipes.PRESETS[name]
+    settings = re.findall(r"`([\w.]+)=(\w+)`", descent.remedy_at_rest(recipe))
+    assert bool(settings) is not recipe.descent.optimizer.guarded
+    assert toml.with_values(recipe, dict(settings)).descent.optimizer.guarded
 
 
 # --- The door -------------------------------------------------------------------------------------

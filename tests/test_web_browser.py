@@ -300,7 +300,7 @@ def test_the_page_warns_of_a_painting_that_came_to_rest_far_from_its_goal(visit,
     said(page, "Finished")
     words = page.inner_text("#warning")
     assert words.startswith("The loss has not changed since update 1 of 2")
-    assert "so picture.png is hardly painted: try " in words
+    assert "so the picture is hardly painted; choose another recipe" in words
     shot(page, "8_at_rest")
     page.click("#show-instant")
     assert not page.is_visible("#warning")

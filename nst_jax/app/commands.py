@@ -407,6 +407,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
     if not ending.complete:
         written = sum(record.status != "failed" for record in records)
         text = f"{written} of {len(job.entries)} pictures are in {job.folder}"
+        text += "; the same command paints the rest"
         print_message("interrupted", text)
         return 130
     if not chosen["quiet"]:
@@ -528,8 +529,10 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
         return 1
     except KeyboardInterrupt:
         sweeps.write_grid(planned, info, painted)
-        written = f"{planned.output} has the" if painted else "nothing is written of the"
-        text = f"{written} {len(painted)} of {len(planned.labels)} canvases that are done"
+        total = len(planned.labels)
+        text = f"{planned.output} has the {len(painted)} of {total} pictures that were done"
+        if not painted:
+            text = f"none of the {total} pictures was done, so nothing was written"
         print_message("interrupted", text)
         return 130
     sweeps.write_grid(planned, info, painted)

@@ -188,7 +188,10 @@ class Preview(AbstractContextManager):
             pass  # another run that wrote the same file has deleted the copy of the earlier picture
         except OSError as error:
             why = _files.reason_of(error)
-            self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
+            self._display.say(
+                f"note: {self._file} could not be put back as it was ({why}); the earlier picture is "
+                f"in '{self._kept}'"
+            )
 
     def _abandon(self) -> None:
         """Put back the picture that the preview replaced, before a signal ends this process at once."""

@@ -43,7 +43,7 @@ from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, write_elsewhere, write_picture
 from nst_jax.canvas import Begin, Programs
-from nst_jax.descent import has_stalled, remedy_at_rest, rest_of
+from nst_jax.descent import Rest, has_stalled, remedy_at_rest, rest_of
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.prepare import style_rule_words
@@ -471,7 +471,7 @@ class Recorder:
             code = 128 + (stopped_by or signal.SIGINT)
             return Ending("interrupted", f"before the first step; {self._nothing}", code)
         if shot.broke_at >= 0:
-            kept = f"{name} is the last finite canvas" if shot.broke_at else self._nothing
+            kept = f"{name} is the last picture before that" if shot.broke_at else self._nothing
             why, remedy = self._broken(shot)
             message = f"{why}; {kept}: try {remedy}"
             return Ending("failed", message, 1)
@@ -590,6 +590,10 @@ class Recorder:
         rest = rest_of(np.concatenate(self._totals), self.job.plan.scales)
         if rest is None or not cluster.is_first():
             return ""
+        return self._advice_at_rest(rest)
+
+    def _advice_at_rest(self, rest: Rest) -> str:
+        """Return a warning that the loss of the run stopped changing, and what to do about it."""
         name, remedy = self.job.outputs.picture.name, remedy_at_rest(self.job.plan.recipe)
         return f"{rest.words}, so {name} is hardly painted: try {remedy}"
 

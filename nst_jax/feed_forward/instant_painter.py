@@ -167,8 +167,8 @@ def check_square_fits(network: InstantNetwork, side: int, precision: Precision) 
         fits = False
     if not fits:
         raise ValueError(
-            f"`bucket`: a picture in {side} px does not fit into memory, and strips do not lie in "
-            'buckets; use a smaller bucket, or "off"'
+            f"`bucket`: a picture padded to {side} px does not fit into memory; use a smaller bucket, "
+            'or "off"'
         )
 
 

@@ -233,7 +233,7 @@ class Training(Iterator[TrainingReport]):
             )
             raise TrainingDiverged(
                 f"the loss is not finite at update {step}; {best}: try a smaller `learning_rate` or "
-                "smaller weights"
+                "smaller weights of the losses"
             )
 
     def _measure(self) -> float:
@@ -410,7 +410,7 @@ def _check_steps(resume: TrainingCheckpoint, job: TrainingJob) -> None:
     if resume.step > job.steps:
         raise ValueError(
             f"`resume`: the checkpoint has had {resume.step} updates, more than the {job.steps} of "
-            "this training; give it more steps, or start anew"
+            "this training; give it more steps, or begin a new one with another checkpoint file"
         )
 
 

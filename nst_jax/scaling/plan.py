@@ -609,18 +609,19 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
         raise
     if plan.recipe.network.tile:
         side = max(arrays[-1].shape)
-        available = "" if plan.usable is None else f" of {gigabytes(plan.usable)}"
+        available = "" if plan.usable is None else f", and {gigabytes(plan.usable)} is available"
         takes = f"takes {gigabytes(plan.untiled.total)}{available}"
         if _fits_but_for_styles(plan):
             enlarged = any(factor > 1 for factor in recipe.pictures.style_scale or ())
             argument = "`style_scale`" if enlarged else "`style_size`"
             style = max(max(shape) for shape in arrays[-1].style_shapes)
             raise ValueError(
-                f"{argument}: measuring a style in {style} px {takes}, and pictures in tiles do not "
-                f"lie in buckets; {_smaller_style(argument)}"
+                f"{argument}: measuring a style padded to {style} px {takes}; tiles, which would "
+                f"save memory, cannot be used in a bucket; {_smaller_style(argument)}"
             )
         raise ValueError(
-            f"`bucket`: a picture in {side} px {takes}, and pictures in tiles do not lie in buckets; "
+            f"`bucket`: a picture padded to {side} px {takes}; tiles, which would save memory, cannot "
+            "be used in a bucket; "
             'use a smaller bucket and `size`, or "off"'
         )
     return replace(plan, in_bucket=True)

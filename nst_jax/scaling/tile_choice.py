@@ -194,7 +194,7 @@ def _refusal(
     if scale.protected and fitting(smallest, scale._replace(protected=False)):
         others.append("no protected part")
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
-    changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
+    changes = f"; these fit too, but change the result: {' or '.join(others)}" if others else ""
     shape = scale.shape
     beside = f" with {_words_of_regions(scale.regions)}" if scale.regions > 1 else ""
     # The message begins with the argument to change: `regions` if fewer of them would fit at this size.

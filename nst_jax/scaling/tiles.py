@@ -245,7 +245,7 @@ def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -
         raise ValueError(
             f"`tile`: got {network.tile}, but where borders meet (`padding` wrap) only sides of "
             f"multiples of {SMALLEST} px (four poolings) can be cut, and the canvas has "
-            f"{width}x{height} px; {near} is the nearest size, and `tile=0` computes it in one piece"
+            f"{width}x{height} px; {near} is the nearest size, and `tile` off computes it in one piece"
         )
 
 

@@ -161,7 +161,7 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
         return []
     return [
         f"`--style-scale` enlarges {few(list(names))} beyond the pixels they have, which blurs their "
-        "fine strokes; larger pictures of them have sharper ones"
+        "fine strokes; use style pictures with more pixels for sharp ones"
     ]
 
 
