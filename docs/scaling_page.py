@@ -20,8 +20,8 @@ import numpy as np
 
 from nst_jax import optimizers, recipes, vgg
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.scaling import capacity, chunk_size, tiles
 from nst_jax.scaling.bands import bands_of
 from nst_jax.scaling.footprint import estimate_memory

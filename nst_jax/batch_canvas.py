@@ -21,6 +21,7 @@ from nst_jax.batch_members import Member
 from nst_jax.canvas import Begin
 from nst_jax.descent import Rest, has_stalled, rest_of
 from nst_jax.feed_forward import instant_painter
+from nst_jax.finisher import Finisher
 from nst_jax.images import on_host
 from nst_jax.images.resizing import finest_detail
 from nst_jax.losses import MatchingLoss
@@ -590,7 +591,7 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Any) -> Resized:
-        """Return the finished picture that `prepare.Finisher` makes of one optimised image.
+        """Return the finished picture that `Finisher` makes of one optimised image.
 
         Edges and colours are changed as the recipe says, and where the user has protected the content
         by a mask, the content is put back. `place` is the index of the picture among those that are
@@ -602,7 +603,7 @@ class BatchCanvas:
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
-        finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
+        finish = Finisher(member.prepared, replace(recipe, terms=terms), realism)
         last = member.prepared.scales[-1]
         return (
             finish.in_arrays(image, last, plan.scales[-1])

@@ -20,6 +20,7 @@ from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, RealSize, Shape, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
+from nst_jax.finisher import Finisher
 from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
@@ -103,7 +104,7 @@ class SingleCanvas:
         # A function that waits until another thread has compiled the programs of the first scale; None
         # if no other thread compiles them.
         self._first: Callable[[], Any] | None = None
-        self._finish = prepare.Finisher(prepared, plan.recipe)
+        self._finish = Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)

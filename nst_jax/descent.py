@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from nst_jax import _checks, optimize
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 
 # The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
 # methods of the same `Canvas`, and does not read what is in them.

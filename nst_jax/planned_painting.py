@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import jax
 from jaxtyping import Array
 
-from nst_jax import _checks, checkpoints, prepare, provenance
+from nst_jax import _checks, checkpoints, prepare, provenance, run_scales
 from nst_jax._types import Checkpoint, Params, Shape, Snapshot
 from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
 from nst_jax.control_checks import check_controls, notes_on_regions
@@ -48,7 +48,7 @@ class Painting(Iterator[Snapshot]):
         self._position = Position()
 
     @property
-    def scales(self) -> tuple[prepare.Scale, ...]:
+    def scales(self) -> tuple[run_scales.Scale, ...]:
         """The scales (resolutions) of the run, coarse to fine."""
         return self._canvas.plan.real_scales
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, dreams, losses, objective, optimizers, prepare, recipes, texturing
+from nst_jax import controls, dreams, losses, objective, optimizers, recipes, run_scales, texturing
 from nst_jax.recipes import starts
 from nst_jax.scaling import bands, capacity, operations, plan, sharding, tile_choice, tiles
 from nst_jax.vgg import layers
@@ -313,15 +313,17 @@ def test_coarser_scales_are_multiples_of_16_where_the_finest_is():
     )
 
     def shapes(shape, recipe):
-        return [scale.shape for scale in prepare.scales_up_to(shape, [(50, 70)], recipe)]
+        return [scale.shape for scale in run_scales.scales_up_to(shape, [(50, 70)], recipe)]
 
     assert shapes((176, 240), recipe) == [(64, 80), (96, 128), (128, 176), (176, 240)]
     assert [shape[1] for shape in shapes((176, 250), recipe)] == [88, 125, 177, 250]
     plain = network(recipe, padding=layers.zero_padded)
     assert shapes((176, 240), plain)[-2] == (125, 170)
-    sizes = [scale.style_shapes for scale in prepare.scales_up_to((176, 240), [(50, 70)], recipe)]
+    sizes = [
+        scale.style_shapes for scale in run_scales.scales_up_to((176, 240), [(50, 70)], recipe)
+    ]
     assert sizes == [
-        scale.style_shapes for scale in prepare.scales_up_to((176, 240), [(50, 70)], plain)
+        scale.style_shapes for scale in run_scales.scales_up_to((176, 240), [(50, 70)], plain)
     ]
 
 
@@ -348,7 +350,7 @@ def test_a_plan_cuts_the_canvas_and_measures_the_style_in_one_piece(monkeypatch)
 
     def planned(shape, style, there):
         monkeypatch.setattr(capacity, "available", lambda device=None: round(there * 1e9))
-        return plan.plan_scales(recipe, [prepare.Scale(shape, (style,), 1)])
+        return plan.plan_scales(recipe, [run_scales.Scale(shape, (style,), 1)])
 
     assert planned((4096, 3072), (256, 256), 64).recipe.network.tile == 0
     cut = planned((4096, 3072), (256, 256), 16)

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import losses, prepare, recipes, vgg
+from nst_jax import losses, recipes, run_scales, vgg
 from nst_jax.scaling import capacity, tiles
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.vgg import layers, precision
@@ -326,7 +326,7 @@ def test_what_is_no_tile_is_refused(tile, message, params):
 
 def settled(monkeypatch, there, shape=(4000, 3000), recipe=recipes.DEFAULT):
     monkeypatch.setattr(capacity, "available", lambda device=None: there)
-    return plan_scales(recipe, [prepare.Scale(shape, (shape,), 1)]).recipe.network.tile
+    return plan_scales(recipe, [run_scales.Scale(shape, (shape,), 1)]).recipe.network.tile
 
 
 def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkeypatch):
@@ -338,7 +338,7 @@ def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkey
 
 def test_a_large_style_is_cut_though_the_canvas_is_small(monkeypatch):
     monkeypatch.setattr(capacity, "available", lambda device=None: 8 * 10**9)
-    scale = prepare.Scale((100, 100), ((6000, 6000),), 1)
+    scale = run_scales.Scale((100, 100), ((6000, 6000),), 1)
     assert plan_scales(recipes.GRAM, [scale]).recipe.network.tile == 2048
 
 

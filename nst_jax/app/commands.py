@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from nst_jax import _files, images, prepare, texturing
+from nst_jax import _files, images, run_scales, texturing
 from nst_jax.app import arguments, cache, warming
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
@@ -207,7 +207,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     }
     if shapes:
         others = controlling.shapes_of_styles(chosen, shapes[1:])
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             shapes[0],
             shapes[1:],
             recipe,

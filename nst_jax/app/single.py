@@ -46,7 +46,7 @@ from nst_jax.canvas import Begin, Programs
 from nst_jax.descent import has_stalled, remedy_at_rest, rest_of
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
-from nst_jax.prepare import style_rule_words
+from nst_jax.run_scales import style_rule_words
 from nst_jax.weights.params import WeightsInfo
 
 # The type of the snapshots (the picture after some updates, with its losses) that a `Recorder` gets:

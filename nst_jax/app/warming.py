@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import planned_painting, prepare
+from nst_jax import planned_painting, run_scales
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups, kept_groups
@@ -89,7 +89,7 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
     if bucket is not None:
         return bucket
     styles = [_TRIED[0]] * _styles_of(recipe)
-    longest = {max(prepare.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
+    longest = {max(run_scales.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
     return _rounded(longest, recipe.pictures.size)
 
 
@@ -177,7 +177,7 @@ def wanted_of(square: Square) -> list[Wanted]:
         the recipe's pictures are larger than this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
-    scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
+    scales = run_scales.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
     try:
         buckets.check_run_in_bucket(recipe, scales)
     except ValueError as error:
@@ -200,10 +200,10 @@ def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
     very few updates, some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
-    shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
+    shapes = [scale.shape for scale in run_scales.scales_of((side, side), styles, recipe)]
     for steps in range(len(shapes), int(recipe.descent.steps)):
         few = recipe.replace(steps=steps)
-        scales = prepare.scales_of((side, side), styles, few)
+        scales = run_scales.scales_of((side, side), styles, few)
         if [scale.shape for scale in scales] == shapes and all(scale.steps for scale in scales):
             return few
     return recipe

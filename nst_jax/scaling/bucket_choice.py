@@ -16,8 +16,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale, shapes_of
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale, shapes_of
 from nst_jax.scaling.buckets import Bucket, Scales, most_styles, rounded_up
 from nst_jax.scaling.operations import run_operations
 
@@ -156,7 +156,7 @@ def chosen_buckets(
 
     Example:
       >>> from nst_jax import recipes
-      >>> from nst_jax.prepare import scales_of
+      >>> from nst_jax.run_scales import scales_of
       >>> recipe = recipes.GRAM.replace(size=96, steps=10)
       >>> shapes = (90, 60), (90, 61), (90, 64), (64, 90)
       >>> runs = [scales_of(shape, [(80, 100)], recipe) for shape in shapes]

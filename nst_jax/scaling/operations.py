@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from nst_jax import losses
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.scaling import tiles
 from nst_jax.scaling.layer_table import (
     Layer,

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from nst_jax import _checks, checkpoints, prepare, recipes
+from nst_jax import _checks, checkpoints, recipes, run_scales
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.controls import Protect, Region
 from nst_jax.controls.given import check_number_of_regions
-from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
+from nst_jax.run_scales import Scale
 from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
@@ -358,7 +358,7 @@ def plan(
     check_number_of_regions(len(others))
     if protect is not None:
         _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
-    scales = prepare.scales_of(
+    scales = run_scales.scales_of(
         _shape_of("content", content),
         shapes,
         checked,
@@ -407,7 +407,7 @@ def scales_of_canvas(recipe: Recipe, shape: Shape) -> tuple[Scale, ...]:
     the final size already.
     """
     styles = [shape] * (1 + len(recipe.terms.tap_styles))
-    return prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
+    return run_scales.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
 
 
 def plan_scales(
