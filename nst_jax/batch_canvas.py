@@ -29,7 +29,7 @@ from nst_jax.measuring import Measuring, MeasuringPrograms, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts_on_host import image_on_host
-from nst_jax.scaling import sharding, tiles
+from nst_jax.scaling import sharding, tile_grid
 from nst_jax.scaling.bands import Bands, distribute, with_padding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
@@ -69,7 +69,7 @@ class BatchWeights(NamedTuple):
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
         """Return both versions of the weights, each copied to those devices of the run that use it."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
-        shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
+        shape = tile_grid.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision_on())
         return cls(
             sharding.replicate(params, band_mesh(plan.mesh)), sharding.replicate(formed, plan.mesh)

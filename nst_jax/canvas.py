@@ -26,7 +26,7 @@ from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts_on_host import image_on_host
-from nst_jax.scaling import capacity, sharding, tiles
+from nst_jax.scaling import capacity, sharding, tile_grid
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
@@ -124,7 +124,7 @@ class SingleCanvas:
         Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
         """
         network, taps = self._recipe.network, self._recipe.terms.taps
-        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
+        shape = tile_grid.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     def measure(self, scale: int) -> _Measured:

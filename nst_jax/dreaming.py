@@ -35,7 +35,7 @@ from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.painting import Diverged, Stalled
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, tiles
+from nst_jax.scaling import capacity, tile_grid
 from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
 from nst_jax.vgg.network import with_forms
 
@@ -315,7 +315,7 @@ class DreamCanvas:
         the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
-        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)
+        shape = tile_grid.window_of(self.plan.scales[-1].shape, taps, network)
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     @functools.cached_property

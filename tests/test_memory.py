@@ -13,7 +13,7 @@ import pytest
 import nst_jax as nst
 from nst_jax import _memory, controls, measuring, recipes, run_scales, vgg
 from nst_jax.images import resizing
-from nst_jax.scaling import capacity, chunk_size, footprint, tiles
+from nst_jax.scaling import capacity, chunk_size, footprint, tile_grid
 from nst_jax.scaling.plan import FileMemory, memory_of_files, plan_scales
 from nst_jax.scaling.tile_choice import largest_that_fits
 from nst_jax.targets import no_sums
@@ -135,7 +135,7 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
         lowered = measuring.PROGRAMS.add_style_tile.lower(params, style, sums, 0, core)
     else:
         lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
-    window = tiles.window_of(shape, taps, recipe.network)
+    window = tile_grid.window_of(shape, taps, recipe.network)
     # XLA does not count the copy of its input that Eigen makes in the largest convolution.
     copy = 64 * 4 * window[0] * window[1]
     found = lowered.compile().memory_analysis().temp_size_in_bytes + copy

@@ -8,7 +8,7 @@ import pytest
 
 import nst_jax as nst
 from nst_jax import losses, recipes, run_scales
-from nst_jax.scaling import loss_costs, tiles
+from nst_jax.scaling import loss_costs, tile_grid
 from nst_jax.scaling.operations import (
     measuring_operations,
     run_operations,
@@ -69,7 +69,7 @@ def test_computing_again_is_half_as_much_more_where_the_device_does_it():
 def test_tiles_go_forward_twice_and_their_halos_count():
     cut = network(recipes.DEFAULT, tile=512)
     shape = (2048, 2048)
-    grid = tiles.grid_of(shape, cut.terms.taps, cut.network)
+    grid = tile_grid.grid_of(shape, cut.terms.taps, cut.network)
     halos = grid.count * grid.window[0] * grid.window[1] / 2048**2
     assert halos > 1.2
     whole = update_operations(shape, recipes.DEFAULT, "cpu")

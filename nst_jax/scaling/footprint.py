@@ -18,7 +18,7 @@ from nst_jax._types import Shape
 from nst_jax.controls import finishing
 from nst_jax.images import resizing
 from nst_jax.recipes.recipe import Recipe, StylePart
-from nst_jax.scaling import loss_costs, tiles
+from nst_jax.scaling import loss_costs, tile_grid
 from nst_jax.scaling.layer_table import (
     Blocks,
     Layer,
@@ -142,7 +142,7 @@ def estimate_memory(
     recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
     bands = planned_bands(shape, recipe, devices)
-    window_shape = tiles.window_of(shape, recipe.terms.taps, recipe.network, bands)
+    window_shape = tile_grid.window_of(shape, recipe.terms.taps, recipe.network, bands)
     window = blocks_of(window_shape, recipe, regions, protected)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
@@ -233,7 +233,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
 def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
     """Return whether each device computes its part of a picture in several tiles, one by one."""
     bands = planned_bands(shape, recipe, devices)
-    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
+    grid = tile_grid.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     return grid is not None and grid.count_per_device > 1
 
 
@@ -398,7 +398,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)
-    grid = tiles.style_grid_of(shape, taps, recipe.network, bands)
+    grid = tile_grid.style_grid_of(shape, taps, recipe.network, bands)
     window = shape if grid is None else grid.window
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in needed_for(taps, window, recipe):

@@ -21,7 +21,7 @@ from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.run_scales import Scale
-from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
+from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tile_grid
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.footprint import (
@@ -459,7 +459,7 @@ def plan_scales(
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe)
     check_bands(bands)
-    tiles.check_sides(last.shape, recipe.terms.taps, recipe.network)
+    tile_grid.check_sides(last.shape, recipe.terms.taps, recipe.network)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":
         if files.peak > available:
