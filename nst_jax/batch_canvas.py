@@ -34,7 +34,7 @@ from nst_jax.scaling.bands import Bands, distribute, with_padding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 # The `vmap` axis of each leaf of the recipe, a pytree of numbers: 0 if the leaf is an array with one
 # number for each picture; None if the leaf is a single number, which all pictures share.

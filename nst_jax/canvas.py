@@ -31,7 +31,7 @@ from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.targets import blend, style_targets
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 # Type of a function that starts some work, possibly in another thread. It is called with a function
 # without arguments, which does the work. It returns a function that waits until the work is done and

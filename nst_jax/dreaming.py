@@ -37,7 +37,7 @@ from nst_jax.painting import Diverged, Stalled
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, tile_grid
 from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 # What to try after a dream that failed, for error messages. No setting of a dream can make it diverge,
 # since the canvas is clipped and the gradient normalised. Only weights that are not finite can.
