@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import _files, _memory, batches, images, optimizers, run_scales
+from nst_jax import _files, _memory, images, optimizers, planned_batches, run_scales
 from nst_jax._types import Losses
 from nst_jax.app import arguments, parsing
 from nst_jax.app.batch import (
@@ -661,7 +661,9 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         assert plan.pictures == len(members)
         if len(members) > 1 or members[0].prepared.content.mean() > 1.5 / 255:
             raise RuntimeError("out of memory")
-        return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set(), {})
+        return planned_batches.PaintedBatch(
+            {0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set(), {}
+        )
 
     monkeypatch.setattr(group_painting, "paint_batch", failing)
     picture = images.sample_picture("gravel")

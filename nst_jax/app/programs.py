@@ -103,7 +103,7 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
 
 
 class Compiled(NamedTuple):
-    """How the programs of a batch are compiled: arguments of `batches.paint_batch`."""
+    """How the programs of a batch are compiled: arguments of `planned_batches.paint_batch`."""
 
     # The functions that are compiled; None: those of `batch_canvas`, which are not stored on disk.
     programs: batch_canvas.BatchPrograms | None = None

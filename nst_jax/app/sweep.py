@@ -37,11 +37,11 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batch_members import members_of
-from nst_jax.batches import paint_batch
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.descent import intervals_of, remedy_at_rest
 from nst_jax.images import sheets
+from nst_jax.planned_batches import paint_batch
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.checking import check

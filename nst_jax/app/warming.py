@@ -30,7 +30,6 @@ from nst_jax.app.progress import Display
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.batch_members import members_of
-from nst_jax.batches import paint_batch
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.feed_forward import (
@@ -40,6 +39,7 @@ from nst_jax.feed_forward import (
     style_names,
 )
 from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
+from nst_jax.planned_batches import paint_batch
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.recipes.starts import Instant, same_start
