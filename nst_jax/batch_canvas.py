@@ -20,7 +20,7 @@ from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.batch_members import Member
 from nst_jax.canvas import Begin
 from nst_jax.descent import Rest, has_stalled, rest_of
-from nst_jax.feed_forward import instant_painter
+from nst_jax.feed_forward import instant_start
 from nst_jax.finisher import Finisher
 from nst_jax.images import on_host
 from nst_jax.images.resizing import finest_detail
@@ -486,7 +486,7 @@ class BatchCanvas:
             content = at_scale(member.prepared.content, scale.shape)
             style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
             shares = _shares(self._recipe, place)
-            init = instant_painter.resolved_start(
+            init = instant_start.resolved_start(
                 member.prepared, recipe, self._init, shares, array=array
             )
             if array is None:

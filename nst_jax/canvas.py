@@ -19,7 +19,7 @@ from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, RealSize, Shape, Snapshot, State, Targets
 from nst_jax.descent import Position
-from nst_jax.feed_forward import instant_painter
+from nst_jax.feed_forward import instant_start
 from nst_jax.finisher import Finisher
 from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
@@ -259,7 +259,7 @@ class SingleCanvas:
             content, style = measured.content, measured.styles[0]
             exact = prepare.exact_canvas(content, recipe, self._init)
             array = self.plan.scales[scale].shape if self.plan.in_bucket else None
-            init = instant_painter.resolved_start(self._prepared, recipe, self._init, array=array)
+            init = instant_start.resolved_start(self._prepared, recipe, self._init, array=array)
             if array is not None:
                 start = recipe.pictures.start if init is None else init
                 image = image_on_host(start, content, style, self._key, array)
