@@ -18,8 +18,7 @@ from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.batch_members import Member
-from nst_jax.canvas import Begin
-from nst_jax.descent import Rest, has_stalled, rest_of
+from nst_jax.descent import Begin, Rest, has_stalled, rest_of
 from nst_jax.feed_forward import instant_start
 from nst_jax.finisher import Finisher
 from nst_jax.images import on_host

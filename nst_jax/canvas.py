@@ -7,7 +7,7 @@ each scale it is compared with targets: features of the content, and statistics 
 import functools
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, RealSize, Shape, Snapshot, State, Targets
-from nst_jax.descent import Position
+from nst_jax.descent import Begin, Position
 from nst_jax.feed_forward import instant_start
 from nst_jax.finisher import Finisher
 from nst_jax.images import on_host, resizing
@@ -32,11 +32,6 @@ from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.targets import blend, style_targets
 from nst_jax.vgg.kernel_forms import with_forms
-
-# Type of a function that starts some work, possibly in another thread. It is called with a function
-# without arguments, which does the work. It returns a function that waits until the work is done and
-# returns the result of the work.
-Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Programs(NamedTuple):

@@ -26,6 +26,11 @@ Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `o
 # (the result of `Canvas.measure`) and returns them.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
+# Type of a function that starts some work, possibly in another thread. It is called with a function
+# without arguments, which does the work. It returns a function that waits until the work is done and
+# returns the result of the work.
+Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
+
 
 class Position(NamedTuple):
     """How far a run has come: its scale, number of updates, state of the loop, and losses so far."""

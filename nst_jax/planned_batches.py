@@ -12,8 +12,7 @@ from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
 from nst_jax.batch_members import Member
 from nst_jax.batch_plans import by_structure
-from nst_jax.canvas import Begin
-from nst_jax.descent import Rest, descend
+from nst_jax.descent import Begin, Rest, descend
 from nst_jax.measuring import Watch
 from nst_jax.scaling import capacity
 from nst_jax.scaling.plan import Plan
@@ -64,7 +63,7 @@ def paint_batch(
         just waits.
       programs: the compiled functions of the run; default: `batch_canvas.PROGRAMS`.
       begin: a function that starts work, such as compiling for the next resolution, in another thread;
-        see `canvas.Begin`. With None, all work is done in this thread.
+        see `descent.Begin`. With None, all work is done in this thread.
 
     Returns:
       The results of all pictures.

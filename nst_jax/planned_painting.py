@@ -13,10 +13,10 @@ from jaxtyping import Array
 
 from nst_jax import _checks, checkpoints, prepare, provenance, run_scales
 from nst_jax._types import Checkpoint, Params, Shape, Snapshot
-from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
+from nst_jax.canvas import PROGRAMS, Programs, SingleCanvas, joined
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import Given
-from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.descent import Begin, Position, descend, intervals_of
 from nst_jax.given_plans import check_plan_fits
 from nst_jax.measuring import Watch
 from nst_jax.recipes.recipe import Recipe
@@ -170,7 +170,7 @@ def paint_planned(
       every: number of updates between two snapshots, or an iterable of such numbers.
       resume: the checkpoint from which the run resumes; None: it starts anew.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
+      begin: a function that starts work, possibly in another thread, see `descent.Begin`. If it is
         given, the targets of the next scale (resolution) are computed and its programs compiled while
         the current scale is painted, if both scales fit into memory. With None, that is done when the
         next scale begins.

@@ -14,7 +14,8 @@ import nst_jax as nst
 from nst_jax import _memory, controls, measuring, recipes, run_scales, vgg
 from nst_jax.images import resizing
 from nst_jax.scaling import capacity, chunk_size, footprint, tile_grid
-from nst_jax.scaling.plan import FileMemory, memory_of_files, plan_scales
+from nst_jax.scaling.footprint import FileMemory, memory_of_files
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.scaling.tile_choice import largest_that_fits
 from nst_jax.targets import no_sums
 from tests import small

@@ -85,7 +85,8 @@ from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import memory_of_files, plan_in_arrays, scales_of_canvas
+from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.plan import plan_in_arrays, scales_of_canvas
 from nst_jax.weights.params import load_params
 
 # Largest number of failures that are printed after a batch. The result manifest, a file that records

@@ -31,7 +31,7 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, batch_canvas, canvas, dreaming, optimize
+from nst_jax import _compile, batch_canvas, canvas, descent, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import TRACED, EntriesOf, programs_folder, without
@@ -109,7 +109,7 @@ class Compiled(NamedTuple):
     programs: batch_canvas.BatchPrograms | None = None
     # Starts work, such as compiling for the next scale (resolution level), in another thread; None:
     # each program is compiled when it is first needed, by the thread that paints.
-    begin: canvas.Begin | None = None
+    begin: descent.Begin | None = None
 
 
 def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compiled:

@@ -25,54 +25,15 @@ from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tile_grid
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.footprint import (
-    FLOAT32,
     PLATFORMS,
+    FileMemory,
     Footprint,
     is_tiled,
-    peak_of_resizing,
 )
 from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh, Devices
 from nst_jax.scaling.tile_choice import fitted, history_of, memory_savers, with_network
 from nst_jax.vgg.precision import Auto
-
-
-@dataclass(frozen=True)
-class FileMemory:
-    """The bytes of this machine's main memory that reading the picture files of a run takes.
-
-    Attributes:
-      kept: bytes of the pictures as they were read, which are kept during the run.
-      peak: largest number of bytes at any time while the pictures are read and resized.
-    """
-
-    kept: int
-    peak: int
-
-
-def memory_of_files(
-    shapes: Sequence[Shape], decoding: Sequence[int], scale: Scale, recipe: Recipe
-) -> FileMemory:
-    """Return the memory that reading and resizing the pictures of a run takes.
-
-    The peak is computed for this order: all pictures are read one after the other, and then resized one
-    after the other.
-
-    Args:
-      shapes: (height, width) of the content and of each style, as they are read.
-      decoding: bytes that decoding each of these files takes.
-      scale: the final scale, whose sizes the pictures are resized to.
-      recipe: the recipe, of which only the filter for resizing matters.
-    """
-    kept = peak = 0
-    for (height, width), one in zip(shapes, decoding, strict=True):
-        peak = max(peak, kept + one)
-        kept += 3 * FLOAT32 * height * width
-    resized = 0
-    for old, new in zip(shapes, (scale.shape, *scale.style_shapes), strict=True):
-        peak = max(peak, kept + resized + peak_of_resizing(old, new, recipe.pictures.resize))
-        resized += 3 * FLOAT32 * new[0] * new[1]
-    return FileMemory(kept, peak)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,10 +32,9 @@ from nst_jax.scaling.bucket_choice import (
     Costs,
     KeptPrograms,
     chosen_buckets,
-    even_size,
     typical_costs,
 )
-from nst_jax.scaling.chunk_size import worthwhile_chunk
+from nst_jax.scaling.chunk_size import even_size, worthwhile_chunk
 
 # Largest number of pictures that one device paints at once; more would hardly save time.
 MOST_PICTURES = 8
