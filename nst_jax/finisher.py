@@ -1,4 +1,4 @@
-"""Finishing the results of a run: colours and edges by its recipe, and protected parts put back."""
+"""`Finisher`: colours and edges of a run's results by its recipe, and protected parts put back."""
 
 from collections.abc import Sequence
 from typing import Any

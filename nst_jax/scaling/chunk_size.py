@@ -2,7 +2,8 @@
 
 Two numbers limit the size: how many pictures fit into memory, and the number of pictures beyond which a
 larger chunk is hardly faster. Within these limits, a size is chosen for which few programs have to be
-compiled.
+compiled. There are two rules for this: `even_chunk` prefers a size that divides the number of pictures,
+and `even_size` always makes as few groups as possible.
 """
 
 import bisect
