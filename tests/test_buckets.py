@@ -22,6 +22,7 @@ from nst_jax import (
     images,
     measuring,
     optimizers,
+    planned_batches,
     planned_painting,
     prepare,
     recipes,
@@ -706,7 +707,7 @@ def test_a_picture_in_a_bucket_out_of_memory_is_named(params, styles, monkeypatc
     )
     with pytest.raises(nst.OutOfMemory, match="48x39 px in an array of 48x48 px .*`bucket` off"):
         nst.stylize(params, contents(SHAPES[2:])[0], styles, **options)
-    monkeypatch.setattr(nst.batches, "_painted_chunk", exhausted)
+    monkeypatch.setattr(planned_batches, "_painted_chunk", exhausted)
     with pytest.raises(nst.OutOfMemory, match="2 pictures in arrays of 48x48 px .*`bucket` off"):
         nst.stylize_many(params, contents(SHAPES[1:]), styles, **options)
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import canvas, planned_painting, recipes, run_scales
+from nst_jax import canvas, planned_batches, planned_painting, recipes, run_scales
 from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
@@ -386,7 +386,7 @@ def test_a_device_out_of_memory_says_so_in_our_words(params, content, style, mon
 
 
 def test_many_pictures_out_of_memory_may_be_fewer(params, content, style, monkeypatch):
-    monkeypatch.setattr(nst.batches, "_painted_chunk", exhaust)
+    monkeypatch.setattr(planned_batches, "_painted_chunk", exhaust)
     contents = jnp.stack([content, content])
     with pytest.raises(nst.OutOfMemory, match="2 pictures of 32x24 px .* `chunk` of less than 2"):
         nst.stylize_many(params, contents, style, recipe=TINY, size="as-is")
