@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from nst_jax import _checks, optimize
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 
 # The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
 # methods of the same `Canvas`, and does not read what is in them.
@@ -25,6 +25,11 @@ Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `o
 # nothing, it returns None. Otherwise it returns a function that waits for the targets of the next scale
 # (the result of `Canvas.measure`) and returns them.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
+
+# Type of a function that starts some work, possibly in another thread. It is called with a function
+# without arguments, which does the work. It returns a function that waits until the work is done and
+# returns the result of the work.
+Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Position(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, checkpoints, optimize, prepare, recipes
+from nst_jax import _checks, checkpoints, optimize, recipes, run_scales
 from nst_jax._types import Checkpoint, Image, Params, Shape
 from nst_jax.control_checks import RegionLeftOut, check_controls
 from nst_jax.controls.given import Given, checked_controls
@@ -111,7 +111,7 @@ def warn_of_enlarged(
     `originals` and `shapes` are the (height, width) of each style before and after resizing.
     `stacklevel` is the one that the caller would pass to `warnings.warn`.
     """
-    for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
+    for note in run_scales.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
 
@@ -428,7 +428,7 @@ def _planned(
     resume: Checkpoint | None,
 ) -> Plan:
     """Return a plan (scales, tiles, memory) for checked pictures, for a caller who gave no plan."""
-    scales = prepare.scales_of(
+    scales = run_scales.scales_of(
         content.shape[:2],
         [style.shape[:2] for style in styles],
         recipe,

@@ -27,8 +27,8 @@ from nst_jax import (
     optimizers,
     painting,
     planned_painting,
-    prepare,
     recipes,
+    run_scales,
     weights,
 )
 from nst_jax.app import arguments, cli, messages, parsing, progress
@@ -1164,7 +1164,7 @@ def test_invalid_chunks_and_devices_are_refused(call):
 
 def test_batch_groups_by_shape_and_size():
     def entry(height, width):
-        scale = prepare.Scale((height, width), ((64, 64),), 1)
+        scale = run_scales.Scale((height, width), ((64, 64),), 1)
         return groups.Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
 
     entries = [entry(*shape) for shape in [(64, 64), (512, 512)] * 10]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import canvas, planned_painting, prepare, recipes
+from nst_jax import canvas, planned_batches, planned_painting, recipes, run_scales
 from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
@@ -216,7 +216,7 @@ def test_without_a_cache_no_time_is_promised(call):
 
 def test_time_left_knows_that_tiles_cost_more():
     shapes = (512, 512), (1024, 1024)
-    scales = [prepare.Scale(shape, (shape,), 4) for shape in shapes]
+    scales = [run_scales.Scale(shape, (shape,), 4) for shape in shapes]
     cut = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=512))
 
     def left(recipe):
@@ -234,7 +234,7 @@ def test_time_left_knows_that_tiles_cost_more():
 def fit(recipe, there, *, shape=(6144, 8192), platform="cpu", yielding=False):
     return plan.plan_scales(
         recipe,
-        [prepare.Scale(shape, (shape,), 1)],
+        [run_scales.Scale(shape, (shape,), 1)],
         memory=there,
         platform=platform,
         may_shorten_history=yielding,
@@ -386,7 +386,7 @@ def test_a_device_out_of_memory_says_so_in_our_words(params, content, style, mon
 
 
 def test_many_pictures_out_of_memory_may_be_fewer(params, content, style, monkeypatch):
-    monkeypatch.setattr(nst.batches, "_painted_chunk", exhaust)
+    monkeypatch.setattr(planned_batches, "_painted_chunk", exhaust)
     contents = jnp.stack([content, content])
     with pytest.raises(nst.OutOfMemory, match="2 pictures of 32x24 px .* `chunk` of less than 2"):
         nst.stylize_many(params, contents, style, recipe=TINY, size="as-is")
@@ -545,7 +545,7 @@ def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
 
 
 def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
-    scale = prepare.Scale((64, 48), ((32, 32),), 3)
+    scale = run_scales.Scale((64, 48), ((32, 32),), 3)
     one = capacity.footprint_at(TINY, scale, "gpu")
     mesh = sharding.mesh_of_batch(2, 2)
     shared = capacity.footprint_at(TINY, scale, "gpu", devices=2)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import _files, _hdf5, checkpoints, optimizers, prepare, recipes
+from nst_jax import _files, _hdf5, checkpoints, optimizers, recipes, run_scales
 from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
@@ -221,7 +221,7 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
 
 
 def test_chunks_stop_at_both_strides():
-    scales = (prepare.Scale((10, 10), ((10, 10),), 13),)
+    scales = (run_scales.Scale((10, 10), ((10, 10),), 13),)
     walk = timing.IntervalChooser(scales, 5, also=[3], done=4)
     steps = [4]
     walk.advance(4, 0.0)

@@ -25,8 +25,8 @@ from nst_jax import (
     optimizers,
     painting,
     planned_painting,
-    prepare,
     recipes,
+    run_scales,
     vgg,
 )
 from nst_jax.app import arguments, cache, commands, fine_style, stylize, sweep
@@ -405,7 +405,7 @@ def test_strokes_on_white_get_the_structure_of_pebbles(params):
     last = nst.paint(params, coarse, fine, recipe=recipe, size="72x48", steps=30).finish()
     totals = np.asarray(last.history.total)
     assert totals[-1] < 0.01 * totals[0]
-    assert descent.rest_of(totals, [prepare.Scale((48, 72), ((48, 72),), 30)]) is None
+    assert descent.rest_of(totals, [run_scales.Scale((48, 72), ((48, 72),), 30)]) is None
     image = np.asarray(last.image)
     bare = (coarse == 1).all(-1)
     assert image[bare].std() > 0.03  # the white parts are no longer flat

@@ -12,7 +12,7 @@ import pytest
 from nst_jax import images, recipes
 from nst_jax.app import cache, commands, warming
 from nst_jax.app.batch import groups
-from nst_jax.prepare import scales_of
+from nst_jax.run_scales import scales_of
 from nst_jax.weights import params
 from tests import small, test_cli
 from tests.shell import refused, write_pictures

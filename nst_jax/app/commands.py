@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from nst_jax import _files, images, prepare, texturing
+from nst_jax import _files, images, run_scales, texturing
 from nst_jax.app import arguments, cache, warming
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
@@ -85,7 +85,8 @@ from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import memory_of_files, plan_in_arrays, scales_of_canvas
+from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.plan import plan_in_arrays, scales_of_canvas
 from nst_jax.weights.params import load_params
 
 # Largest number of failures that are printed after a batch. The result manifest, a file that records
@@ -207,7 +208,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     }
     if shapes:
         others = controlling.shapes_of_styles(chosen, shapes[1:])
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             shapes[0],
             shapes[1:],
             recipe,

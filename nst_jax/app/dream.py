@@ -24,7 +24,8 @@ from nst_jax.app.single import Ending, Recorder, follow
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.dreams.settings import DreamSettings, settings_of
-from nst_jax.scaling.plan import Plan, memory_of_files
+from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.plan import Plan
 from nst_jax.weights.params import WeightsInfo
 
 # Options of the command that are passed to `settings_of` as arguments with the same names. The value of

@@ -135,7 +135,7 @@ def bucket_line(
       kept: how many of them an earlier command has compiled and kept.
 
     Example:
-      >>> from nst_jax.prepare import Scale
+      >>> from nst_jax.run_scales import Scale
       >>> runs = [(Scale(shape, (), 10),) for shape in ((96, 64), (90, 70))]
       >>> bucket_line(runs, [(Scale((96, 80), (), 10),)] * 2)
       '2 shapes in arrays of 80x96 px: 1 program for each scale; 23% more pixels to compute'

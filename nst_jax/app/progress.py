@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from nst_jax import painting, prepare
+from nst_jax import painting, run_scales
 from nst_jax._types import Losses
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
@@ -180,7 +180,7 @@ class GroupWork(NamedTuple):
     """The work of one group of pictures, which have the same scales (resolution levels)."""
 
     pictures: int  # number of pictures in the group
-    scales: tuple[prepare.Scale, ...]
+    scales: tuple[run_scales.Scale, ...]
 
     @property
     def cost(self) -> int:
@@ -283,7 +283,7 @@ class BatchProgress(Iterator[int]):
         return Range(min(paces) * left, max(paces) * left)
 
 
-def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
+def _evaluation_costs(scales: Sequence[run_scales.Scale]) -> list[int]:
     """Return the estimated cost of each evaluation of a picture's losses.
 
     The unit is the cost of one pixel of the picture. There is one evaluation for each update, and a

@@ -42,11 +42,11 @@ from nst_jax.app.rates import known_paces, record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, write_elsewhere, write_picture
-from nst_jax.canvas import Begin, Programs
-from nst_jax.descent import Rest, has_stalled, remedy_at_rest, rest_of
+from nst_jax.canvas import Programs
+from nst_jax.descent import Begin, Rest, has_stalled, remedy_at_rest, rest_of
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
-from nst_jax.prepare import style_rule_words
+from nst_jax.run_scales import style_rule_words
 from nst_jax.weights.params import WeightsInfo
 
 # The type of the snapshots (the picture after some updates, with its losses) that a `Recorder` gets:

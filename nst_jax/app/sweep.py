@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import _checks, _files, images, prepare, provenance, vgg
+from nst_jax import _checks, _files, images, provenance, run_scales, vgg
 from nst_jax._types import Params
 from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.introduction import (
@@ -37,11 +37,11 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batch_members import members_of
-from nst_jax.batches import paint_batch
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.descent import intervals_of, remedy_at_rest
 from nst_jax.images import sheets
+from nst_jax.planned_batches import paint_batch
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.checking import check
@@ -110,7 +110,7 @@ class SweepJob(Job):
     columns: Axis
     labels: tuple[str, ...]
     plan: Plan
-    scales: tuple[prepare.Scale, ...]
+    scales: tuple[run_scales.Scale, ...]
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
@@ -366,7 +366,7 @@ def sweep_job(
     check_controls(given, recipe)
     names = [style.name for style in (*styles, *controls.region_styles(styles))]
     with naming_style(names):
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             content.image.shape[:2],
             shapes,
             recipe,

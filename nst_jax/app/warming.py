@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import planned_painting, prepare
+from nst_jax import planned_painting, run_scales
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups, kept_groups
@@ -30,7 +30,6 @@ from nst_jax.app.progress import Display
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.batch_members import members_of
-from nst_jax.batches import paint_batch
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.feed_forward import (
@@ -40,12 +39,14 @@ from nst_jax.feed_forward import (
     style_names,
 )
 from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
+from nst_jax.planned_batches import paint_batch
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.recipes.starts import Instant, same_start
 from nst_jax.scaling import buckets
-from nst_jax.scaling.bucket_choice import KeptPrograms, even_groups
+from nst_jax.scaling.bucket_choice import KeptPrograms
 from nst_jax.scaling.capacity import platform_of
+from nst_jax.scaling.chunk_size import even_groups
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
 
@@ -89,7 +90,7 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
     if bucket is not None:
         return bucket
     styles = [_TRIED[0]] * _styles_of(recipe)
-    longest = {max(prepare.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
+    longest = {max(run_scales.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
     return _rounded(longest, recipe.pictures.size)
 
 
@@ -177,7 +178,7 @@ def wanted_of(square: Square) -> list[Wanted]:
         the recipe's pictures are larger than this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
-    scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
+    scales = run_scales.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
     try:
         buckets.check_run_in_bucket(recipe, scales)
     except ValueError as error:
@@ -200,10 +201,10 @@ def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
     very few updates, some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
-    shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
+    shapes = [scale.shape for scale in run_scales.scales_of((side, side), styles, recipe)]
     for steps in range(len(shapes), int(recipe.descent.steps)):
         few = recipe.replace(steps=steps)
-        scales = prepare.scales_of((side, side), styles, few)
+        scales = run_scales.scales_of((side, side), styles, few)
         if [scale.shape for scale in scales] == shapes and all(scale.steps for scale in scales):
             return few
     return recipe

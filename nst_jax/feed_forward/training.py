@@ -24,7 +24,7 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
 from nst_jax.targets import stacked_targets
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 # Defaults of a training: number of updates, number of crops (square parts of photos) in an update, side
 # of a crop in px, and learning rate. PyTorch's example (pytorch/examples @ 77f55b91, fast_neural_style)

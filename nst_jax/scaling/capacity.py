@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from nst_jax._memory import gigabytes, of_this_machine
 from nst_jax._types import Params, Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.footprint import Footprint, estimate_memory
 from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 from nst_jax.vgg.precision import DEFAULT_DEVICE

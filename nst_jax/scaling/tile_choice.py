@@ -13,8 +13,8 @@ from typing import Any
 from nst_jax import recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.optimizers import Adam
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.footprint import estimate_memory
 from nst_jax.vgg.precision import BFLOAT16

@@ -25,12 +25,12 @@ from nst_jax.app.textures import blank_picture
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
 from nst_jax.batch_members import members_of
-from nst_jax.batches import PaintedBatch, paint_batch
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import Rest, intervals_of, remedy_at_rest
-from nst_jax.prepare import style_shapes_of_all
+from nst_jax.planned_batches import PaintedBatch, paint_batch
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import style_shapes_of_all
 from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
