@@ -253,9 +253,9 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     if its file is complete and has these settings embedded, with inputs of the same contents.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app.batch import command
 
-    return commands.batch(contents, chosen)
+    return command.batch(contents, chosen)
 
 
 @cli.command(
@@ -346,9 +346,9 @@ def warm(**chosen: Any) -> None:
     seconds.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app import warming
 
-    commands.warm(chosen)
+    warming.warm(chosen)
 
 
 @cli.command(short_help="Train a network that paints any photo in a style at once.")
