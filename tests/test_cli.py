@@ -31,7 +31,7 @@ from nst_jax import (
     run_scales,
     weights,
 )
-from nst_jax.app import arguments, cli, messages, parsing, progress
+from nst_jax.app import arguments, cli, command_classes, messages, progress
 from nst_jax.app.batch import groups, results
 from nst_jax.app.options import base
 from nst_jax.feed_forward import styles26
@@ -176,8 +176,8 @@ def test_summaries_of_commands_are_complete(call, words):
 def test_help_is_in_groups(call, command):
     _, out, _ = call(command, "--help")
     titles = re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)
-    assert titles == [group for group in parsing.GROUPS if group in titles]
-    assert titles[0] == parsing.LOOK and titles[-1] == parsing.OTHER
+    assert titles == [group for group in command_classes.GROUPS if group in titles]
+    assert titles[0] == command_classes.LOOK and titles[-1] == command_classes.OTHER
     last = re.findall(r"^  -\w, --(\w+)", out[out.index("Options:\n") :], re.MULTILINE)
     assert last == (["help"] if command in ("plan", "export") else ["quiet", "help"])
 
@@ -185,7 +185,7 @@ def test_help_is_in_groups(call, command):
 @pytest.mark.parametrize("command", GROUPED)
 def test_options_say_what_they_are_and_their_default(command):
     for param in cli.cli.commands[command].params:
-        if isinstance(param, parsing.Option):
+        if isinstance(param, command_classes.Option):
             assert param.help[0].isalpha() and not param.help.endswith(".")
             has_default = isinstance(param.default, (str, int, Path)) and param.default
             assert not has_default or param.required or "(default: " in param.help

@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import canvas, planned_batches, planned_painting, recipes, run_scales
-from nst_jax.app import cache, cli, commands, rates, timing
+from nst_jax.app import cache, chosen_options, cli, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
@@ -575,4 +575,6 @@ def test_a_plan_over_devices_is_what_each_has(call):
 def test_ray_takes_neither_devices_nor_bands():
     for name, value in (("devices", 2), ("bands", 2)):
         with pytest.raises(ValueError, match=f"`{name}`: Ray gives each device"):
-            commands.check_devices({"runner": "ray", "devices": None, "bands": 1} | {name: value})
+            chosen_options.check_devices(
+                {"runner": "ray", "devices": None, "bands": 1} | {name: value}
+            )

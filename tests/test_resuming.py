@@ -20,6 +20,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import _files, _hdf5, checkpoints, optimizers, recipes, run_scales
 from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
+from nst_jax.app.recorder import Recorder
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 from tests.shell import caller, write_pictures
@@ -81,15 +82,15 @@ def losses(path):
 
 def interrupt_at(monkeypatch, step, number=signal.SIGINT):
     """Let a signal come while the snapshot after so many updates is recorded, once."""
-    record = single.Recorder.record
+    record = Recorder.record
 
     def recording(recorder, shot):
         record(recorder, shot)
         if shot.step == step:
-            monkeypatch.setattr(single.Recorder, "record", record)
+            monkeypatch.setattr(Recorder, "record", record)
             signal.raise_signal(number)
 
-    monkeypatch.setattr(single.Recorder, "record", recording)
+    monkeypatch.setattr(Recorder, "record", recording)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")

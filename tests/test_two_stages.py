@@ -30,6 +30,7 @@ from nst_jax import (
     vgg,
 )
 from nst_jax.app import arguments, cache, commands, fine_style, stylize, sweep
+from nst_jax.app.batch import command as batch_command
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -583,7 +584,11 @@ def test_a_row_whose_fine_picture_cannot_be_used_fails_alone(call):
 def test_a_fine_picture_that_is_too_small_is_refused_before_weights_are_read(
     call, command, monkeypatch
 ):
-    for module, name in ((stylize, "load_params"), (commands, "loaded_weights")):
+    for module, name in (
+        (stylize, "load_params"),
+        (batch_command, "loaded_weights"),
+        (commands, "loaded_weights"),
+    ):
         monkeypatch.setattr(module, name, lambda given: pytest.fail("weights are read"))
     images.save("tiny.png", small.picture("gravel", 6, 7))
     styles = ("--styles", "art.png") if command == "batch" else ("art.png",)

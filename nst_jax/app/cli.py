@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from nst_jax import __version__
-from nst_jax.app import interrupts, messages, parsing
+from nst_jax.app import command_classes, interrupts, messages
 from nst_jax.app.messages import PROGRAM
 from nst_jax.app.options import base, feed_forward, figures, painting, shared
 from nst_jax.app.options import dream as dreaming
@@ -174,7 +174,7 @@ def _fail(message: str, code: int) -> int:
 
 
 @click.group(
-    cls=parsing.CommandGroup,
+    cls=command_classes.CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -239,7 +239,8 @@ def texture(begun: float, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 
 
 @cli.command(
-    cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, patterns or a table."
+    cls=command_classes.CommandWithLists,
+    short_help="Paint many pictures: folders, patterns or a table.",
 )
 @painting.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
@@ -257,13 +258,13 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     if its file is complete and has these settings embedded, with inputs of the same contents.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app.batch import command
 
-    return commands.batch(contents, chosen)
+    return command.batch(contents, chosen)
 
 
 @cli.command(
-    cls=parsing.CommandWithLists,
+    cls=command_classes.CommandWithLists,
     short_help="Paint pictures in seconds, by a network that was trained for it.",
 )
 @feed_forward.instant
@@ -350,9 +351,9 @@ def warm(**chosen: Any) -> None:
     seconds.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app import warming
 
-    commands.warm(chosen)
+    warming.warm(chosen)
 
 
 @cli.command(short_help="Train a network that paints any photo in a style at once.")

@@ -24,7 +24,7 @@ from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import check_file, refuse_inputs
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
-from nst_jax.app.single import Ending
+from nst_jax.app.recorder import Ending
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import save_elsewhere, write_picture
 from nst_jax.feed_forward import style_files

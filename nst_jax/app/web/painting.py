@@ -20,6 +20,7 @@ from nst_jax.app.log import RunLog
 from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.rates import known_paces
+from nst_jax.app.recorder import Recorder
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web.limits import without_paths
@@ -54,7 +55,7 @@ class PageDisplay(Display):
         self._run.progress = self._run.progress._replace(stage=words, left="")
 
 
-class PageRecorder(single.Recorder):
+class PageRecorder(Recorder):
     """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
 
     run: Run  # set after `__init__`, which is inherited and has no argument for the run
