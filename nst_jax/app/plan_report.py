@@ -18,7 +18,8 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.tile_choice import history_of
 from nst_jax.vgg.precision import FLOAT32
 
-# The text in place of the time of a run, if no earlier run was timed on this device.
+# The text in place of the time of a run, if no earlier run with the same device, number of devices and
+# precision was timed.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 # Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
 # computing them takes more than this share of the run's time, the report states how long it takes.
@@ -163,10 +164,11 @@ def _counted(count: int, what: str) -> str:
 
 
 def time_line(plan: Plan) -> str | None:
-    """Return one line on how long a run may take, judged by earlier runs on this device.
+    """Return one line on how long a run may take, judged by earlier runs of its kind.
 
-    Before the first run on this device, the line is `UNKNOWN`. None is returned if speeds of runs are
-    not recorded (see `nst_jax.app.rates`), so that there will never be an estimate.
+    Runs of one kind have the same device, number of devices and precision. If none was timed yet, the
+    line is `UNKNOWN`. But if speeds of runs are not recorded (see `nst_jax.app.rates`), so that there
+    will never be an estimate, None is returned.
     """
     found = expected(plan)
     if found is None:

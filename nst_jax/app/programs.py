@@ -116,7 +116,8 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
     """Return how `batch` and `sweep` compile their programs.
 
     Traced programs are stored on disk. While the pictures are painted at one scale (resolution level),
-    a second thread compiles the program for the next scale.
+    a second thread prepares the next scale: it computes the targets of the losses, and compiles the
+    programs.
 
     Args:
       mesh: the devices that share the batch; None for one device. With several devices, nothing is done
@@ -463,8 +464,8 @@ def _constant(value: Any) -> Any:
 def _name(thing: Any) -> str:
     """Return the full name of a function or class.
 
-    Raise `_Foreign` if it is neither from a package in `OURS` nor built into Python, or if it is
-    defined inside another function.
+    Raise `_Foreign` if it is neither from a package in `OURS` nor built into Python, or if its module
+    does not have it under its name, as when it is defined inside a function or a class.
     """
     module, name = thing.__module__, thing.__qualname__
     # In the key of a stored program, the name stands for `thing`, so no two things may share it.

@@ -17,7 +17,8 @@ from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
 from nst_jax.recipes.recipe import Recipe
 
-# Least seconds between two lines of progress. Such lines are printed only if there is no bar.
+# Least seconds between two lines of progress, except that the line which says that all is done comes at
+# once. Such lines are printed only if there is no bar.
 LINE_SECONDS = 10.0
 
 
@@ -134,6 +135,8 @@ class Display:
 
     def move(self, done: int, total: int, what: str, rest: str) -> None:
         """Show that `done` of `total` units of work are done.
+
+        Without a bar, a line is printed if the last one is `LINE_SECONDS` ago, or if all work is done.
 
         Args:
           done: number of units done.

@@ -62,7 +62,7 @@ class TrainingReport(NamedTuple):
 
     step: int  # number of updates so far
     # Mean loss of the crops of the latest update, a scalar on the device. It was computed with the
-    # network as it was before this update. None before the first update.
+    # network as it was before this update. None in the first report, which is made before an update.
     loss: Array | None
     # Mean loss on the held-out photos; None if it was not measured after this update.
     held_out: float | None
@@ -179,7 +179,8 @@ class Training(Iterator[TrainingReport]):
 
         The first call makes no update. In a new training it measures the held-out loss (on photos that
         the network is never trained on) and reports it. In a resumed training it reports the number of
-        updates so far.
+        updates so far, and measures the held-out loss only if the training is to end there and the loss
+        was not measured there before.
 
         Raises:
           StopIteration: after `job.steps` updates.

@@ -14,8 +14,8 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; default for the longer side of a thumbnail
 
-# Approximate limit of the sides of a sheet with several rows, in px. To stay within it, the thumbnails
-# of a large sheet are made smaller, down to `_SMALLEST_CELL`.
+# Approximate limit of the sides of a sheet, in px; `side_by_side` has no limit. To stay within it, the
+# pictures of a large sheet are made smaller, down to `_SMALLEST_CELL`.
 LONGEST = 8192
 
 _SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail
@@ -309,8 +309,9 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's built-in font has only ASCII characters. Labels may be names of files: a line break in a
-    # name becomes a space, and an invalid byte becomes `?`.
+    # Pillow's built-in font has hardly more than the ASCII characters. So accents are dropped, and any
+    # other character becomes `?`. Labels may be names of files, so there may also be line breaks, which
+    # become spaces, and invalid bytes, which become `?`.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())

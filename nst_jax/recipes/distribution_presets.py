@@ -69,8 +69,9 @@ CROWSONKB = Recipe(
 # --- Sliced Wasserstein distance ------------------------------------------------------------------
 
 # This recipe synthesises a texture: of the content picture only the size is used, as the size of the
-# canvas. The source does not resize its texture, and crops it to multiples of 8 px; here a style of any
-# size is used, and each pooling drops an odd last row or column.
+# canvas. The source uses the style at its original size, cropped to multiples of 8 px. Here the style
+# is resized to a longer side of 256 px; it is not cropped, but each pooling drops an odd last row or
+# column.
 # The source's network has weights that are scaled so that activations are about 1 in each layer. Here
 # the weights are those that come with this package. Instead, the loss at each layer is divided by the
 # square of the layer's mean activation. `sliced_layer_weights` of `tests/make_quality_golden.py`
@@ -169,11 +170,11 @@ HISTOGRAM = Recipe(
 
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose layers from relu1_1 to
 # relu4_3 have the same names and numbers of channels as in VGG-16. But VGG-19 has one more convolution
-# in block 3, so its layers of block 4 are one convolution deeper. The layer weights are nevertheless
-# those of the source, since the loss compares cosines, which do not change if all features are
-# multiplied by a number. But a hypercolumn is a vector with the features of all these layers at one
-# place. How much each layer contributes to it depends on how large its features are beside those of the
-# other layers, which differs between the two networks.
+# in block 3, so its layers of block 4 are one convolution deeper. The layer weights are those of the
+# source, although features are not equally large in the two networks. If all features were larger by
+# one factor, nothing would change, since the loss compares cosines. What differs is the share of each
+# layer in a hypercolumn (a vector with the features of all these layers at one place): it depends on
+# how large the layer's features are beside those of the other layers.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two

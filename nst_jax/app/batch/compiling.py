@@ -71,7 +71,8 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        # This call empties the list of files in use, so that only this group's are recorded below.
+        # `files_in_use` returns the files used since its last call. It is called here only to begin
+        # anew, so that `record_group` below gets the files of this group alone.
         programs.files_in_use(compiled)
         paint_batch(
             params,

@@ -168,13 +168,14 @@ class Visitor:
           The file name of the copy.
 
         Raises:
-          ValueError: if there is no such picture.
+          ValueError: if there is no such picture, or if the uploads refuse the copy, for example since
+            the visitor has too many pictures.
         """
         run = self.run
         kept = None if run is None else run.picture(step)
         try:
             data = None if kept is None else kept.path.read_bytes()
-        except FileNotFoundError:  # `Run.add_picture` has just deleted the file to make room
+        except FileNotFoundError:  # another thread has just deleted the file, as to make room
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
@@ -192,7 +193,10 @@ class Visitor:
     # --- What the page shows ----------------------------------------------------------------------
 
     def status(self, queue: Queue) -> dict[str, Any]:
-        """Return, as JSON values, all that the web page shows and that may change while it is open."""
+        """Return, as JSON values, what the web page shows of the visitor's pictures, run and settings.
+
+        The page gets these values again whenever they change.
+        """
         return {
             "pictures": [one.as_json() for one in list(self.uploads.known.values())],
             "run": None if self.run is None else run_status(self.run, queue),
