@@ -29,7 +29,8 @@ SMALLER_WEIGHTS = "smaller weights of the losses"
 class _NoResult(RuntimeError):
     """Base class of the errors of runs without a result.
 
-    `image` is the last canvas (the picture that is optimised) whose losses were finite.
+    `image` is the canvas (the picture that is optimised) with which the run ended; each subclass says
+    which one this is.
     """
 
     # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
