@@ -149,7 +149,7 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which `quality` keeps its pictures; those in it are rated and not painted again. "
-    "Seconds are those of the processor then.",
+    "Each has its seconds, and those of the processor.",
 )
 @click.option(
     "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."

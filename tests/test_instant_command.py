@@ -431,6 +431,7 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
         (["no.png", "mosaic"], ["`CONTENT`: there is no file 'no.png'"]),
         (["photo.png", "mosaic", "art.png"], ["'mosaic' is one of the 26 styles and 'art.png' is"]),
         (["photo.png", "mosaic", "15"], ["'mosaic' is given twice"]),
+        (["photo.png", "mosaic", "mosaic", "waves"], ["'mosaic' is given twice"]),
         (["photo.png", "mosaic:0", "waves:0"], ["all shares are 0"]),
         (["photo.png", "mosaic:1", "waves"], ["'waves' has no share"]),
         (["photo.png", "mosaic", "--strength", "0.5"], ["`--strength`: is for style pictures"]),

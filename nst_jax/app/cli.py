@@ -249,9 +249,9 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     CONTENTS and STYLES are files, folders, or patterns in quotes such as 'photos/*.jpg'. A manifest, a
     table of pairs, takes the place of both: a .csv, .jsonl or .parquet file with the columns content
     and style (FILE, or a blend: A:0.7;B:0.3) and, if wanted, output, recipe, overrides
-    (KEY=VALUE;KEY=VALUE as in --set, applied after all flags), region, protect and style_fine (as in
-    `stylize`), and regions (MAP;STYLE_MAP).
-    Paths in it are relative to its folder, except outputs, which are relative to DIR.
+    (KEY=VALUE;KEY=VALUE as in --set, applied after all flags), region, protect, style_fine, size and
+    seed (as in `stylize`), and regions (MAP;STYLE_MAP). A row without content is a texture of its
+    style, which may have tile_seamless (true or false), too. Paths in the manifest are relative to its folder, except outputs, which are relative to DIR.
 
     Pictures of the same shape are painted together, in groups. Each is written as soon as its group is
     done, and recorded in DIR/results.jsonl. The same command started again resumes: it skips a picture

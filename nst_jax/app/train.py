@@ -28,6 +28,7 @@ from nst_jax.app.recorder import Ending
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import save_elsewhere, write_picture
 from nst_jax.feed_forward import style_files
+from nst_jax.feed_forward.crops import number_held_out
 from nst_jax.feed_forward.style_files import TrainingCheckpoint
 from nst_jax.feed_forward.training import (
     Training,
@@ -466,13 +467,14 @@ def _introduce(
     """Show device, weights, recipe, pictures, files and the expected duration before the training."""
     devices = "" if job.mesh is None else f" on each of {job.mesh.size} devices"
     each = job.batch if job.mesh is None else job.batch // job.mesh.size
+    photos = len(job.found.photos)
     crops = f"{each} crop{'s' * (each > 1)} of {job.crop} px{devices}"
     lines = {
         "recipe": f"{job.recipe.name}, {job.recipe.network.precision.name}",
         "paintings": few(
             [f"{name}, {px(shape)}" for name, shape in job.style_shapes.items()], "; "
         ),
-        "photos": f"{len(job.found.photos)}, of which a tenth are held out",
+        "photos": f"{photos}, of which {number_held_out(photos)} are held out",
         "training": f"{job.steps} updates by {crops}, width {job.width:g}",
         "network": f"{outputs.style}",
         "checkpoint": f"{outputs.checkpoint}, about every {autosave.SECONDS:.0f} s",

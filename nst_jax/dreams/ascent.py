@@ -58,7 +58,7 @@ class Ascent:
         picture is cut to save memory. Static.
     """
 
-    taps: tuple[str, ...] = field(default=("relu4_3",), metadata={"static": True})
+    taps: tuple[str, ...] = field(default=("relu4_4",), metadata={"static": True})
     weights: tuple[float, ...] = (1.0,)
     step_size: float = 0.0075
     jitter: int = 32

@@ -173,6 +173,16 @@ def _counted(count: int) -> str:
 # --- Crops ------------------------------------------------------------------------------------------
 
 
+def number_held_out(photos: int) -> int:
+    """Return how many of some photos are held out, if enough of them are not uniform.
+
+    Example:
+      >>> number_held_out(25), number_held_out(1000)
+      (3, 16)
+    """
+    return min(MOST_HELD_OUT, math.ceil(HELD_OUT_SHARE * photos))
+
+
 class PhotoCrops:
     """The crops of the photos of a training.
 
@@ -205,7 +215,7 @@ class PhotoCrops:
         self._lock = threading.Lock()
         self._photos, self._damaged = tuple(photos), dict[int, str]()
         order = self._random(_SPLIT).permutation(len(photos)).tolist()
-        wanted = min(MOST_HELD_OUT, math.ceil(HELD_OUT_SHARE * len(photos)))
+        wanted = number_held_out(len(photos))
         middles: list[Crop] = []
         while order and len(middles) < wanted:
             pixels = self._reduced(order.pop())

@@ -210,21 +210,3 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 def most_styles(scales: Iterable[Scale]) -> int:
     """Return the largest number of styles of any of the scales, with those of layers and regions."""
     return max(len(scale.style_shapes) for scale in scales)
-
-
-def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
-    """Return the ratio of padding pixels to picture pixels in the canvas arrays of a bucket.
-
-    Only the final scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the
-    pictures.
-
-    Args:
-      bucket: one of the buckets that `buckets_of` returned.
-      runs: the scales of each run, as `buckets_of` got them.
-    """
-    real = sum(_area(runs[index][-1].shape) for index in bucket.runs)
-    return len(bucket.runs) * _area(bucket.scales[-1].shape) / real - 1
-
-
-def _area(shape: Shape) -> int:
-    return shape[0] * shape[1]

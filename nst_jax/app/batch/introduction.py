@@ -119,7 +119,8 @@ def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
         shapes = frozenset(
             shape for entry in group.entries for shape in entry.scales[-1].style_shapes
         )
-        key = jax.tree.structure(first.recipe), last.shape, shapes, len(group.entries)
+        masks = first.scales[-1].regions, first.scales[-1].protected
+        key = jax.tree.structure(first.recipe), last.shape, shapes, masks, len(group.entries)
         alike[key] = group
     plans = []
     for group in alike.values():

@@ -376,8 +376,8 @@ _machine = all_of(
 _optimizer = expert(
     "--optimizer",
     metavar="NAME",
-    help="optimizer with its usual settings: Adam, KerasAdam, DecayedSGD, TorchLBFGS or LBFGS "
-    f"(default: {RECIPES})",
+    help="optimizer with its usual settings: Adam, KerasAdam, RMSprop, DecayedSGD, TorchLBFGS or "
+    f"LBFGS (default: {RECIPES})",
 )
 
 
