@@ -251,7 +251,8 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     and style (FILE, or a blend: A:0.7;B:0.3) and, if wanted, output, recipe, overrides
     (KEY=VALUE;KEY=VALUE as in --set, applied after all flags), region, protect, style_fine, size and
     seed (as in `stylize`), and regions (MAP;STYLE_MAP). A row without content is a texture of its
-    style, which may have tile_seamless (true or false), too. Paths in the manifest are relative to its folder, except outputs, which are relative to DIR.
+    style, which may have tile_seamless (true or false), too. Paths in the manifest are relative to its
+    folder, except outputs, which are relative to DIR.
 
     Pictures of the same shape are painted together, in groups. Each is written as soon as its group is
     done, and recorded in DIR/results.jsonl. The same command started again resumes: it skips a picture
