@@ -391,7 +391,11 @@ def test_a_colon_may_be_part_of_a_name(call):
 def test_invalid_shares_are_refused(call):
     pair = ("stylize", "photo.png")
     refused(call(*pair, "art.png:0.5", "other.png"), "`STYLE`", "'other.png' has no share")
-    refused(call(*pair, "art.png:-1", "other.png:2"), "`STYLE`", "0 or more, got -1")
+    refused(
+        call(*pair, "art.png:-1", "other.png:2"),
+        "`STYLE`",
+        "the share of 'art.png' is -1; expected a finite",
+    )
     refused(call(*pair, "art.png:nan", "other.png:2"), "`STYLE`", "finite")
     refused(call(*pair, "art.png:0", "other.png:0"), "`STYLE`", "all shares are 0")
     refused(call(*pair, "art.png:0,7", "other.png:1"), "`STYLE`", "'0,7' is no share of 'art.png'")

@@ -41,7 +41,7 @@ def test_it_writes_what_the_function_returns_and_how_it_was_made(call, params):
     words = ("--guide", "leaves.png", "--guide-size", "32", "--seed", "3")
     code, out, err = call("photo.png", *words, *QUICK)
     assert (code, out) == (0, "photo_dream.png\n"), err
-    assert "octaves    29x21 px for 2, 40x30 px for 2" in err
+    assert "octaves    2 updates at 29x21 px, 2 updates at 40x30 px" in err
     assert "guide      leaves.png, 50x50 px -> 32x32 px (longer side 32 px, antialiased)" in err
     assert "step 4 of 4: relu1_1" in err and "measuring the pictures" not in err
     content, guide = images.load("photo.png"), images.load("leaves.png")

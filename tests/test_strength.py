@@ -208,7 +208,7 @@ def test_the_start_says_what_the_dial_of_a_file_of_another_name_means():
         f"{50 * factor:.3g}:1"
     }
     assert weight_line(with_strength(recipes.NNST, 0.0), 0.0)["strength"].startswith(
-        "0, so matches are sought for 1 of the content"
+        "0: nearest neighbours in the style are sought for a mixture of 1 of the photo and 0 of"
     )
 
 

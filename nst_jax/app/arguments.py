@@ -204,8 +204,12 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
         if colon:
             raise ValueError(f"`style`: {text!r} is no share of '{name}'; write '{name}:0.5'")
         raise ValueError(f"`style`: '{bare}' has no share, but others do; write '{bare}:0.5'")
-    for share in shares:
-        _checks.number("style", share, least=0, below=recipes.LARGEST_SHARE)
+    for path, share in styles:
+        if share is not None and not 0 <= share < recipes.LARGEST_SHARE:
+            raise ValueError(
+                f"`style`: the share of '{path}' is {share:g}; expected a finite number of 0 or "
+                f"more, and less than {recipes.LARGEST_SHARE:g}"
+            )
     if shares and not sum(shares) > 1 / recipes.LARGEST_SHARE:
         raise ValueError("`style`: all shares are 0; give at least one style a larger share")
     return shares

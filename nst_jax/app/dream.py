@@ -265,7 +265,9 @@ def _introduce(job: DreamJob, facts: dict[str, Any], display: Display) -> None:
         lines["guide"] = size_words(
             job.guide, last.style_shapes[0], pictures.style_size, filter_name
         )
-    lines["octaves"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in plan.scales)
+    lines["octaves"] = ", ".join(
+        f"{scale.steps} updates at {px(scale.shape)}" for scale in plan.scales
+    )
     lines["memory"] = plan_report.memory_line(plan)
     notes = [note for note in [plan_report.warning(plan)] if note]
     for picture in job.inputs.values():

@@ -124,7 +124,10 @@ def strength_words(recipe: Recipe, strength: float) -> str:
     """
     if recipe.terms.searched:
         share = float(np.max(recipe.terms.search_content))
-        return f"{strength:g}, so matches are sought for {share:.3g} of the content"
+        return (
+            f"{strength:g}: nearest neighbours in the style are sought for a mixture of {share:.3g} of "
+            f"the photo and {1 - share:.3g} of the canvas"
+        )
     factor = factor_of(strength)
     return f"{strength:g}, which is {factor:.3g} times the recipe's own style weight"
 

@@ -196,7 +196,7 @@ def text(plan: Plan) -> str:
     if plan.devices > 1:
         lines["bands"] = f"on {plan.devices} devices; what follows is of each"
     lines["scales"] = ", ".join(
-        f"{px(scale.shape)} for {scale.steps}" for scale in plan.real_scales
+        f"{scale.steps} updates at {px(scale.shape)}" for scale in plan.real_scales
     )
     lines["computed"] = ", ".join(plan.savings) or "all at once"
     if plan.saves_memory:

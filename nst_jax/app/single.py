@@ -202,7 +202,9 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         lines[role.replace("_", " ")] = words
     lines |= {role.replace("_", " "): file.name for role, file in job.controls.files.items()}
     if len(scales) > 1:
-        lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
+        lines["scales"] = ", ".join(
+            f"{scale.steps} updates at {px(scale.shape)}" for scale in scales
+        )
     if job.plan.in_bucket:
         lines["bucket"] = plan_report.bucket_line([scales], [job.plan.scales])
     lines |= finishing_lines(recipe)

@@ -73,7 +73,8 @@ def warm(chosen: Chosen) -> None:
         cache.print_kept(folder, before)
         for size, side in sides:
             words = "" if size is None else f"--size {size} "
-            print_lines(f"for pictures of any shape add: {words}--bucket {side}")
+            where = "`instant`" if chosen["instant"] else "`stylize` or `batch`"
+            print_lines(f"for pictures of any shape, add to {where}: {words}--bucket {side}")
 
 
 # What the command `warm` is to do: a list with each value of `--size` (None: not given) and the side of

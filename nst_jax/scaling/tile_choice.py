@@ -178,6 +178,8 @@ def _refusal(
     largest = largest_that_fits(scale, smallest, available, platform=platform, devices=devices)
     most = _most_regions(scale, lambda at: fitting(smallest, at))
     remedy = "" if most is None else f"; up to {_words_of_regions(most)} fits"
+    if most == 1:  # which counts the rest of the picture
+        remedy = "; without regions it fits"
     if largest is not None:
         remedy += f"; up to {largest[1]}x{largest[0]} px fits"
     if scale.regions > 1 and most is None:

@@ -233,7 +233,10 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         print_message("error", problem)
     if not complete:
         written = sum(record.good for record in listed.records)
-        print_message("interrupted", f"{written} of {_count(job)} pictures are in {folder}")
+        text = (
+            f"{written} of {_count(job)} pictures are in {folder}; the same command paints the rest"
+        )
+        print_message("interrupted", text)
         return 130
     if not chosen["quiet"]:
         print_lines(folder)
