@@ -224,7 +224,7 @@ class SingleCanvas:
 
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         if self._first is not None:
-            self._first()  # wait for the thread that compiles the program, which is needed now
+            self._first()  # wait until `_compile_first` has compiled the programs, needed from here
             self._first = None
         state = self._unmatched(scale, measured, before)
         if self._number_of_matches(scale) is None:

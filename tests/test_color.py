@@ -256,7 +256,7 @@ def numpy_oklab(rgb):
 
 
 def test_oklab_keeps_both_hues_and_takes_the_lightness(x64):
-    # Pale colours, so that every hue exists at every lightness.
+    # Pale colours of medium lightness, so that each chroma exists at each lightness.
     rng = np.random.default_rng(1)
     picture, other = (jnp.asarray(rng.uniform(0.4, 0.6, (5, 6, 3))) for _ in range(2))
     found = numpy_oklab(exchanged(picture, other, "oklab"))

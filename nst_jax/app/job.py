@@ -1,7 +1,7 @@
 """Jobs: the checked inputs and options of a command that paints.
 
-Here are the base class of all jobs and the job of painting one picture. A run is the painting of the
-picture of one job.
+Here are a base class, for the jobs of commands that paint by a recipe, and the job of painting one
+picture. A run is the painting of one picture.
 """
 
 import time
@@ -27,7 +27,7 @@ from nst_jax.scaling.sharding import Devices
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The options that all commands that paint have in common.
+    """The options that the commands that paint by a recipe have in common.
 
     A job is the checked input of such a command. Each kind of command has a subclass with its own
     inputs.

@@ -49,9 +49,10 @@ from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
 
-# (height, width), in px, of three contents, for which the size of the result is computed. If the longer
-# side of the result is not the same for all three, it depends on the shape of the content. Then the
-# user must name the side of the array in which pictures lie (`--bucket`).
+# (height, width), in px, of three contents, by which `side_of` and `side_of_instant` find out whether a
+# size rule gives all results the same longer side. If the longer sides of these three results differ,
+# the rule does not tell how large the bucket (square array) must be, so the user must say so
+# (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
 # (height, width), in px, of two style pictures for which programs are compiled. `instant` puts a style
@@ -150,10 +151,10 @@ def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
 def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
     """Return the sizes of the groups of pictures that `instant` paints at once.
 
-    The first size is 1: pictures outside a folder are painted one by one.
+    The first size is 1, for calls of `instant` that paint a single picture.
 
     Args:
-      batches: for each call of `instant` with a folder, the number of the folder's pictures.
+      batches: for each planned call of `instant` that paints several pictures, their number.
       side: side of the bucket (a square array) in px.
     """
     return list(dict.fromkeys((1, *(size_of_groups(count, (side, side)) for count in batches))))
@@ -340,7 +341,8 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        # This call empties the list of files in use, so that only this group's are recorded below.
+        # `files_in_use` returns the files used since its last call. It is called here only to begin
+        # anew, so that `record_group` below gets the files of this group alone.
         programs.files_in_use(compiled)
         paint_batch(
             params,

@@ -345,7 +345,9 @@ CHROMA_SPACES: Mapping[str, Callable[[Image, Image], Image]] = MappingProxyType(
 
 
 def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Image:
-    """Return a picture with the light and shade of `picture` and the hues (the chroma) of `other`.
+    """Return a picture with the light and shade of `picture` and the chroma of `other`.
+
+    Chroma is what a colour has besides its luminance or lightness: hue and saturation.
 
     Args:
       picture: [h, w, 3] in [0, 1], whose luminance or lightness is kept.
@@ -355,7 +357,7 @@ def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Ima
         space OKLab, in which a hue keeps its look when it gets lighter or darker.
 
     Returns:
-      [h, w, 3]; some values may be outside [0, 1], since not every hue exists at every luminance.
+      [h, w, 3]; some values may be outside [0, 1], since not every chroma exists at every luminance.
 
     Raises:
       ValueError: for an unknown space, and for pictures that differ in size.

@@ -274,7 +274,7 @@ def finished(
       realism: how far edges are moved to those of the content, from 0 to 1, as in `realistic`; None
         leaves them as they are.
       colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma.
-        "palette" gives it the content's hues, moved to the palette of the styles; see
+        "palette" gives it the content's chroma, moved to the palette of the styles; see
         `images.palettes.recoloured`. The others change no colours here.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
       kept: the protected parts of the content, or None. Where a pixel is fully protected, the losses do

@@ -27,7 +27,7 @@ from nst_jax.weights.digests import digest_of
 
 # Default size of style pictures: shorter side 256 px. The network that predicts style vectors was
 # trained on squares of 256 px from the middle of pictures whose shorter side is 256 px. So at this
-# size, strokes are as large as they were in training.
+# size, the network sees strokes as large, in px, as it saw them in training.
 STYLE_SIZE = sizes.ShortEdge(256)
 
 Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]  # a resized picture, on the host

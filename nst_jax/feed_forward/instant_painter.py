@@ -450,8 +450,8 @@ def resolved_start(
 
     The start `Instant` is the content, painted in the styles by a feed-forward network. It is painted
     at the coarsest scale (size of the canvas), since the optimisation begins there and a small picture
-    takes the least time. In the recipe `default` this size is 256 px, at which strokes are as large as
-    they were when the network was trained.
+    takes the least time. In the recipe `default`, the longer side is 256 px there if the final size is
+    512 px; the network was trained on pictures of 256 px, too.
 
     Args:
       prepared: the pictures of the optimisation at their final sizes, and its scales.

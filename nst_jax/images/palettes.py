@@ -1,9 +1,9 @@
 """Recolour the result of a style transfer with the palette of its style, in OKLab.
 
-In OKLab, a colour has a lightness L and two coordinates of hue, a and b. The new picture has the L of
-the result. Its a and b are those of the content photograph, moved to the mean and covariance of the
-style's a and b, and smoothed except across edges in the lightness of the result. With a grey style, L
-is changed as well; see `recoloured`.
+In OKLab, a colour has a lightness L and two axes of chroma, a and b. The new picture has the L of the
+result. Its a and b are those of the content photograph, moved to the mean and covariance of the style's
+a and b, and smoothed except across edges of L. With a grey style, L is moved to the mean and covariance
+of the style, too. At last, L, a and b are limited to the style's ranges; see `recoloured`.
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
@@ -22,8 +22,9 @@ from nst_jax._types import Image, RealSize
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
-# A style counts as grey if all entries of the covariance of its a and b (the hue axes of OKLab) have
-# absolute values below this number. With a grey style, `recoloured` changes the lightness as well.
+# A style counts as grey if all entries of the covariance of its a and b (the chroma axes of OKLab) have
+# absolute values below this number. With a grey style, `recoloured` moves the lightness L to the
+# style's mean and covariance together with a and b.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # The filter that smooths a and b replaces them by a weighted mean over 3 x 3 pixels. The weight of a
@@ -85,9 +86,9 @@ def recoloured(
     opacity: Float[Array, "h w"] | None = None,
     size: RealSize | None = None,
 ) -> Image:
-    """Return a stylised picture with the hues of its content, moved to the palette of its style.
+    """Return a stylised picture with the chroma of its content, moved to the palette of its style.
 
-    The function works in OKLab, whose channels are the lightness L and two coordinates of hue, a and b.
+    The function works in OKLab, whose channels are the lightness L and two axes of chroma, a and b.
     The new L is that of `image`, limited to the style's range of L. The new a and b are those of
     `content`, moved to the mean and covariance of the style's, and then smoothed by five rounds of a
     joint bilateral filter. In each round, a pixel becomes the weighted mean of the 3 x 3 pixels around

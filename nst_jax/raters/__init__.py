@@ -7,8 +7,8 @@ They measure how near the result is to the content and to the style, and what ar
 
 `rate` returns the values of all raters as a `Rating`. Its first two arguments are the weights of VGG-19
 and those of a network that predicts style vectors. `RATERS` says what each rater rates and which values
-are better. `biased_raters` says which raters favour a recipe, since they measure nearly what the recipe
-minimises. docs/raters.md says how far the value of each rater can be trusted. The modules `style`,
+are better. `biased_raters` says which raters favour a recipe, since it optimises or sets nearly what
+they measure. docs/raters.md says how far the value of each rater can be trusted. The modules `style`,
 `palette` and `content` compare two pictures or their features, `artefacts` rates one picture by itself,
 and `rating` has the functions that use all raters.
 

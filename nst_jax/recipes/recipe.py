@@ -67,8 +67,9 @@ class Pictures:
         and standard deviation of the content's luminance; after the run, the result gets the content's
         chroma.
         "content-after": after a run in the style's colours, the result gets the content's chroma.
-        "palette": after the run, the result keeps its lightness, and gets the content's hues, moved to
-        the mean and covariance of the styles' colours; see `nst_jax.images.palettes.recoloured`.
+        "palette": after the run, the result gets the content's chroma, moved to the mean and covariance
+        of the styles' colours, and its lightness is limited to the range of the styles'; see
+        `nst_jax.images.palettes.recoloured`.
       color_map: the linear map of colours that `colors="content"` uses: "transport", "cholesky" or
         "pca"; see `nst_jax.controls.color`. Static.
       chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` give the

@@ -167,7 +167,8 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        # This call forgets the program files used so far, so that `_record` gets only this group's.
+        # `files_in_use` returns the files used since its last call. It is called here only to begin
+        # anew, so that `_record` gets the files of this group alone.
         files_in_use(compiled.programs)
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been

@@ -1,7 +1,7 @@
-"""The pictures of one visitor (photos, paintings, masks, starts), as files in the visitor's folder.
+"""The pictures of one visitor: photos, style pictures, masks and starts, as files in a folder.
 
-A visitor is somebody who uses the page in a browser. A start is a picture from which the painting of
-another one starts.
+A visitor is somebody who uses the page in a browser. A start is a copy of a picture that an earlier run
+(a painting by optimisation) made; a new run starts from it.
 """
 
 import threading
@@ -19,7 +19,8 @@ from nst_jax.recipes.sizes import LongEdge
 # name is fixed, it replaces the file of the earlier mask.
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
-# What a picture is used for; a "start" is a picture from which the painting of another one starts.
+# What a picture is used for: as the content ("photo"), as a style ("painting"), as a mask, or as the
+# first canvas of a run ("start").
 ROLES = ("photo", "painting", "mask", "start")
 
 VIEW = 1024  # px, longer side of the copy of a picture that the page shows
