@@ -264,7 +264,11 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
 
 
 def biased_raters(recipe: Recipe) -> dict[str, str]:
-    """Return the raters that favour a recipe, since they measure nearly what the recipe minimises.
+    """Return the raters that favour a recipe, since it optimises or sets nearly what they measure.
+
+    Most of them measure nearly what a loss of the recipe minimises. But `palette` also favours a recipe
+    that moves the result's colours to the style's palette, and `style_vector` favours one that starts
+    from a picture painted by `nst_jax.instant`.
 
     The raters `gram` and `wasserstein` favour every recipe that has a style loss. They do so even if
     they compare features at the layers from `unused_taps`, since the layers of a network depend on each
