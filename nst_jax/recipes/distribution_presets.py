@@ -69,8 +69,9 @@ CROWSONKB = Recipe(
 # --- Sliced Wasserstein distance ------------------------------------------------------------------
 
 # This recipe synthesises a texture: of the content picture only the size is used, as the size of the
-# canvas. The source does not resize its texture, and crops it to multiples of 8 px; here a style of any
-# size is used, and each pooling drops an odd last row or column.
+# canvas. The source uses the style at its original size, cropped to multiples of 8 px. Here the style
+# is resized to a longer side of 256 px; it is not cropped, but each pooling drops an odd last row or
+# column.
 # The source's network has weights that are scaled so that activations are about 1 in each layer. Here
 # the weights are those that come with this package. Instead, the loss at each layer is divided by the
 # square of the layer's mean activation. `sliced_layer_weights` of `tests/make_quality_golden.py`
