@@ -13,7 +13,8 @@ from nst_jax.recipes.changes import checked_tap_pictures, with_tap_styles
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import Plan
 
-# Arguments of `paint` that must not be given together with a plan, since the plan contains them.
+# Arguments of `paint` and `stylize_many` that must not be given together with a plan, since the plan
+# contains them.
 OPTIONS = (
     "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "colors", "realism",
     "strength", "devices",

@@ -152,10 +152,9 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 
 
 def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
-    """Return the recipe with its size rule applied to styles only.
+    """Return a variant of a recipe whose canvas is as large as the content; styles keep their sizes.
 
-    In a run with the returned recipe, the canvas has the size of the content. The content is a grey
-    picture of the size that `texture` chooses.
+    The content is a grey picture of the size that the texture shall have.
     """
     pictures = recipe.pictures
     rule = pictures.style_size or pictures.size

@@ -315,5 +315,8 @@ class BatchControls(NamedTuple):
 
 
 def _is_several(value: Any) -> bool:
-    """Return whether an argument has several values, one for each picture of a batch."""
+    """Return whether an argument is a list or array of values, one for each picture of a batch.
+
+    A list with a single value, which holds for all pictures, counts too.
+    """
     return value is not None and (is_batch(value) or np.ndim(value) == 1)

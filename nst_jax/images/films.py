@@ -219,7 +219,7 @@ class Film(AbstractContextManager):
           overwrite: whether an existing file may be replaced.
 
         Raises:
-          ValueError, OSError: as in the function `save`.
+          TypeError, ValueError, OSError: as in the function `save`.
         """
         kind = _checked(path, format, overwrite, "path")
         text = encoding.as_text(metadata)

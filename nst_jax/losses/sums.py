@@ -66,7 +66,7 @@ def half(total: Scalar, size: object) -> Scalar:
     """Return `total` / 2, as a loss that is half of a sum.
 
     `size`, the size of the picture or of the features, is not used here. It is an argument because
-    other functions that turn a sum into a loss divide by it.
+    other functions that turn a sum into a loss compute a mean, for which they need it.
     """
     del size
     return total / 2
@@ -76,7 +76,7 @@ def unchanged(total: Scalar, size: object) -> Scalar:
     """Return `total`, as a loss that is a plain sum.
 
     `size`, the size of the picture or of the features, is not used here. It is an argument because
-    other functions that turn a sum into a loss divide by it.
+    other functions that turn a sum into a loss compute a mean, for which they need it.
     """
     del size
     return total

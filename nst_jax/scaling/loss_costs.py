@@ -38,7 +38,7 @@ def sum_operations(loss: StyleLoss, channels: int) -> int:
     """Return how many operations a style loss's `sums` takes for each position of the features.
 
     For a Gram matrix, for instance, `sums` adds up the products of all pairs of channels over the
-    positions. The operations of the gradient are not included.
+    positions. Elementwise operations and those of the gradient are not counted.
 
     Args:
       loss: the style loss.

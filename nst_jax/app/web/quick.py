@@ -85,7 +85,7 @@ class _Kept(NamedTuple):
 
 
 class Superseded(Exception):
-    """Raised if the visitor has asked for another picture before this one was painted."""
+    """Raised if the visitor asked for another picture before the painting of this one began."""
 
 
 class QuickPainter:
