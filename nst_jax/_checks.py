@@ -312,7 +312,10 @@ def start_or_image(argument: str, init: Any) -> None:
 
 
 def random_key(argument: str, key: Any) -> None:
-    """Refuse a value unless it is None or a JAX random key, typed or raw (uint32)."""
+    """Refuse a value unless it is None, a JAX random key, or an array of keys, typed or raw (uint32).
+
+    Only the dtype is checked, not the shape.
+    """
     if key is None or (
         hasattr(key, "dtype")
         and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32)

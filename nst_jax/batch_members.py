@@ -513,8 +513,8 @@ def each_style_scale(
 
     A factor multiplies the sides of a style. A picture may have one factor for each of its styles,
     which include the styles of single layers and of regions. A single number holds for all pictures. So
-    does a list of numbers, if it has one number, or one for each style of a picture. Any other list has
-    an entry for each picture.
+    does a list of numbers, if it has one number, or one for each style of a picture. Any other list,
+    and any array with axes, has an entry for each picture.
 
     Args:
       given: the argument `style_scale`, not None.
@@ -528,7 +528,8 @@ def each_style_scale(
 
     Raises:
       TypeError: if the factors of a picture are no numbers.
-      ValueError: if a factor is out of range, or there are none for a picture.
+      ValueError: if a factor is out of range, or if the entry for a picture is empty or has several
+        axes.
     """
     _checks.not_traced("style_scale", given)
     is_list = isinstance(given, (list, tuple))

@@ -172,9 +172,10 @@ def stylize_many(
     styles. Numbers of the recipe (weights, per-layer weights, learning rate) may be arrays [n] with one
     value for each picture: such a call is a sweep. Canvases of the same shape share one compiled
     optimisation loop, whatever the sizes of their styles. (With a style loss that compares single
-    positions of canvas and style instead of statistics, the styles must have equal shapes, too.) If
-    the canvases do not all fit into memory at once, they are painted in chunks, one chunk after
-    another. If the last chunk is smaller than the others, another loop is compiled for it.
+    positions of canvas and style instead of statistics, the styles must have equal shapes, too. If
+    some pictures have transparent parts, these have a loop of their own.) If the canvases do not all
+    fit into memory at once, they are painted in chunks, one chunk after another. If the last chunk is
+    smaller than the others, another loop is compiled for it.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -240,8 +241,8 @@ def stylize_many(
       chunk: largest number of pictures painted at once, but never less than one for each device (with
         `bands`, for each group of devices that share a picture). By default, it is the number that fits
         into memory by `estimate_memory`, or the number of all pictures if the available memory is not
-        known. Chunks get fewer pictures than this largest number if all chunks then have the same size,
-        and that size is at least half of the largest number.
+        known. Chunks may get fewer pictures than this largest number, so that they all have the same
+        size, or nearly so; see `nst_jax.scaling.chunk_size.even_chunk`.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of `bands`.
       style_fine: pictures whose fine structure the styles get before they are used: one image

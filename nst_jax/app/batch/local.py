@@ -77,7 +77,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return each group's number of pictures and scales (resolutions), to estimate the time left."""
+    """Return, for each group, what the estimate of the time left needs: see `GroupWork`."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 

@@ -168,7 +168,8 @@ class Visitor:
           The file name of the copy.
 
         Raises:
-          ValueError: if there is no such picture.
+          ValueError: if there is no such picture, or if the uploads refuse the copy, for example since
+            the visitor has too many pictures.
         """
         run = self.run
         kept = None if run is None else run.picture(step)
