@@ -146,7 +146,8 @@ def plan_by_cost(
       bands: whether several devices share each picture; larger arrays are then not used.
 
     Returns:
-      For each shape of arrays a plan and the members that are painted in such arrays.
+      Pairs of a plan and the members that are painted by it. All members of a plan have arrays of the
+      same shapes, and the same number of updates at each scale (resolution).
 
     Raises:
       ValueError: if there is too little memory, even if pictures are computed in tiles.
@@ -183,7 +184,7 @@ def plan_by_cost(
 
 
 def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
-    """Return the plan that the caller gave; refuse it if it was not made for these pictures."""
+    """Return the plan that the caller gave; refuse it if these pictures cannot be painted by it."""
     if plan.pictures != len(members):
         raise ValueError(
             f"`plan`: is for {plan.pictures} pictures and {len(members)} were given; make it with "

@@ -240,7 +240,7 @@ def _about_fine(error: ValueError, name: str) -> ValueError:
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
-    """Return metadata that say how a result's style was combined: by which recipe, size and updates.
+    """Return metadata about how a style was combined: the recipe, the size and the number of updates.
 
     Args:
       shape: (height, width) of the combined style.

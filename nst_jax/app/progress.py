@@ -16,7 +16,8 @@ from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
 
-# Least seconds between two lines of progress. Such lines are printed only if there is no bar.
+# Least seconds between two lines of progress, except that the line which says that all is done comes at
+# once. Such lines are printed only if there is no bar.
 LINE_SECONDS = 10.0
 
 

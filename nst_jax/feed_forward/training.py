@@ -179,7 +179,8 @@ class Training(Iterator[TrainingReport]):
 
         The first call makes no update. In a new training it measures the held-out loss (on photos that
         the network is never trained on) and reports it. In a resumed training it reports the number of
-        updates so far.
+        updates so far, and measures the held-out loss only if the training is to end there and the loss
+        was not measured there before.
 
         Raises:
           StopIteration: after `job.steps` updates.

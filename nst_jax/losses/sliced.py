@@ -147,10 +147,10 @@ _sliced.defvjp(_sliced_forward, _sliced_backward)
 
 
 class _Totals(NamedTuple):
-    """Sums over positions and directions, of the differences d of sorted projections."""
+    """Totals over directions, from the differences d between sorted projections of canvas and style."""
 
-    squares: Scalar  # sum(d²)
-    absolutes: Scalar  # sum|d|; 0 if the loss is not gradient-scaled
+    squares: Scalar  # sum(d²) over positions and directions
+    absolutes: Scalar  # sum|d| over the same; 0 if the loss is not gradient-scaled
     # With respect to the features [m, c]: half the gradient of `squares`, and the gradient of
     # `absolutes`. An array that is not needed has no rows.
     of_squares: Float[Array, "rows c"]
@@ -198,12 +198,12 @@ def _add_group(
     before: _Totals,
     directions: Array,
 ) -> tuple[_Totals, None]:
-    """Add the sums for a group of directions [d, c] to the totals in `before`.
+    """Add to the totals in `before` what a group of directions [d, c] contributes to them.
 
-    This is the body of a `lax.scan` over the groups. The sums are over positions and directions, of the
-    differences between the sorted projections of `features` [m, c] and of the style. The caller turns
-    them into the loss and its gradient. Without `with_gradient`, the sums for the gradient do not
-    change.
+    This is the body of a `lax.scan` over the groups. The totals are computed from the differences
+    between the sorted projections of `features` [m, c], those of the canvas, and of the style. The
+    caller turns them into the loss and its gradient. `with_gradient` says whether the totals for the
+    gradient are needed; if not, they do not change.
 
     Returns:
       The new totals; and None, since the scan collects no outputs.

@@ -127,9 +127,10 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
       recipe: the recipe to change.
       size: the new size of the content, from which that of the style follows; None changes nothing. A
         number replaces the numbers in both rules. A width and height, such as "400x300", is the exact
-        new size of the content. The number in the rule of the style is then chosen to fit, such as 400
-        px for the longer side. A rule of the style that derives its size from the canvas (the picture
-        that is painted) is kept. For other forms see `sizes.with_size`.
+        new size of the content. In the rule of the style, the number is then replaced by one that suits
+        a canvas of this size, such as 400 px for the longer side; see `sizes.beside_exact`. (The canvas
+        is the picture that is painted.) A rule of the style that derives its size from the canvas is
+        kept. For other forms see `sizes.with_size`.
       style_size: the new size of the style, in the same forms; None means that it follows from `size`.
 
     Returns:

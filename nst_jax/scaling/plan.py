@@ -403,8 +403,8 @@ def _shape_of(argument: str, picture: Any) -> Shape:
 def scales_of_canvas(recipe: Recipe, shape: Shape) -> tuple[Scale, ...]:
     """Return the scales (resolutions) of a run, given only the final (height, width) of its canvas.
 
-    All styles are assumed to have this size, too. The recipe's size rules are ignored, since `shape` is
-    the final size already.
+    All styles are assumed to have this size, too, before the recipe's `style_scale` is applied. The
+    recipe's size rules are ignored, since `shape` is the final size already.
     """
     styles = [shape] * (1 + len(recipe.terms.tap_styles))
     return prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))

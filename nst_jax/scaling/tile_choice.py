@@ -153,16 +153,17 @@ def _refusal(
     devices: int,
     shorter: Recipe | None,
 ) -> str:
-    """Return the error message for a run that fits into memory with no variant of its recipe.
+    """Return the error message for a run that does not fit into memory.
 
     Args:
       scale: the last and finest resolution of the run: the sizes of canvas and styles, the number of
         regions, and whether a part is protected.
-      smallest: the variant that takes the least memory.
+      smallest: of the variants that paint the same picture, the one that takes the least memory.
       available: bytes that can be allocated.
       platform: platform of the device.
       devices: number of devices that share the canvas.
-      shorter: the variant with a shorter L-BFGS history that fits; None if no such history fits.
+      shorter: `smallest` with a shorter history of L-BFGS, which fits, but paints another picture. The
+        message names it as a remedy. None if no such history fits.
     """
 
     def fitting(other: Recipe, at: Scale = scale) -> bool:

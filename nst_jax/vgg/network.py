@@ -178,9 +178,9 @@ class Network:
         `nst_jax.scaling.tiles`. (If a side of the picture is cut into only two tiles, each needs a halo
         at one end only. Then a tile may be longer than `tile` by one halo. With `wrap_padded`, every
         tile has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures of
-        any size are computed whole, as `features` always does. With None, `stylize`, `paint` and
-        `stylize_many` choose tiles for a picture that does not fit in memory whole; other functions,
-        such as `step`, take None as 0.
+        any size are computed whole, as `features` always does. With None, functions that plan a run,
+        such as `stylize`, choose tiles for a picture that does not fit in memory whole; functions that
+        make no plan, such as `step`, take None as 0.
     """
 
     pool: Pool = max_pool
@@ -200,8 +200,8 @@ class Network:
     def precision_on(self, platform: str | None = None) -> Precision:
         """Return the precision in which a platform computes: `precision`, unless that is `AUTO`.
 
-        `nst_jax.plan`, `stylize`, `paint` and `stylize_many` replace `AUTO` once, according to the
-        platform of the devices that compute. Functions that are traced without a plan, such as
+        Functions that plan a run, such as `nst_jax.plan` and `stylize`, replace `AUTO` once, according
+        to the platform of the devices that compute. Functions that are traced without a plan, such as
         `features` and `step`, replace it when they are traced, according to the platform of JAX's
         default device. If the arrays are on another platform, set a precision other than `AUTO`.
 
