@@ -1,9 +1,10 @@
 """The classes of losses. Each is a named tuple of the functions that compute a loss.
 
 A tap is a layer whose features a loss reads; a position is one pixel of its feature maps. A
-`ContentLoss` or `StyleLoss` is computed from sums over the positions of one tap, and a `Variation` from
-sums over the pixels of the picture. A `JointContentLoss` or `MatchingLoss` reads all taps together, and
-compares the feature vectors of single positions. The canvas is the picture that is optimised.
+`ContentLoss` or `StyleLoss` reads the features of one tap, and a `Variation` the pixels of the picture.
+Most of these losses are computed from sums over the positions or pixels; their field `additive` tells
+which. A `JointContentLoss` or `MatchingLoss` reads all taps together, and compares the feature vectors
+of single positions. The canvas is the picture that is optimised.
 """
 
 from collections.abc import Callable, Sequence

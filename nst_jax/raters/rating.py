@@ -306,5 +306,5 @@ def biased_raters(recipe: Recipe) -> dict[str, str]:
 
 
 def _weighs(weight: Any) -> bool:
-    """Return whether a weight, or any weight of an array (a sweep), is not 0."""
+    """Return whether a weight is not 0; for an array of weights, whether any of them is not 0."""
     return bool(np.any(np.asarray(weight) != 0))

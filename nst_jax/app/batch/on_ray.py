@@ -63,9 +63,9 @@ def check_installed() -> None:
 def connected() -> Iterator[None]:
     """Connect to the Ray cluster at `$RAY_ADDRESS`, or start one on this machine.
 
-    Enter this context before JAX is used, for two reasons. Ray forks this process, which JAX's threads
-    do not survive. And JAX would reserve memory of the devices that the actors use, so the context
-    restricts JAX in this process to the CPU.
+    Enter this context before JAX is used, for two reasons. Ray forks this process, and a fork may hang
+    once JAX has started its threads. And JAX would reserve memory of the devices that the actors use,
+    so the context restricts JAX in this process to the CPU.
     """
     import ray
 
