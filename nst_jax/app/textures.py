@@ -39,10 +39,11 @@ def blank_picture(shape: Shape) -> images.Picture:
 def recipe_of_texture(
     recipe: Recipe, *, seamless: bool, given: Mapping[str, str], instead: str = ""
 ) -> Recipe:
-    """Return the variant of a recipe that paints a texture; refuse given values without effect on it.
+    """Return the variant of a recipe that paints a texture; refuse values that a texture cannot use.
 
-    A recipe's own content loss, start, colours and realism are left out silently, so that every recipe
-    can be used. But a user who gives such a value expects an effect, so it is refused.
+    A recipe's own content loss, colours, realism, and start (unless that is noise) are left out
+    silently, so that every recipe can be used. But a user who gives such a value expects an effect, so
+    it is refused.
 
     Args:
       recipe: the recipe with the given values.

@@ -340,12 +340,13 @@ class InstantPainter:
         Pictures of the same network and the same size are painted together, several at once. If the
         painter has a bucket (a square array in which each picture lies), pictures of different sizes
         are painted together, too. A picture that does not fit in memory is painted alone, one
-        horizontal strip after another. It is refused with a bucket, and with a network that the user
-        has trained, since these cannot paint in strips.
+        horizontal strip after another. Strips are possible neither in a bucket nor with a network that
+        the user has trained, so a bucket or a picture that does not fit is refused there.
 
         Raises:
           ValueError: if a picture is larger than the bucket, or the bucket too large for memory.
-          OutOfMemory: if a picture does not fit in memory, not even in the smallest strips.
+          OutOfMemory: if a picture does not fit in memory, not even in the smallest strips if strips
+            are possible.
         """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)
         for place, (content, network, _) in enumerate(requests):

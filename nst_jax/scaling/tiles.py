@@ -446,8 +446,9 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's features out of the features of the whole picture that `assembled` returned.
 
-    The last tile of a row or column may overlap the one before it. In the overlap, the last tile's
-    features are set to zero, so that no position counts twice in a sum.
+    Equally many positions are returned for every tile. If the core of the last tile of a row or column
+    is smaller than the others, the first of its positions belong to the tile before it. They are set to
+    zero, so that no position counts twice in a sum.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -464,9 +465,10 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's part out of an array for the whole picture, such as masks of its features.
 
-    The last tile of a row or column may overlap the one before it. In the overlap, the last tile's
-    values are set to zero, so that no position counts twice in a sum. Every device must have the whole
-    array; the function `part` is for arrays that are distributed over devices.
+    Equally many positions are returned for every tile. If the core of the last tile of a row or column
+    is smaller than the others, the first of its positions belong to the tile before it. They are set to
+    zero, so that no position counts twice in a sum. Every device must have the whole array; the
+    function `part` is for arrays that are distributed over devices.
 
     Args:
       whole: [h', w', n]; h' and w' are the height and width of the whole picture's features at the tap.
@@ -495,9 +497,10 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Return a tile's features, set to zero where the tile before it in its row or column overlaps it.
+    """Return a tile's features, set to zero at positions that belong to the tile before it.
 
-    So no position of the picture's features counts twice in a sum over all tiles.
+    That is the tile before it in its row or column. So no position of the picture's features counts
+    twice in a sum over all tiles.
     """
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
@@ -594,8 +597,8 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     """Return the (height, width) of the features that `assembled` returns on all devices together.
 
     On one device, these are the features of the whole picture. With several devices, the features of
-    all tiles lie beside and below each other. Each tile then takes equally many positions, even if it
-    overlaps the tile before it or is below the picture.
+    all tiles lie beside and below each other. Each tile then takes equally many positions, even if some
+    of them belong to the tile before it, or the tile is below the picture.
     """
     if grid.bands is None:
         return grid.shape(tap)

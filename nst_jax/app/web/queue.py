@@ -74,7 +74,10 @@ class Queue:
                 run.request, run.why = Wish.PAUSE, why
 
     def stop(self, run: Run) -> None:
-        """End a run; its last picture becomes its result."""
+        """End a run, unless it has ended already; its last picture, if it has one, is its result.
+
+        A run that paints ends at its next picture or earlier.
+        """
         with self._changed:
             if run.state is RunState.PAINTING:
                 run.request = Wish.STOP
