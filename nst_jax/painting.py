@@ -25,7 +25,8 @@ from nst_jax.scaling.sharding import Devices
 class _NoResult(RuntimeError):
     """Base class of the errors of runs without a result.
 
-    `image` is the last canvas (the picture that is optimised) whose losses were finite.
+    `image` is the canvas (the picture that is optimised) with which the run ended; each subclass says
+    which one this is.
     """
 
     # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.

@@ -18,7 +18,7 @@ CELL = 192  # px; default for the longer side of a thumbnail
 # of a large sheet are made smaller, down to `_SMALLEST_CELL`.
 LONGEST = 8192
 
-_SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail
+_SMALLEST_CELL = 16  # px; no thumbnail is reduced to a longer side of less than this
 
 _PAPER, _INK = (255, 255, 255), (64, 64, 64)  # RGB of the background and of text
 

@@ -25,8 +25,9 @@ CODE_POINTS = "nst_jax cICP"
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
 
-# Primaries, and then transfer functions, that are read as sRGB's without a note: they are sRGB's or
-# differ little, or they are 2, "not specified". The numbers are those of ITU-T H.273.
+# Primaries, and then transfer functions, that are read as sRGB's without a note, by their numbers in
+# ITU-T H.273. The primaries are sRGB's own. Of the transfer functions, 13 is sRGB's own, 2 means "not
+# specified", and the others differ little from sRGB's.
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
