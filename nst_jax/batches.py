@@ -254,8 +254,9 @@ def stylize_many(
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have the same shape, else a list of n images
       [h, w, 3]. If the losses of a picture stop being finite, its last canvas with finite losses is
-      returned, enlarged to the final size if that happened at a coarser scale, and a `PicturesDiverged`
-      warning names the picture. If at every scale the last losses of a picture equal the first ones, so
+      returned (or the first canvas of a scale, if that one's losses were not finite), enlarged to the
+      final size if that happened at a coarser scale, and a `PicturesDiverged` warning names the
+      picture. If at every scale the last losses of a picture equal the first ones, so
       that nothing was painted, a `PicturesStalled` warning names it. If the losses of a picture stop
       changing while still high, a `PicturesAtRest` warning names it.
 

@@ -45,7 +45,8 @@ class Diverged(_NoResult):
 
     Attributes:
       step: number of the update whose losses were not finite.
-      image: the last canvas whose losses were finite, [h, w, 3] in [0, 1].
+      image: the last canvas whose losses were finite, [h, w, 3] in [0, 1]. If the first canvas of a
+        scale (resolution) already had losses that were not finite, it is that canvas.
     """
 
     _what = "the losses are not finite after {step} updates; the last finite canvas"
@@ -218,7 +219,7 @@ def stylize(
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
         smallest tiles; raised before any long work.
       Diverged: if the losses stop being finite; its `image` is the last canvas whose losses were
-        finite.
+        finite, or the first canvas of a scale (resolution) if that one's losses were not finite.
       Stalled: if the losses end as they began at every scale, so that nothing was painted; its `image`
         is the canvas.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
@@ -345,10 +346,11 @@ def paint(
 
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
-      are the ones that are not finite, and its image is the last canvas whose losses were finite. The
-      iterator is a `Painting`: its `checkpoint()` is the state of the run at the latest snapshot, and
-      its `finish()` paints to the end and returns the last snapshot, whose `history` has the losses of
-      the first canvas and of the canvas after each update.
+      are the ones that are not finite, and its image is the last canvas whose losses were finite. (If
+      the first canvas of a scale already had losses that were not finite, its image is that canvas.)
+      The iterator is a `Painting`: its `checkpoint()` is the state of the run at the latest snapshot,
+      and its `finish()` paints to the end and returns the last snapshot, whose `history` has the losses
+      of the first canvas and of the canvas after each update.
 
     Raises:
       TypeError: if an argument is of the wrong type; raised by the call itself, before the first
