@@ -99,7 +99,8 @@ def instant(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used: an unknown name, a picture that is too small, shares
         for another number of styles; raised before any long work.
-      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip.
+      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip. A
+        trained network cannot paint in strips, so the whole picture has to fit.
 
     Example:
       >>> import nst_jax as nst
@@ -198,7 +199,8 @@ def instant_many(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the numbers of contents, styles and strengths do
         not fit together; raised before any long work.
-      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip.
+      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip. A
+        trained network cannot paint in strips, so the whole picture has to fit.
 
     Example:
       >>> import nst_jax as nst

@@ -357,9 +357,9 @@ def warm(**chosen: Any) -> None:
 def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     """Train a network that paints any photo in the style of PAINTING in one pass.
 
-    Several paintings train one network with as many styles, which can be mixed. The photos of --photos,
-    on which the network is trained, may show anything. A tenth of them is held out: their loss says how
-    good the network is.
+    Several paintings train one network with as many styles, which can be mixed. The photos of --photos
+    may show anything. A tenth of them, at most 16, is held out: the network is trained on the others,
+    and its loss on those held out says how good it is.
 
     Ctrl-C stops the training early and keeps the best network so far and the checkpoint; a second
     Ctrl-C stops at once.

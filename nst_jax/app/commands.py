@@ -498,7 +498,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # The record of a picture that was written has an `error`, too, if its losses hardly decreased.
+    # The record of a picture that was written has an `error`, too, if its losses stopped changing while
+    # still high.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")

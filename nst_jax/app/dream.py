@@ -200,7 +200,7 @@ class DreamRecorder(Recorder):
         return dreaming.is_unchanged(shot, self.job.content.image, self.job.plan)
 
     def _warning(self, shot: dreaming.DreamShot) -> str:
-        """Return "": the warning is about losses that hardly decreased, but a dream has no losses."""
+        """Return "": the warning is about losses that stay high, but a dream has no losses."""
         del shot
         return ""
 
