@@ -46,7 +46,7 @@ REMEDY_IF_STALLED = "a larger step size or another tap"
 
 
 class DreamShot(NamedTuple):
-    """What a dream yields after every interval of steps.
+    """What a dream yields before its first step and after every interval of steps.
 
     The arrays stay valid while the dream goes on: none of their buffers is donated to later steps.
     """

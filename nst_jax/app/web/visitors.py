@@ -193,7 +193,10 @@ class Visitor:
     # --- What the page shows ----------------------------------------------------------------------
 
     def status(self, queue: Queue) -> dict[str, Any]:
-        """Return, as JSON values, all that the web page shows and that may change while it is open."""
+        """Return, as JSON values, what the web page shows of the visitor's pictures, run and settings.
+
+        The page gets these values again whenever they change.
+        """
         return {
             "pictures": [one.as_json() for one in list(self.uploads.known.values())],
             "run": None if self.run is None else run_status(self.run, queue),
