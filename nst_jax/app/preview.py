@@ -331,7 +331,7 @@ def _painted(
         shape = LongEdge(LARGEST).shape(*shape)
     painter = instant_painter.HostPainter()
     with ThreadPoolExecutor(1) as reader:
-        # A second thread reads the weights while this one resizes the pictures.
+        # Another thread reads the weights while this one resizes the pictures.
         network = reader.submit(lambda: painter.arbitrary)
         resized = [
             _resized(picture.image, _style_shape(picture.image.shape[:2])) for picture in styles

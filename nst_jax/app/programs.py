@@ -463,8 +463,8 @@ def _constant(value: Any) -> Any:
 def _name(thing: Any) -> str:
     """Return the full name of a function or class.
 
-    Raise `_Foreign` if it is neither from a package in `OURS` nor built into Python, or if it is
-    defined inside another function.
+    Raise `_Foreign` if it is neither from a package in `OURS` nor built into Python, or if its module
+    does not have it under its name, as when it is defined inside a function or a class.
     """
     module, name = thing.__module__, thing.__qualname__
     # In the key of a stored program, the name stands for `thing`, so no two things may share it.

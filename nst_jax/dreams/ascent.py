@@ -89,7 +89,7 @@ class DreamState(NamedTuple):
     # first step, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
     # The excitement of `canvas`; NaN before the first step. If `broke_at` is not -1, the excitement of
-    # a later picture, which was rejected because its excitement is not finite.
+    # the picture that was rejected because its excitement is not finite.
     excitement: Excitement
     # The picture whose excitement is computed next: `canvas`, changed by one step. Before the first
     # step, the picture from which the octave starts.
