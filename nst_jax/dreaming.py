@@ -235,7 +235,7 @@ Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]
 def start(
     base: Image, ascent: Ascent, canvas: Coarser | None = None, coarser: Coarser | None = None
 ) -> DreamState:
-    """Return a fresh state of an octave: the picture, plus what the octave before added to it.
+    """Return a fresh state of an octave: the picture, plus what earlier octaves have added to it.
 
     Args:
       base: the original picture at the size of this octave, [h, w, 3].
@@ -245,7 +245,7 @@ def start(
         octave.
 
     Returns:
-      The state; its canvas is clipped to [0, 1].
+      The state. At the first octave, its canvas is `base`; at later ones, the sum, clipped to [0, 1].
     """
     if canvas is None or coarser is None:
         return begin(base, ascent)

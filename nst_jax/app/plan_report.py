@@ -18,7 +18,8 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.tile_choice import history_of
 from nst_jax.vgg.precision import FLOAT32
 
-# The text in place of the time of a run, if no earlier run was timed on this device.
+# The text in place of the time of a run, if no earlier run with the same device, number of devices and
+# precision was timed.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 # Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
 # computing them takes more than this share of the run's time, the report states how long it takes.

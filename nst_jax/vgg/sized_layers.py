@@ -132,8 +132,8 @@ def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
 
     Args:
       size: (height, width) of the features inside the frame, which is one line wide.
-      mirrored: whether the frame copies the lines next to the border lines, as reflection padding does;
-        otherwise it copies the border lines themselves.
+      mirrored: whether the frame copies the lines next to the border lines, as reflection padding does.
+        If not, or if a side of the features has only 1 px, it copies the border lines themselves.
     """
     # Which lines are copied: 0 for those at the border of the features, 1 for those next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
