@@ -164,10 +164,11 @@ def _counted(count: int, what: str) -> str:
 
 
 def time_line(plan: Plan) -> str | None:
-    """Return one line on how long a run may take, judged by earlier runs on this device.
+    """Return one line on how long a run may take, judged by earlier runs of its kind.
 
-    Before the first run on this device, the line is `UNKNOWN`. None is returned if speeds of runs are
-    not recorded (see `nst_jax.app.rates`), so that there will never be an estimate.
+    Runs of one kind have the same device, number of devices and precision. If none was timed yet, the
+    line is `UNKNOWN`. But if speeds of runs are not recorded (see `nst_jax.app.rates`), so that there
+    will never be an estimate, None is returned.
     """
     found = expected(plan)
     if found is None:

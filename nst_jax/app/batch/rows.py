@@ -185,7 +185,7 @@ def requested_rows(
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern such as 'photos/*.jpg' and is not the name of a file."""
+    """Return whether a word is a pattern such as 'photos/*.jpg', and no existing file or folder."""
     return glob.has_magic(str(word)) and not file_exists(word)
 
 
