@@ -85,8 +85,8 @@ class DreamState(NamedTuple):
 
     # Index of the latest step at this octave, counted from 0; -1 before the first step.
     step: Int[Array, "*batch"]
-    # The last picture, in [0, 1], whose excitement was computed and found to be finite. Before the
-    # first step, the picture from which the octave starts.
+    # The last picture, in [0, 1], whose excitement was computed and found to be finite. If there is
+    # none yet, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
     # The excitement of `canvas`; NaN before the first step. If `broke_at` is not -1, the excitement of
     # the picture that was rejected because its excitement is not finite.
