@@ -207,8 +207,8 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
     if named[0]:
         numbers = [style_names.number_of(label, argument=argument) for label in labels]
         names = tuple(style_names.NAMES[number] for number in numbers)
-        # `mixture_of` refuses a style that is given both by name and by number, and a share that cannot
-        # be used; its result is not needed here.
+        # `mixture_of` refuses a style that is given both by name and by number. Its result is not
+        # needed here.
         style_names.mixture_of(dict(zip(labels, divided, strict=True)), argument=argument)
         return ChosenStyle(names, (), divided)
     paths = tuple(path for path, _ in words)
