@@ -47,8 +47,8 @@ class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
     `measuring` has the functions that compute what the losses compare the canvases with. `run` is
-    `run_many`, which updates the canvases. `match` is `match_many`, which finds the position of the
-    style that is most similar to each position of a canvas.
+    `run_many`, which updates the canvases. `match` is `match_many`, which finds, for each position of a
+    canvas, the position of the style with the most similar features.
     """
 
     measuring: MeasuringPrograms

@@ -256,9 +256,9 @@ def stylize_many(
       [h, w, 3]. If the losses of a picture stop being finite, its last canvas with finite losses is
       returned (or the first canvas of a scale, if that one's losses were not finite), enlarged to the
       final size if that happened at a coarser scale, and a `PicturesDiverged` warning names the
-      picture. If at every scale the last losses of a picture equal the first ones, so
-      that nothing was painted, a `PicturesStalled` warning names it. If the losses of a picture stop
-      changing while still high, a `PicturesAtRest` warning names it.
+      picture. If at every scale the last losses of a picture equal the first ones, so that nothing was
+      painted, a `PicturesStalled` warning names it. If the losses of a picture stop changing while
+      still high, a `PicturesAtRest` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong type.

@@ -135,6 +135,8 @@ class Display:
     def move(self, done: int, total: int, what: str, rest: str) -> None:
         """Show that `done` of `total` units of work are done.
 
+        Without a bar, a line is printed if the last one is `LINE_SECONDS` ago, or if all work is done.
+
         Args:
           done: number of units done.
           total: number of all units.

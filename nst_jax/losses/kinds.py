@@ -229,8 +229,8 @@ class JointContentLoss(NamedTuple):
     Attributes:
       distance: function of (features by tap of the canvas, which is the picture that is optimised;
         features of the content by tap; the (height, width) of both pictures; number of the update);
-        returns the loss, a scalar. It also gets a keyword argument `units`: for each tap, the number by
-        which its features are to be divided.
+        returns the loss, a scalar. The function also gets a keyword argument `units`: for each tap, the
+        number by which the features at this tap are to be divided.
       costs: function of (features of the canvas by tap, the canvas' (height, width)); returns the
         `MatchingCosts` of an update. It reads only the shapes and types of the features.
     """

@@ -1,6 +1,7 @@
 """Random places of a picture, at which losses read features if all positions would be too many.
 
-New places are drawn in each update, with a random key that is made from the number of the update. So a
+`random_places` draws new places in each update, with a random key that is made from the number of the
+update. `random_pixels` draws pixels with a key that is made from a number of the caller's choice. So a
 run can be repeated, or interrupted and resumed, with the same places.
 """
 

@@ -53,7 +53,7 @@ BEAT_SECONDS = 5.0
 # Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
 TIDY_SECONDS = 1.0
 # Seconds for which requests may go on when the server ends. Those that take longer are answered with an
-# error.
+# error, or cut off if their answer has begun.
 ENDING_SECONDS = 0.5
 ENDED = "nst-jax was ended; start it again"
 # Largest number of uploads at a time. It is small, since an upload is held in memory until it is
