@@ -721,16 +721,17 @@ class Finisher:
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
         """Return the mean, covariance and range of the styles' colours at one scale (resolution).
 
-        Several styles are averaged as `_mixed` says. `controls` has their opacity masks; with None, all
+        Several styles are mixed as `_mixed` says. `controls` has their opacity masks; with None, all
         styles are opaque.
         """
         masks = () if controls is None else controls.style_masks
         return self._mixed(styles_at(self._prepared, scale), masks)
 
     def _mixed(self, styles: Sequence[Any], opacities: Sequence[Any]) -> Palette:
-        """Return colour statistics of the styles, averaged with the recipe's weights `style_shares`.
+        """Return the palette of all styles together, each weighted by the recipe's `style_shares`.
 
-        `opacities` has the opacity mask of each style; it is empty if all styles are opaque.
+        `opacities` has the opacity mask of each style, or None for an opaque style; if it is empty, all
+        styles are opaque.
         """
         # Styles for single taps (layers; see `Terms.tap_styles`) have no weight in `style_shares`, so
         # their colours are left out.

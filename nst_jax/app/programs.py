@@ -116,7 +116,8 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
     """Return how `batch` and `sweep` compile their programs.
 
     Traced programs are stored on disk. While the pictures are painted at one scale (resolution level),
-    a second thread compiles the program for the next scale.
+    a second thread prepares the next scale: it computes the targets of the losses, and compiles the
+    programs.
 
     Args:
       mesh: the devices that share the batch; None for one device. With several devices, nothing is done

@@ -64,8 +64,8 @@ class Expected(NamedTuple):
 #   key              operations per second of the updates, in arrays of the pictures' own size
 #   key, MEASURING   operations per second of computing the targets
 #   key, BESIDE      seconds for all else: starting, reading, compiling and writing
-#   key, COMPILING   mean seconds to compile a program for arrays of the pictures' own size; recorded by
-#                    batches only
+#   key, COMPILING   mean seconds to compile the programs of one scale (resolution level), for arrays of
+#                    the pictures' own size; recorded by batches only
 # For each kind of training of a network, there is one list: the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
@@ -159,19 +159,20 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
 
 
 def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float) -> None:
-    """Add the mean seconds in which a batch compiled a program to `rates.json`, if it can be written.
+    """Add the mean seconds to compile the programs of one scale to `rates.json`, if it can be written.
 
-    A batch with recipes of several precisions is ignored, since each list in the file is for one
-    precision. So is a batch that compiled for less than `LEAST_SECONDS`, since its programs had been
-    compiled before.
+    The mean is that of a batch, over all its scales (resolution levels). A batch with recipes of
+    several precisions is ignored, since each list in the file is for one precision. So is a batch that
+    compiled for less than `LEAST_SECONDS`, since its programs had probably been compiled before.
 
     Args:
       recipes: the recipes of the batch.
       seconds: seconds that the batch spent on compiling. Do not call this function if the batch loaded
         programs from JAX's compilation cache, which takes less time than compiling.
-      programs: how many different programs the batch ran, over all scales (resolution levels). A
-        program for pictures of several shapes, which lie in an array of one size (bucket), counts as
-        `COMPILING_OF_BUCKET` programs, since compiling it takes that many times as long.
+      programs: number of scales for which the batch needs programs of their own, as
+        `groups.compiled_programs` counts them. Groups with the same programs count once. A scale of a
+        bucket (an array in which pictures of several shapes lie) counts as `COMPILING_OF_BUCKET`
+        scales, since compiling its programs takes that many times as long.
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:

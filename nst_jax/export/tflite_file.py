@@ -64,8 +64,8 @@ def write_tflite(
 def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
     """Return the bytes of a TensorFlow Lite file with metadata added.
 
-    All metadata are added as JSON in the entry `METADATA_NAME`. Their summary also becomes the file's
-    description.
+    All metadata are added as JSON in the entry `METADATA_NAME`. The value of their key "summary" also
+    becomes the file's description.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils

@@ -14,8 +14,8 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; default for the longer side of a thumbnail
 
-# Approximate limit of the sides of a sheet with several rows, in px. To stay within it, the thumbnails
-# of a large sheet are made smaller, down to `_SMALLEST_CELL`.
+# Approximate limit of the sides of a sheet, in px; `side_by_side` has no limit. To stay within it, the
+# pictures of a large sheet are made smaller, down to `_SMALLEST_CELL`.
 LONGEST = 8192
 
 _SMALLEST_CELL = 16  # px; no thumbnail is reduced to a longer side of less than this

@@ -105,8 +105,9 @@ CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
 CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)
 
 # sum(dF²) / sum(F²), where F are the features of the content, and dF those of the canvas minus F. It
-# does not depend on the magnitude of the features: it is 0 if canvas and content have equal features,
-# and 1 if those of the canvas are all 0.
+# stays the same if all features of canvas and content are multiplied by one number. It is 0 if canvas
+# and content have equal features, and 1 if those of the canvas are all 0. (The divisor has a lower
+# bound, see `LEAST_MEAN_SQUARE`.)
 CONTENT_RELATIVE = ContentLoss(relative_squares, _ratio)
 
 # sum(dF²) / (sum|dF| + 1e-8), where dF is the difference of the features, canvas minus content. It

@@ -61,7 +61,7 @@ TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 class KeptPrograms(NamedTuple):
     """Programs on disk, compiled by an earlier command, with which a group of pictures can be painted.
 
-    A group has one program for each scale (resolution level).
+    A group has programs for each scale (resolution level).
     """
 
     arrays: Scales  # the sizes of the arrays at all scales, coarse to fine
@@ -101,7 +101,7 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the seconds for compiling and for an operation, assumed for devices that were never timed.
+    """Return the `Costs` that are assumed for a device on which no run was timed.
 
     Args:
       platform: "cpu", "gpu" or "tpu".

@@ -152,7 +152,7 @@ def load_params_of(
       calls "a/b" is `layers["a"]["b"]`.
 
     Raises:
-      ValueError: the file is missing, damaged, of another kind, of another network, or does not fit.
+      ValueError: the file is missing, damaged, of another kind, or does not fit the network.
 
     Example:
       >>> from nst_jax.feed_forward import arbitrary

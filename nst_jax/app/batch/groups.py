@@ -336,8 +336,8 @@ def programs_of(
 ) -> dict[Any, int]:
     """Return the sets of compiled programs that groups run, each set once.
 
-    A set has one program for each scale (resolution). It is assumed that each group fits into memory. A
-    group that does not fit is painted in smaller chunks, by other programs.
+    A set has the programs for all scales (resolutions). It is assumed that each group fits into memory.
+    A group that does not fit is painted in smaller chunks, by other programs.
 
     Args:
       parts: the groups.
@@ -345,7 +345,7 @@ def programs_of(
       mesh: the devices that share a group; None is one device.
 
     Returns:
-      Key of a set -> number of its programs. Groups that run the same set give the same key.
+      Key of a set -> number of its scales. Groups that run the same set give the same key.
     """
     found = {}
     for group in parts:
@@ -371,15 +371,16 @@ def programs_of(
 
 
 def compiled_programs(programs: Mapping[Any, int]) -> float:
-    """Return the number of programs, weighted by how long they take to compile.
+    """Return the number of scales (resolutions) of sets of programs, weighted by the time to compile.
 
-    The time that compiling took is divided by this number, to record the mean time of a program. A
-    program for a bucket (arrays in which pictures of several shapes lie) takes `COMPILING_OF_BUCKET`
-    times as long to compile as a program for one shape. So it counts as that many programs.
+    The time that compiling took is divided by this number, to record the mean time for the programs of
+    one scale. The programs for a bucket (arrays in which pictures of several shapes lie) take
+    `COMPILING_OF_BUCKET` times as long to compile as those for one shape. So a scale of a bucket counts
+    as that many scales.
 
     Args:
-      programs: what `programs_of` returned: key of a set of programs -> number of its programs, one for
-        each scale (resolution). The last entry of a key is False for a bucket.
+      programs: what `programs_of` returned: key of a set of programs -> number of its scales. The last
+        entry of a key is False for a bucket.
     """
     return sum(
         scales * (1.0 if filled else COMPILING_OF_BUCKET)

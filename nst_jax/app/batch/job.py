@@ -143,7 +143,7 @@ class Draft(NamedTuple):
 def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return a `Record` of whether a picture of the batch was painted.
+    """Return the `Record` of how a picture of the batch ended.
 
     Args:
       what: the picture, as it was before its input files were opened (`Draft`) or after (`Entry`).

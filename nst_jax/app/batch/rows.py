@@ -64,13 +64,14 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
 
     Args:
       rows: the rows.
-      chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine` and `recipe`.
-        A folder may stand in place of a mask; see `controls.of_content`.
+      chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine` and `recipe`,
+        and those of `init`, `runner` and `cluster`, which are only checked. A folder may stand in place
+        of a mask; see `controls.of_content`.
 
     Raises:
       ValueError: if a folder has no mask for the content of a row, or several; if the style of a row
-        cannot get a fine structure; or if a row without a content (a texture) would get a control. The
-        message names the row if it came from a manifest.
+        cannot get a fine structure; or if a row without a content (a texture) would get a control, or a
+        start other than noise. The message names the row if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found, known = [], cache(controls_of_recipe)
@@ -98,12 +99,18 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
 
 
 def _check_texture(row: ManifestRow, chosen: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a texture has a recipe file or options that need a content.
+    """Refuse what a texture cannot have: controls, and a start by `--init` other than noise.
+
+    The controls are regions, a protected part, and a picture whose fine structure the style gets.
 
     Args:
       row: the texture: a row that names a style and no content.
       chosen: the values of the command's options, which hold for all rows; those read are `regions`,
         `region_maps`, `protect`, `style_fine`, `init` and `recipe`.
+
+    Raises:
+      ValueError: if an option asks for one of these, or if the recipe file of the row, or else that of
+        the command, has a control.
     """
     recipe = row.recipe or chosen.get("recipe")
     check_no_content(recipe)
