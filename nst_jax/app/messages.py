@@ -73,7 +73,8 @@ def print_lines(*lines: object, err: bool = False) -> None:
     """Print lines on standard output or standard error; line breaks inside a line are escaped.
 
     All text that commands print goes through this function or `progress.Display`, except help texts,
-    the version, and what `interrupts` writes when a signal ends the process.
+    the version, what `interrupts` writes when a signal ends the process, and what is logged, such as
+    errors of the server of `web`.
 
     Args:
       *lines: objects that `str` turns into the text of a line.

@@ -464,7 +464,7 @@ def check_not_cut(recipe: Recipe) -> None:
 
 
 def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
-    """Refuse a recipe whose losses would be wrong for a picture that lies in a bucket.
+    """Refuse a recipe whose losses would or might be wrong for a picture that lies in a bucket.
 
     A bucket is a larger array with padding beside the picture. In buckets of the same size, pictures of
     different sizes can be painted by the same compiled program.
@@ -475,7 +475,8 @@ def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
         of it. In a bucket the devices cannot do so, and the run is refused.
 
     Raises:
-      ValueError: if the losses would be wrong, or if `bands` is True; the message says why.
+      ValueError: if the losses would or might be wrong, if the recipe has tiles, or if `bands` is True;
+        the message says why.
 
     Example:
       >>> from nst_jax import recipes
@@ -491,13 +492,14 @@ def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
 
 
 def check_descent_in_bucket(descent: Descent) -> None:
-    """Refuse an optimisation whose results would be wrong for a canvas that lies in a bucket.
+    """Refuse an optimisation whose results would or might be wrong for a canvas that lies in a bucket.
 
     A bucket is a larger array with padding beside the canvas, in which canvases of different sizes can
     be painted by the same compiled program.
 
     Raises:
-      ValueError: if the results would be wrong; the message says why.
+      ValueError: if the results would be wrong, or if the optimiser is not one of this package's, since
+        they might be wrong then. The message says why.
     """
     why = None
     if descent.pyramid_levels:

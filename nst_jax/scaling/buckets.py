@@ -31,11 +31,11 @@ AUTO: Literal["auto"] = "auto"
 Chosen: TypeAlias = int | Literal["auto"] | None
 
 # Largest side in px of square arrays that have one size at all scales of a run, so that all scales
-# share their programs. A single picture on one accelerator lies in such arrays, unless `bucket` is
-# "off", or the recipe or the memory does not allow larger arrays. On an accelerator, compiling the
-# programs of one scale takes several seconds (8 s on an H100), and painting up to this size about a
-# second. In larger arrays, computing the padding at the coarser scales would take more time than
-# compiling fewer programs saves.
+# share their programs. A single picture on one accelerator lies in such arrays if it is small enough,
+# unless `bucket` is "off" or a larger side, or the recipe or the memory does not allow larger arrays.
+# On an accelerator, compiling the programs of one scale takes several seconds (8 s on an H100), and
+# painting up to this size about a second. In larger arrays, computing the padding at the coarser scales
+# would take more time than compiling fewer programs saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 

@@ -393,7 +393,7 @@ def window(image: Image, grid: Grid, index: Index) -> Window:
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     """Return the (row, column, channel) at which a tile's window begins in an array.
 
-    The array is the one that `surrounded` or `slab` returned.
+    The array is one that `surrounded`, `slab` or `slab_of` returned.
     """
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
