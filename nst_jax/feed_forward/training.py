@@ -62,7 +62,7 @@ class TrainingReport(NamedTuple):
 
     step: int  # number of updates so far
     # Mean loss of the crops of the latest update, a scalar on the device. It was computed with the
-    # network as it was before this update. None before the first update.
+    # network as it was before this update. None in the first report, which is made before an update.
     loss: Array | None
     # Mean loss on the held-out photos; None if it was not measured after this update.
     held_out: float | None

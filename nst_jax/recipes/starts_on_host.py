@@ -11,8 +11,8 @@ is called with the picture as it is, so programs may have to be compiled for the
 The noise is bit for bit that of a picture in an array of its own size. JAX's default generator is
 counter-based: number k of an array, in the order of memory, depends on the key and on k alone. So the
 first numbers that are drawn for the line are those that would be drawn for the picture. With other
-generators, a start that draws noise is called with the picture as it is, and programs are compiled for
-its size.
+generators, or with JAX's option `jax_threefry_partitionable` off, this is not so. Then every start that
+is not in `ON_HOST` is called with the picture as it is, and programs are compiled for its size.
 """
 
 import math
