@@ -175,7 +175,7 @@ class Visitor:
         kept = None if run is None else run.picture(step)
         try:
             data = None if kept is None else kept.path.read_bytes()
-        except FileNotFoundError:  # `Run.add_picture` has just deleted the file to make room
+        except FileNotFoundError:  # another thread has just deleted the file, as to make room
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
