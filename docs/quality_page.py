@@ -37,22 +37,27 @@ Json = dict[str, Any]
 
 PREFACE = """# Quality
 
-What raters say of the pictures of recipes, on one canvas. This page is written by `python -m
-docs.quality_page` from [a record](../benchmarks/results/quality-cpu.json), which `python -m benchmarks
-quality` measures; [raters.md](raters.md) says what each rater can tell. Numbers do not decide alone: no
-rater knows of objects, of strokes that hang together, or of beauty.
+How the pictures of several recipes compare: by raters, which measure how near a picture is to style
+and photograph, and its artefacts; and by judges who did not know which recipe had painted what. This
+page is written by `python -m docs.quality_page` from [a
+record](../benchmarks/results/quality-cpu.json), which `python -m benchmarks quality` measures;
+[raters.md](raters.md) says what each rater can tell. Numbers do not decide alone: no rater knows of
+objects, of strokes that hang together, or of beauty.
 
-In every table, figures are means over the pairs that a recipe painted. For a recipe that did not paint
-all pairs, the line below it has `default` on the same pairs. A star marks a biased rater: the recipe
-minimises nearly what the rater measures. The anchors at the end are the photograph itself,
-and the style picture, or a part of it with the shape of the canvas.
+A pair is a photograph and a style picture. In a section with a size in its heading, all recipes
+painted at this size. In its table of raters, figures are means over the pairs that a recipe painted.
+For a recipe that did not paint all pairs, the line below it has `default` on the same pairs. A star
+marks a biased rater: the recipe minimises nearly what the rater measures. The last two lines rate, as
+if they were results, the photograph itself and the style picture, or a part of it with the shape of
+the canvas.
 """
 
 PROTOCOL = """## Blind sheets
 
-Eyes judge on sheets that show a pair and its pictures in a shuffled order, labelled A, B, C and so on.
-A key in another file says which is which. Whoever judges did not make the pictures, sees neither names
-nor key, and writes down the labels of each sheet from best to worst:
+A sheet shows a pair and the pictures that several recipes made of it, in a shuffled order and
+labelled A, B, C and so on. A key in another file says which is which. A judge has not made the
+pictures, sees neither names nor key, and writes down the labels of each sheet from best to worst.
+These commands paint, lay out the sheets, and count the verdicts:
 
 ```sh
 python -m benchmarks quality --recipe default --recipe gram --keep painted
@@ -139,7 +144,11 @@ def _conditions(rows: Sequence[Json]) -> str:
 
 
 def _counted(rows: Sequence[Json]) -> str:
-    return f"{len(rows)} pair{'' if len(rows) == 1 else 's'}"
+    return _several(len(rows), "pair")
+
+
+def _several(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def _updates(rows: Sequence[Json], name: str) -> str:
@@ -253,8 +262,8 @@ def _means(title: str, rows: Sequence[Json], name: str) -> str:
 def _by_pair(rows: Sequence[Json]) -> str:
     names = contestants(rows)
     lines = [
-        "Distance of style vectors / SSIM: the less of the first, and the more of the second, the "
-        "better. In the figure, the lower left is better in both.\n",
+        "Distance of style vectors / SSIM: the first is better the smaller, the second the larger. In "
+        "the figure, points at the lower left are better in both.\n",
         f"| content, style | {' | '.join(f'`{name}`' for name in names)} |",
         "|" + "---|" * (len(names) + 1),
     ]
@@ -272,15 +281,16 @@ def _two(found: Json | None) -> str:
 
 def _counts(rows: Sequence[Json]) -> str:
     lines = [
-        "On how many pairs one recipe is nearer in style vector at equal or better SSIM, and on how "
-        "many the other one is. On the rest, one is nearer to the style and the other to the "
+        f"On how many pairs `{OURS}` is ahead (nearer in style vector at equal or better SSIM), and on "
+        "how many the other recipe is. On the rest, one is nearer to the style and the other to the "
         "photograph.\n",
         f"| against | `{OURS}` ahead | the other ahead | neither |",
         "|---|---|---|---|",
     ]
-    for name in contestants(rows):
-        if name == OURS:
-            continue
+    others = [name for name in contestants(rows) if name != OURS]
+    if not others:
+        return ""
+    for name in others:
         (ours, both), (theirs, _) = ahead(rows, OURS, name), ahead(rows, name, OURS)
         lines.append(
             f"| `{name}` | {ours} of {both} | {theirs} of {both} | {both - ours - theirs} |"
@@ -339,9 +349,9 @@ def _sizes(rows: Sequence[Json]) -> str:
     )
     return (
         "## The same picture at any size\n\n"
-        "A large picture is reduced to the canvas of the small one by the same recipe, and rated "
-        "there. If strokes grow with the canvas, both look alike and have like figures. The last three "
-        "columns rate the reduced picture with the small one in place of the photograph.\n\n"
+        "A large picture is reduced to the size of a small one by the same recipe, and rated at that "
+        "size. If strokes grow with the canvas, both look alike and have similar figures. The last "
+        "three columns rate the reduced picture with the small one in place of the photograph.\n\n"
         "| recipe | large, small | pairs | style_vector of the small | of the reduced | "
         "ssim of the small | of the reduced | ssim of both | self_similarity of both | "
         "gradients of both |\n"
@@ -384,8 +394,8 @@ def _verdicts(entry: Json) -> str:
         by = f" by {counts['judges']}" if counts["judges"] else ""
         sizes = ", ".join(map(str, counts["sizes"]))
         lines = [
-            f"{counts['sheets']} sheets at {sizes} px were judged{by}: {counts['verdicts']} "
-            "verdicts.\n",
+            f"{_several(counts['sheets'], 'sheet')} at {sizes} px, judged{by}: "
+            f"{_several(counts['verdicts'], 'verdict')}.\n",
             "| | verdicts |",
             "|---|---|",
         ]
@@ -404,27 +414,28 @@ def _unmeasured(rows: Sequence[Json]) -> str:
     parts = ["## What is not measured\n"]
     for here in plots.by_canvas(rows).values():
         few = ", ".join(
-            f"`{name}` on {len(here) - len(pairs_of(here, name))}"
+            f"by `{name}` of {len(here) - len(pairs_of(here, name))}"
             for name in contestants(rows)
             if len(pairs_of(here, name)) < len(here)
         )
         if len(here) < ENOUGH:
-            parts.append(f"- {_canvas(here)}: {_counted(here)} decide nothing.")
+            verb = "is" if len(here) == 1 else "are"
+            parts.append(f"- {_canvas(here)}: {_counted(here)} {verb} too few to decide anything.")
         if few:
-            parts.append(f"- {_canvas(here)}, of {_counted(here)}: {few}.")
+            parts.append(f"- {_canvas(here)}, of {_counted(here)}: no pictures {few}.")
     everywhere = [one for row in rows for one in row["recipes"].values()]
     if not any(one["device"]["platform"] != "cpu" for one in everywhere):
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if not pairs_of(rows, name))
     parts += [
-        "- Pictures of equal seconds.",
+        "- Pictures that took the same time.",
         "- Other programs: their constants are recipes here, but their own commands were not run.",
-        f"- The recipes {absent}.",
+        f"- All other recipes: {absent}.",
     ]
     if not pairs_of(rows, "strotss"):
         parts.append(
-            "- `strotss` as it is now. Its pictures from before the features of each layer were "
-            "calibrated copied the style; they are not part of the record any more."
+            "- `strotss` as it is now. Before the features of each layer were calibrated, its pictures "
+            "copied the style; those pictures are not part of the record any more."
         )
     return "\n".join(parts) + "\n"
 

@@ -148,8 +148,8 @@ NOTES = {
         "the source runs on VGG-16, here it is VGG-19 with the same taps; how much each tap "
         "contributes to a vector of all taps depends on the weights, and is not calibrated; scales "
         "are made from the final size with a Lanczos filter, in the source by bilinear halvings; at "
-        "1024 px and more the source starts two scales with the finest bands of the content, here "
-        "none does; in its final "
+        "1024 px and more the source adds the finest detail of the content to the canvas at the "
+        "beginning of two scales, here it is added at none; in its final "
         "pass, the source's code compares samples of another tap at taps with at most 64 lines "
         "(relu4 at 512 px), here these are compared as meant; the grid has as many lines wherever it "
         "begins, in the source sometimes one more; the painting is clipped before its colours are "
@@ -203,37 +203,39 @@ What every preset computes, a picture by each, and where it departs from its sou
 written by `python -m docs.recipes_page`; the constants are read from the presets themselves, and
 `nst-jax recipes show NAME` prints all of them with their source.
 
-For all of them:
+This holds for all of them:
 
 - The random numbers are JAX's, except those of `coursera-tf1`.
-- A style statistic is taken per position, G = R / M with R the Gram matrix and M the number of
-  positions. Where a source uses R itself, it resizes the style to the content, and the number is the
-  same.
+- The statistics of a style are means over positions. The Gram matrix is G = R / M, where R is the sum
+  over M positions. Where a source uses R itself, it resizes the style to the content; M is then the
+  same for both pictures, and the loss has the value of the source.
 - A picture is rounded to 8 bits, while TensorFlow's tutorial truncates.
 - A run that diverges keeps its last finite canvas.
-- All is computed with float32 on a CPU. On an accelerator a published recipe multiplies with
-  tensorfloat32, as the convolutions of PyTorch and TensorFlow do there by default, and `default` with
-  bfloat16; `--precision float32` uses all bits, which takes several times as long there.
-- Of the recipes whose sources ran on other weights than the embedded ones, two are calibrated, both by
-  one rule: the features of a layer are as if divided by their mean activation over the package's sample
-  pictures at 256 px. In `sliced-wasserstein` this is in the layer weights, in `strotss` in the loss. In
-  `crowsonkb` only the weight of the variation is converted, by the square of 57.6 (the grey levels in
-  one unit of torchvision's pixels), on the assumption that features grow like pixels; it was not
-  measured on torchvision's weights. With one such number for all layers, `strotss` copied the style.
-  `nnst` is not calibrated: it compares cosines, which do not change if all features are multiplied by
-  one number, but do change if those of one layer are.
+- On a CPU all is computed with float32. On an accelerator a published recipe multiplies with
+  tensorfloat32, as the convolutions of PyTorch and TensorFlow do there by default, and `default` and
+  `gram` with bfloat16; `--precision float32` uses all bits, which takes several times as long there.
+- Some sources ran on other weights than the embedded ones, whose features are larger or smaller. Two
+  of these recipes make up for that, by one rule: the features of a layer count as if they were divided
+  by their mean activation over the package's sample pictures at 256 px. In `sliced-wasserstein` the
+  layer weights contain the divisor, in `strotss` the loss divides. (With one divisor for all layers,
+  `strotss` copied the style.) In `crowsonkb` only the weight of the variation is converted, by the
+  square of 57.6 (the grey levels in one unit of torchvision's pixels). That assumes that features grow
+  like pixels; it was not measured on torchvision's weights. In `nnst` nothing is converted: it compares
+  cosines, which do not change if all features are multiplied by one number, but do change if those of
+  one layer are.
 - Of the losses that the sources printed, those of `gatys-pytorch` and the first two of `coursera-tf2`
-  were compared, see there; the others were not available. 25 updates of `udacity`, `pytorch-tutorial`
-  (both with shared weights), `gatys-pytorch`, `tf` and `coursera-tf2` in float64 agree with
-  independent PyTorch code to 1e-6 (`tests/test_torch_golden.py`; `gatys-pytorch` with unrounded
-  means, with its notebook's rounded ones up to evaluation 19). So do 25 updates of `crowsonkb` over
-  three scales (with the source's own weight of the variation), of `sliced-wasserstein` and of
-  `histogram` (`tests/test_quality_golden.py`), of `nnst` over two scales and its final pass
-  (`tests/test_nearest_recipe.py`), and of `strotss` over three scales (`tests/test_strotss.py`). Of the
-  other presets the losses, sizes and starts are checked one by one.
+  were compared, with the results that are given there; the others were not available. 25 updates of
+  `udacity`, `pytorch-tutorial`, `gatys-pytorch`, `tf` and `coursera-tf2` in float64 agree to 1e-6
+  with independent PyTorch code on the same weights (`tests/test_torch_golden.py`; `gatys-pytorch`
+  with the exact mean colours, and with those that its notebook rounds up to evaluation 19). So do 25
+  updates of `crowsonkb` over three scales (with the source's own weight of the variation), of
+  `sliced-wasserstein` and of `histogram` (`tests/test_quality_golden.py`), of `nnst` over two scales
+  and its final pass (`tests/test_nearest_recipe.py`), and of `strotss` over three scales
+  (`tests/test_strotss.py`). Of the other presets the losses, sizes and starts are checked one by one.
 
 `--log` has one convention for all: line k contains the losses of the canvas after k updates, weighted
-as they are minimised. Below each picture it says which k a line printed by the source corresponds to.
+as they are minimised. Below each picture, "Lines of the source" says to which k a line that the source
+prints corresponds.
 """
 
 
@@ -349,8 +351,9 @@ def _conditions(measured: dict[str, Any]) -> str:
     commits = ", ".join(sorted({entry["commit"][:7] for entry in measured.values()}))
     processors = " or ".join(dict.fromkeys(entry["processor"] for entry in measured.values()))
     return (
-        "Style to content is in the unit of `nst-jax recipes list`, see "
-        "`nst_jax/recipes/balance.py`.\n\n"
+        "Style to content is how much a recipe weighs style against content, in a unit in which "
+        "recipes with multiples of the same losses can be compared: that of `nst-jax recipes list`, "
+        "which `nst_jax/recipes/balance.py` explains.\n\n"
         f"The pictures were painted from the samples {PAIR[0]} and {PAIR[1]}, longer side 256 px (not "
         f"the size of the recipe's own rule), with at most {UPDATES} updates, so a recipe with more "
         "shows an unfinished picture; the number is given for each. Embedded weights, float32, "

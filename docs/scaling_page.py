@@ -20,9 +20,9 @@ import numpy as np
 
 from nst_jax import optimizers, recipes, vgg
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes import Recipe
-from nst_jax.scaling import capacity, chunk_size, tiles
+from nst_jax.run_scales import Scale
+from nst_jax.scaling import capacity, chunk_size, tile_grid
 from nst_jax.scaling.bands import bands_of
 from nst_jax.scaling.footprint import estimate_memory
 from nst_jax.scaling.layer_table import layers_of
@@ -93,15 +93,15 @@ def on(recipe: Recipe, device: Device) -> Recipe:
     return replace(recipe, network=replace(recipe.network, precision=device.precision))
 
 
-def cut(recipe: Recipe, shape: Shape, count: int) -> tiles.Grid:
+def cut(recipe: Recipe, shape: Shape, count: int) -> tile_grid.Grid:
     """Return how a canvas is cut for several devices."""
     bands = bands_of(abstract_mesh(count), shape, recipe.network)
-    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
+    grid = tile_grid.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     assert grid is not None
     return grid
 
 
-def sent(grid: tiles.Grid) -> list[tuple[int, int]]:
+def sent(grid: tile_grid.Grid) -> list[tuple[int, int]]:
     """Return (hop, rows) of each message of rows in a step, of the device that sends most.
 
     Pixels go out; their gradient goes back to where they came from.
@@ -254,7 +254,7 @@ def _cost_table() -> str:
         )
     head = (
         "recipe | deepest layer | halo, px | operations per pixel and update, millions | bytes per "
-        "pixel, float32 | the same, bfloat16 | of float32's the canvas and its optimiser"
+        "pixel, float32 | the same, bfloat16 | of those in float32: canvas and optimiser"
     )
     return table(head, rows)
 
@@ -451,7 +451,7 @@ def thousand_on_cpu(side: int) -> float:
 
 
 def _total_of_many(shape: Shape, device: Device, count: int) -> int:
-    """Return the bytes of painting so many pictures at once with the default recipe."""
+    """Return the bytes of painting so many pictures at once with `gram`."""
     recipe = on(recipes.GRAM, device)
     return estimate_memory(shape, recipe=recipe, pictures=count, platform=device.platform).total
 

@@ -6,15 +6,19 @@ is padding: it is set to zero, and never read as a pixel.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int
 
 from nst_jax._types import RealSize, Shape
+
+# (height, width) of each of n pictures that lie at the top left of larger arrays.
+RealSizes: TypeAlias = Int[Array, "n 2"]
 
 
 def inside(size: RealSize, shape: Shape) -> Bool[Array, "h w"]:
@@ -64,6 +68,57 @@ def divided_size(size: RealSize, divisor: int) -> RealSize:
     # would warn of the dtype int64 in the next line.
     size = jnp.asarray(size)
     return lax.div(size, jnp.asarray(divisor, size.dtype))
+
+
+def sizes_of_array(
+    size: Any,
+    shape: tuple[int, ...],
+    multiple: int,
+    *,
+    smallest: int,
+    argument: str = "content",
+) -> RealSizes:
+    """Check the argument `size` of a function that paints, and return it as [n, 2].
+
+    Args:
+      size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
+      shape: the shape [*batch, h, w, 3] of the arrays at whose top left the n pictures lie.
+      multiple: the number that must divide h and w.
+      smallest: smallest side that a picture may have, in px. If `size` contains tracers, its values are
+        not checked.
+      argument: the caller's name for the arrays, shown in error messages.
+
+    Raises:
+      ValueError: if h or w is not divisible by `multiple`, or `size` cannot be used.
+    """
+    *batch, height, width, _ = shape
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"`{argument}`: with `size`, expected an array whose sides are multiples of {multiple} px, "
+            f"got {width}x{height} px; pad it with zeros below and at the right"
+        )
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(size))
+    try:
+        given: Any = jnp.asarray(size) if traced else np.asarray(size)
+    except (TypeError, ValueError):  # for example, nested lists of unequal lengths
+        given = None
+    if given is None or given.shape not in ((2,), (*batch, 2)) or given.dtype.kind not in "iu":
+        came = repr(size) if given is None else f"{given.dtype} of shape {list(given.shape)}"
+        each = f", or {[*batch, 2]}, a size for each picture" if batch else ""
+        raise ValueError(
+            f"`size`: expected (height, width) in px, two whole numbers{each}, got {came}; leave it "
+            f"out if the pictures fill `{argument}`"
+        )
+    if not traced:
+        for one in given.reshape(-1, 2).tolist():
+            if not (smallest <= one[0] <= height and smallest <= one[1] <= width):
+                raise ValueError(
+                    f"`size`: expected a height from {smallest} to {height} px and a width from "
+                    f"{smallest} to {width} px, since pictures lie within `{argument}`, got "
+                    f"{tuple(one)}"
+                )
+    rows = jnp.broadcast_to(jnp.asarray(given, jnp.int32), (*batch, 2))
+    return rows.reshape(-1, 2)
 
 
 def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:

@@ -18,9 +18,9 @@ from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.batch_members import Member
-from nst_jax.canvas import Begin
-from nst_jax.descent import Rest, has_stalled, rest_of
-from nst_jax.feed_forward import instant_painter
+from nst_jax.descent import Begin, Rest, has_stalled, rest_of
+from nst_jax.feed_forward import instant_start
+from nst_jax.finisher import Finisher
 from nst_jax.images import on_host
 from nst_jax.images.resizing import finest_detail
 from nst_jax.losses import MatchingLoss
@@ -28,12 +28,12 @@ from nst_jax.measuring import Measuring, MeasuringPrograms, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts_on_host import image_on_host
-from nst_jax.scaling import sharding, tiles
+from nst_jax.scaling import sharding, tile_grid
 from nst_jax.scaling.bands import Bands, distribute, with_padding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 # The `vmap` axis of each leaf of the recipe, a pytree of numbers: 0 if the leaf is an array with one
 # number for each picture; None if the leaf is a single number, which all pictures share.
@@ -68,7 +68,7 @@ class BatchWeights(NamedTuple):
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
         """Return both versions of the weights, each copied to those devices of the run that use it."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
-        shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
+        shape = tile_grid.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision_on())
         return cls(
             sharding.replicate(params, band_mesh(plan.mesh)), sharding.replicate(formed, plan.mesh)
@@ -485,7 +485,7 @@ class BatchCanvas:
             content = at_scale(member.prepared.content, scale.shape)
             style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
             shares = _shares(self._recipe, place)
-            init = instant_painter.resolved_start(
+            init = instant_start.resolved_start(
                 member.prepared, recipe, self._init, shares, array=array
             )
             if array is None:
@@ -590,7 +590,7 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Any) -> Resized:
-        """Return the finished picture that `prepare.Finisher` makes of one optimised image.
+        """Return the finished picture that `Finisher` makes of one optimised image.
 
         Edges and colours are changed as the recipe says, and where the user has protected the content
         by a mask, the content is put back. `place` is the index of the picture among those that are
@@ -602,7 +602,7 @@ class BatchCanvas:
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
-        finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
+        finish = Finisher(member.prepared, replace(recipe, terms=terms), realism)
         last = member.prepared.scales[-1]
         return (
             finish.in_arrays(image, last, plan.scales[-1])

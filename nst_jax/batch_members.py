@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, prepare, recipes
+from nst_jax import _checks, prepare, recipes, run_scales
 from nst_jax._types import Params, Shape
 from nst_jax.combining import combined_style
 from nst_jax.control_checks import check_controls
@@ -234,7 +234,7 @@ def _resized(
     """
     others = [] if given is None else [region.style for region in given.regions]
     scales = {
-        pair: prepare.scales_of(
+        pair: run_scales.scales_of(
             contents[pair.content].shape[:2],
             sides[pair.style],
             _with_style_scale(recipe, pair.style_scale),
@@ -437,7 +437,7 @@ def checked_fine_styles(
     for index, image in enumerate(found):
         if image is not None:
             name = "style_fine" if len(found) == 1 else f"style_fine[{index}]"
-            _checks.image_shape(name, image.shape, smallest=prepare.SMALLEST)
+            _checks.image_shape(name, image.shape, smallest=SMALLEST)
     blended = max(len(one) for one in styles)
     if blended > 1:
         raise ValueError(

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from nst_jax import prepare
+from nst_jax import run_scales
 from nst_jax.batch_members import Member
 from nst_jax.given_plans import check_plan_fits
 from nst_jax.recipes.recipe import Recipe
@@ -23,7 +23,7 @@ def by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
-        groups[prepare.shapes_of(member.prepared.scales, recipe)].append(member)
+        groups[run_scales.shapes_of(member.prepared.scales, recipe)].append(member)
     return list(groups.values())
 
 
@@ -64,7 +64,7 @@ def plan_members(
     # the plan gets all these shapes. This is not needed with a `MatchingLoss` (`terms.matched`):
     # `by_shape` then puts only pictures whose styles have the same shapes into a group.
     if not recipe.terms.matched:
-        shapes = prepare.style_shapes_of_all([member.prepared.scales for member in members])
+        shapes = run_scales.style_shapes_of_all([member.prepared.scales for member in members])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)
@@ -210,7 +210,7 @@ def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     return plan
 
 
-def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -> None:
+def check_run_in_plan(plan: Plan, index: int, scales: Sequence[run_scales.Scale]) -> None:
     """Refuse a picture that does not fit into a plan's arrays, or differs in its numbers of updates.
 
     Args:
@@ -240,5 +240,5 @@ def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -
                 )
 
 
-def _steps_of(scales: Sequence[prepare.Scale]) -> str:
+def _steps_of(scales: Sequence[run_scales.Scale]) -> str:
     return " + ".join(str(one.steps) for one in scales)

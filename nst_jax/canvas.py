@@ -7,7 +7,7 @@ each scale it is compared with targets: features of the content, and statistics 
 import functools
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +18,20 @@ from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, RealSize, Shape, Snapshot, State, Targets
-from nst_jax.descent import Position
-from nst_jax.feed_forward import instant_painter
+from nst_jax.descent import Begin, Position
+from nst_jax.feed_forward import instant_start
+from nst_jax.finisher import Finisher
 from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts_on_host import image_on_host
-from nst_jax.scaling import capacity, sharding, tiles
+from nst_jax.scaling import capacity, sharding, tile_grid
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.targets import blend, style_targets
-from nst_jax.vgg.network import with_forms
-
-# Type of a function that starts some work, possibly in another thread. It is called with a function
-# without arguments, which does the work. It returns a function that waits until the work is done and
-# returns the result of the work.
-Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
+from nst_jax.vgg.kernel_forms import with_forms
 
 
 class Programs(NamedTuple):
@@ -103,7 +99,7 @@ class SingleCanvas:
         # A function that waits until another thread has compiled the programs of the first scale; None
         # if no other thread compiles them.
         self._first: Callable[[], Any] | None = None
-        self._finish = prepare.Finisher(prepared, plan.recipe)
+        self._finish = Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
@@ -123,7 +119,7 @@ class SingleCanvas:
         Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
         """
         network, taps = self._recipe.network, self._recipe.terms.taps
-        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
+        shape = tile_grid.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     def measure(self, scale: int) -> _Measured:
@@ -258,7 +254,7 @@ class SingleCanvas:
             content, style = measured.content, measured.styles[0]
             exact = prepare.exact_canvas(content, recipe, self._init)
             array = self.plan.scales[scale].shape if self.plan.in_bucket else None
-            init = instant_painter.resolved_start(self._prepared, recipe, self._init, array=array)
+            init = instant_start.resolved_start(self._prepared, recipe, self._init, array=array)
             if array is not None:
                 start = recipe.pictures.start if init is None else init
                 image = image_on_host(start, content, style, self._key, array)

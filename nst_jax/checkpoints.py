@@ -83,7 +83,10 @@ def tree_from(arrays: Mapping[str, Any], like: Any, *, argument: str) -> Any:
     leaves = named_leaves(like)
     expected, found = _hdf5.layout_of(leaves), _hdf5.layout_of(arrays)
     if differences := _hdf5.layout_differences(expected, found):
-        raise ValueError(f"`{argument}`: does not fit the run: {differences}; start anew")
+        raise ValueError(
+            f"`{argument}`: does not fit the run: {differences}; begin a new run with another "
+            "checkpoint file"
+        )
     copies = [jnp.array(arrays[name]) for name in leaves]
     return jax.tree.unflatten(jax.tree.structure(like), copies)
 
@@ -138,7 +141,8 @@ def check_same_run(
     if differences:
         raise ValueError(
             f"`{argument}`: the checkpoint is of another run: "
-            f"{_hdf5.first_differences(differences)}; resume with the same settings, or start anew"
+            f"{_hdf5.first_differences(differences)}; resume with the same pictures, settings and "
+            "versions, or begin a new run with another checkpoint file"
         )
 
 
@@ -179,7 +183,7 @@ def _check_position(
     if step > totals[1]:
         raise ValueError(
             f"`{argument}`: the checkpoint has had {step} updates, more than the {totals[1]} of this "
-            "run; give it more steps, or start anew"
+            "run; give it more steps, or begin a new run with another checkpoint file"
         )
     # The last update of a scale makes the first canvas of the next scale. So after this update, a run
     # is already at the next scale, except after the last update of the last scale.
@@ -194,7 +198,7 @@ def _check_position(
     raise ValueError(
         f"`{argument}`: the checkpoint is at {_pixels_of(was[here])} after {step} updates of "
         f"{plans[0]}; a run of {totals[1]} updates has {plans[1]}, so it would not pass that point; "
-        f"resume with {totals[0]} steps, or start anew"
+        f"resume with {totals[0]} steps, or begin a new run with another checkpoint file"
     )
 
 

@@ -110,35 +110,44 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
         if not own:
             what = "opacity" if controls.protect is None else "protect"
         if len(taps) < len(recipe.terms.every_style_tap):
+            these = "this layer" if len(taps) == 1 else "these layers"
             notes.append(
-                f"`{what}`: at {size}, no position of {', '.join(taps)} lies inside, so the style loss "
-                "leaves it out there"
+                f"`{what}`: at {size}, {_part(what, side)} is too small or too thin for "
+                f"{', '.join(taps)}, so the style loss leaves out {these} there"
             )
         else:
-            raise ValueError(f"`{what}`: at {size}, {_why_refused(what, side, taps[0], controls)}")
+            raise ValueError(f"`{what}`: at {size}, {_why_refused(what, side, controls)}")
     return notes
 
 
-def _why_refused(what: str, side: str, tap: str, controls: Controls) -> str:
+def _part(what: str, side: str) -> str:
+    """Return what messages call a region. The arguments are those of `_why_refused`."""
+    named = {
+        "protect": "what is not protected",
+        "opacity": "the opaque part of the content",
+        "style_opacity": "the opaque part of the style",
+    }
+    return named.get(what, "the region" if side == "content" else "the part that counts")
+
+
+def _why_refused(what: str, side: str, controls: Controls) -> str:
     """Return why a region that is empty at every layer of the style loss is refused, and what to do.
 
     Args:
       what: the argument that leaves the region empty, such as "regions[0]". With "protect", the region
         is what remains to be painted.
       side: whether the region is empty in the "content" or in the "style".
-      tap: the first layer that the style loss reads.
       controls: the regions, protected and transparent parts of the picture.
     """
+    why = f"{_part(what, side)} is too small or too thin for every layer of the style loss"
     if what == "protect":
-        return (
-            f"no position of {tap} is left to be painted; protect a smaller part, or give an amount "
-            "below 1"
-        )
+        return f"{why}; protect a smaller part, or give an amount below 1"
     protected = controls.protect is not None and side == "content"
     smaller = ", protect a smaller part" if protected else ""
+    larger = "opaque part" if what.endswith("opacity") else "mask"
     return (
-        f"no position of {tap} lies inside; choose a larger mask or size{smaller}, or "
-        "`terms.region_reach=all`"
+        f"{why}; choose a larger {larger} or size{smaller}, or `terms.region_reach=all`, with which a "
+        "layer counts wherever it sees a pixel of that part"
     )
 
 

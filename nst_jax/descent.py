@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from nst_jax import _checks, optimize
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 
 # The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
 # methods of the same `Canvas`, and does not read what is in them.
@@ -25,6 +25,11 @@ Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `o
 # nothing, it returns None. Otherwise it returns a function that waits for the targets of the next scale
 # (the result of `Canvas.measure`) and returns them.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
+
+# Type of a function that starts some work, possibly in another thread. It is called with a function
+# without arguments, which does the work. It returns a function that waits until the work is done and
+# returns the result of the work.
+Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Position(NamedTuple):
@@ -231,9 +236,18 @@ def remedy_at_rest(recipe: Recipe) -> str:
     # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
-    return (
-        "an optimiser that undoes bad moves: `descent.optimizer=LBFGS`, `descent.coordinates=raw`"
-    )
+    # The recipe may have settings that are refused beside such an optimiser.
+    descent = recipe.descent
+    settings = {
+        "optimizer=LBFGS": True,
+        "coordinates=raw": True,
+        "clip=false": descent.clip,
+        "pyramid_levels=0": descent.pyramid_levels,
+        "average_decay=none": descent.average_decay is not None,
+        "last_learning_rate=none": descent.last_learning_rate is not None,
+    }
+    named = ", ".join(f"`descent.{setting}`" for setting, needed in settings.items() if needed)
+    return f"an optimiser that undoes bad moves: {named}"
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:

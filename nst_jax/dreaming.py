@@ -17,8 +17,7 @@ from jaxtyping import Array, Float
 from nst_jax import _checks, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params
-from nst_jax.canvas import Begin
-from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.descent import Begin, Position, descend, intervals_of
 from nst_jax.dreams.ascent import Ascent, DreamState, Excitement, ascend, begin
 from nst_jax.dreams.settings import (
     JITTER,
@@ -35,9 +34,10 @@ from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.painting import Diverged, Stalled
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, tiles
-from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
-from nst_jax.vgg.network import with_forms
+from nst_jax.scaling import capacity, tile_grid
+from nst_jax.scaling.footprint import FileMemory
+from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.vgg.kernel_forms import with_forms
 
 # What to try after a dream that failed, for error messages. No setting of a dream can make it diverge,
 # since the canvas is clipped and the gradient normalised. Only weights that are not finite can.
@@ -315,7 +315,7 @@ class DreamCanvas:
         the dream is painted.
         """
         network, taps = self._ascent.network, self._ascent.taps
-        shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)
+        shape = tile_grid.window_of(self.plan.scales[-1].shape, taps, network)
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     @functools.cached_property
@@ -371,7 +371,7 @@ class DreamCanvas:
         """Begin to prepare the next octave and to compile its programs, during the current one.
 
         Args:
-          begin: a function that starts the work, possibly in another thread; see `canvas.Begin`.
+          begin: a function that starts the work, possibly in another thread; see `descent.Begin`.
           scale: index of the current octave.
           state: the current state at this octave.
 
@@ -454,7 +454,7 @@ def dream_planned(
       every: number of steps from one yielded `DreamShot` to the next, or an iterable of such numbers.
         A shot after the last step of an octave shows the canvas already enlarged to the next octave.
       programs: the compiled functions; default: `PROGRAMS`.
-      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
+      begin: a function that starts work, possibly in another thread; see `descent.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold
         both octaves. With None, they are made when the next octave begins.
       watch: an object that waits until the guide's features are computed; it may end the run earlier by

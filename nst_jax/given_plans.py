@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nst_jax import _checks, prepare, recipes
+from nst_jax import _checks, recipes, run_scales
 from nst_jax.recipes.changes import checked_tap_pictures, with_tap_styles
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import Plan
@@ -65,7 +65,7 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
     return checked_tap_pictures(pictures, recipe)
 
 
-def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
+def check_plan_fits(plan: Plan, scales: Sequence[run_scales.Scale]) -> None:
     """Refuse a plan whose sizes or numbers of updates differ from those that the pictures need.
 
     Args:

@@ -50,10 +50,10 @@ from nst_jax.losses import (
 )
 from nst_jax.recipes.checking import check_in_bucket
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
-from nst_jax.scaling import tiles
+from nst_jax.scaling import tile_grid, tiles
 from nst_jax.scaling.bands import Bands, map_bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS
-from nst_jax.scaling.tiles import Grid, Index
+from nst_jax.scaling.tile_grid import Grid, Index
 from nst_jax.targets import check_arguments
 from nst_jax.vgg.sized_layers import feature_size
 
@@ -130,7 +130,7 @@ def losses_of(
     guides = targets.guides
     measured = _Measured.of(terms, recipe.network, guides)
     sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
-    grid = tiles.grid_of(shape, terms.taps, recipe.network, bands)
+    grid = tile_grid.grid_of(shape, terms.taps, recipe.network, bands)
     _check_sizes(targets.content, sizes, grid)
     if targets.size is not None:
         return _losses_inside(measured, params, image, targets, recipe, step)

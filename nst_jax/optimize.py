@@ -26,7 +26,7 @@ from nst_jax.recipes.checking import check_descent_in_bucket
 from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 CAPACITY = 256  # largest number of steps in one call of `run`; length of the arrays of losses
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, checkpoints, optimize, prepare, recipes
+from nst_jax import _checks, checkpoints, optimize, recipes, run_scales
 from nst_jax._types import Checkpoint, Image, Params, Shape
 from nst_jax.control_checks import RegionLeftOut, check_controls
 from nst_jax.controls.given import Given, checked_controls
@@ -21,6 +21,10 @@ from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_in_arrays
 from nst_jax.scaling.sharding import Devices
 
+# What helps most runs that fail. "Smaller weights" alone would make users of the command line think of
+# `--weights`, the file of the network.
+SMALLER_WEIGHTS = "smaller weights of the losses"
+
 
 class _NoResult(RuntimeError):
     """Base class of the errors of runs without a result.
@@ -32,7 +36,7 @@ class _NoResult(RuntimeError):
     # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
     _what = ""
 
-    def __init__(self, step: int, image: Image, remedy: str = "smaller weights"):
+    def __init__(self, step: int, image: Image, remedy: str = SMALLER_WEIGHTS):
         super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
         self.step, self.image, self._remedy = step, image, remedy
 
@@ -84,8 +88,8 @@ def remedy_for_stalled(recipe: Recipe) -> str:
     # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If it has
     # undone all updates, the next ones may be small enough, so more updates may help.
     if recipe.descent.optimizer.guarded:
-        return "smaller weights or more updates"
-    return "smaller weights or a larger learning rate"
+        return f"{SMALLER_WEIGHTS}, or more updates"
+    return f"{SMALLER_WEIGHTS}, or a larger learning rate"
 
 
 def remedy(recipe: Recipe) -> str:
@@ -93,8 +97,8 @@ def remedy(recipe: Recipe) -> str:
     # A guarded optimiser undoes updates that are too large. So the learning rate cannot be the cause,
     # only the loss weights can.
     if recipe.descent.optimizer.guarded:
-        return "smaller weights"
-    return "a smaller learning rate or smaller weights"
+        return SMALLER_WEIGHTS
+    return f"a smaller learning rate, or {SMALLER_WEIGHTS}"
 
 
 class StyleEnlarged(RuntimeWarning):
@@ -109,7 +113,7 @@ def warn_of_enlarged(
     `originals` and `shapes` are the (height, width) of each style before and after resizing.
     `stacklevel` is the one that the caller would pass to `warnings.warn`.
     """
-    for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
+    for note in run_scales.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
 
@@ -427,7 +431,7 @@ def _planned(
     resume: Checkpoint | None,
 ) -> Plan:
     """Return a plan (scales, tiles, memory) for checked pictures, for a caller who gave no plan."""
-    scales = prepare.scales_of(
+    scales = run_scales.scales_of(
         content.shape[:2],
         [style.shape[:2] for style in styles],
         recipe,

@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import jax
 from jaxtyping import Array
 
-from nst_jax import _checks, checkpoints, prepare, provenance
+from nst_jax import _checks, checkpoints, prepare, provenance, run_scales
 from nst_jax._types import Checkpoint, Params, Shape, Snapshot
-from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
+from nst_jax.canvas import PROGRAMS, Programs, SingleCanvas, joined
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import Given
-from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.descent import Begin, Position, descend, intervals_of
 from nst_jax.given_plans import check_plan_fits
 from nst_jax.measuring import Watch
 from nst_jax.recipes.recipe import Recipe
@@ -48,7 +48,7 @@ class Painting(Iterator[Snapshot]):
         self._position = Position()
 
     @property
-    def scales(self) -> tuple[prepare.Scale, ...]:
+    def scales(self) -> tuple[run_scales.Scale, ...]:
         """The scales (resolutions) of the run, coarse to fine."""
         return self._canvas.plan.real_scales
 
@@ -170,7 +170,7 @@ def paint_planned(
       every: number of updates between two snapshots, or an iterable of such numbers.
       resume: the checkpoint from which the run resumes; None: it starts anew.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
+      begin: a function that starts work, possibly in another thread, see `descent.Begin`. If it is
         given, the targets of the next scale (resolution) are computed and its programs compiled while
         the current scale is painted, if both scales fit into memory. With None, that is done when the
         next scale begins.

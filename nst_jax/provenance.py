@@ -21,9 +21,9 @@ import numpy as np
 
 from nst_jax._types import ADDED_LATER, Losses, Params
 from nst_jax._version import __version__
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import Item, name_to_show, walk, walk_item
+from nst_jax.run_scales import Scale
 from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest

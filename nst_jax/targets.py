@@ -37,10 +37,10 @@ from nst_jax.controls.regions import Controls, Reach
 from nst_jax.losses import JointContentLoss, MatchingLoss
 from nst_jax.recipes.checking import check_in_bucket, check_not_cut, check_styles
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
-from nst_jax.scaling import tiles
+from nst_jax.scaling import tile_grid, tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_bands
 from nst_jax.scaling.sharding import BANDS
-from nst_jax.scaling.tiles import Grid, Index
+from nst_jax.scaling.tile_grid import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
 # The masks of one style at the taps (layers) that the style loss reads. Name of the tap -> T, [h', w'],
@@ -192,7 +192,7 @@ def measure_content(
     # the canvas. The width of their halo (the margin around a tile) depends on the layers of all
     # losses, not only the content loss.
     deciding_taps = taps if bands is None else recipe.terms.taps
-    grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
+    grid = tile_grid.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
         return vgg.features(params, content, taps, network=network)
 
@@ -315,7 +315,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
     """Return how a style is cut into tiles; None if its features are computed in one piece."""
     shape = (style.shape[0], style.shape[1])
-    return tiles.style_grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
+    return tile_grid.style_grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
 
 
 def _style_sums(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, losses, prepare, recipes
+from nst_jax import _checks, losses, recipes, run_scales
 from nst_jax._types import HostImage, Image, Params, Shape
 from nst_jax.painting import stylize
 from nst_jax.recipes import sizes, starts
@@ -179,7 +179,7 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     step = SMALLEST if recipe.network.wraps else 1
     if size is None:
         rule = recipe.pictures.size
-        height, width = prepare.checked_shape("style", style, rule.shape(*style), rule)
+        height, width = run_scales.checked_shape("style", style, rule.shape(*style), rule)
         return -(-height // step) * step, -(-width // step) * step
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
     if found is None:

@@ -73,7 +73,10 @@ def test_nothing_is_the_default():
     [
         ({"pool": "mx"}, "`pool`: there is no pooling 'mx'; did you mean 'max'?"),
         ({"precision": "float3"}, "`precision`: there is no precision 'float3'; did you mean"),
-        ({"tile": "of"}, "`tile`: there is no tile, beside pixels, 'of'; did you mean 'off'?"),
+        (
+            {"tile": "of"},
+            "`tile`: expected 'auto', 'off' or a number of pixels such as 512, got 'of'",
+        ),
         ({"tile": "63"}, "`tile`: expected "),
         ({"steps": 0}, "`steps`: expected 1 or more, got 0"),
         ({"style_weight": -1.0}, "`style_weight`: expected 0 or more, got -1.0"),
@@ -81,7 +84,7 @@ def test_nothing_is_the_default():
         ({"tv_weight": float("inf")}, "`tv_weight`: expected a finite number, got inf"),
         ({"learning_rate": 0.0}, "`learning_rate`: expected more than 0, got 0.0"),
         ({"optimizer": "Adm"}, "`optimizer`: there is no optimizer 'Adm'; did you mean 'Adam'?"),
-        ({"optimizer": "lbfgs"}, "`clip`: LBFGS "),
+        ({"optimizer": "lbfgs"}, "`optimizer`: LBFGS "),
         ({"style_layer": ("relu9_1",)}, "`style_layer`: "),
         ({"strength": 2.0}, "`strength`: expected 0 to 1"),
         (

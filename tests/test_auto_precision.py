@@ -298,7 +298,7 @@ def test_a_batch_says_which_and_why_and_embeds_it(pair, call, on_accelerator):
 
 
 def test_an_album_of_others_waits_for_their_platform(pair, call, monkeypatch):
-    from nst_jax.app import commands
+    from nst_jax.app.batch import on_ray
 
     found = []
 
@@ -311,7 +311,7 @@ def test_an_album_of_others_waits_for_their_platform(pair, call, monkeypatch):
         "platform": lambda: "tpu",
         "paint_on_ray": paint,
     }.items():
-        monkeypatch.setattr(commands.on_ray, name, value)
+        monkeypatch.setattr(on_ray, name, value)
     words = ("batch", "photo.png", "--styles", "art.png", "-o", "out", "--runner", "ray")
     _, _, err = call(*words)
     assert found == [("bfloat16", "tpu")] and told(err).startswith("bfloat16 (auto")

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import optimizers, planned_painting, recipes
-from nst_jax.scaling import bands, footprint, sharding, tiles
+from nst_jax.scaling import bands, footprint, sharding, tile_grid
 from nst_jax.vgg import layers
 from tests import small
 from tests.test_sharding import simulated
@@ -107,7 +107,7 @@ whole = test_bands.found(params, *images, deep)
 there = sharding.replicate((params, images), mesh)
 bands = test_bands.bands.bands_of(mesh, shape, deep.network)
 split = test_bands.found(there[0], *there[1], deep, bands)
-grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, bands)
+grid = test_bands.tile_grid.grid_of(shape, deep.terms.taps, deep.network, bands)
 assert max(grid.reach) > 2 * bands.band_height
 assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
 """)
@@ -234,7 +234,7 @@ assert not re.search("all-gather|all-to-all", texts[0])
 try:
     nst.stylize_many(params, contents, style, recipe=recipe, devices=3, bands=2)
 except ValueError as error:
-    assert "3 devices cannot be grouped by 2" in str(error)
+    assert "3 devices cannot be divided into groups of 2" in str(error)
 else:
     raise AssertionError
 """)
@@ -280,7 +280,7 @@ def test_the_memory_estimate_is_that_of_each_device(tile, params):
     formed = nst.vgg.with_forms(
         params,
         recipe.terms.taps,
-        shape=tiles.window_of(shape, recipe.terms.taps, recipe.network, split),
+        shape=tile_grid.window_of(shape, recipe.terms.taps, recipe.network, split),
     )
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     canvas = jnp.zeros((*shape, 3))

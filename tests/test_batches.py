@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import optimizers, prepare, recipes
+from nst_jax import optimizers, recipes, run_scales
 from nst_jax.images import resizing
 from nst_jax.recipes import sizes, starts
 from tests import small
@@ -414,11 +414,11 @@ def test_a_style_has_its_own_size_beside_each_content(params, styles):
 
 
 def test_canvases_that_begin_at_other_sizes_are_not_painted_together():
-    last = prepare.Scale((32, 48), ((20, 20),), 1)
-    one = (prepare.Scale((16, 24), ((20, 20),), 1), last)
-    other = (prepare.Scale((17, 24), ((20, 21),), 1), last)
-    assert prepare.shapes_of(one, FAST) != prepare.shapes_of(other, FAST)
+    last = run_scales.Scale((32, 48), ((20, 20),), 1)
+    one = (run_scales.Scale((16, 24), ((20, 20),), 1), last)
+    other = (run_scales.Scale((17, 24), ((20, 21),), 1), last)
+    assert run_scales.shapes_of(one, FAST) != run_scales.shapes_of(other, FAST)
     # The sizes of styles matter only to a loss that matches positions.
     styled = (one[0]._replace(style_shapes=((20, 21),)), last)
-    assert prepare.shapes_of(one, FAST) == prepare.shapes_of(styled, FAST)
-    assert prepare.shapes_of(one, recipes.NNST) != prepare.shapes_of(styled, recipes.NNST)
+    assert run_scales.shapes_of(one, FAST) == run_scales.shapes_of(styled, FAST)
+    assert run_scales.shapes_of(one, recipes.NNST) != run_scales.shapes_of(styled, recipes.NNST)

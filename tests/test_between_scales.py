@@ -14,9 +14,9 @@ from nst_jax import (
     optimize,
     optimizers,
     planned_painting,
-    prepare,
     provenance,
     recipes,
+    run_scales,
 )
 from nst_jax.images import resizing
 from nst_jax.recipes import GeometricScales, sizes
@@ -92,7 +92,7 @@ def test_sizes_are_those_of_the_source_rounded_once(original):
     )
     for size in (128, 129, 255, 256, 333, 500, 511, 512, 513, 700, 1023, 1024):
         of_size = recipe.replace(pictures__size=sizes.LongEdge(size))
-        scales = prepare.scales_of(original, [original[::-1]], of_size)
+        scales = run_scales.scales_of(original, [original[::-1]], of_size)
         assert [scale.shape for scale in scales] == published(size, original), size
         styles = [scale.style_shapes[0] for scale in scales]
         assert styles == published(size, original[::-1]), size
@@ -405,7 +405,7 @@ GUARDED = optimizers.LBFGS()
         (
             {"optimizer": GUARDED, "clip": False},
             ValueError,
-            "`average_decay`: LBFGS .* choose another optimizer, such as Adam, or no average",
+            "`average_decay`: LBFGS .* choose another optimizer, such as Adam, or set `descent.av",
         ),
         (
             {"optimizer": GUARDED, "clip": False, "average_decay": None, "pyramid_levels": 2},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nst_jax import recipes
-from nst_jax.prepare import Scale, scales_of
+from nst_jax.run_scales import Scale, scales_of
 from nst_jax.scaling import bucket_choice
 from nst_jax.scaling.bucket_choice import LOADING, Costs, KeptPrograms, chosen_buckets
 from nst_jax.scaling.operations import run_operations, update_operations

@@ -22,9 +22,11 @@ from nst_jax import (
     images,
     measuring,
     optimizers,
+    planned_batches,
     planned_painting,
     prepare,
     recipes,
+    run_scales,
     vgg,
 )
 from nst_jax._real_size import padded
@@ -34,9 +36,10 @@ from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.batch_members import members_of
 from nst_jax.controls.given import BatchControls
+from nst_jax.finisher import Finisher
 from nst_jax.images import on_host
-from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
+from nst_jax.run_scales import scales_of
 from nst_jax.scaling import bucket_choice, buckets, capacity, operations
 from nst_jax.scaling.plan import plan_bucket
 from nst_jax.vgg import layers
@@ -479,16 +482,16 @@ def test_controls_and_colours_in_a_bucket_are_those_without(
 def test_realism_in_an_array_has_one_program_for_all_radii_of_its_filter(compilations):
     """The radius is 1/32 of the picture's longer side: 3, 3 and 2 px for these three pictures."""
     recipe = replace(one_tap(), pictures=recipes.Pictures(size=sizes.AsIs(), realism=0.5))
-    arrays, compiled = prepare.Scale((96, 104), ((96, 104),), 1), []
+    arrays, compiled = run_scales.Scale((96, 104), ((96, 104),), 1), []
     for shape in ((96, 104), (80, 99), (66, 60)):
         content, painted = small.picture("chelsea", *shape), small.picture("starry_night", *shape)
         prepared = prepare.prepare_pictures(content, painted, recipe, None)
         scale = prepared.scales[-1]
         wide = jnp.asarray(padded(painted, arrays.shape))
         before = compilations()
-        found = prepare.Finisher(prepared, recipe).in_arrays(wide, scale, arrays)
+        found = Finisher(prepared, recipe).in_arrays(wide, scale, arrays)
         compiled.append(compilations() - before)
-        alone = prepare.Finisher(prepared, recipe)(jnp.asarray(painted), scale)
+        alone = Finisher(prepared, recipe)(jnp.asarray(painted), scale)
         np.testing.assert_allclose(found, alone, atol=1e-5)
     assert compiled[0] > 0 and compiled[1:] == [0, 0]
 
@@ -680,8 +683,8 @@ def test_blended_styles_are_painted_by_a_plan_of_a_bucket(params, styles):
     [
         (1, (341, 512), "512x341 px in an array of 512x512 px takes"),
         (1, (512, 512), "512x512 px takes"),
-        (2, (341, 512), "2 pictures of 512x341 px in arrays of 512x512 px takes"),
-        (2, None, "2 pictures in arrays of 512x512 px takes"),
+        (2, (341, 512), "2 pictures of 512x341 px in arrays of 512x512 px take"),
+        (2, None, "2 pictures in arrays of 512x512 px take"),
     ],
 )
 def test_out_of_memory_in_a_bucket_names_the_picture_and_the_bucket(count, shape, what):
@@ -704,7 +707,7 @@ def test_a_picture_in_a_bucket_out_of_memory_is_named(params, styles, monkeypatc
     )
     with pytest.raises(nst.OutOfMemory, match="48x39 px in an array of 48x48 px .*`bucket` off"):
         nst.stylize(params, contents(SHAPES[2:])[0], styles, **options)
-    monkeypatch.setattr(nst.batches, "_painted_chunk", exhausted)
+    monkeypatch.setattr(planned_batches, "_painted_chunk", exhausted)
     with pytest.raises(nst.OutOfMemory, match="2 pictures in arrays of 48x48 px .*`bucket` off"):
         nst.stylize_many(params, contents(SHAPES[1:]), styles, **options)
 

@@ -257,7 +257,7 @@ def test_through_scales_the_plan_must_agree_so_far(params, large, style):
     assert str(refused.value) == (
         "`resume`: the checkpoint is at 64x48 after 7 updates of 32x24 for 6, 64x48 for 3; a run of "
         "18 updates has 32x24 for 12, 64x48 for 6, so it would not pass that point; resume with "
-        "9 steps, or start anew"
+        "9 steps, or begin a new run with another checkpoint file"
     )
 
 

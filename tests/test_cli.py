@@ -27,11 +27,11 @@ from nst_jax import (
     optimizers,
     painting,
     planned_painting,
-    prepare,
     recipes,
+    run_scales,
     weights,
 )
-from nst_jax.app import arguments, cli, messages, parsing, progress
+from nst_jax.app import arguments, cli, command_classes, messages, progress
 from nst_jax.app.batch import groups, results
 from nst_jax.app.options import base
 from nst_jax.feed_forward import styles26
@@ -176,8 +176,8 @@ def test_summaries_of_commands_are_complete(call, words):
 def test_help_is_in_groups(call, command):
     _, out, _ = call(command, "--help")
     titles = re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)
-    assert titles == [group for group in parsing.GROUPS if group in titles]
-    assert titles[0] == parsing.LOOK and titles[-1] == parsing.OTHER
+    assert titles == [group for group in command_classes.GROUPS if group in titles]
+    assert titles[0] == command_classes.LOOK and titles[-1] == command_classes.OTHER
     last = re.findall(r"^  -\w, --(\w+)", out[out.index("Options:\n") :], re.MULTILINE)
     assert last == (["help"] if command in ("plan", "export") else ["quiet", "help"])
 
@@ -185,7 +185,7 @@ def test_help_is_in_groups(call, command):
 @pytest.mark.parametrize("command", GROUPED)
 def test_options_say_what_they_are_and_their_default(command):
     for param in cli.cli.commands[command].params:
-        if isinstance(param, parsing.Option):
+        if isinstance(param, command_classes.Option):
             assert param.help[0].isalpha() and not param.help.endswith(".")
             has_default = isinstance(param.default, (str, int, Path)) and param.default
             assert not has_default or param.required or "(default: " in param.help
@@ -242,7 +242,7 @@ BAD_FLAGS = {
     "negative layer": (["--style-layer", "relu1_1=-1"], "`--style-layer`", "-1"),
     "layer twice": (["--style-layer", "relu1_1", "--style-layer", "r11"], "twice"),
     "optimizer": (["--optimizer", "adm"], "`--optimizer`", "'Adam'"),
-    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`clip`", "LBFGS"),
+    "clipped guard": (["--recipe", "tf", "--optimizer", "lbfgs"], "`--optimizer`", "LBFGS"),
     "pool": (["--pool", "avg"], "`--pool`", "'average'"),
     "every": (["--every", "0"], "`--every`", "1 or more"),
     "log": (["--log", "nowhere/log.jsonl"], "`--log`", "nowhere"),
@@ -449,9 +449,15 @@ def test_unexpected_error_is_one_line(call, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (MemoryError(), "there is too little memory; choose a smaller `--size`"),
-        (AssertionError(), "AssertionError; NST_JAX_DEBUG=1 shows where"),
-        (OSError(), "OSError; NST_JAX_DEBUG=1 shows where"),
+        (
+            MemoryError(),
+            "there is too little memory; use smaller pictures or files, or stop other programs",
+        ),
+        (
+            AssertionError(),
+            "AssertionError; to see where, set the environment variable NST_JAX_DEBUG=1",
+        ),
+        (OSError(), "OSError; to see where, set the environment variable NST_JAX_DEBUG=1"),
     ],
 )
 def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
@@ -460,7 +466,8 @@ def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
 
     monkeypatch.setattr(recipes, "named", fail)
     assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
-    assert results.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
+    of_a_batch = "there is too little memory; choose a smaller size"
+    assert results.message_of(error) in {of_a_batch, type(error).__name__}
 
 
 def test_a_platform_that_is_not_there_is_named(call, monkeypatch):
@@ -553,13 +560,15 @@ def test_names_may_be_as_long_as_the_file_system_allows(call):
 
 def test_what_helps_depends_on_the_optimizer():
     guarded = replace(TINY, descent=replace(TINY.descent, optimizer=optimizers.LBFGS()))
-    assert painting.remedy(guarded) == "smaller weights"
-    assert painting.remedy(TINY) == "a smaller learning rate or smaller weights"
+    assert painting.remedy(guarded) == "smaller weights of the losses"
+    assert painting.remedy(TINY) == "a smaller learning rate, or smaller weights of the losses"
     for kind in (painting.Diverged, painting.Stalled):
         error = kind(3, np.zeros((2, 2, 3)), painting.remedy(guarded))
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is kind and str(again) == str(error) and again.step == 3
-        assert "after 3 updates" in str(error) and str(error).endswith("try smaller weights")
+        assert "after 3 updates" in str(error) and str(error).endswith(
+            "try smaller weights of the losses"
+        )
 
 
 @pytest.mark.parametrize("flag", ["-o", "--log", "--frames", "--checkpoint"])
@@ -1147,7 +1156,7 @@ def test_batch_and_sweep_paint_in_chunks_and_on_devices(call, option):
 def test_invalid_chunks_and_devices_are_refused(call):
     pair = ["photo.png", "--styles", "art.png", "-o", "o"]
     refused(call("batch", *pair, "--chunk", "0"), "`--chunk`")
-    refused(call("batch", *pair, "--devices", "99"), "`--devices`", "there are 2", "got 99")
+    refused(call("batch", *pair, "--devices", "99"), "`--devices`", "has 2 of", "got 99")
     refused(
         call("sweep", "photo.png", "art.png", "--lr", "1,2", "--devices", "some"), "`--devices`"
     )
@@ -1155,7 +1164,7 @@ def test_invalid_chunks_and_devices_are_refused(call):
 
 def test_batch_groups_by_shape_and_size():
     def entry(height, width):
-        scale = prepare.Scale((height, width), ((64, 64),), 1)
+        scale = run_scales.Scale((height, width), ((64, 64),), 1)
         return groups.Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
 
     entries = [entry(*shape) for shape in [(64, 64), (512, 512)] * 10]

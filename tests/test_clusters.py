@@ -292,14 +292,14 @@ def test_the_process_with_the_least_memory_decides_for_all():
     together("""
 cluster.join(sys.argv[1])
 import jax
-from nst_jax import prepare
+from nst_jax import run_scales
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import plan_scales
 mesh = sharding.mesh_of("all", axis=sharding.BANDS)
 capacity.available = lambda device: [4 * 10**10, 12 * 10**9][jax.process_index()]
 there, platform = capacity.available_to_each(mesh)
 assert abs(there / 3e9 - 1) < 1e-6 and platform == "cpu"  # four devices share the smaller memory
-scales = [prepare.Scale((2048, 2048), ((512, 512),), 1)]
+scales = [run_scales.Scale((2048, 2048), ((512, 512),), 1)]
 few, many = (
     plan_scales(recipes.DEFAULT, scales, mesh=mesh, memory=4 * each)
     for each in (3 * 10**9, 10**10)

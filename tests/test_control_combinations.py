@@ -20,6 +20,7 @@ from nst_jax.app import preview
 from nst_jax.app.controls import why_transparent_counts
 from nst_jax.controls import Protect, Region, color, finishing
 from nst_jax.controls.given import BatchControls
+from nst_jax.finisher import Finisher
 from nst_jax.recipes import sizes
 from tests import small
 from tests.shell import caller, refused
@@ -159,7 +160,7 @@ def test_colours_behind_transparency_change_nothing(photo, night, colors):
         content = np.where(hole[..., None] > 0, photo, np.asarray(value, np.float32))
         style = np.where(style_hole[..., None] > 0, night, np.asarray(value, np.float32))
         prepared = prepare.prepare_pictures(content, style, recipe, given)
-        finish = prepare.Finisher(prepared, recipe)
+        finish = Finisher(prepared, recipe)
         image = finish(jnp.asarray(photo[::-1]), prepared.scales[-1])
         return np.asarray(prepared.styles[0])[style_hole > 0], np.asarray(image)[26:]
 
@@ -358,7 +359,10 @@ def test_transparent_parts_beside_styles_of_taps_count_as_white_and_a_note_says_
         capsys, "stylize", "hole.png", "night_hole.png", "--recipe", "tiny", "-o", "a.png"
     )
     code, _, told = stylize("--style-layer", "relu1_1=gravel.png", "--colors", "palette")
-    assert code == 0 and "transparent parts count as white: masks are not applied" in told
+    assert (
+        code == 0
+        and "transparent parts are painted as if they were white, since a layer has" in told
+    )
     assert_array_equal(images.read("a.png").alpha, images.read("hole.png").alpha)
 
 

@@ -253,7 +253,7 @@ def test_every_command_notes_a_region_that_a_layer_leaves_out(capsys, folder):
     images.save("tiny.png", grey(tiny))
     flags = ("--recipe", "tiny", "--set", "terms.region_growth=0", "--size", "64")
     flags += ("--region", "tiny.png:red.png")
-    said = "`--region[0]`: at 64x48 px, no position of relu1_2 lies inside"
+    said = "`--region[0]`: at 64x48 px, the region is too small or too thin for relu1_2"
     for command, name in (
         (("stylize", "photos/one.png", "blue.png", "-o", "out.png"), ""),
         (("sweep", "photos/one.png", "blue.png", "--style-weight", "1,2", "-o", "grid.png"), ""),

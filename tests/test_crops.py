@@ -118,7 +118,7 @@ def test_another_photo_takes_the_place_of_a_damaged_or_uniform_one(tmp_path):
         (["nowhere.png"], "`photos`: there is no file 'nowhere.png'"),
         (
             [np.full((40, 40, 3), 9, np.uint8)] * 3,
-            "`photos`: all that can be read are nearly uniform",
+            "`photos`: none of the 3 can be used: 3 show nearly one colour; give others, at least two",
         ),
         ("nowhere", "`photos`: there is no file 'nowhere'"),
     ],
@@ -126,6 +126,17 @@ def test_another_photo_takes_the_place_of_a_damaged_or_uniform_one(tmp_path):
 def test_photos_that_do_not_do_are_refused(pictures, said):
     with pytest.raises(ValueError, match=said):
         crops_of(pictures)
+
+
+def test_too_few_photos_are_counted(tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    uniform = np.full((40, 40, 3), 99, np.uint8)
+    photos = list(find_photos([picture(1), uniform, uniform], 32).photos)
+    photos.append(Photo(bad, (40, 40), "", "bad.png"))
+    said = r"`photos`: 1 of the 4 can be used: 1 cannot be decoded \('.*bad.png' is empty.*\), "
+    with pytest.raises(ValueError, match=f"{said}2 show nearly one colour; give others"):
+        PhotoCrops(photos, 32, (1,))  # the seed with which all are looked at
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
@@ -157,5 +168,5 @@ def test_an_error_of_a_thread_is_raised_where_the_batch_is_needed():
         photo._replace(source=np.zeros((40, 48, 3), np.uint8)) for photo in cut._photos
     )
     cut._kept.clear()
-    with ReadAhead(cut, 0, 2) as ahead, pytest.raises(ValueError, match="nearly uniform"):
+    with ReadAhead(cut, 0, 2) as ahead, pytest.raises(ValueError, match="nearly one colour"):
         next(ahead)

@@ -15,8 +15,8 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import dreaming, images
-from nst_jax.app import single
 from nst_jax.app.options import dream as dream_options
+from nst_jax.app.recorder import Recorder
 from nst_jax.dreams import settings
 from tests.shell import caller, pixels, refused, write_pictures
 
@@ -153,14 +153,14 @@ def test_a_dream_that_changes_nothing_fails(call):
 
 
 def test_a_signal_keeps_the_picture_so_far(call, monkeypatch):
-    record = single.Recorder.record
+    record = Recorder.record
 
     def recording(self, shot):
         record(self, shot)
         if shot.step >= 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(single.Recorder, "record", recording)
+    monkeypatch.setattr(Recorder, "record", recording)
     code, out, err = call("photo.png", "-o", "out.png", *QUICK)
     assert (code, out) == (143, "")
     assert (

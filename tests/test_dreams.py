@@ -14,7 +14,7 @@ from nst_jax._compile import Jitted
 from nst_jax.dreams import settings
 from nst_jax.dreams.ascent import MATCHED_AT_ONCE, _normalized
 from nst_jax.images import resizing
-from nst_jax.scaling import tiles
+from nst_jax.scaling import tile_grid
 from nst_jax.vgg.precision import BFLOAT16
 from tests import reference, small
 
@@ -254,7 +254,7 @@ def test_tiles_give_the_excitement_and_gradient_of_the_whole_picture(guided, par
     guide = small.picture("starry_night", 28, 20).astype("float64")
     features = guide_features(params, guide) if guided else None
     tiled = replace(ASCENT, network=replace(ASCENT.network, tile=32))
-    assert tiles.grid_of((67, 101), TAPS, tiled.network).count > 1
+    assert tile_grid.grid_of((67, 101), TAPS, tiled.network).count > 1
     compute = jax.jit(dreams.ascent._excitement_and_gradient)
     whole, gradient = compute(params, image, ASCENT, features)
     found, of_tiles = compute(params, image, tiled, features)

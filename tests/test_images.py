@@ -144,7 +144,7 @@ def test_transparent_colours_do_not_leak(path):
     assert_array_equal(picture.image[9, 0], [1, 1, 1])
     assert_array_equal(picture.image[15, 0], as_float([127, 127, 127]))
     assert_array_equal(picture.alpha[:, 0], as_float([255] * 8 + [0] * 7 + [128]))
-    assert picture.notes == ("transparent parts composited over white",)
+    assert picture.notes == ("transparent parts read as white",)
 
 
 def test_opaque_alpha_is_none(path, pixels):

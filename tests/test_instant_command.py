@@ -711,7 +711,7 @@ def test_an_earlier_picture_that_cannot_be_put_back_is_named(job, earlier, monke
     monkeypatch.setattr(preview, "os", SimpleNamespace(replace=refuse))
     assert cli.main(job) == 130
     said = " ".join(capsys.readouterr().err.split())
-    assert "note: the earlier picture is in '" in said and ".out.png.before'" in said
+    assert "could not be put back as it was" in said and ".out.png.before'" in said
     assert Path(".out.png.before").read_bytes() == earlier
 
 

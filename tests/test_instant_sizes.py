@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import feed_forward
+from nst_jax import _real_size, feed_forward
 from nst_jax.app.instant import painting
 from nst_jax.feed_forward import (
     arbitrary,
@@ -154,20 +154,20 @@ def test_sizes_that_cannot_be_used_are_refused(size, message):
 
 def test_sizes_of_a_batch_are_checked_one_by_one():
     shape = (2, 32, 32, 3)
-    found = layers.sizes_of_array([(20, 16), (32, 32)], shape, 4, smallest=16)
+    found = _real_size.sizes_of_array([(20, 16), (32, 32)], shape, 4, smallest=16)
     np.testing.assert_array_equal(found, [(20, 16), (32, 32)])
     np.testing.assert_array_equal(
-        layers.sizes_of_array((20, 16), shape, 4, smallest=16), [(20, 16), (20, 16)]
+        _real_size.sizes_of_array((20, 16), shape, 4, smallest=16), [(20, 16), (20, 16)]
     )
     with pytest.raises(ValueError, match=r"or \[2, 2\], a size for each picture, got .* \[3, 2\]"):
-        layers.sizes_of_array([(20, 16)] * 3, shape, 4, smallest=16)
+        _real_size.sizes_of_array([(20, 16)] * 3, shape, 4, smallest=16)
     with pytest.raises(ValueError, match=r"got \(33, 32\)"):
-        layers.sizes_of_array([(20, 16), (33, 32)], shape, 4, smallest=16)
+        _real_size.sizes_of_array([(20, 16), (33, 32)], shape, 4, smallest=16)
     # Of values that are known only at runtime, the shape and the type are checked.
     for wrong in (np.zeros(3, np.int32), np.zeros(2, np.float32)):
         with pytest.raises(ValueError, match="^`size`: expected"):
-            jax.jit(lambda size: layers.sizes_of_array(size, shape, 4, smallest=16))(wrong)
-    pair = jax.jit(lambda a, b: layers.sizes_of_array((a, b), shape, 4, smallest=16))
+            jax.jit(lambda size: _real_size.sizes_of_array(size, shape, 4, smallest=16))(wrong)
+    pair = jax.jit(lambda a, b: _real_size.sizes_of_array((a, b), shape, 4, smallest=16))
     np.testing.assert_array_equal(pair(20, 16), [(20, 16), (20, 16)])
 
 

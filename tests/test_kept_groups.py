@@ -10,7 +10,7 @@ import pytest
 from nst_jax import batch_canvas, recipes
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups, kept_groups
-from nst_jax.prepare import Scale
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.bucket_choice import KeptPrograms
 from tests.shell import write_pictures
 from tests.test_buckets import entry

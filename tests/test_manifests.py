@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_jax import _files, _memory, batches, images, optimizers, prepare
+from nst_jax import _files, _memory, images, optimizers, planned_batches, run_scales
 from nst_jax._types import Losses
 from nst_jax.app import arguments, parsing
 from nst_jax.app.batch import (
@@ -49,7 +49,7 @@ def listed(folder="out", name="results.jsonl"):
 
 
 def entry(number=1, recipe=TINY, shape=(30, 40), output="x.png"):
-    scale = prepare.Scale(shape, ((40, 40),), recipe.descent.steps)
+    scale = run_scales.Scale(shape, ((40, 40),), recipe.descent.steps)
     seen = (images.Glance(shape, "c", "0"), images.Glance((40, 40), "s", "1"))
     return groups.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
 
@@ -255,7 +255,11 @@ def test_options_that_exclude_each_other_are_refused(call):
     csv("content,style", "photo.png,art.png")
     out = ("-o", "out")
     refused(call("batch", "no.csv", *out), "`CONTENTS`", "no.csv", "no such file")
-    refused(call("batch", "jobs.csv", "photo.png", *out), "`CONTENTS`", "must be the only one")
+    refused(
+        call("batch", "jobs.csv", "photo.png", *out),
+        "`CONTENTS`",
+        "so it must be the only one; leave out",
+    )
     refused(call("batch", "jobs.csv", "--styles", "art.png", *out), "`--styles`", "manifest")
     refused(call("batch", "jobs.csv", "--sheet", *out), "`--sheet`", "manifest")
     refused(call("batch", "jobs.csv", "--pair", "zip", *out), "`--pair`", "manifest")
@@ -626,7 +630,7 @@ def test_a_result_that_takes_too_much_memory_to_decode_is_not_finished(here, mon
 
 CHANGES = {
     "recipe": lambda e: e._replace(recipe=varied(style_weight=2.0)),
-    "size": lambda e: e._replace(scales=(prepare.Scale((30, 41), ((40, 40),), 5),)),
+    "size": lambda e: e._replace(scales=(run_scales.Scale((30, 41), ((40, 40),), 5),)),
     "content": lambda e: e._replace(seen=(e.seen[0]._replace(digest="2"), e.seen[1])),
     "style": lambda e: e._replace(seen=(e.seen[0], e.seen[1]._replace(name="t"))),
 }
@@ -661,7 +665,9 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         assert plan.pictures == len(members)
         if len(members) > 1 or members[0].prepared.content.mean() > 1.5 / 255:
             raise RuntimeError("out of memory")
-        return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set(), {})
+        return planned_batches.PaintedBatch(
+            {0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set(), {}
+        )
 
     monkeypatch.setattr(group_painting, "paint_batch", failing)
     picture = images.sample_picture("gravel")

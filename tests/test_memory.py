@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import _memory, controls, measuring, prepare, recipes, vgg
+from nst_jax import _memory, controls, measuring, recipes, run_scales, vgg
 from nst_jax.images import resizing
-from nst_jax.scaling import capacity, chunk_size, footprint, tiles
-from nst_jax.scaling.plan import FileMemory, memory_of_files, plan_scales
+from nst_jax.scaling import capacity, chunk_size, footprint, tile_grid
+from nst_jax.scaling.footprint import FileMemory, memory_of_files
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.scaling.tile_choice import largest_that_fits
 from nst_jax.targets import no_sums
 from tests import small
@@ -135,7 +136,7 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
         lowered = measuring.PROGRAMS.add_style_tile.lower(params, style, sums, 0, core)
     else:
         lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
-    window = tiles.window_of(shape, taps, recipe.network)
+    window = tile_grid.window_of(shape, taps, recipe.network)
     # XLA does not count the copy of its input that Eigen makes in the largest convolution.
     copy = 64 * 4 * window[0] * window[1]
     found = lowered.compile().memory_analysis().temp_size_in_bytes + copy
@@ -165,7 +166,7 @@ def test_resizing_takes_no_more_than_estimated_and_not_much_less(old, new):
 
 
 def test_files_that_are_still_to_be_read_take_memory():
-    scales = [prepare.Scale((64, 64), ((64, 64),), 1)]
+    scales = [run_scales.Scale((64, 64), ((64, 64),), 1)]
     files = FileMemory(kept=10**9, peak=3 * 10**9)
     options = {"memory": 4 * 10**9, "platform": "cpu", "files": files}
     assert plan_scales(recipes.DEFAULT, scales, **options).available == 4 * 10**9
@@ -182,14 +183,14 @@ def test_files_that_are_still_to_be_read_take_memory():
 
 
 def test_files_are_read_and_resized_one_after_the_other():
-    scale = prepare.Scale((60, 80), ((1000, 1000), (50, 50)), 1)
+    scale = run_scales.Scale((60, 80), ((1000, 1000), (50, 50)), 1)
     shapes, pixels = [(300, 400), (1000, 1000), (500, 500)], (120_000, 1_000_000, 250_000)
     found = memory_of_files(shapes, [25 * n for n in pixels], scale, recipes.DEFAULT)
     assert found.kept == 12 * sum(pixels)
     # The most is taken while the last style is resized, beside the others, which are resized already.
     last = footprint.peak_of_resizing((500, 500), (50, 50), recipes.DEFAULT.pictures.resize)
     assert found.peak == found.kept + 12 * 60 * 80 + 12 * 1_000_000 + last
-    scale = prepare.Scale((60, 80), (), 1)
+    scale = run_scales.Scale((60, 80), (), 1)
     few = memory_of_files(shapes[:1], [100 * 10**6], scale, recipes.DEFAULT)
     assert few.peak == 100 * 10**6
 
@@ -346,7 +347,7 @@ def test_chunks_are_equal_where_that_costs_little(count, most, size):
 
 def test_the_largest_canvas_that_fits_fits_and_the_next_does_not():
     shape, there = (3000, 2000), 2 * 10**9
-    scale = prepare.Scale(shape, (shape,), 1)
+    scale = run_scales.Scale(shape, (shape,), 1)
     height, width = largest_that_fits(scale, recipes.DEFAULT, there, platform="cpu")
     assert abs(height / width - 1.5) < 0.01
 
@@ -376,7 +377,7 @@ def test_fewer_bits_and_computing_again_take_less_on_an_accelerator():
 
 
 def test_a_style_that_fits_in_no_way_is_named_with_the_largest_that_would():
-    scale = prepare.Scale((64, 64), ((300, 300), (4000, 2000)), 1)
+    scale = run_scales.Scale((64, 64), ((300, 300), (4000, 2000)), 1)
     options = {"memory": 300 * 10**6, "platform": "cpu"}
     with pytest.raises(
         ValueError, match="^`style_size`: measuring styles of 300x300 px, 2000"
@@ -394,7 +395,7 @@ def test_a_style_that_fits_in_no_way_is_named_with_the_largest_that_would():
 
 
 def test_too_many_regions_for_memory_are_named_first_with_the_most_that_would_fit():
-    scale = prepare.Scale((512, 512), ((64, 64),) * 13, 1, regions=13)
+    scale = run_scales.Scale((512, 512), ((64, 64),) * 13, 1, regions=13)
 
     def total(regions):
         recipe = replace(recipes.GRAM, network=replace(recipes.GRAM.network, tile=128))

@@ -12,9 +12,9 @@ import nst_jax as nst
 from nst_jax import (
     losses,
     planned_painting,
-    prepare,
     provenance,
     recipes,
+    run_scales,
 )
 from nst_jax.app import programs
 from nst_jax.app.batch import groups
@@ -169,7 +169,7 @@ def test_a_loss_without_matches_leaves_the_state_as_it_is(params, pair):
 
 
 def test_the_published_scales_and_updates():
-    scales = prepare.scales_of((768, 1024), [(600, 800)], NNST)
+    scales = run_scales.scales_of((768, 1024), [(600, 800)], NNST)
     assert [(scale.shape, scale.steps) for scale in scales] == [
         ((48, 64), 200),
         ((96, 128), 200),
@@ -335,7 +335,7 @@ def test_pictures_whose_styles_differ_in_size_are_not_painted_together(pair):
     members = [(content, style), (content, narrow), (content, style)]
     entries = []
     for number, (one, other) in enumerate(members):
-        scales = prepare.scales_of(one.shape[:2], [other.shape[:2]], shallow())
+        scales = run_scales.scales_of(one.shape[:2], [other.shape[:2]], shallow())
         here = Path()
         entries.append(groups.Entry(number, here, (here,), here, shallow(), scales, ()))
     buckets = groups.alike_of(entries)

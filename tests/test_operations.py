@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import nst_jax as nst
-from nst_jax import losses, prepare, recipes
-from nst_jax.scaling import loss_costs, tiles
+from nst_jax import losses, recipes, run_scales
+from nst_jax.scaling import loss_costs, tile_grid
 from nst_jax.scaling.operations import (
     measuring_operations,
     run_operations,
@@ -69,7 +69,7 @@ def test_computing_again_is_half_as_much_more_where_the_device_does_it():
 def test_tiles_go_forward_twice_and_their_halos_count():
     cut = network(recipes.DEFAULT, tile=512)
     shape = (2048, 2048)
-    grid = tiles.grid_of(shape, cut.terms.taps, cut.network)
+    grid = tile_grid.grid_of(shape, cut.terms.taps, cut.network)
     halos = grid.count * grid.window[0] * grid.window[1] / 2048**2
     assert halos > 1.2
     whole = update_operations(shape, recipes.DEFAULT, "cpu")
@@ -80,7 +80,7 @@ def test_tiles_go_forward_twice_and_their_halos_count():
 
 
 def test_a_run_is_the_updates_of_its_scales():
-    scales = prepare.scales_up_to((512, 512), [(512, 512)], recipes.DEFAULT)
+    scales = run_scales.scales_up_to((512, 512), [(512, 512)], recipes.DEFAULT)
     each = scale_operations(scales, recipes.DEFAULT, "cpu")
     assert each == sorted(each) and len(each) == len(scales) > 1
     whole = run_operations(scales, recipes.DEFAULT, "cpu")
@@ -89,7 +89,7 @@ def test_a_run_is_the_updates_of_its_scales():
 
 def test_measuring_is_one_forward_pass_of_each_picture_by_hand():
     recipe = small.shallow(content_taps=("relu1_2",), style_taps=("relu1_1", "relu2_1"))
-    scale = prepare.Scale((32, 48), ((256, 32), (16, 16)), 5)
+    scale = run_scales.Scale((32, 48), ((256, 32), (16, 16)), 5)
     content = 32 * 48 * 9 * (3 * 64 + 64 * 64)
 
     def style(pixels):

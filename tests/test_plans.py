@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import canvas, planned_painting, prepare, recipes
-from nst_jax.app import cache, cli, commands, rates, timing
+from nst_jax import canvas, planned_batches, planned_painting, recipes, run_scales
+from nst_jax.app import cache, chosen_options, cli, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
@@ -216,7 +216,7 @@ def test_without_a_cache_no_time_is_promised(call):
 
 def test_time_left_knows_that_tiles_cost_more():
     shapes = (512, 512), (1024, 1024)
-    scales = [prepare.Scale(shape, (shape,), 4) for shape in shapes]
+    scales = [run_scales.Scale(shape, (shape,), 4) for shape in shapes]
     cut = replace(recipes.DEFAULT, network=replace(recipes.DEFAULT.network, tile=512))
 
     def left(recipe):
@@ -234,7 +234,7 @@ def test_time_left_knows_that_tiles_cost_more():
 def fit(recipe, there, *, shape=(6144, 8192), platform="cpu", yielding=False):
     return plan.plan_scales(
         recipe,
-        [prepare.Scale(shape, (shape,), 1)],
+        [run_scales.Scale(shape, (shape,), 1)],
         memory=there,
         platform=platform,
         may_shorten_history=yielding,
@@ -300,7 +300,7 @@ def test_what_was_given_up_is_said_and_kept_with_the_picture(call, little):
     code, _, err = call("stylize", *PAIR, *words)
     assert code == 0, err
     assert "in tiles of 128 px, with a history of 5 pairs" in err
-    assert "L-BFGS remembers 5 pairs in the place of 10, which paints another picture" in err
+    assert "L-BFGS keeps 5 instead of 10 past updates, so the result will differ" in err
     assert nst.images.read_metadata("out.png")["settings"]["descent.optimizer.history"] == 5
     code, _, err = call("stylize", *PAIR, *words, "--checkpoint", "run.h5")
     assert code == 2 and "`--set descent.optimizer.history=5`" in err
@@ -386,7 +386,7 @@ def test_a_device_out_of_memory_says_so_in_our_words(params, content, style, mon
 
 
 def test_many_pictures_out_of_memory_may_be_fewer(params, content, style, monkeypatch):
-    monkeypatch.setattr(nst.batches, "_painted_chunk", exhaust)
+    monkeypatch.setattr(planned_batches, "_painted_chunk", exhaust)
     contents = jnp.stack([content, content])
     with pytest.raises(nst.OutOfMemory, match="2 pictures of 32x24 px .* `chunk` of less than 2"):
         nst.stylize_many(params, contents, style, recipe=TINY, size="as-is")
@@ -527,7 +527,9 @@ def test_devices_of_a_batch_are_grouped_by_bands(call):
     assert Path("out/photo_art.png").exists()
     code, _, told = call(*words, "--bands", "2")
     assert code == 2
-    assert "`--bands`: 1 device cannot be grouped by 2; take a multiple of 2 devices" in told
+    assert (
+        "`--bands`: 1 device cannot be divided into groups of 2; set `--devices` to a mul" in told
+    )
 
 
 def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
@@ -543,7 +545,7 @@ def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
 
 
 def test_what_only_several_devices_hold_is_not_refused(little, monkeypatch):
-    scale = prepare.Scale((64, 48), ((32, 32),), 3)
+    scale = run_scales.Scale((64, 48), ((32, 32),), 3)
     one = capacity.footprint_at(TINY, scale, "gpu")
     mesh = sharding.mesh_of_batch(2, 2)
     shared = capacity.footprint_at(TINY, scale, "gpu", devices=2)
@@ -573,4 +575,6 @@ def test_a_plan_over_devices_is_what_each_has(call):
 def test_ray_takes_neither_devices_nor_bands():
     for name, value in (("devices", 2), ("bands", 2)):
         with pytest.raises(ValueError, match=f"`{name}`: Ray gives each device"):
-            commands.check_devices({"runner": "ray", "devices": None, "bands": 1} | {name: value})
+            chosen_options.check_devices(
+                {"runner": "ray", "devices": None, "bands": 1} | {name: value}
+            )

@@ -8,11 +8,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 
-from nst_jax import images, prepare, recipes
+from nst_jax import images, prepare, recipes, run_scales
 from nst_jax.images.resizing import antialiased
-from nst_jax.prepare import Scale
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.changes import with_sizes
+from nst_jax.run_scales import Scale
 from tests import reference, small
 
 
@@ -90,7 +90,7 @@ def test_the_style_follows_the_contents_rule_unless_it_has_its_own(
     size, style_size, content_shape, style_shape
 ):
     recipe = with_sizes(recipes.DEFAULT, size, style_size)
-    assert prepare.final_shapes((200, 400), (300, 300), recipe) == (content_shape, style_shape)
+    assert run_scales.final_shapes((200, 400), (300, 300), recipe) == (content_shape, style_shape)
 
 
 def test_a_recipes_own_style_rule_keeps_its_meaning():
@@ -108,7 +108,7 @@ WIDE = (200, 400)  # (height, width) of a style, which a canvas of 96 x 72 px wo
 def test_an_exact_canvas_leaves_the_style_to_the_recipes_rule(name):
     recipe = recipes.PRESETS[name]
     exact, number = with_sizes(recipe, "96x72"), with_sizes(recipe, "96x72", "96")
-    canvas, style = prepare.final_shapes((300, 400), WIDE, exact)
+    canvas, style = run_scales.final_shapes((300, 400), WIDE, exact)
     assert canvas == (72, 96)
     rule = recipe.pictures.style_size or recipe.pictures.size
     assert type(exact.pictures.style_size) is type(rule)
@@ -116,19 +116,22 @@ def test_an_exact_canvas_leaves_the_style_to_the_recipes_rule(name):
         assert style == rule.beside(canvas, *WIDE)
     # A style of the content's proportions gets the canvas' area, by whichever number.
     elif not isinstance(rule, sizes.Exact):
-        assert prepare.final_shapes((300, 400), (300, 400), exact)[1] == (72, 96)
+        assert run_scales.final_shapes((300, 400), (300, 400), exact)[1] == (72, 96)
         assert style[1] == pytest.approx(2 * style[0], abs=1)
-    assert prepare.final_shapes((300, 400), WIDE, number)[1] == rule.resized(96).shape(*WIDE)
+    assert run_scales.final_shapes((300, 400), WIDE, number)[1] == rule.resized(96).shape(*WIDE)
 
 
 def test_a_style_that_keeps_its_size_keeps_it_beside_an_exact_canvas():
     recipe = with_sizes(recipes.DEFAULT, "as-is")
-    assert prepare.final_shapes((300, 400), WIDE, with_sizes(recipe, "96x72")) == ((72, 96), WIDE)
+    assert run_scales.final_shapes((300, 400), WIDE, with_sizes(recipe, "96x72")) == (
+        (72, 96),
+        WIDE,
+    )
 
 
 def test_a_number_for_a_recipe_that_squashes_squashes_as_it_does():
     recipe = with_sizes(recipes.COURSERA_TF2, 40)
-    assert prepare.final_shapes((300, 400), WIDE, recipe) == ((40, 40), (40, 40))
+    assert run_scales.final_shapes((300, 400), WIDE, recipe) == ((40, 40), (40, 40))
 
 
 def test_messages_name_the_size_that_was_meant():
@@ -144,7 +147,7 @@ def test_the_style_shrinks_with_the_canvas():
     recipe = replace(
         recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule, steps=6)
     )
-    assert prepare.scales_up_to((48, 64), [(60, 40)], recipe) == (
+    assert run_scales.scales_up_to((48, 64), [(60, 40)], recipe) == (
         Scale((24, 32), ((30, 20),), 4),
         Scale((48, 64), ((60, 40),), 2),
     )
@@ -153,7 +156,7 @@ def test_the_style_shrinks_with_the_canvas():
 def test_a_styles_side_never_falls_under_what_the_network_needs():
     schedule = recipes.CoarseToFine(smallest=32, share=2.0)
     recipe = replace(recipes.DEFAULT, descent=replace(recipes.DEFAULT.descent, schedule=schedule))
-    assert prepare.scales_up_to((64, 64), [(18, 100)], recipe)[0].style_shapes == ((16, 50),)
+    assert run_scales.scales_up_to((64, 64), [(18, 100)], recipe)[0].style_shapes == ((16, 50),)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from nst_jax import (
     measuring,
     optimizers,
     planned_painting,
-    prepare,
     recipes,
+    run_scales,
     targets,
 )
 from nst_jax.app import cache, programs
@@ -395,7 +395,7 @@ def test_a_batch_begins_nothing_ahead_where_memory_does_not_hold_both(
     params, content, style, monkeypatch
 ):
     recipe = replace(COARSE_TO_FINE, network=replace(COARSE_TO_FINE.network, tile=0))
-    scales = prepare.scales_up_to(content.shape[:2], [style.shape[:2]], recipe)
+    scales = run_scales.scales_up_to(content.shape[:2], [style.shape[:2]], recipe)
     both = sum(capacity.footprint_at(recipe, one, "cpu", pictures=2).total for one in scales)
     both = round(both * capacity.MARGIN)
     for there, times in ((both - 9, 0), (both + 9, 1)):
@@ -415,7 +415,7 @@ def test_nothing_is_begun_ahead_where_memory_does_not_hold_both(
     params, content, style, monkeypatch
 ):
     recipe = replace(COARSE_TO_FINE, network=replace(COARSE_TO_FINE.network, tile=0))
-    scales = prepare.scales_up_to(content.shape[:2], [style.shape[:2]], recipe)
+    scales = run_scales.scales_up_to(content.shape[:2], [style.shape[:2]], recipe)
     both = sum(capacity.footprint_at(recipe, scale, "cpu").total for scale in scales)
     both = round(both * capacity.MARGIN)
     for there, times in ((both - 9, 0), (both + 9, 1)):

@@ -129,7 +129,7 @@ def test_scales_of_crowsonkb_are_the_sources(name):
     entry, recipe = ENTRIES[name], source_of(ENTRIES[name])
     style_names = ("style", "another style")[: len(entry["prepared"][0]["styles"])]
     content, *styles = (decoded(GOLDEN["pictures"][n]).shape[:2] for n in ("content", *style_names))
-    scales = nst.prepare.scales_of(content, styles, recipe)
+    scales = nst.run_scales.scales_of(content, styles, recipe)
     assert [scale.steps for scale in scales] == entry["updates"]
     assert [list(scale.shape) for scale in scales] == [
         scale["content"]["shape"][:2] for scale in entry["prepared"]

@@ -310,7 +310,7 @@ SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
         ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
         (
             {"protect": Protect(np.ones((HEIGHT, WIDTH)))},
-            "`protect`: at 64x48 px, no position of relu1_1 is left to be painted",
+            "`protect`: at 64x48 px, what is not protected is too small or too thin for every layer",
         ),
         ({"opacity": np.zeros((HEIGHT, WIDTH))}, "`opacity`: all of the content is transparent"),
         ({"style_opacity": [None, None]}, "`style_opacity`: expected one for each of the 1 styles"),
@@ -352,9 +352,9 @@ def test_a_region_too_small_for_a_layer_is_noted(params, photo):
         nst.stylize(params, photo, BLUE, recipe=recipe, regions=[Region(tiny, RED)])
 
     # A position of relu1_1 sees 3 x 3 px, one of relu1_2 sees 5 x 5.
-    with pytest.warns(RegionLeftOut, match=r"`regions\[0\]`: at 64x48 px, .* of relu1_2"):
+    with pytest.warns(RegionLeftOut, match=r"`regions\[0\]`: at 64x48 px, .* thin for relu1_2"):
         painted(4)
-    with pytest.raises(ValueError, match=r"`regions\[0\]`: at 64x48 px, no position of relu1_1"):
+    with pytest.raises(ValueError, match=r"`regions\[0\]`: at 64x48 px, .* every layer of the"):
         painted(2)
 
 

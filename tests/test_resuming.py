@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import _files, _hdf5, checkpoints, optimizers, prepare, recipes
+from nst_jax import _files, _hdf5, checkpoints, optimizers, recipes, run_scales
 from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
+from nst_jax.app.recorder import Recorder
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 from tests.shell import caller, write_pictures
@@ -81,15 +82,15 @@ def losses(path):
 
 def interrupt_at(monkeypatch, step, number=signal.SIGINT):
     """Let a signal come while the snapshot after so many updates is recorded, once."""
-    record = single.Recorder.record
+    record = Recorder.record
 
     def recording(recorder, shot):
         record(recorder, shot)
         if shot.step == step:
-            monkeypatch.setattr(single.Recorder, "record", record)
+            monkeypatch.setattr(Recorder, "record", record)
             signal.raise_signal(number)
 
-    monkeypatch.setattr(single.Recorder, "record", recording)
+    monkeypatch.setattr(Recorder, "record", recording)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
@@ -221,7 +222,7 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
 
 
 def test_chunks_stop_at_both_strides():
-    scales = (prepare.Scale((10, 10), ((10, 10),), 13),)
+    scales = (run_scales.Scale((10, 10), ((10, 10),), 13),)
     walk = timing.IntervalChooser(scales, 5, also=[3], done=4)
     steps = [4]
     walk.advance(4, 0.0)
@@ -265,7 +266,8 @@ def test_another_run_is_refused_and_nothing_is_touched(call):
     before = {path: Path(path).read_bytes() for path in ("log.jsonl", "out.png", "run.h5")}
     for more, said in {
         ("--set", "terms.style_weight=3"): "`--resume`: the checkpoint is of another run: "
-        "terms.style_weight was 1.0, is 3; resume with the same settings, or start anew",
+        "terms.style_weight was 1.0, is 3; resume with the same pictures, settings and versions, or "
+        "begin a new run with another checkpoint file",
         ("--seed", "9"): "another run: key was [0, 0], is [0, 9]",
         ("--steps", "16"): "after 8 updates of 24x18 for 5, 48x36 for 3; a run of 16 updates has",
         ("--steps", "7"): "has had 8 updates, more than the 7 of this run",

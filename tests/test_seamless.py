@@ -10,9 +10,18 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, dreams, losses, objective, optimizers, prepare, recipes, texturing
+from nst_jax import controls, dreams, losses, objective, optimizers, recipes, run_scales, texturing
 from nst_jax.recipes import starts
-from nst_jax.scaling import bands, capacity, operations, plan, sharding, tile_choice, tiles
+from nst_jax.scaling import (
+    bands,
+    capacity,
+    operations,
+    plan,
+    sharding,
+    tile_choice,
+    tile_grid,
+    tiles,
+)
 from nst_jax.vgg import layers
 from tests import small, test_bands, test_tiles
 from tests.test_sharding import simulated
@@ -34,7 +43,7 @@ def as_float64(recipe=WRAPPED, **changes):
 
 
 def cut_of(shape, recipe, split=None):
-    return tiles.grid_of(shape, recipe.terms.taps, recipe.network, split)
+    return tile_grid.grid_of(shape, recipe.terms.taps, recipe.network, split)
 
 
 # --- Against one piece ----------------------------------------------------------------------------
@@ -84,11 +93,11 @@ def test_a_window_that_ends_at_the_border_would_not_do(params64, x64, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in losses.VARIATIONS if name != "nine_point_variation"]
+    "name", [name for name in losses.VARIATIONS if not name.startswith("nine_point")]
 )
 def test_every_variation_goes_round_the_border_in_tiles(name, x64):
     variation, (image, *_) = losses.VARIATIONS[name], pictures(80, 70)
-    grid = tiles.grid_of(
+    grid = tile_grid.grid_of(
         (80, 70), ["relu1_2"], nst.vgg.Network(tile=16, padding=layers.wrap_padded)
     )
     assert grid.down.wraps and not grid.across.wraps
@@ -129,7 +138,7 @@ def test_a_cyclic_shift_of_the_canvas_shifts_the_gradient(tile, params64, x64):
 @pytest.mark.parametrize("tile", [32, 48])
 def test_windows_go_round_and_hold_their_cores_and_halos(side, tile):
     network_of = nst.vgg.Network(tile=tile, padding=layers.wrap_padded)
-    axis = tiles.grid_of((side, side), ["relu3_1"], network_of).down
+    axis = tile_grid.grid_of((side, side), ["relu3_1"], network_of).down
     assert axis.wraps and axis.count > 1
     assert axis.core <= tile and axis.window == axis.core + 2 * axis.halo < side
     owners = np.zeros(side, int)
@@ -191,7 +200,7 @@ whole = test_bands.found(params, *images, deep)
 there = sharding.replicate((params, images), mesh)
 bands = test_bands.bands.bands_of(mesh, shape, deep.network)
 split = test_bands.found(there[0], *there[1], deep, bands)
-grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, bands)
+grid = test_bands.tile_grid.grid_of(shape, deep.terms.taps, deep.network, bands)
 assert grid.down.wraps and max(grid.reach) > bands.band_height
 assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
 """
@@ -313,15 +322,17 @@ def test_coarser_scales_are_multiples_of_16_where_the_finest_is():
     )
 
     def shapes(shape, recipe):
-        return [scale.shape for scale in prepare.scales_up_to(shape, [(50, 70)], recipe)]
+        return [scale.shape for scale in run_scales.scales_up_to(shape, [(50, 70)], recipe)]
 
     assert shapes((176, 240), recipe) == [(64, 80), (96, 128), (128, 176), (176, 240)]
     assert [shape[1] for shape in shapes((176, 250), recipe)] == [88, 125, 177, 250]
     plain = network(recipe, padding=layers.zero_padded)
     assert shapes((176, 240), plain)[-2] == (125, 170)
-    sizes = [scale.style_shapes for scale in prepare.scales_up_to((176, 240), [(50, 70)], recipe)]
+    sizes = [
+        scale.style_shapes for scale in run_scales.scales_up_to((176, 240), [(50, 70)], recipe)
+    ]
     assert sizes == [
-        scale.style_shapes for scale in prepare.scales_up_to((176, 240), [(50, 70)], plain)
+        scale.style_shapes for scale in run_scales.scales_up_to((176, 240), [(50, 70)], plain)
     ]
 
 
@@ -348,7 +359,7 @@ def test_a_plan_cuts_the_canvas_and_measures_the_style_in_one_piece(monkeypatch)
 
     def planned(shape, style, there):
         monkeypatch.setattr(capacity, "available", lambda device=None: round(there * 1e9))
-        return plan.plan_scales(recipe, [prepare.Scale(shape, (style,), 1)])
+        return plan.plan_scales(recipe, [run_scales.Scale(shape, (style,), 1)])
 
     assert planned((4096, 3072), (256, 256), 64).recipe.network.tile == 0
     cut = planned((4096, 3072), (256, 256), 16)

@@ -115,9 +115,9 @@ np.testing.assert_allclose(cut, one, rtol=0, atol=2e-4)
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
-        ("both", "`devices`: there is no choice of devices, beside a number, 'both'"),
+        ("both", "`devices`: expected 'all' or a number, got 'both'"),
         (0, "`devices`: expected 1 or more, got 0"),
-        (99, r"`devices`: there are 2 of kind 'cpu', got 99; take fewer, or 'all'"),
+        (99, r"`devices`: this machine has 2 of the kind 'cpu', got 99; take fewer, or 'all'"),
         ([], "`devices`: expected 'all', a number or a list of `jax.Device`"),
         (2.0, "`devices`: expected 'all', a number or a list of `jax.Device`, got 2.0"),
         ([3], "`devices`: expected Device, got int"),

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, feed_forward, prepare, recipes
+from nst_jax import controls, feed_forward, prepare, recipes, run_scales
 from nst_jax.controls import Protect, color, finishing
 from nst_jax.feed_forward import (
     arbitrary,
@@ -156,7 +156,7 @@ def test_bytes_are_pictures(content, style):
 @pytest.mark.parametrize("size", [40, "short:32", "area:40", "50x36", "as-is"])
 def test_the_size_is_that_of_stylize(content, size):
     recipe = recipes.changes.with_options(recipes.DEFAULT, size)
-    expected, _ = prepare.final_shapes(content.shape[:2], (64, 64), recipe)
+    expected, _ = run_scales.final_shapes(content.shape[:2], (64, 64), recipe)
     assert given_styles.resized_content(np.asarray(content), size).shape[:2] == expected
 
 

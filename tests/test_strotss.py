@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.spatial.distance import cdist
 
 import nst_jax as nst
-from nst_jax import losses, prepare, provenance, recipes
+from nst_jax import losses, prepare, provenance, recipes, run_scales
 from nst_jax.correspondence import MEAN_ACTIVATIONS, units_of
 from nst_jax.images import resizing
 from nst_jax.losses import places, transport
@@ -289,7 +289,7 @@ def test_the_scales_begin_as_in_the_source(params, pair):
     content, style = pair
     shots = nst.paint(params, content, style, recipe=shallow(), every=1)
     first = next(shots).image
-    scale = prepare.scales_of((32, 40), [(36, 32)], shallow())[0]
+    scale = run_scales.scales_of((32, 40), [(36, 32)], shallow())[0]
     assert scale.shape == first.shape[:2] == (16, 20)
     small_content = prepare.at_scale(jnp.asarray(content), scale.shape)
     small_style = prepare.at_scale(jnp.asarray(style), scale.style_shapes[0])

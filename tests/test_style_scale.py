@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batch_members, batch_plans, painting, prepare, provenance, recipes
+from nst_jax import batch_members, batch_plans, painting, provenance, recipes, run_scales
 from nst_jax.feed_forward import training_job
 from nst_jax.recipes import changes, sizes, toml
 from nst_jax.scaling.plan import plan_scales
@@ -41,7 +41,7 @@ def scaled(recipe, *factors):
 )
 def test_sizes_by_hand(rule, factor, expected):
     recipe = recipes.TF.replace(pictures__size=sizes.LongEdge(80), pictures__style_size=rule)
-    canvas, style = prepare.final_shapes((300, 400), (300, 600), scaled(recipe, factor))
+    canvas, style = run_scales.final_shapes((300, 400), (300, 600), scaled(recipe, factor))
     assert canvas == (60, 80)
     assert style == expected
 
@@ -50,14 +50,14 @@ def test_sizes_by_hand(rule, factor, expected):
 def test_the_longer_side_is_that_of_neural_style(factor):
     """jcjohnson/neural-style: `math.ceil(style_scale * image_size)`, here of whole products."""
     recipe = scaled(changes.with_sizes(recipes.DEFAULT, 512), factor)
-    _, style = prepare.final_shapes((300, 400), (333, 500), recipe)
+    _, style = run_scales.final_shapes((300, 400), (333, 500), recipe)
     assert max(style) == math.ceil(factor * 512)
     assert style == sizes.LongEdge(round(factor * 512)).shape(333, 500)
 
 
 def test_each_style_may_have_its_own_factor_at_every_scale():
     recipe = scaled(changes.with_sizes(recipes.DEFAULT, 512), 1, 0.5)
-    scales = prepare.scales_of((400, 400), [(400, 400), (400, 400)], recipe)
+    scales = run_scales.scales_of((400, 400), [(400, 400), (400, 400)], recipe)
     assert len(scales) > 1
     for scale in scales:
         first, second = scale.style_shapes
@@ -69,7 +69,7 @@ def test_a_size_that_becomes_too_small_is_refused_with_the_factor():
     with pytest.raises(
         ValueError, match=r"^`style_scale`: 0.1 makes 10x10 px .*longer side 100 px"
     ):
-        prepare.scales_of((200, 200), [(200, 200)], recipe)
+        run_scales.scales_of((200, 200), [(200, 200)], recipe)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_the_factor_that_a_message_advises_is_accepted(rule):
     checked, styles = 0, [*itertools.product(range(41, 200, 16), repeat=2), (106, 137)]
     for style in styles:
         try:
-            prepare.final_shapes((200, 200), style, scaled(recipe, 0.2))
+            run_scales.final_shapes((200, 200), style, scaled(recipe, 0.2))
         except ValueError as why:
             if not (advised := re.search(r"so choose ([\d.]+) or more$", str(why))):
                 continue  # a style that is too small without the factor, too
             least = float(advised[1])
             for factor in (least, least + 0.01):
-                shape = prepare.final_shapes((200, 200), style, scaled(recipe, factor))[1]
+                shape = run_scales.final_shapes((200, 200), style, scaled(recipe, factor))[1]
                 assert min(shape) >= 16
             assert least < 1.05 * 16 / min(rule.shape(*style)) + 0.001
             checked += 1
@@ -320,7 +320,7 @@ def test_a_factor_that_makes_a_style_too_large_or_too_small_is_named(
 
 def test_the_largest_factor_that_fits_is_named():
     recipe = scaled(recipes.GRAM, 1.0, 40.0)
-    scale = prepare.Scale((64, 64), ((300, 300), (4000, 2000)), 1)
+    scale = run_scales.Scale((64, 64), ((300, 300), (4000, 2000)), 1)
     with pytest.raises(
         ValueError, match=r"`style_scale`: 40 makes 2000x4000 px of style\[1\]"
     ) as why:
@@ -344,16 +344,16 @@ def test_the_largest_factor_that_fits_is_named():
 )
 def test_the_factor_of_a_style_too_large_is_named_in_a_batch(factors, shapes, message):
     recipe = scaled(recipes.GRAM, *factors)
-    scale = prepare.Scale((64, 64), shapes, 1)
+    scale = run_scales.Scale((64, 64), shapes, 1)
     with pytest.raises(ValueError, match=f"^`style_scale`: {message} measuring"):
         plan_scales(recipe, [scale], memory=300 * 10**6, platform="cpu")
 
 
 def test_a_batch_plans_for_the_styles_of_its_first_picture_and_then_all_others():
     a, b, c, d = ((side, 20) for side in (30, 20, 40, 25))
-    runs = [[prepare.Scale((64, 64), shapes, 1)] for shapes in ((a, b), (a, a), (c, b, d))]
-    assert prepare.style_shapes_of_all(runs) == (a, b, c, d)
-    assert prepare.style_shapes_of_all(runs[1:]) == (a, a, c, b, d)
+    runs = [[run_scales.Scale((64, 64), shapes, 1)] for shapes in ((a, b), (a, a), (c, b, d))]
+    assert run_scales.style_shapes_of_all(runs) == (a, b, c, d)
+    assert run_scales.style_shapes_of_all(runs[1:]) == (a, a, c, b, d)
 
 
 def test_stylize_scales_its_styles_and_records_it(call):

@@ -231,7 +231,8 @@ def test_cells_that_diverge_are_named(call):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         f"nst-jax: warning: weight of total variation {row}, learning rate 1e+30: the losses are "
-        "not finite after 1 updates; it is the last finite canvas"
+        "not finite after 1 updates; this is the last picture before that: try a smaller learning "
+        "rate, or smaller weights of the losses"
         for row in (0, 1)
     ]
     facts = told("grid.png")
@@ -244,7 +245,7 @@ def test_cells_that_paint_nothing_are_named(call):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "nst-jax: warning: style weight 1e+25: the losses after the last update are those of the "
-        "start; nothing was painted"
+        "start; nothing was painted: try smaller weights of the losses, or a larger learning rate"
     ]
     assert told("grid.png")["stalled"] == [1] and told("grid.png")["diverged"] == []
 
@@ -265,12 +266,12 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     argv = ["--ratio", "1,2", "--layers", "cumulative", "--size", "32", "-o", "grid.png", "-q"]
     code, out, err = call(*argv)
     assert (code, out) == (130, "")
-    assert err == "nst-jax: interrupted: grid.png has the 3 of 6 canvases that are done\n"
+    assert err == "nst-jax: interrupted: grid.png has the 3 of 6 pictures that were done\n"
     facts = told("grid.png")
     assert facts["finished"] is False and facts["missing"] == [3, 4, 5]
     Path("grid.png").unlink()
     code, _, err = call(*argv)
-    assert code == 130 and "nothing is written of the 0 of 6 canvases" in err
+    assert code == 130 and "none of the 6 pictures was done, so nothing was written" in err
     assert not Path("grid.png").exists()
 
 

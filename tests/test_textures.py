@@ -197,7 +197,7 @@ def test_bad_sizes_are_refused(params, size, meets, message):
 
 def test_the_style_keeps_its_size_whatever_that_of_the_texture():
     recipe = texturing.with_canvas_as_it_is(texturing.of_texture(recipes.GATYS_TEXTURE))
-    canvas, style = nst.prepare.final_shapes((1024, 512), (300, 400), recipe)
+    canvas, style = nst.run_scales.final_shapes((1024, 512), (300, 400), recipe)
     assert canvas == (1024, 512) and style == sizes.Area(256).shape(300, 400)
 
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import losses, prepare, recipes, vgg
-from nst_jax.scaling import capacity, tiles
+from nst_jax import losses, recipes, run_scales, vgg
+from nst_jax.scaling import capacity, tile_grid, tiles
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.vgg import layers, precision
 from tests import small
@@ -96,7 +96,7 @@ def test_tiles_are_the_whole_picture(name, params64, x64):
     recipe = recipes.as_arrays(network(DEEP, **changes), jnp.float64)
     whole = found(params64, *pictures(*shape), recipe)
     cut = network(recipe, tile=tile)
-    assert tiles.grid_of(shape, recipe.terms.taps, cut.network).count > 3
+    assert tile_grid.grid_of(shape, recipe.terms.taps, cut.network).count > 3
     assert apart(whole, found(params64, *pictures(*shape), cut)) < 1e-10
 
 
@@ -105,7 +105,7 @@ def test_a_mirrored_border_with_activations_computed_again_in_tiles(params64, x6
     changes = {"padding": layers.reflect_padded, "pool": layers.scaled_average_pool, "remat": True}
     recipe = recipes.as_arrays(network(HIGHER, **changes), jnp.float64)
     cut = network(recipe, tile=16)
-    assert tiles.grid_of((75, 61), recipe.terms.taps, cut.network).count > 3
+    assert tile_grid.grid_of((75, 61), recipe.terms.taps, cut.network).count > 3
     whole = found(params64, *pictures(75, 61), recipe)
     assert apart(whole, found(params64, *pictures(75, 61), cut)) < 1e-10
 
@@ -170,7 +170,7 @@ def test_bfloat16_in_tiles(params):
 @pytest.mark.parametrize("name", losses.VARIATIONS)
 def test_every_variation_is_a_sum_over_tiles(name, x64):
     variation, (image, *_) = losses.VARIATIONS[name], pictures(83, 70)
-    grid = tiles.grid_of((83, 70), ["relu1_2"], vgg.Network(tile=16))
+    grid = tile_grid.grid_of((83, 70), ["relu1_2"], vgg.Network(tile=16))
 
     def of_tile(index):
         window = tiles.window(image, grid, index)
@@ -185,7 +185,7 @@ def test_another_halo_would_not_do(params64, x64, monkeypatch):
     """The comparisons above see what is wrong at a tile's edge."""
     recipe = recipes.as_arrays(DEEP, jnp.float64)
     whole = found(params64, *pictures(128, 96), recipe)
-    monkeypatch.setattr(tiles, "halo_of", lambda taps: 0)
+    monkeypatch.setattr(tile_grid, "halo_of", lambda taps: 0)
     # Another tile than elsewhere, so that it is traced anew.
     assert apart(whole, found(params64, *pictures(128, 96), network(recipe, tile=64))) > 1e-4
 
@@ -226,7 +226,7 @@ def test_the_halo_is_what_a_feature_sees(tap, params64, x64):
 @pytest.mark.parametrize("side", [97, 131, 160, 257, 300])
 @pytest.mark.parametrize("tile", [32, 48])
 def test_windows_stay_inside_and_hold_their_cores_and_halos(side, tile):
-    axis = tiles.grid_of((side, side), ["relu3_1"], vgg.Network(tile=tile)).down
+    axis = tile_grid.grid_of((side, side), ["relu3_1"], vgg.Network(tile=tile)).down
     assert axis.halo == 16 and axis.count > 1
     assert (axis.count - 1) * axis.core < side <= axis.count * axis.core
     for index in range(axis.count):
@@ -249,22 +249,23 @@ def test_windows_stay_inside_and_hold_their_cores_and_halos(side, tile):
     ],
 )
 def test_cores_are_of_one_size_and_windows_no_larger_than_they_need(side, core, window):
-    axis = tiles.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
+    axis = tile_grid.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
     assert (axis.halo, axis.core, axis.window) == (96, core, window)
 
 
 def test_no_window_is_larger_than_a_tile_and_its_halos():
     for side in range(2256, 9000, 37):
-        axis = tiles.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
+        axis = tile_grid.grid_of((side, side), recipes.TF.terms.taps, vgg.Network(tile=2048)).across
         assert axis.window < 2048 + 2 * 96 + 16, side
         assert axis.count <= -(-side // 2048), side
 
 
 def test_a_picture_no_larger_than_a_tile_is_whole():
     taps = DEEP.terms.taps
-    assert tiles.grid_of((64, 48), taps, vgg.Network(tile=64)) is None
-    assert tiles.grid_of((640, 480), taps, vgg.Network()) is None
-    assert tiles.grid_of((100, 90), taps, vgg.Network(tile=64)) is None  # the halos reach all of it
+    assert tile_grid.grid_of((64, 48), taps, vgg.Network(tile=64)) is None
+    assert tile_grid.grid_of((640, 480), taps, vgg.Network()) is None
+    # The halos reach all of it.
+    assert tile_grid.grid_of((100, 90), taps, vgg.Network(tile=64)) is None
 
 
 # --- In the house ---------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ def test_gradients_to_the_weights_are_refused_where_an_image_is_cut(params64, x6
         (-16, "`tile`: expected 80 or more, got -16"),
         (
             "large",
-            "`tile`: there is no tile, beside pixels, 'large'; expected one of 'auto', 'off'",
+            "`tile`: expected 'auto', 'off' or a number of pixels such as 512, got 'large'",
         ),
     ],
 )
@@ -326,7 +327,7 @@ def test_what_is_no_tile_is_refused(tile, message, params):
 
 def settled(monkeypatch, there, shape=(4000, 3000), recipe=recipes.DEFAULT):
     monkeypatch.setattr(capacity, "available", lambda device=None: there)
-    return plan_scales(recipe, [prepare.Scale(shape, (shape,), 1)]).recipe.network.tile
+    return plan_scales(recipe, [run_scales.Scale(shape, (shape,), 1)]).recipe.network.tile
 
 
 def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkeypatch):
@@ -338,7 +339,7 @@ def test_a_canvas_is_cut_only_where_memory_asks_and_no_finer_than_it_asks(monkey
 
 def test_a_large_style_is_cut_though_the_canvas_is_small(monkeypatch):
     monkeypatch.setattr(capacity, "available", lambda device=None: 8 * 10**9)
-    scale = prepare.Scale((100, 100), ((6000, 6000),), 1)
+    scale = run_scales.Scale((100, 100), ((6000, 6000),), 1)
     assert plan_scales(recipes.GRAM, [scale]).recipe.network.tile == 2048
 
 

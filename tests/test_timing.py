@@ -8,7 +8,7 @@ import pytest
 
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
-from nst_jax.prepare import Scale
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.operations import fixed_pixels
 
 pytestmark = pytest.mark.optimized

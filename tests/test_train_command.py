@@ -147,6 +147,38 @@ def test_where_the_disk_stays_full_the_network_goes_elsewhere(train, tmp_path, m
     assert style_files.load_training(checkpoint).step == 2
 
 
+@pytest.mark.parametrize("full", ["style.h5", "style.checkpoint.h5"])
+def test_an_interrupted_training_says_which_file_is_elsewhere(train, tmp_path, monkeypatch, full):
+    created, record = _hdf5.created, app_train._Recorder.record
+
+    @contextmanager
+    def full_disk(path):
+        if path.name == full:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        with created(path) as file:
+            yield file
+
+    def stopping(self, report, *, last):
+        record(self, report, last=last)
+        if report.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(_hdf5, "created", full_disk)
+    monkeypatch.setattr(app_train._Recorder, "record", stopping)
+    code, _, err = train("--steps", 6, "--every", 2, "--no-samples")
+    (found,) = tmp_path.glob(f"{full.removesuffix('.h5')}-*.h5")
+    assert (
+        code == 143
+        and f"saved: '{full}' could not be written; its contents are in '{found}'" in err
+    )
+    if full == "style.h5":
+        assert f"; {found} has the best network" in err
+        assert "`--resume` continues from style.checkpoint.h5" in err
+    else:
+        assert "; style.h5 has the best network" in err
+        assert f"; move '{found}' to '{full}', then `--resume` continues from it" in err
+
+
 def test_a_checkpoint_that_the_disk_cannot_hold_is_refused(train, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 9))
     code, _, err = train("--steps", 2)

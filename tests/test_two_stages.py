@@ -25,11 +25,12 @@ from nst_jax import (
     optimizers,
     painting,
     planned_painting,
-    prepare,
     recipes,
+    run_scales,
     vgg,
 )
 from nst_jax.app import arguments, cache, commands, fine_style, stylize, sweep
+from nst_jax.app.batch import command as batch_command
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -405,7 +406,7 @@ def test_strokes_on_white_get_the_structure_of_pebbles(params):
     last = nst.paint(params, coarse, fine, recipe=recipe, size="72x48", steps=30).finish()
     totals = np.asarray(last.history.total)
     assert totals[-1] < 0.01 * totals[0]
-    assert descent.rest_of(totals, [prepare.Scale((48, 72), ((48, 72),), 30)]) is None
+    assert descent.rest_of(totals, [run_scales.Scale((48, 72), ((48, 72),), 30)]) is None
     image = np.asarray(last.image)
     bare = (coarse == 1).all(-1)
     assert image[bare].std() > 0.03  # the white parts are no longer flat
@@ -583,7 +584,11 @@ def test_a_row_whose_fine_picture_cannot_be_used_fails_alone(call):
 def test_a_fine_picture_that_is_too_small_is_refused_before_weights_are_read(
     call, command, monkeypatch
 ):
-    for module, name in ((stylize, "load_params"), (commands, "loaded_weights")):
+    for module, name in (
+        (stylize, "load_params"),
+        (batch_command, "loaded_weights"),
+        (commands, "loaded_weights"),
+    ):
         monkeypatch.setattr(module, name, lambda given: pytest.fail("weights are read"))
     images.save("tiny.png", small.picture("gravel", 6, 7))
     styles = ("--styles", "art.png") if command == "batch" else ("art.png",)

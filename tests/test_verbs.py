@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import re
 from dataclasses import replace
 
 import jax
@@ -11,8 +12,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import descent, optimize, optimizers, planned_painting, prepare, recipes
-from nst_jax.recipes import CoarseToFine, starts
+from nst_jax import descent, optimize, optimizers, planned_painting, recipes, run_scales
+from nst_jax.recipes import CoarseToFine, starts, toml
 from tests import small
 
 FAST = small.shallowest()
@@ -262,12 +263,12 @@ def test_a_common_factor_of_the_weights_changes_nothing(params, content, style, 
     ],
 )
 def test_a_run_has_stalled_if_every_scale_has(totals, stalled):
-    scales = [prepare.Scale((8, 8), ((8, 8),), steps) for steps in (3, 2)]
+    scales = [run_scales.Scale((8, 8), ((8, 8),), steps) for steps in (3, 2)]
     assert descent.has_stalled(np.asarray(totals, float), scales) is stalled
 
 
 def test_a_scale_of_one_canvas_says_nothing():
-    scales = [prepare.Scale((8, 8), ((8, 8),), steps) for steps in (1, 2)]
+    scales = [run_scales.Scale((8, 8), ((8, 8),), steps) for steps in (1, 2)]
     assert descent.has_stalled(np.asarray([3.0, 1.0, 1.0, 1.0]), scales)
     assert not descent.has_stalled(np.asarray([3.0]), scales[:1])
 
@@ -286,7 +287,7 @@ def test_a_scale_of_one_canvas_says_nothing():
     ],
 )
 def test_a_run_rests_far_from_its_goal(totals, after, share):
-    scales = [prepare.Scale((8, 8), ((8, 8),), 20)]
+    scales = [run_scales.Scale((8, 8), ((8, 8),), 20)]
     rest = descent.rest_of(np.asarray(totals, float), scales)
     if after is None:
         assert rest is None
@@ -295,7 +296,7 @@ def test_a_run_rests_far_from_its_goal(totals, after, share):
 
 
 def test_a_run_rests_if_it_does_at_every_scale():
-    scales = [prepare.Scale((side, side), ((side, side),), 20) for side in (4, 8)]
+    scales = [run_scales.Scale((side, side), ((side, side),), 20) for side in (4, 8)]
     still, falling = [100.0] + 19 * [99.0], list(np.linspace(50, 10, 21))
     assert descent.rest_of(np.asarray(falling[:20] + still + [99.0]), scales) is None
     rest = descent.rest_of(np.asarray(still + still + [99.0]), scales)
@@ -305,6 +306,14 @@ def test_a_run_rests_if_it_does_at_every_scale():
     assert rest._replace(share=2e20).words.endswith(
         "update 21 of 40 and is 2e+20 times the first one"
     )
+
+
+@pytest.mark.parametrize("name", recipes.PRESETS)
+def test_the_remedy_at_rest_is_accepted_with_every_recipe(name):
+    recipe = recipes.PRESETS[name]
+    settings = re.findall(r"`([\w.]+)=(\w+)`", descent.remedy_at_rest(recipe))
+    assert bool(settings) is not recipe.descent.optimizer.guarded
+    assert toml.with_values(recipe, dict(settings)).descent.optimizer.guarded
 
 
 # --- The door -------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from nst_jax import images, recipes
-from nst_jax.app import cache, commands, warming
-from nst_jax.app.batch import groups
-from nst_jax.prepare import scales_of
+from nst_jax.app import cache, warming
+from nst_jax.app.batch import command, compiling, groups
+from nst_jax.run_scales import scales_of
 from nst_jax.weights import params
 from tests import small, test_cli
 from tests.shell import refused, write_pictures
@@ -168,8 +168,8 @@ def compiled(monkeypatch, tmp_path):
         del params, job, display
         rows.extend(entry.number for group in parts for entry in group.entries)
 
-    monkeypatch.setattr(warming, "compile_groups", compile_groups)
-    monkeypatch.setattr(commands, "_folder_of_programs", lambda: tmp_path)
+    monkeypatch.setattr(compiling, "compile_groups", compile_groups)
+    monkeypatch.setattr(cache, "folder_to_warm", lambda: tmp_path)
     return rows
 
 
@@ -193,7 +193,7 @@ def test_compiling_only_reports_what_cannot_be_painted(call, here, compiled):
     code, _, err = call("batch", "jobs.csv", *SHALLOW[:6], "-o", "out", "--compile-only")
     assert (code, compiled) == (1, [1])
     assert "warning: out/photo_none.png: `style`: there is no file" in err
-    rows = "".join(f"photo.png,none{number}.png\n" for number in range(commands.MOST_WARNINGS + 2))
+    rows = "".join(f"photo.png,none{number}.png\n" for number in range(command.MOST_WARNINGS + 2))
     Path("jobs.csv").write_text(f"content,style\n{rows}")
     code, _, err = call("batch", "jobs.csv", "-o", "out", "--compile-only")
     assert code == 1 and err.strip().endswith("warning: 2 more rows have warnings")
@@ -327,7 +327,7 @@ def test_options_of_instant_reach_what_is_compiled(instant_warmed):
 
 def test_instant_reads_no_weights_of_vgg(instant_warmed, monkeypatch):
     monkeypatch.setattr(params, "load_params", lambda path: pytest.fail("weights were read"))
-    monkeypatch.setattr(commands, "load_params", params.load_params)
+    monkeypatch.setattr(warming, "load_params", params.load_params)
     monkeypatch.setenv("NST_JAX_WEIGHTS", "missing.h5")
     assert instant_warmed("--size", 32)[1] == {32: [1]}
 

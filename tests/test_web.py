@@ -781,21 +781,40 @@ def test_the_page_shows_that_a_layer_leaves_out_a_region(tmp_path, monkeypatch):
     run = visitor.begin({**given, "steps": 1}, queue, PictureWork.of, keep=False)
     assert queue.paint_next() and run.state is RunState.DONE, run.why
     (note,) = run_status(run, queue)["notes"]
-    assert note.startswith("`--region[0]`: at 48x32 px, no position of relu2_1 lies inside"), note
+    said = (
+        "`--region[0]`: at 48x32 px, the region is too small or too thin for relu2_1, so the style "
+    )
+    assert note == f"{said}loss leaves out this layer there"
 
 
-def test_a_painting_that_came_to_rest_far_from_its_goal_has_the_commands_warning(
-    tmp_path, monkeypatch
-):
+@pytest.mark.parametrize("stalled", [True, False])
+def test_advice_on_a_failed_painting_can_be_followed_on_the_page(tmp_path, monkeypatch, stalled):
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    words_of = settings.stylize_words
+    flags = ["--optimizer", "adam", "--lr", "1e30"]
+    if not stalled:
+        monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *flags])
+    monkeypatch.setattr(single, "has_stalled", lambda totals, scales: stalled)
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.FAILED
+    said = (
+        "the losses after 4 updates are those of the start, so nothing was painted; "
+        if stalled
+        else "the losses are not finite after 1 updates; "
+    )
+    assert run.why == f"{said}choose another recipe, or less style"
+
+
+def test_a_painting_that_came_to_rest_far_from_its_goal_has_a_warning(tmp_path, monkeypatch):
     visitor, given = shallow_visitor(tmp_path, monkeypatch)
     monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 4, 0.97))
-    monkeypatch.setattr(single, "remedy_at_rest", lambda recipe: "`descent.optimizer=LBFGS`")
     queue = Queue()
     run = visitor.begin(given, queue, PictureWork.of, keep=False)
     assert queue.paint_next() and run.state is RunState.DONE, run.why
     said = visitor.status(queue)["run"]["warning"]
     assert said.startswith("the loss has not changed since update 1 of 4 and is still 97 %")
-    assert said.endswith(" is hardly painted: try --set descent.optimizer=LBFGS")
+    assert said.endswith(", so the picture is hardly painted; choose another recipe")
     queue.go_back(run, run.kept[0].step)
     assert visitor.status(queue)["run"]["warning"] == ""
 

@@ -20,7 +20,7 @@ pytest.importorskip("starlette")
 playwright = pytest.importorskip("playwright.sync_api")
 
 from nst_jax import images
-from nst_jax.app import single
+from nst_jax.app import recorder
 from nst_jax.app.web import command, settings
 from nst_jax.app.web.security import Guard
 from nst_jax.descent import Rest
@@ -293,14 +293,14 @@ def test_the_default_recipe_with_all_its_layers_from_upload_to_film(visit, tmp_p
 
 
 def test_the_page_warns_of_a_painting_that_came_to_rest_far_from_its_goal(visit, monkeypatch):
-    monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 2, 0.97))
+    monkeypatch.setattr(recorder, "rest_of", lambda totals, scales: Rest(1, 2, 0.97))
     page = visit()
     small_sketch(page, 2)
     page.click("#paint")
     said(page, "Finished")
     words = page.inner_text("#warning")
     assert words.startswith("The loss has not changed since update 1 of 2")
-    assert "so picture.png is hardly painted: try " in words
+    assert "so the picture is hardly painted; choose another recipe" in words
     shot(page, "8_at_rest")
     page.click("#show-instant")
     assert not page.is_visible("#warning")

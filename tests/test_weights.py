@@ -112,6 +112,16 @@ def test_another_embedded_file_is_refused_even_if_sound(monkeypatch):
         load_params()
 
 
+@pytest.mark.parametrize("contents", [b"", b"no weights", None])
+def test_a_broken_embedded_file_is_to_be_installed_again(monkeypatch, tmp_path, contents):
+    broken = tmp_path / "broken.h5"
+    if contents is not None:
+        broken.write_bytes(contents)
+    monkeypatch.setattr(params, "embedded_file", lambda architecture: broken)
+    with pytest.raises(ValueError, match="^`embedded weights`: .*; clone nst-jax again and reinst"):
+        load_params()
+
+
 # --- Which file -----------------------------------------------------------------------------------
 
 

@@ -78,7 +78,8 @@ def describe(job: PictureJob) -> tuple[str, list[str]]:
     total = sum(scale.steps for scale in job.plan.scales)
     line += f"; resumes after {job.resume.step} of {total} updates"
     was, now = (" ".join(device.values()) for device in (job.resume.device, provenance.device()))
-    other = f"the checkpoint was computed on {was} and this is {now}, so the last bits may differ"
+    other = f"the checkpoint was computed on {was} and this is {now}, so the result may "
+    other += "differ slightly"
     return line, [other] if was != now else []
 
 

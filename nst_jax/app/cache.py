@@ -12,7 +12,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import platformdirs
 
 from nst_jax import _files
 from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
+from nst_jax.app.formatting import amount
+from nst_jax.app.messages import print_lines
 
 # Name of the folder of the traced programs; it lies in the folder of JAX's compilation cache.
 TRACED = "nst_jax"
@@ -83,7 +85,9 @@ def _check_owner(folder: Path) -> None:
     if found.st_uid != os.getuid():
         raise PermissionError(f"'{folder}' belongs to another user")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"others can write to '{folder}'; take that right away or delete it")
+        raise PermissionError(
+            f"other users can write to '{folder}'; forbid it by chmod go-w, or delete the folder"
+        )
 
 
 def programs_folder() -> Path | None:
@@ -114,6 +118,40 @@ def cache_enabled() -> bool:
 def disable_cache() -> None:
     """Switch JAX's compilation cache off in this process, even if an environment variable sets it."""
     jax.config.update("jax_enable_compilation_cache", False)
+
+
+def folder_to_warm() -> Path:
+    """Return the folder of JAX's compilation cache; a subfolder has this package's traced programs.
+
+    Raises:
+      OSError: if the cache is off or has no folder on a local disk.
+    """
+    if not cache_enabled() or not (folder := programs_folder()):
+        raise OSError(
+            "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
+            "folder on a disk, or unset JAX_ENABLE_COMPILATION_CACHE and JAX_COMPILATION_CACHE_DIR"
+        )
+    return folder.parent
+
+
+def kept(folder: Path) -> tuple[int, int]:
+    """Return the number of files with compiled or traced programs in a folder, and their total bytes.
+
+    Args:
+      folder: the folder of JAX's compilation cache; its subfolder `TRACED` has the traced programs.
+    """
+    sizes = []
+    for path in (*folder.glob("*-cache"), *(folder / TRACED).glob("*-*")):
+        with suppress(OSError):  # another process may delete files at any time
+            sizes.append(path.stat().st_size)
+    return len(sizes), sum(sizes)
+
+
+def print_kept(folder: Path, before: int) -> None:
+    """Print number and size of a folder's program files, and how many more they are than `before`."""
+    files, size_of_all = kept(folder)
+    new = f"{files - before} of them new" if files > before else "none of them new"
+    print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
 
 
 # --- Entries of a program -------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import buckets
+from nst_jax.scaling import buckets, sharding
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
@@ -203,3 +203,22 @@ def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
 def chosen_recipe_file(chosen: Mapping[str, Any]) -> Path | None:
     """Return the path of the recipe file that `--recipe` names; None if it names none."""
     return None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])
+
+
+def check_devices(chosen: Mapping[str, Any]) -> Any:
+    """Return the mesh of devices that `--devices` and `--bands` ask for.
+
+    `--devices` says how many devices to use, `--bands` how many of them share each picture.
+    The result is None for one device. It is None also with `--runner ray`, since Ray gives each device
+    pictures of its own.
+
+    Raises:
+      ValueError: if Ray is used together with `--devices` or `--bands`, if there are too few devices,
+        or if the number of devices is not a multiple of `--bands`.
+    """
+    if chosen.get("runner") == "ray":
+        for name, unset in (("devices", None), ("bands", 1)):
+            if chosen[name] != unset:
+                raise ValueError(f"`{name}`: Ray gives each device its own actor; omit this option")
+        return None
+    return sharding.mesh_of_batch(chosen["devices"], chosen["bands"])

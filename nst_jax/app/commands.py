@@ -1,16 +1,14 @@
-"""The commands `demo`, `texture`, `dream`, `plan`, `warm`, `batch`, `sweep` and `train`.
+"""The commands `demo`, `texture`, `dream`, `plan`, `sweep` and `train`.
 
 The function of a command takes the command's positional arguments, and `chosen`, which maps the names
-of the command's options to their values. `plan` and `warm` return nothing; the other functions return
-the exit code.
+of the command's options to their values. `plan` returns nothing; the other functions return the exit
+code.
 
-A run is the painting of one picture. A batch consists of rows; each is one picture to paint. A record
-says how a row ended, and the result manifest is the file of the records. A shard is a part of a batch
-that a process of its own paints.
+A run is the painting of one picture.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +16,19 @@ from typing import Any
 
 import jax
 
-from nst_jax import _files, images, prepare, texturing
-from nst_jax.app import arguments, cache, warming
+from nst_jax import _files, images, run_scales, texturing
+from nst_jax.app import arguments, cache
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
-from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
-from nst_jax.app.batch import job as batch_job
+from nst_jax.app.batch import rows
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
+    check_devices,
     check_weights,
     chosen_bucket,
     chosen_bucket_of_picture,
@@ -44,16 +42,8 @@ from nst_jax.app.chosen_options import (
     picture_outputs,
     weights_file,
 )
-from nst_jax.app.fine_style import (
-    ROLE,
-    FineStyle,
-    FineStyles,
-    NotCombined,
-    check_fine_style,
-    read_fine,
-)
-from nst_jax.app.formatting import amount
-from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
+from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style, read_fine
+from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.outputs import (
@@ -70,28 +60,17 @@ from nst_jax.app.picture_command import (
     run_picture_command,
 )
 from nst_jax.app.progress import Display
-from nst_jax.app.recipe_controls import (
-    check_no_content,
-    check_no_masks,
-    with_controls_of_recipe,
-)
+from nst_jax.app.recipe_controls import check_no_content, with_controls_of_recipe
 from nst_jax.app.standard_streams import source
 from nst_jax.app.textures import blank_picture, recipe_of_texture
 from nst_jax.app.writing import write_picture
-from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
 from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
 from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
-from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import memory_of_files, plan_in_arrays, scales_of_canvas
-from nst_jax.weights.params import load_params
-
-# Largest number of failures that are printed after a batch. The result manifest, a file that records
-# how each picture ended, lists all of them.
-MOST_WARNINGS = 20
-
+from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.plan import plan_in_arrays, scales_of_canvas
 
 # --- One picture ----------------------------------------------------------------------------------
 
@@ -207,7 +186,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
     }
     if shapes:
         others = controlling.shapes_of_styles(chosen, shapes[1:])
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             shapes[0],
             shapes[1:],
             recipe,
@@ -255,257 +234,7 @@ def _check_planned(
             )
 
 
-def warm(chosen: Chosen) -> None:
-    """Compile the programs of later commands, and print how many program files are then on disk.
-
-    The programs paint in buckets: square arrays in which pictures of many shapes can lie. So the same
-    programs serve all these shapes.
-    """
-    exit_on_signals()
-    sides, compile_all = (_instant_ahead if chosen["instant"] else _runs_ahead)(chosen)
-    display = begun_display(chosen | {"cache": True})
-    folder = _folder_of_programs()
-    before, _ = warming.kept(folder)
-    compile_all(display)
-    if not chosen["quiet"]:
-        _print_kept(folder, before)
-        for size, side in sides:
-            words = "" if size is None else f"--size {size} "
-            print_lines(f"for pictures of any shape add: {words}--bucket {side}")
-
-
-# What the command `warm` is to do: a list with each value of `--size` (None: not given) and the side of
-# its bucket in px; and a function that compiles the programs, and shows its progress on a display.
-_Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
-
-
-def _runs_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm`; return what is to be compiled for `stylize` and `batch`."""
-    check_no_masks(chosen["recipe"])
-    chosen = with_controls_of_recipe(chosen)
-    side = _bucket_ahead(chosen)
-    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
-    if init_file is not None:
-        raise ValueError("`init`: a picture needs no programs of its own; omit it")
-    sizes = chosen["size"] or (None,)
-    recipes = [
-        arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init) for size in sizes
-    ]
-    squares = [
-        warming.Square(recipe, warming.side_of(recipe, side), chosen["batches"])
-        for recipe in recipes
-    ]
-    check_weights(chosen)
-    wanted = [one for square in squares for one in warming.wanted_of(square)]
-
-    def compile_all(display: Display) -> None:
-        warming.compile_all(load_params(chosen["weights"]), wanted, display, init=init)
-
-    return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all
-
-
-def _bucket_ahead(chosen: Chosen) -> int | None:
-    """Return the side of the bucket (an array that a picture need not fill) in px; None for "auto".
-
-    The option `--bucket` of `warm` names it. "off" is refused.
-    """
-    if chosen["bucket"] == "off":
-        other = (
-            "" if chosen["instant"] else ", or compile what a folder needs: `batch --compile-only`"
-        )
-        raise ValueError(f"`bucket`: off, but `warm` compiles programs for buckets; omit it{other}")
-    return chosen_bucket_of_picture(chosen)
-
-
-# The options of `warm` that may be given together with `--instant`.
-_OF_INSTANT = (
-    "size", "style_size", "colors", "realism", "precision", "bucket", "batches", "instant", "quiet",
-)  # fmt: skip
-
-
-def _instant_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm --instant`; return what is to be compiled for `instant`."""
-    for name, value in chosen.items():
-        if name not in _OF_INSTANT and value not in (None, (), False):
-            raise ValueError(
-                f"`{name}`: changes no program that `instant` runs in a bucket; omit it, or call "
-                "`warm` once more without `--instant`"
-            )
-    bucket, sizes = _bucket_ahead(chosen), chosen["size"] or (None,)
-    sides = [warming.side_of_instant(size, bucket) for size in sizes]
-    given_styles.style_rule(chosen["style_size"])
-    precision = instant_painter.chosen_precision(chosen["precision"] or "auto")
-    squares = {side: warming.sizes_of_instant(chosen["batches"], side) for side in sides}
-    colors, realism = chosen["colors"] or "style", chosen["realism"] or 0.0
-    instant_controls.check_colors_and_realism(colors, realism)
-    recipe = instant_controls.recipe_finishing_with(colors, realism)
-
-    def compile_all(display: Display) -> None:
-        warming.compile_instant(squares, precision, chosen["style_size"], recipe, display)
-
-    return list(zip(sizes, sides, strict=True)), compile_all
-
-
-# --- Many pictures --------------------------------------------------------------------------------
-
-
-def check_devices(chosen: Mapping[str, Any]) -> Any:
-    """Return the mesh of devices that `--devices` and `--bands` ask for.
-
-    `--devices` says how many devices to use, `--bands` how many of them share each picture.
-    The result is None for one device. It is None also with `--runner ray`, since Ray gives each device
-    pictures of its own.
-
-    Raises:
-      ValueError: if Ray is used together with `--devices` or `--bands`, if there are too few devices,
-        or if the number of devices is not a multiple of `--bands`.
-    """
-    if chosen.get("runner") == "ray":
-        for name, unset in (("devices", None), ("bands", 1)):
-            if chosen[name] != unset:
-                raise ValueError(f"`{name}`: Ray gives each device its own actor; omit this option")
-        return None
-    return sharding.mesh_of_batch(chosen["devices"], chosen["bands"])
-
-
-def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the unfinished pictures of a batch, print errors, and return the exit code.
-
-    With `--compile-only`, only compile the programs that paint them.
-    """
-    with_ray = chosen["runner"] == "ray"
-    with ExitStack() as resources:
-        if with_ray:
-            on_ray.check_installed()
-        if chosen["compile_only"] and not chosen["cache"]:
-            raise ValueError(
-                "`compile_only`: keeps programs in the cache, which `--no-cache` switches off; omit "
-                "one of the two"
-            )
-        job = _batch_job(contents, chosen)
-        if chosen["compile_only"]:
-            return _compile_batch(job, chosen)
-        job.folder.mkdir(exist_ok=True)
-        # The result manifest, the file that records how pictures ended, is locked before this process
-        # finds out which are finished. Without the lock, another process could begin to paint the same
-        # pictures.
-        resources.enter_context(_files.reserved(job.listing, argument="output"))
-        if with_ray:
-            resources.enter_context(on_ray.connected())
-            job = job.resolved(on_ray.platform())
-        loaded, info, display = loaded_weights(chosen)
-        for note in rows.notes_on_folders([*contents, *chosen["styles"]]):
-            display.say(f"note: {note}")
-        rest, finished = batch_job.unfinished(job, info)
-        raise_on_interrupt()
-        runner = on_ray.paint_on_ray if with_ray else local.paint_here
-        ending = recording.run_batch(loaded, info, job, rest, finished, runner, display)
-    records = ending.records
-    _print_failures(records, job.listing)
-    if ending.problem:
-        print_message("error", ending.problem)
-    if not ending.complete:
-        written = sum(record.status != "failed" for record in records)
-        text = f"{written} of {len(job.entries)} pictures are in {job.folder}"
-        print_message("interrupted", text)
-        return 130
-    if not chosen["quiet"]:
-        print_lines(job.folder)
-    return 0 if all(record.good for record in records) and not ending.problem else 1
-
-
-def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
-    """Compile the programs of a batch, print how many are stored on disk, and return the exit code.
-
-    Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
-    paint them. Warnings say why pictures cannot be painted. No result manifest, the file that records
-    how each picture ended, is written.
-    """
-    if chosen["runner"] == "ray":
-        raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")
-    exit_on_signals()
-    loaded, info, display = loaded_weights(chosen)
-    folder = _folder_of_programs()
-    before, _ = warming.kept(folder)
-    rest, _ = batch_job.unfinished(job, info)
-    warming.compile_groups(loaded, rest, local.groups_here(rest), display)
-    _print_failures(recording.with_typed_names(job.bad, job), None)
-    if not chosen["quiet"]:
-        _print_kept(folder, before)
-    return 1 if job.bad else 0
-
-
-def _folder_of_programs() -> Path:
-    """Return the folder of JAX's compilation cache; a subfolder has this package's traced programs.
-
-    Raises:
-      OSError: if the cache is off or has no folder on a local disk.
-    """
-    if not cache.cache_enabled() or not (folder := cache.programs_folder()):
-        raise OSError(
-            "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
-            "folder on a disk, or unset JAX_ENABLE_COMPILATION_CACHE and JAX_COMPILATION_CACHE_DIR"
-        )
-    return folder.parent
-
-
-def _print_kept(folder: Path, before: int) -> None:
-    """Print number and size of a folder's program files, and how many more they are than `before`."""
-    files, size_of_all = warming.kept(folder)
-    new = f"{files - before} of them new" if files > before else "none of them new"
-    print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
-
-
-def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
-    """Check the options of the command `batch`, and return them with the pictures to paint."""
-    mesh = check_devices(chosen)
-    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
-    wanted = rows.requested_rows(contents, **chosen)
-    wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
-    shared = with_controls_of_recipe(chosen)
-    controlling.check_files(shared)
-    if shared["style_fine"] is not None:
-        read_fine(shared["style_fine"])
-    check_weights(chosen)
-
-    def check(recipe: Recipe, seed: int | None) -> None:
-        chosen_seed(chosen if seed is None else chosen | {"seed": seed}, recipe)
-        controlling.check_planned(chosen, recipe)
-
-    return batch_job.batch_job(
-        wanted,
-        chosen_changes(chosen),
-        chosen["output"],
-        chosen["suffix"],
-        start=None if init_file else init,
-        check=check,
-        mesh=mesh,
-        here=chosen["runner"] != "ray",
-        inputs=[*contents, *other_inputs(chosen, init_file)],
-        fine=FineStyles(chosen["precision"], chosen["tile"]),
-        in_manifest=any(row.location for row in wanted),
-        shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
-        sheet=chosen["sheet"],
-        anywhere=chosen["outputs_anywhere"],
-        overwrite=chosen["overwrite"],
-        metadata=chosen["metadata"],
-        chunk=chosen["chunk"],
-        bucket=chosen_bucket(chosen),
-        seed=chosen["seed"] or 0,
-        init=init if init_file else None,
-        init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
-    )
-
-
-def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # The record of a picture that was written has an `error`, too, if its losses stopped changing while
-    # still high.
-    bad = [record for record in records if record.error is not None]
-    for record in bad[:MOST_WARNINGS]:
-        print_message("warning", f"{record.output}: {record.error}")
-    if len(bad) > MOST_WARNINGS:
-        where = "" if listing is None else f"; {listing} lists them all"
-        print_message("warning", f"{len(bad) - MOST_WARNINGS} more rows have warnings{where}")
+# --- One pair with many settings ------------------------------------------------------------------
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
@@ -529,8 +258,10 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
         return 1
     except KeyboardInterrupt:
         sweeps.write_grid(planned, info, painted)
-        written = f"{planned.output} has the" if painted else "nothing is written of the"
-        text = f"{written} {len(painted)} of {len(planned.labels)} canvases that are done"
+        total = len(planned.labels)
+        text = f"{planned.output} has the {len(painted)} of {total} pictures that were done"
+        if not painted:
+            text = f"none of the {total} pictures was done, so nothing was written"
         print_message("interrupted", text)
         return 130
     sweeps.write_grid(planned, info, painted)

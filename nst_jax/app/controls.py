@@ -530,9 +530,9 @@ def why_transparent_counts(recipe: Recipe) -> str:
     The text is empty if the losses can leave such parts out.
     """
     if style_loss_of_all_positions(recipe) is not None:
-        return "the style loss sees all positions together"
+        return "the style loss of this recipe cannot leave out parts of a picture"
     if recipe.terms.tap_styles:
-        return "masks are not applied to the styles of single layers"
+        return "a layer has a style of its own, beside which no part can be left out"
     return ""
 
 
@@ -561,7 +561,7 @@ def given_of(
     notes = []
     reason = why_transparent_counts(recipe)
     if reason and any(alpha is not None for alpha in (content.alpha, *opacities)):
-        notes.append(f"transparent parts count as white: {reason}")
+        notes.append(f"transparent parts are painted as if they were white, since {reason}")
         content, opacities = content._replace(alpha=None), []
     check_masks_of_content(
         {role: (file.name, file.image.shape[:2]) for role, file in read.files.items()},

@@ -20,11 +20,12 @@ from nst_jax.app.log import RunLog
 from nst_jax.app.outputs import Outputs
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
-from nst_jax.app.single import Ending, Recorder, follow
+from nst_jax.app.recorder import Ending, Recorder, follow
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.dreams.settings import DreamSettings, settings_of
-from nst_jax.scaling.plan import Plan, memory_of_files
+from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.plan import Plan
 from nst_jax.weights.params import WeightsInfo
 
 # Options of the command that are passed to `settings_of` as arguments with the same names. The value of
@@ -39,8 +40,8 @@ OPTIONS = (
 class DreamJob:
     """The checked inputs and options of a dream of one picture.
 
-    Some attributes, such as `inputs` and `resume`, are only here for `nst_jax.app.single.Recorder`. It
-    writes the files of dreams and of style transfers, and reads these attributes of their jobs.
+    Some attributes, such as `inputs` and `resume`, are only here for `nst_jax.app.recorder.Recorder`.
+    It writes the files of dreams and of style transfers, and reads these attributes of their jobs.
 
     Attributes:
       content: the picture from which the dream starts.

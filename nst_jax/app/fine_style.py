@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import _checks, images, planned_painting, prepare
+from nst_jax import _checks, images, planned_painting, run_scales
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.messages import print_message
@@ -26,6 +26,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
+from nst_jax.vgg.taps import SMALLEST
 
 # The key of the picture with the fine structure in the dict of a run's input files.
 ROLE = "fine_style"
@@ -190,7 +191,7 @@ def _check_size(name: str, shape: Shape) -> None:
       ValueError: if the picture is too small; the message begins with `style_fine`.
     """
     try:
-        _checks.image_shape("style", (*shape, 3), smallest=prepare.SMALLEST)
+        _checks.image_shape("style", (*shape, 3), smallest=SMALLEST)
     except ValueError as error:
         raise _about_fine(error, name) from None
 
@@ -212,7 +213,7 @@ def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
     _scales(given, fine.name, fine.shape, recipe)
 
 
-def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepare.Scale, ...]:
+def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[run_scales.Scale, ...]:
     """Return the scales (resolution levels) of the run that gives a style its new fine structure.
 
     Args:
@@ -222,7 +223,7 @@ def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepa
       recipe: the recipe of the run, with the size of its result.
     """
     try:
-        return prepare.scales_of(given, [fine], recipe)
+        return run_scales.scales_of(given, [fine], recipe)
     except ValueError as error:
         raise _about_fine(error, name) from None
 

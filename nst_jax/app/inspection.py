@@ -35,7 +35,10 @@ def _settings_of_picture(path: Path) -> Mapping[str, Any]:
 
     settings = images.read_metadata(path, argument="path")
     if not settings:
-        raise ValueError(f"`path`: '{path}' has no settings of nst-jax embedded")
+        raise ValueError(
+            f"`path`: '{path}' has no settings of nst-jax embedded; it was painted by "
+            "another program or with `--no-metadata`, or a program has removed them"
+        )
     return settings
 
 

@@ -10,11 +10,11 @@ from nst_jax._types import Shape
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
-from nst_jax.prepare import Scale, notes_on_enlarged_styles
 from nst_jax.recipes.balance import balance
 from nst_jax.recipes.presets import PRESETS
 from nst_jax.recipes.recipe import Recipe, Terms
 from nst_jax.recipes.strength import factor_of, strength_of
+from nst_jax.run_scales import Scale, notes_on_enlarged_styles
 
 
 def introduce(

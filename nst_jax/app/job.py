@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import checkpoints, images, prepare
+from nst_jax import checkpoints, images, run_scales
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.outputs import Outputs
@@ -21,7 +21,8 @@ from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, sharding
-from nst_jax.scaling.plan import Plan, memory_of_files, plan_in_arrays
+from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.plan import Plan, plan_in_arrays
 from nst_jax.scaling.sharding import Devices
 
 
@@ -143,7 +144,7 @@ def picture_job(
     of_regions = controls.region_styles(styles)
     names = [style.name for style in (*styles, *of_regions)]
     with naming_style(names):
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             content.image.shape[:2],
             shapes,
             recipe,

@@ -106,7 +106,7 @@ def print_message(kind: str, text: str) -> None:
 # the command line, `as_flags` replaces them by names of flags.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
-    "protect",
+    "protect", "bucket", "style_size", "steps", "devices", "content_weight",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import as_flags, print_lines, print_message
 from nst_jax.app.outputs import STANDARD, Outputs
 from nst_jax.app.progress import Display
+from nst_jax.app.recorder import Ending
 from nst_jax.weights import params
 
 
@@ -85,7 +86,7 @@ def paint_and_report(
     return report_ending(ending, job.outputs, chosen)
 
 
-def report_ending(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) -> int:
+def report_ending(ending: Ending, outputs: Outputs, chosen: Mapping[str, Any]) -> int:
     """Print how a run ended, and return its exit code."""
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)

@@ -106,8 +106,8 @@ def warning(plan: Plan) -> str:
     if plan.shortens_history:
         was, now = history_of(plan.requested), history_of(plan.recipe)
         return (
-            f"nothing else fits: L-BFGS remembers {now} pairs in the place of {was}, which paints "
-            "another picture; a smaller size would not"
+            f"to fit into memory, L-BFGS keeps {now} instead of {was} past updates, so the result will "
+            "differ somewhat; with a smaller size it would not have to"
         )
     if plan.fits is not False or plan.available is None:
         return ""
@@ -136,7 +136,7 @@ def bucket_line(
       kept: how many of them an earlier command has compiled and kept.
 
     Example:
-      >>> from nst_jax.prepare import Scale
+      >>> from nst_jax.run_scales import Scale
       >>> runs = [(Scale(shape, (), 10),) for shape in ((96, 64), (90, 70))]
       >>> bucket_line(runs, [(Scale((96, 80), (), 10),)] * 2)
       '2 shapes in arrays of 80x96 px: 1 program for each scale; 23% more pixels to compute'
@@ -207,8 +207,8 @@ def text(plan: Plan) -> str:
     if plan.files is not None:
         sizes_of_files = (f"{size / 1e6:,.1f}" for size in (plan.files.kept, plan.files.peak))
         kept, peak = (f"{size:>{width}} MB" for size in sizes_of_files)
-        lines["files"] = f"{kept} beside that, the pictures as they are read"
-        lines["reading"] = f"{peak} before that, while they are read and resized"
+        lines["files"] = f"{kept} more during the run, for the pictures as they were read"
+        lines["reading"] = f"{peak} before the run, while the pictures are read and resized"
     if plan.usable is not None:
         lines["total"] += f" of {plan.usable / 1e6:,.1f} MB that is available"
     lines["updates"] = str(plan.updates)

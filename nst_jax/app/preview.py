@@ -23,7 +23,7 @@ from nst_jax.app.outputs import Outputs
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
 from nst_jax.controls.given import Given
-from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
+from nst_jax.feed_forward import given_styles, instant_controls, instant_painter, instant_start
 from nst_jax.images.eight_bit import bilinear_8bit
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
@@ -188,7 +188,10 @@ class Preview(AbstractContextManager):
             pass  # another run that wrote the same file has deleted the copy of the earlier picture
         except OSError as error:
             why = _files.reason_of(error)
-            self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
+            self._display.say(
+                f"note: {self._file} could not be put back as it was ({why}); the earlier picture is "
+                f"in '{self._kept}'"
+            )
 
     def _abandon(self) -> None:
         """Put back the picture that the preview replaced, before a signal ends this process at once."""
@@ -344,7 +347,7 @@ def _painted(
     request, finish = instant_controls.controlled_request(
         painter,
         small,
-        instant_painter.style_of(blended, recipe.terms.style_shares),
+        instant_start.style_of(blended, recipe.terms.style_shares),
         recipe,
         given,
     )

@@ -31,7 +31,7 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, batch_canvas, canvas, dreaming, optimize
+from nst_jax import _compile, batch_canvas, canvas, descent, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import TRACED, EntriesOf, programs_folder, without
@@ -103,13 +103,13 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
 
 
 class Compiled(NamedTuple):
-    """How the programs of a batch are compiled: arguments of `batches.paint_batch`."""
+    """How the programs of a batch are compiled: arguments of `planned_batches.paint_batch`."""
 
     # The functions that are compiled; None: those of `batch_canvas`, which are not stored on disk.
     programs: batch_canvas.BatchPrograms | None = None
     # Starts work, such as compiling for the next scale (resolution level), in another thread; None:
     # each program is compiled when it is first needed, by the thread that paints.
-    begin: canvas.Begin | None = None
+    begin: descent.Begin | None = None
 
 
 def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compiled:

@@ -10,11 +10,12 @@ from typing import IO, Any, NamedTuple, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from nst_jax import prepare
+from nst_jax import painting, run_scales
 from nst_jax._types import Losses
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
+from nst_jax.recipes.recipe import Recipe
 
 # Least seconds between two lines of progress, except that the line which says that all is done comes at
 # once. Such lines are printed only if there is no bar.
@@ -182,7 +183,7 @@ class GroupWork(NamedTuple):
     """The work of one group of pictures, which have the same scales (resolution levels)."""
 
     pictures: int  # number of pictures in the group
-    scales: tuple[prepare.Scale, ...]
+    scales: tuple[run_scales.Scale, ...]
 
     @property
     def cost(self) -> int:
@@ -285,7 +286,7 @@ class BatchProgress(Iterator[int]):
         return Range(min(paces) * left, max(paces) * left)
 
 
-def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
+def _evaluation_costs(scales: Sequence[run_scales.Scale]) -> list[int]:
     """Return the estimated cost of each evaluation of a picture's losses.
 
     The unit is the cost of one pixel of the picture. There is one evaluation for each update, and a
@@ -299,12 +300,24 @@ def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
 STALLED = "the losses after the last update are those of the start; nothing was painted"
 
 
-def divergence(broke_at: int | None) -> str:
+def stalled(recipe: Recipe) -> str:
+    """Return a message, which begins with `STALLED`, on a picture whose losses no update changed."""
+    return f"{STALLED}: try {painting.remedy_for_stalled(recipe)}"
+
+
+def divergence(broke_at: int | None, recipe: Recipe) -> str:
     """Return a message on a picture if its losses were not finite; "" if all were finite.
 
     Args:
       broke_at: number of updates after which the losses were not finite; None if all were finite.
+      recipe: the recipe of the picture, on which the advice depends.
     """
     if broke_at is None:
         return ""
-    return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"
+    remedy = painting.remedy(recipe)
+    if not broke_at:
+        return f"the losses of the start are not finite, so nothing was painted: try {remedy}"
+    return (
+        f"the losses are not finite after {broke_at} updates; this is the last picture before that: "
+        f"try {remedy}"
+    )

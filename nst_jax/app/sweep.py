@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import _checks, _files, images, prepare, provenance, vgg
+from nst_jax import _checks, _files, images, provenance, run_scales, vgg
 from nst_jax._types import Params
 from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.introduction import (
@@ -32,16 +32,16 @@ from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
 from nst_jax.app.programs import Ahead, compiled_of_batch
-from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
+from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence, stalled
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.batch_members import members_of
-from nst_jax.batches import paint_batch
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.descent import intervals_of, remedy_at_rest
 from nst_jax.images import sheets
+from nst_jax.planned_batches import paint_batch
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.checking import check
@@ -110,7 +110,7 @@ class SweepJob(Job):
     columns: Axis
     labels: tuple[str, ...]
     plan: Plan
-    scales: tuple[prepare.Scale, ...]
+    scales: tuple[run_scales.Scale, ...]
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
@@ -366,7 +366,7 @@ def sweep_job(
     check_controls(given, recipe)
     names = [style.name for style in (*styles, *controls.region_styles(styles))]
     with naming_style(names):
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             content.image.shape[:2],
             shapes,
             recipe,
@@ -469,8 +469,8 @@ def paint_sweep(
                 **compiled._asdict(),
             )
             for cell, image in sorted(painted.images.items()):
-                why = divergence(painted.broken.get(cell))
-                why = STALLED if cell in painted.stalled else why
+                why = divergence(painted.broken.get(cell), plan.recipe)
+                why = stalled(plan.recipe) if cell in painted.stalled else why
                 if (rest := painted.resting.get(cell)) is not None:
                     remedy = as_flags(remedy_at_rest(plan.recipe))
                     display.say(f"note: {job.labels[cell]}: {rest.words}: try {remedy}")
@@ -577,6 +577,7 @@ def facts_of(
         controls=provenance.strength_facts(job.strength) | job.controls.facts(),
     )
     axes = {"rows": job.rows, "columns": job.columns}
+    problems = {i: canvas.problem for i, canvas in painted.items() if canvas.problem}
     return facts | {
         "sweep": {
             role: None if axis is None else {"of": axis.name, "values": list(axis.values)}
@@ -584,6 +585,6 @@ def facts_of(
         },
         "finished": len(painted) == len(job.labels),
         "missing": [i for i in range(len(job.labels)) if i not in painted],
-        "diverged": [i for i, canvas in painted.items() if canvas.problem not in ("", STALLED)],
-        "stalled": [i for i, canvas in painted.items() if canvas.problem == STALLED],
+        "diverged": [i for i, problem in problems.items() if not problem.startswith(STALLED)],
+        "stalled": [i for i, problem in problems.items() if problem.startswith(STALLED)],
     }

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax.prepare import Scale
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.operations import fixed_pixels
 
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer

@@ -24,7 +24,7 @@ from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import check_file, refuse_inputs
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
-from nst_jax.app.single import Ending
+from nst_jax.app.recorder import Ending
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import save_elsewhere, write_picture
 from nst_jax.feed_forward import style_files
@@ -375,12 +375,14 @@ class _Recorder:
         run, job = self.run, self.run.job
         network, facts = run.outcome()
         self._rescued = True
-        whole = self._write_or_elsewhere(
-            self.outputs.style, lambda path: style_files.save_network(path, network, facts=facts)
+        style, saved = self.outputs.style, self.outputs.checkpoint
+        found = self._write_or_elsewhere(
+            style, lambda path: style_files.save_network(path, network, facts=facts)
         )
+        kept = None if saved in self._warned else saved
         if self.outputs.checkpoint in self._warned and (checkpoint := run.checkpoint()) is not None:
-            whole &= self._write_or_elsewhere(
-                self.outputs.checkpoint, lambda path: style_files.save_training(path, checkpoint)
+            kept = self._write_or_elsewhere(
+                saved, lambda path: style_files.save_training(path, checkpoint)
             )
         figures = facts["training"]
         best = f"held-out loss {figures['held_out_loss']:.4g} after {figures['best_after']} updates"
@@ -389,30 +391,35 @@ class _Recorder:
         if self._pace is not None and run.step > self._pace[0] + TIMED:
             rates.record_training(kind_of(job), self._seconds_per_update(run.step))
         if run.step < job.steps:
-            name = self.outputs.style.name if whole else "the file named above"
-            message = (
-                f"after {run.step} of {job.steps} updates; {name} has the best network, {best}; "
-                f"`--resume` continues from {self.outputs.checkpoint}"
-            )
+            message = f"after {run.step} of {job.steps} updates"
+            if found is not None:
+                name = style.name if found == style else found
+                message += f"; {name} has the best network, {best}"
+            if kept == saved:
+                message += f"; `--resume` continues from {saved}"
+            elif kept is not None:
+                message += f"; move '{kept}' to '{saved}', then `--resume` continues from it"
             return Ending("interrupted", message, 128 + (stopped_by or signal.SIGINT))
         spent = duration(time.perf_counter() - self._begun)
         self.display.say(f"done in {spent}: {best}, at first {run.held_out[0]:.4g}")
-        if not whole:
+        if (found, kept) != (style, saved):
             return Ending("failed", "not all files could be written where they belong", 1)
         return Ending("done", "", 0)
 
-    def _write_or_elsewhere(self, path: Path, save: Callable[[Path], None]) -> bool:
+    def _write_or_elsewhere(self, path: Path, save: Callable[[Path], None]) -> Path | None:
+        """Write a file by `save`; return where it was written, None if nowhere."""
         try:
             save(path)
-            return True
+            return path
         except (OSError, ValueError) as error:
             print_message("warning", _files.reason_of(error))
         found = save_elsewhere(path, save)
         if found is None:
             print_message("lost", f"'{path.name}' could not be saved in any folder")
         else:
-            print_message("saved", f"'{found}' is what '{path}' should be")
-        return False
+            message = f"'{path}' could not be written; its contents are in '{found}'"
+            print_message("saved", message)
+        return found
 
     def rescue(self) -> None:
         """Try to write the best network and a checkpoint of a training that failed."""

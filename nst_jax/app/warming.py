@@ -6,31 +6,33 @@ a later command paints by this recipe in a bucket of this side.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import repeat
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from nst_jax import planned_painting, prepare
-from nst_jax._types import Params, Shape
-from nst_jax.app import cache, programs
+from nst_jax import planned_painting, run_scales
+from nst_jax._types import Params
+from nst_jax.app import arguments, cache, programs
 from nst_jax.app.batch import groups, kept_groups
-from nst_jax.app.batch.group_painting import plan_group
-from nst_jax.app.batch.job import BatchJob
-from nst_jax.app.cache import TRACED
+from nst_jax.app.chosen_options import (
+    Chosen,
+    begun_display,
+    check_weights,
+    chosen_bucket_of_picture,
+    chosen_recipe,
+)
 from nst_jax.app.formatting import duration
 from nst_jax.app.instant.painting import size_of_groups
-from nst_jax.app.plan_report import px
+from nst_jax.app.interrupts import exit_on_signals
+from nst_jax.app.messages import print_lines
 from nst_jax.app.progress import Display
+from nst_jax.app.recipe_controls import check_no_masks, with_controls_of_recipe
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.batch_members import members_of
-from nst_jax.batches import paint_batch
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.feed_forward import (
@@ -40,14 +42,110 @@ from nst_jax.feed_forward import (
     style_names,
 )
 from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
+from nst_jax.planned_batches import paint_batch
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.recipes.starts import Instant, same_start
 from nst_jax.scaling import buckets
-from nst_jax.scaling.bucket_choice import KeptPrograms, even_groups
+from nst_jax.scaling.bucket_choice import KeptPrograms
 from nst_jax.scaling.capacity import platform_of
+from nst_jax.scaling.chunk_size import even_groups
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
+from nst_jax.weights.params import load_params
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+def warm(chosen: Chosen) -> None:
+    """Compile the programs of later commands, and print how many program files are then on disk.
+
+    The programs paint in buckets: square arrays in which pictures of many shapes can lie. So the same
+    programs serve all these shapes.
+    """
+    exit_on_signals()
+    sides, compile_all = (_instant_ahead if chosen["instant"] else _runs_ahead)(chosen)
+    display = begun_display(chosen | {"cache": True})
+    folder = cache.folder_to_warm()
+    before, _ = cache.kept(folder)
+    compile_all(display)
+    if not chosen["quiet"]:
+        cache.print_kept(folder, before)
+        for size, side in sides:
+            words = "" if size is None else f"--size {size} "
+            print_lines(f"for pictures of any shape add: {words}--bucket {side}")
+
+
+# What the command `warm` is to do: a list with each value of `--size` (None: not given) and the side of
+# its bucket in px; and a function that compiles the programs, and shows its progress on a display.
+_Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
+
+
+def _runs_ahead(chosen: Chosen) -> _Ahead:
+    """Check the options of `warm`; return what is to be compiled for `stylize` and `batch`."""
+    check_no_masks(chosen["recipe"])
+    chosen = with_controls_of_recipe(chosen)
+    side = _bucket_ahead(chosen)
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    if init_file is not None:
+        raise ValueError("`init`: a picture needs no programs of its own; omit it")
+    sizes = chosen["size"] or (None,)
+    recipes = [
+        arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init) for size in sizes
+    ]
+    squares = [Square(recipe, side_of(recipe, side), chosen["batches"]) for recipe in recipes]
+    check_weights(chosen)
+    wanted = [one for square in squares for one in wanted_of(square)]
+
+    def compile_all(display: Display) -> None:
+        compile_runs(load_params(chosen["weights"]), wanted, display, init=init)
+
+    return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all
+
+
+def _bucket_ahead(chosen: Chosen) -> int | None:
+    """Return the side of the bucket (an array that a picture need not fill) in px; None for "auto".
+
+    The option `--bucket` of `warm` names it. "off" is refused.
+    """
+    if chosen["bucket"] == "off":
+        other = (
+            "" if chosen["instant"] else ", or compile what a folder needs: `batch --compile-only`"
+        )
+        raise ValueError(f"`bucket`: off, but `warm` compiles programs for buckets; omit it{other}")
+    return chosen_bucket_of_picture(chosen)
+
+
+# The options of `warm` that may be given together with `--instant`.
+_OF_INSTANT = (
+    "size", "style_size", "colors", "realism", "precision", "bucket", "batches", "instant", "quiet",
+)  # fmt: skip
+
+
+def _instant_ahead(chosen: Chosen) -> _Ahead:
+    """Check the options of `warm --instant`; return what is to be compiled for `instant`."""
+    for name, value in chosen.items():
+        if name not in _OF_INSTANT and value not in (None, (), False):
+            raise ValueError(
+                f"`{name}`: changes no program that `instant` runs in a bucket; omit it, or call "
+                "`warm` once more without `--instant`"
+            )
+    bucket, sizes = _bucket_ahead(chosen), chosen["size"] or (None,)
+    sides = [side_of_instant(size, bucket) for size in sizes]
+    given_styles.style_rule(chosen["style_size"])
+    precision = instant_painter.chosen_precision(chosen["precision"] or "auto")
+    squares = {side: sizes_of_instant(chosen["batches"], side) for side in sides}
+    colors, realism = chosen["colors"] or "style", chosen["realism"] or 0.0
+    instant_controls.check_colors_and_realism(colors, realism)
+    recipe = instant_controls.recipe_finishing_with(colors, realism)
+
+    def compile_all(display: Display) -> None:
+        compile_instant(squares, precision, chosen["style_size"], recipe, display)
+
+    return list(zip(sizes, sides, strict=True)), compile_all
+
+
+# --- What is compiled -----------------------------------------------------------------------------
 
 # (height, width), in px, of three contents, by which `side_of` and `side_of_instant` find out whether a
 # size rule gives all results the same longer side. If the longer sides of these three results differ,
@@ -90,7 +188,7 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
     if bucket is not None:
         return bucket
     styles = [_TRIED[0]] * _styles_of(recipe)
-    longest = {max(prepare.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
+    longest = {max(run_scales.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
     return _rounded(longest, recipe.pictures.size)
 
 
@@ -178,7 +276,7 @@ def wanted_of(square: Square) -> list[Wanted]:
         the recipe's pictures are larger than this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
-    scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
+    scales = run_scales.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
     try:
         buckets.check_run_in_bucket(recipe, scales)
     except ValueError as error:
@@ -201,10 +299,10 @@ def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
     very few updates, some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
-    shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
+    shapes = [scale.shape for scale in run_scales.scales_of((side, side), styles, recipe)]
     for steps in range(len(shapes), int(recipe.descent.steps)):
         few = recipe.replace(steps=steps)
-        scales = prepare.scales_of((side, side), styles, few)
+        scales = run_scales.scales_of((side, side), styles, few)
         if [scale.shape for scale in scales] == shapes and all(scale.steps for scale in scales):
             return few
     return recipe
@@ -215,7 +313,10 @@ def _styles_of(recipe: Recipe) -> int:
     return len(recipe.terms.style_shares) + len(recipe.terms.tap_styles)
 
 
-def compile_all(
+# --- Compiling ------------------------------------------------------------------------------------
+
+
+def compile_runs(
     params: Params, wanted: Sequence[Wanted], display: Display, *, init: Any = None
 ) -> None:
     """Compile programs by painting grey pictures, and store the programs in the cache on disk.
@@ -297,97 +398,9 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
     kept_groups.record_group(sizes, plan.requested, none_varies, compiled)
 
 
-def compile_groups(
-    params: Params, job: BatchJob, parts: Sequence[groups.Group], display: Display
-) -> None:
-    """Compile the programs with which a batch will be painted, and store them in the cache on disk.
-
-    To compile the programs, grey pictures of the same sizes are painted with one update at each scale.
-    The pictures are not written. Pictures with masks or transparent parts need other programs, which
-    are not compiled here.
-
-    Args:
-      params: the weights.
-      job: the batch.
-      parts: the groups of its pictures. The pictures of a group are painted by the same programs.
-      display: where progress is shown.
-    """
-    known: set[Any] = set()
-    entries = (entry for group in parts for entry in group.entries)
-    sizes = dict.fromkeys(
-        (one.fine.seen.shape, one.seen[1].shape, one.scales[-1].style_shapes[0])
-        for one in entries
-        if one.fine is not None
-    )
-    for fine, as_read, final in sizes:
-        job.fine.compile(params, fine, as_read, final)
-    compiled = programs.batch_kept_in(cache.programs_folder(), display.say)
-    for group in parts:
-        keys = set(groups.programs_of([group], job.chunk, job.mesh))
-        if keys <= known:
-            continue
-        known |= keys
-        begun = time.perf_counter()
-        plan = plan_group(group, job)
-        plan = replace(plan, scales=tuple(one._replace(steps=1) for one in plan.scales))
-        start = same_start(plan.recipe.pictures.start if job.init is None else job.init, 0)
-        members = members_of(
-            [_grey_of(entry.seen[0].shape) for entry in group.entries],
-            [_greys_of_styles(entry) for entry in group.entries],
-            plan.recipe,
-            init=start,
-            given=BatchControls(),
-            on_host=plan.in_bucket,
-            side=max(plan.scales[-1].shape),
-            style_originals=[
-                [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
-                for entry in group.entries
-            ],
-        )
-        # `files_in_use` returns the files used since its last call. It is called here only to begin
-        # anew, so that `record_group` below gets the files of this group alone.
-        programs.files_in_use(compiled)
-        paint_batch(
-            params,
-            [(plan, members)],
-            init=start,
-            intervals=intervals_of(repeat(1)),
-            watch=PollingWatch(),
-            programs=compiled,
-        )
-        if (first := group.entries[0]).controls is None:
-            kept_groups.record_group(
-                group.programs,
-                first.recipe,
-                group.varying,
-                compiled,
-                chunk=job.chunk,
-                mesh=job.mesh,
-            )
-        words = f"{px(plan.scales[-1].shape)}, {len(members)} at once"
-        display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
-
-
-def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
-    """Return a grey picture for each style of a row (a picture of a batch), of the style's own size.
-
-    The grey pictures take the place of the styles, since compiled programs depend only on sizes. A
-    style that gets the fine structure of another picture (`--style-fine`) is made at its final size, so
-    its grey picture has that size.
-    """
-    shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
-    if entry.fine is not None:
-        shapes[0] = entry.scales[-1].style_shapes[0]
-    return [_grey_of(shape) for shape in shapes]
-
-
-def _grey_of(shape: Shape) -> np.ndarray:
-    return np.full((*shape, 3), 0.5, np.float32)
-
-
 def _grey(plan: Plan) -> np.ndarray:
     """Return a grey picture [h, w, 3] that fills the bucket (array) for which the plan was made."""
-    return _grey_of(plan.scales[-1].shape)
+    return np.full((*plan.scales[-1].shape, 3), 0.5, np.float32)
 
 
 def compile_instant(
@@ -440,16 +453,3 @@ def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> 
     for picture in pictures:
         painter.vector(picture)
     return pictures
-
-
-def kept(folder: Path) -> tuple[int, int]:
-    """Return the number of files with compiled or traced programs in a folder, and their total bytes.
-
-    Args:
-      folder: the folder of JAX's compilation cache; its subfolder `TRACED` has the traced programs.
-    """
-    sizes = []
-    for path in (*folder.glob("*-cache"), *(folder / TRACED).glob("*-*")):
-        with suppress(OSError):  # another process may delete files at any time
-            sizes.append(path.stat().st_size)
-    return len(sizes), sum(sizes)

@@ -31,8 +31,8 @@ from nst_jax import _checks, vgg
 from nst_jax._types import FeatureMap, Features, Image, Params, Scalar
 from nst_jax.losses import at_least_float32
 from nst_jax.optimize import CAPACITY
-from nst_jax.scaling import tiles
-from nst_jax.scaling.tiles import Grid, Index
+from nst_jax.scaling import tile_grid, tiles
+from nst_jax.scaling.tile_grid import Grid, Index
 from nst_jax.vgg.precision import BFLOAT16
 
 # With a guide (a second picture), each position of the picture's features is compared with all
@@ -284,7 +284,7 @@ def excitement(
       `objective_guide` gives the gradient of sum_i max_j <f_i, g_j>, both for a single layer.
     """
     _check_guide(guide, ascent)
-    grid = tiles.grid_of((image.shape[-3], image.shape[-2]), ascent.taps, ascent.network)
+    grid = tile_grid.grid_of((image.shape[-3], image.shape[-2]), ascent.taps, ascent.network)
     if grid is None:
         sums = _sums(params, ascent, guide, None, image, 0)
     else:
@@ -305,7 +305,7 @@ def _excitement_and_gradient(
     # (the cotangent) is their weights, which depend only on the image's size. So the cotangent is known
     # before the sums are, and each tile is computed only once, for both its sums and its gradient.
     cotangent = {tap: shares[tap] * factors[tap] for tap in ascent.taps}
-    grid = tiles.grid_of((image.shape[0], image.shape[1]), ascent.taps, ascent.network)
+    grid = tile_grid.grid_of((image.shape[0], image.shape[1]), ascent.taps, ascent.network)
     of_window = partial(_sums, params, ascent, guide, grid)
     if grid is None:
         sums, pull = jax.vjp(lambda pixels: of_window(pixels, 0), image)

@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nst_jax import _checks, optimizers, prepare, vgg
+from nst_jax import _checks, optimizers, run_scales, vgg
 from nst_jax._types import Shape
 from nst_jax.dreams.ascent import Ascent
-from nst_jax.prepare import Scale
 from nst_jax.recipes import sizes
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.checking import LARGEST_SHARE
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.sizes import Size
+from nst_jax.run_scales import Scale
 
 Taps: TypeAlias = str | list[str] | tuple[str, ...] | Mapping[str, float]
 
@@ -104,7 +104,7 @@ class DreamSettings:
         # A `Scale` must have the size of a style picture. Here this is the size of the guide. Without a
         # guide it is the smallest possible size, so that the memory planned for it is negligible.
         beside = guide or (SMALLEST, SMALLEST)
-        final, guided = prepare.final_shapes(content, beside, self.recipe, argument="guide")
+        final, guided = run_scales.final_shapes(content, beside, self.recipe, argument="guide")
         shapes = [final]
         for number in range(1, self.octaves):
             ratio = self.octave_scale**-number

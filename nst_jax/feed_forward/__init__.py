@@ -17,8 +17,9 @@ paints pictures that are too large for memory strip by strip, and `strip_memory`
 pictures are too large. `johnson` is the network that `nst_jax.train` trains. `style_files` reads and
 writes the files of trained networks. `crops`, `training_step`, `training_job` and `training` train one.
 `given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in
-these styles, and `instant_controls` applies the controls that give a result the content's colours or
-edges, or keep parts of the content.
+these styles, and `instant_start` paints the picture from which an optimisation may start.
+`instant_controls` applies the controls that give a result the content's colours or edges, or keep parts
+of the content.
 """
 
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         given_styles,
         instant_controls,
         instant_painter,
+        instant_start,
         johnson,
         layers,
         strip_memory,
@@ -64,8 +66,9 @@ else:
         __name__,
         (
             "arbitrary", "arbitrary_on_host", "crops", "given_styles", "instant_controls",
-            "instant_painter", "johnson", "layers", "strip_memory", "style_files", "style_names",
-            "styles26", "tiling", "training", "training_job", "training_step", "transformer",
+            "instant_painter", "instant_start", "johnson", "layers", "strip_memory", "style_files",
+            "style_names", "styles26", "tiling", "training", "training_job", "training_step",
+            "transformer",
         ),
         {
             "arbitrary": (
@@ -84,9 +87,9 @@ else:
 __all__ = [
     "StyleConditions", "StyleNetwork", "StylePredictor", "StyleTables", "StyleTransformer",
     "TrainingDiverged", "arbitrary", "arbitrary_on_host", "crops", "given_styles",
-    "instant_controls", "instant_painter", "johnson", "layers", "load_arbitrary", "load_network",
-    "load_styles26",
-    "paint_in_strips", "save_network", "strip_for", "strip_memory", "style_files", "style_names",
-    "style_shares", "style_vector", "styles26", "stylize_mixture", "stylize_trained",
-    "stylize_with", "tiling", "training", "training_job", "training_step", "transformer",
+    "instant_controls", "instant_painter", "instant_start", "johnson", "layers", "load_arbitrary",
+    "load_network", "load_styles26", "paint_in_strips", "save_network", "strip_for",
+    "strip_memory", "style_files", "style_names", "style_shares", "style_vector", "styles26",
+    "stylize_mixture", "stylize_trained", "stylize_with", "tiling", "training", "training_job",
+    "training_step", "transformer",
 ]  # fmt: skip

@@ -43,9 +43,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
-from nst_jax._real_size import as_counts, cut
+from nst_jax._real_size import as_counts, cut, sizes_of_array
 from nst_jax._types import AnyImage, FeatureMap, Image, Params, RealSize
-from nst_jax.feed_forward.layers import Convolution2D, NewFeatures, sizes_of_array
+from nst_jax.feed_forward.layers import Convolution2D, NewFeatures
 from nst_jax.feed_forward.transformer import (
     DIVISOR,
     SMALLEST,

@@ -212,7 +212,7 @@ class PhotoCrops:
             if pixels is not None and _has_contrast(middle := _middle(pixels, size)):
                 middles.append(middle)
         if not order or not middles:
-            raise ValueError(f"`photos`: {self._problem()}; give others, at least two")
+            raise ValueError(f"`photos`: {self._too_few(len(middles))}; give others, at least two")
         self.held_out: Crops = np.stack(middles)
         self._training = np.asarray(sorted(order))
         self.count = len(order)
@@ -246,7 +246,9 @@ class PhotoCrops:
             crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
             if crop is not None:
                 return crop
-        raise ValueError(f"`photos`: {self._problem()}; give others")
+        raise ValueError(
+            "`photos`: all those to train on are damaged or show nearly one colour; give others"
+        )
 
     def _cut(self, pixels: Pixels, random: np.random.Generator) -> Crop | None:
         """Return a random crop of a photo [h, w, 3], mirrored in half of the cases.
@@ -297,9 +299,16 @@ class PhotoCrops:
                 self._room -= pixels.nbytes
         return pixels
 
-    def _problem(self) -> str:
-        flat = "all that can be read are nearly uniform"
-        return next(iter(self._damaged.values()), flat).removeprefix("`photos`: ")
+    def _too_few(self, usable: int) -> str:
+        """Return how many photos can be used, and why not the others; all have been looked at."""
+        total, damaged = len(self._photos), len(self._damaged)
+        why = []
+        if damaged:
+            first = next(iter(self._damaged.values())).removeprefix("`photos`: ")
+            why.append(f"{damaged} cannot be decoded ({first})")
+        if uniform := total - damaged - usable:
+            why.append(f"{uniform} show nearly one colour")
+        return f"{usable or 'none'} of the {total} can be used: {', '.join(why)}"
 
 
 def _has_contrast(crop: Crop) -> bool:

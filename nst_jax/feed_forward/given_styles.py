@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import _checks, images, prepare
+from nst_jax import _checks, images, prepare, run_scales
 from nst_jax._types import HostImage, Shape
 from nst_jax.checkpoints import named_leaves
 from nst_jax.feed_forward import johnson, style_files, style_names
@@ -264,7 +264,7 @@ def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
     Raises:
       ValueError: if a side is under 16 px, before or after resizing.
     """
-    return prepare.checked_shape(argument, shape, rule.shape(*shape), rule)
+    return run_scales.checked_shape(argument, shape, rule.shape(*shape), rule)
 
 
 def resized_content(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import _checks, prepare
+from nst_jax import _checks, prepare, run_scales
 from nst_jax._real_size import padded
 from nst_jax._types import AnyImage, HostImage, Image, Shape
 from nst_jax.controls import finishing
@@ -25,6 +25,7 @@ from nst_jax.feed_forward.instant_painter import (
     Request,
     style_array,
 )
+from nst_jax.finisher import Finisher
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
@@ -131,7 +132,7 @@ def controlled_request(
     prepared = prepare.prepared_of(
         jax.device_put(content),
         tuple(map(jax.device_put, style.pictures)),
-        (prepare.Scale(shape, shapes, 1),),
+        (run_scales.Scale(shape, shapes, 1),),
         recipe,
         controls=given and controls_of(given, shape, shapes, on_host=on_host),
         on_host=on_host,
@@ -143,10 +144,10 @@ def controlled_request(
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))
     request = painter.request(np.asarray(prepared.content), seen, strength)
-    finisher, scale = prepare.Finisher(prepared, recipe), prepared.scales[0]
+    finisher, scale = Finisher(prepared, recipe), prepared.scales[0]
     if side is None:
         return ControlledRequest(request, lambda painted: finisher(jax.device_put(painted), scale))
-    arrays = prepare.Scale((side, side), (_array_of_styles(shapes),), 1)
+    arrays = run_scales.Scale((side, side), (_array_of_styles(shapes),), 1)
     return ControlledRequest(
         request,
         lambda painted: finisher.in_arrays(padded(painted, arrays.shape), scale, arrays),

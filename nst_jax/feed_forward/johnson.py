@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._real_size import divided_size
+from nst_jax._real_size import divided_size, sizes_of_array
 from nst_jax._types import FeatureMap, Image, RealSize
 from nst_jax.feed_forward.layers import (
     Convolution2D,
@@ -27,7 +27,6 @@ from nst_jax.feed_forward.layers import (
     normed,
     reflect_sized_to_multiple,
     reflect_to_multiple,
-    sizes_of_array,
     upsample,
 )
 from nst_jax.feed_forward.transformer import TransformerLayers, transformer_layers

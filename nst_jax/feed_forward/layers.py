@@ -12,12 +12,9 @@ sizes, if these are declared to be large enough:
 from typing import Any, TypeAlias
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from nst_jax._real_size import as_counts, cut, divided_size
 from nst_jax._types import FeatureMap, RealSize
@@ -35,10 +32,6 @@ NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]
 # A number for each channel: [c] if the numbers are the same for all pictures of a batch, else
 # [*batch, c].
 PerChannel: TypeAlias = Float[Array, "*rows c"]
-
-
-# (height, width) of each of n pictures that lie at the top left of larger arrays.
-RealSizes: TypeAlias = Int[Array, "n 2"]
 
 
 # --- Borders --------------------------------------------------------------------------------------
@@ -184,57 +177,6 @@ def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) ->
         )
         x = jnp.where(size[number] % stride == 1, odd, even)
     return x
-
-
-def sizes_of_array(
-    size: Any,
-    shape: tuple[int, ...],
-    multiple: int,
-    *,
-    smallest: int,
-    argument: str = "content",
-) -> RealSizes:
-    """Check the argument `size` of a function that paints, and return it as [n, 2].
-
-    Args:
-      size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
-      shape: the shape [*batch, h, w, 3] of the arrays at whose top left the n pictures lie.
-      multiple: the number that must divide h and w.
-      smallest: smallest side that a picture may have, in px. If `size` contains tracers, its values are
-        not checked.
-      argument: the caller's name for the arrays, shown in error messages.
-
-    Raises:
-      ValueError: if h or w is not divisible by `multiple`, or `size` cannot be used.
-    """
-    *batch, height, width, _ = shape
-    if height % multiple or width % multiple:
-        raise ValueError(
-            f"`{argument}`: with `size`, expected an array whose sides are multiples of {multiple} px, "
-            f"got {width}x{height} px; pad it with zeros below and at the right"
-        )
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(size))
-    try:
-        given: Any = jnp.asarray(size) if traced else np.asarray(size)
-    except (TypeError, ValueError):  # for example, nested lists of unequal lengths
-        given = None
-    if given is None or given.shape not in ((2,), (*batch, 2)) or given.dtype.kind not in "iu":
-        came = repr(size) if given is None else f"{given.dtype} of shape {list(given.shape)}"
-        each = f", or {[*batch, 2]}, a size for each picture" if batch else ""
-        raise ValueError(
-            f"`size`: expected (height, width) in px, two whole numbers{each}, got {came}; leave it "
-            f"out if the pictures fill `{argument}`"
-        )
-    if not traced:
-        for one in given.reshape(-1, 2).tolist():
-            if not (smallest <= one[0] <= height and smallest <= one[1] <= width):
-                raise ValueError(
-                    f"`size`: expected a height from {smallest} to {height} px and a width from "
-                    f"{smallest} to {width} px, since pictures lie within `{argument}`, got "
-                    f"{tuple(one)}"
-                )
-    rows = jnp.broadcast_to(jnp.asarray(given, jnp.int32), (*batch, 2))
-    return rows.reshape(-1, 2)
 
 
 def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeatures:

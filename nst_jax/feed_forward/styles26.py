@@ -26,8 +26,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
+from nst_jax._real_size import sizes_of_array
 from nst_jax._types import AnyImage, Image, Params
-from nst_jax.feed_forward.layers import sizes_of_array
 from nst_jax.feed_forward.transformer import (
     DIVISOR,
     SMALLEST,

@@ -24,7 +24,7 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
 from nst_jax.targets import stacked_targets
-from nst_jax.vgg.network import with_forms
+from nst_jax.vgg.kernel_forms import with_forms
 
 # Defaults of a training: number of updates, number of crops (square parts of photos) in an update, side
 # of a crop in px, and learning rate. PyTorch's example (pytorch/examples @ 77f55b91, fast_neural_style)
@@ -234,7 +234,7 @@ class Training(Iterator[TrainingReport]):
             )
             raise TrainingDiverged(
                 f"the loss is not finite at update {step}; {best}: try a smaller `learning_rate` or "
-                "smaller weights"
+                "smaller weights of the losses"
             )
 
     def _measure(self) -> float:
@@ -411,7 +411,7 @@ def _check_steps(resume: TrainingCheckpoint, job: TrainingJob) -> None:
     if resume.step > job.steps:
         raise ValueError(
             f"`resume`: the checkpoint has had {resume.step} updates, more than the {job.steps} of "
-            "this training; give it more steps, or start anew"
+            "this training; give it more steps, or begin a new one with another checkpoint file"
         )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from nst_jax import _checks, images, prepare, provenance
+from nst_jax import _checks, images, provenance, run_scales
 from nst_jax._types import HostImage, Params, Shape
 from nst_jax.feed_forward.crops import Found, find_photos
 from nst_jax.feed_forward.johnson import SMALLEST
@@ -74,7 +74,7 @@ class TrainingJob:
         """
         crop = (self.crop, self.crop)
         return {
-            name: prepare.final_shapes(
+            name: run_scales.final_shapes(
                 crop, painting.shape[:2], self.recipe, argument="paintings", index=index
             )[1]
             for index, (name, painting) in enumerate(self.paintings.items())

@@ -22,12 +22,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._real_size import divided_size
+from nst_jax._real_size import RealSizes, divided_size
 from nst_jax._types import FeatureMap, Params, RealSize
 from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
-    RealSizes,
     cropped,
     normed,
     reflect_sized_to_multiple,

@@ -111,7 +111,10 @@ def _line(line: str, number: int, file: Path, argument: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not isinstance(found.get("event"), str):
-        raise ValueError(f"`{argument}`: line {number} of '{file}' is not that of a log of nst-jax")
+        raise ValueError(
+            f"`{argument}`: line {number} of '{file}' is not that of a log of nst-jax; name a file "
+            "that `--log` wrote"
+        )
     return found
 
 

@@ -247,7 +247,7 @@ def decoded(
         gamma = None
     rgb = to_srgb(colours, opened.info, gamma, notes)
     if alpha is not None:
-        notes.append("transparent parts composited over white")
+        notes.append("transparent parts read as white")
         rgb = _over_white(rgb, alpha)
     image = np.asarray(rgb, np.float32)
     image /= 255  # in place, since a second copy of a large picture would take much memory

@@ -42,6 +42,7 @@ from nst_jax.losses.variations import (
     HALF_SQUARE_VARIATION,
     MEAN_VARIATION,
     NINE_POINT_VARIATION,
+    NINE_POINT_VARIATION_GRADIENT_SCALED,
     POWER_VARIATION,
     SQUARE_VARIATION,
     TOTAL_VARIATION,
@@ -92,6 +93,7 @@ VARIATIONS: dict[str, Variation] = {
     "half_square_variation": HALF_SQUARE_VARIATION,
     "power_variation": POWER_VARIATION,
     "nine_point_variation": NINE_POINT_VARIATION,
+    "nine_point_variation_gradient_scaled": NINE_POINT_VARIATION_GRADIENT_SCALED,
     "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }
 

@@ -102,15 +102,35 @@ def nine_point_differences(
     If `size` is given, the picture consists of only the first size[0] rows and size[1] columns of
     `image`.
     """
+    return _nine_point_sums(jnp.square, image, where, size)
+
+
+def nine_point_sums(
+    image: Image, where: Mask = None, size: RealSize | None = None
+) -> tuple[DifferenceSums, DifferenceSums]:
+    """Return the sums of `nine_point_differences`, and the same sums of absolute differences.
+
+    The arguments are those of `nine_point_differences`.
+    """
+    squares, absolutes = (
+        _nine_point_sums(function, image, where, size) for function in (jnp.square, absolute)
+    )
+    return squares, absolutes
+
+
+def _nine_point_sums(
+    function: Callable[[Array], Array], image: Image, where: Mask, size: RealSize | None
+) -> DifferenceSums:
+    """Return the two sums of `nine_point_differences`, of `function` in place of the square."""
     down, right = _differences(image, where, size)
-    straight = jnp.sum(jnp.square(down), axis=(-1, -2, -3))
-    straight += jnp.sum(jnp.square(right), axis=(-1, -2, -3))
+    straight = jnp.sum(function(down), axis=(-1, -2, -3))
+    straight += jnp.sum(function(right), axis=(-1, -2, -3))
     falling = image[..., 1:, 1:, :] - image[..., :-1, :-1, :]
     rising = image[..., 1:, :-1, :] - image[..., :-1, 1:, :]
-    diagonal = jnp.square(falling) + jnp.square(rising)
+    diagonal = function(falling) + function(rising)
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
-    # `crossing` is the sum of the squared differences of neighbours along the border. Each of two such
+    # `crossing` is the sum over the differences of neighbours along the border. Each of two such
     # neighbours has a copy beyond the border, which is diagonal to the other neighbour. So two diagonal
     # differences equal the difference of the two neighbours, and `crossing` is added twice.
     if size is None:
@@ -121,7 +141,7 @@ def nine_point_differences(
         ends = jnp.stack([jnp.zeros_like(size), size - 1])
         rows = jnp.take(right, ends[:, 0], axis=-3, mode="clip")
         columns = jnp.take(down, ends[:, 1], axis=-2, mode="clip")
-    crossing = sum(jnp.sum(jnp.square(lines), axis=(-1, -2, -3)) for lines in (rows, columns))
+    crossing = sum(jnp.sum(function(lines), axis=(-1, -2, -3)) for lines in (rows, columns))
     return straight, jnp.sum(diagonal, axis=(-1, -2, -3)) + 2 * crossing
 
 
@@ -182,6 +202,13 @@ def _nine_point_mean(sums: DifferenceSums, shape: tuple[Any, Any]) -> Scalar:
     return 2 * (sums[0] / straight / 3 + sums[1] / diagonal / 12)
 
 
+def _nine_point_scaled(
+    sums: tuple[DifferenceSums, DifferenceSums], shape: tuple[Any, Any]
+) -> Scalar:
+    squares, absolutes = (_nine_point_mean(each, shape) for each in sums)
+    return scaled_by_gradient(squares, absolutes)
+
+
 # sum|dy| + sum|dx|, where dy and dx are the differences of each pixel to those below and to the right:
 # the same as `tf.image.total_variation`. It grows with the size of the picture and with its contrast.
 TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right, sized=True)
@@ -211,3 +238,8 @@ NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean, sized
 # sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8), with dy and dx as for `TOTAL_VARIATION`. If the contrast
 # of the picture is doubled, so is this loss, but its gradient stays the same.
 GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled, sized=True)
+
+# `NINE_POINT_VARIATION` over the same weighted mean of absolute instead of squared differences, to
+# which 1e-8 is added. If the contrast of the picture is doubled, so is this loss, but its gradient
+# stays the same.
+NINE_POINT_VARIATION_GRADIENT_SCALED = Variation(nine_point_sums, _nine_point_scaled, sized=True)

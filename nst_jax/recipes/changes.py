@@ -111,7 +111,8 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
     if known is None:
         raise ValueError(
             f"`quality`: recipe {recipe.name!r} has the number of updates of its source; set another "
-            f"by `steps`, or choose one of the recipes with qualities: {', '.join(presets.QUALITIES)}"
+            "number by `steps`, or choose a recipe for which draft, good and best are defined: "
+            f"{', '.join(presets.QUALITIES)}"
         )
     if quality not in known:
         raise _checks.unknown("quality", quality, known, "quality")
@@ -270,5 +271,7 @@ def tile_of(tile: int | str) -> int | None:
     if not isinstance(tile, str):
         return tile
     if tile not in TILE_WORDS:
-        raise _checks.unknown("tile", tile, TILE_WORDS, "tile, beside pixels,")
+        raise ValueError(
+            f"`tile`: expected 'auto', 'off' or a number of pixels such as 512, got {tile!r}"
+        )
     return TILE_WORDS[tile]

@@ -63,12 +63,13 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_wrap(recipe: Recipe) -> None:
-    """Refuse `NINE_POINT_VARIATION`, which repeats border pixels, with padding that wraps around."""
-    if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
-        raise ValueError(
-            "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
-            "meet (`padding` wrap); choose another, such as mean_variation"
-        )
+    """Refuse nine-point variations, which repeat border pixels, with padding that wraps around."""
+    for name in ("nine_point_variation", "nine_point_variation_gradient_scaled"):
+        if recipe.network.wraps and recipe.terms.variation is losses.VARIATIONS[name]:
+            raise ValueError(
+                f"`variation`: {name} repeats the border pixels, but here opposite borders "
+                "meet (`padding` wrap); choose another, such as mean_variation"
+            )
 
 
 def _check_losses(terms: Terms) -> None:
@@ -139,8 +140,9 @@ def _checked_terms(terms: Terms) -> Terms:
         )
     if terms.matched and len(terms.style_shares) > 1:
         raise ValueError(
-            f"`style_shares`: got {len(terms.style_shares)}, but a loss that seeks nearest neighbours "
-            "takes them from all styles alike; leave the shares out, or repeat a style"
+            f"`style_shares`: got {len(terms.style_shares)}, but a style loss that seeks nearest "
+            "neighbours seeks them in all styles alike, so styles have no shares; leave the shares "
+            "out, or choose another recipe"
         )
     if terms.matched and terms.tap_styles:
         raise ValueError(
@@ -360,9 +362,9 @@ def _check_descent(descent: Descent) -> None:
         _checks.whole("levels", rule.levels, least=0)
     if descent.clip and rule.guarded:
         raise ValueError(
-            f"`clip`: {type(rule).__name__} undoes bad updates exactly, which is impossible once "
-            "they are clipped; choose another optimizer, or `clip=False` (the picture is clipped at "
-            "the end)"
+            f"`optimizer`: {type(rule).__name__} undoes bad updates exactly, which is impossible where "
+            "pixels are clipped after each update, as by this recipe (`descent.clip`); choose another "
+            "optimizer, or set `descent.clip=false`, which clips the result only"
         )
     if hasattr(rule, "carry") and not isinstance(rule.carry, bool):
         raise TypeError(f"`carry`: expected True or False, got {rule.carry!r}")
@@ -394,7 +396,8 @@ def _check_pyramid(descent: Descent) -> None:
     if descent.pyramid_levels and rule.guarded:
         raise ValueError(
             f"`pyramid_levels`: {type(rule).__name__} undoes bad updates of pixels, and has "
-            "`optimizer.levels` for a pyramid of its own; choose another optimizer, such as Adam"
+            "`optimizer.levels` for a pyramid of its own; choose another optimizer, such as Adam, or "
+            "set `descent.pyramid_levels=0`"
         )
 
 
@@ -410,7 +413,7 @@ def _check_last_learning_rate(descent: Descent) -> None:
     if not hasattr(descent.optimizer, "learning_rate"):
         raise ValueError(
             f"`last_learning_rate`: {type(descent.optimizer).__name__} has no learning rate; choose "
-            "another optimizer, such as Adam, or leave it out"
+            "another optimizer, such as Adam, or set `descent.last_learning_rate=none`"
         )
 
 
@@ -422,7 +425,8 @@ def _check_average(descent: Descent) -> None:
     if rule.guarded:
         raise ValueError(
             f"`average_decay`: {type(rule).__name__} undoes updates that raise the loss, so there "
-            "are no ups and downs to average; choose another optimizer, such as Adam, or no average"
+            "are no ups and downs to average; choose another optimizer, such as Adam, or set "
+            "`descent.average_decay=none`"
         )
 
 
@@ -459,7 +463,7 @@ def check_not_cut(recipe: Recipe) -> None:
         if not loss.additive:
             raise ValueError(
                 f"`tile`: got {recipe.network.tile}, but `{name}` is not additive: sums over tiles do "
-                "not add up to those over the picture; use `tile=0`, which computes it in one piece"
+                "not add up to those over the picture; use `tile` off, which computes it in one piece"
             )
 
 
@@ -528,7 +532,7 @@ def _why_not_in_bucket(recipe: Recipe, bands: bool) -> str | None:
     if network.padding not in PADDED or network.pool not in POOLED:
         return "only this package's paddings and poolings can be used in a bucket"
     if network.tile:
-        return f"pictures in tiles (here of {network.tile} px) do not lie in buckets"
+        return f"tiles (here of {network.tile} px) cannot be used in a bucket"
     return "devices that share a canvas cannot paint a bucket" if bands else None
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         plan,
         sharding,
         tile_choice,
+        tile_grid,
         tiles,
     )
     from nst_jax.scaling.capacity import OutOfMemory
@@ -43,6 +44,7 @@ else:
             "plan",
             "sharding",
             "tile_choice",
+            "tile_grid",
             "tiles",
         ),
         {
@@ -69,5 +71,6 @@ __all__ = [
     "plan",
     "sharding",
     "tile_choice",
+    "tile_grid",
     "tiles",
 ]

@@ -16,9 +16,10 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale, shapes_of
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale, shapes_of
 from nst_jax.scaling.buckets import Bucket, Scales, most_styles, rounded_up
+from nst_jax.scaling.chunk_size import even_groups
 from nst_jax.scaling.operations import run_operations
 
 
@@ -156,7 +157,7 @@ def chosen_buckets(
 
     Example:
       >>> from nst_jax import recipes
-      >>> from nst_jax.prepare import scales_of
+      >>> from nst_jax.run_scales import scales_of
       >>> recipe = recipes.GRAM.replace(size=96, steps=10)
       >>> shapes = (90, 60), (90, 61), (90, 64), (64, 90)
       >>> runs = [scales_of(shape, [(80, 100)], recipe) for shape in shapes]
@@ -263,40 +264,6 @@ def cheapest_square(
     together = COMPILING_OF_BUCKET * costs.program * len(networks)
     together += TIME_IN_BUCKET * costs.pixel * len(pictures) * side**2
     return side if together < alone and fits(side) else None
-
-
-def even_groups(count: int, most: int) -> dict[int, int]:
-    """Divide pictures evenly into as few groups as possible; return size -> number of such groups.
-
-    The last group may be smaller than the others.
-
-    Args:
-      count: number of pictures.
-      most: largest number of pictures in a group.
-
-    Example:
-      >>> even_groups(24, 8), even_groups(9, 8)
-      ({8: 3}, {5: 1, 4: 1})
-    """
-    size = even_size(count, most)
-    whole, rest = divmod(count, size)
-    return {size: whole} | ({rest: 1} if rest else {})
-
-
-def even_size(count: int, most: int) -> int:
-    """Divide pictures evenly into as few groups as possible; return the size of the groups.
-
-    The last group may be smaller.
-
-    Args:
-      count: number of pictures.
-      most: largest number of pictures in a group.
-
-    Example:
-      >>> even_size(9, 8), even_size(24, 8)
-      (5, 8)
-    """
-    return math.ceil(count / math.ceil(count / most))
 
 
 # --- Shapes ---------------------------------------------------------------------------------------

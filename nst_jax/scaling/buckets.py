@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from nst_jax import prepare
+from nst_jax import run_scales
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.vgg.taps import SMALLEST
 
 # Two values of the argument `bucket` of `stylize`, `stylize_many` and `instant_many`. With "off", every
@@ -144,7 +144,7 @@ def buckets_of(
 
     Example:
       >>> from nst_jax import recipes
-      >>> from nst_jax.prepare import scales_of
+      >>> from nst_jax.run_scales import scales_of
       >>> recipe = recipes.GRAM.replace(size=96)
       >>> runs = [scales_of(shape, [(80, 100)], recipe) for shape in ((300, 450), (450, 300))]
       >>> [(bucket.scales[0].shape, bucket.runs) for bucket in buckets_of(96, runs, recipe)]
@@ -182,7 +182,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
     Returns:
       One `Scale` for each scale, with the sizes of the arrays: the field `scales` of a `Bucket`.
     """
-    square = prepare.scales_up_to((side, side), [(side, side)], recipe)
+    square = run_scales.scales_up_to((side, side), [(side, side)], recipe)
     found = []
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 
 from nst_jax._memory import gigabytes, of_this_machine
 from nst_jax._types import Params, Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.footprint import Footprint, estimate_memory
 from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 from nst_jax.vgg.precision import DEFAULT_DEVICE
@@ -220,11 +220,14 @@ def _exhausted(
     # In a bucket, the arrays may be larger than the canvases in them. So `bucket` off is a remedy.
     off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
-    smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"
+    smaller = ", a `tile` such as 512" if not tile else f", a `tile` of less than {tile}"
+    if in_bucket:  # where tiles are refused
+        smaller = ""
     fewer = "" if count == 1 else f", a `chunk` of less than {count}"
+    take = "takes" if count == 1 else "take"
     return (
-        f"`size`: the device ran out of memory: {what} takes {gigabytes(footprint.total)} by "
-        f"estimate{had}; choose {off}a smaller size, {smaller}{fewer}, or stop other programs "
+        f"`size`: the device ran out of memory: {what} {take} {gigabytes(footprint.total)} by "
+        f"estimate{had}; choose {off}a smaller size{smaller}{fewer}, or stop other programs "
         "on the device"
     )
 

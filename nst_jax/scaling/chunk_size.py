@@ -2,10 +2,12 @@
 
 Two numbers limit the size: how many pictures fit into memory, and the number of pictures beyond which a
 larger chunk is hardly faster. Within these limits, a size is chosen for which few programs have to be
-compiled.
+compiled. There are two rules for this: `even_chunk` prefers a size that divides the number of pictures,
+and `even_size` always makes as few groups as possible.
 """
 
 import bisect
+import math
 from collections.abc import Callable, Hashable
 
 from nst_jax._types import Shape
@@ -81,6 +83,40 @@ def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) 
     parallel = pictures_in_parallel(mesh)
     each = None if most is None else max(1, most // parallel)
     return parallel * even_chunk(-(-count // parallel), each)
+
+
+def even_groups(count: int, most: int) -> dict[int, int]:
+    """Divide pictures evenly into as few groups as possible; return size -> number of such groups.
+
+    The last group may be smaller than the others.
+
+    Args:
+      count: number of pictures.
+      most: largest number of pictures in a group.
+
+    Example:
+      >>> even_groups(24, 8), even_groups(9, 8)
+      ({8: 3}, {5: 1, 4: 1})
+    """
+    size = even_size(count, most)
+    whole, rest = divmod(count, size)
+    return {size: whole} | ({rest: 1} if rest else {})
+
+
+def even_size(count: int, most: int) -> int:
+    """Divide pictures evenly into as few groups as possible; return the size of the groups.
+
+    The last group may be smaller.
+
+    Args:
+      count: number of pictures.
+      most: largest number of pictures in a group.
+
+    Example:
+      >>> even_size(9, 8), even_size(24, 8)
+      (5, 8)
+    """
+    return math.ceil(count / math.ceil(count / most))
 
 
 def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:

@@ -18,7 +18,8 @@ from nst_jax._types import Shape
 from nst_jax.controls import finishing
 from nst_jax.images import resizing
 from nst_jax.recipes.recipe import Recipe, StylePart
-from nst_jax.scaling import loss_costs, tiles
+from nst_jax.run_scales import Scale
+from nst_jax.scaling import loss_costs, tile_grid
 from nst_jax.scaling.layer_table import (
     Blocks,
     Layer,
@@ -142,7 +143,7 @@ def estimate_memory(
     recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
     bands = planned_bands(shape, recipe, devices)
-    window_shape = tiles.window_of(shape, recipe.terms.taps, recipe.network, bands)
+    window_shape = tile_grid.window_of(shape, recipe.terms.taps, recipe.network, bands)
     window = blocks_of(window_shape, recipe, regions, protected)
     own_shape = shape if bands is None else (bands.band_height, shape[1])
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
@@ -230,10 +231,48 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     return sum(sides) + max(sides) + between + matrices
 
 
+@dataclass(frozen=True)
+class FileMemory:
+    """The bytes of this machine's main memory that reading the picture files of a run takes.
+
+    Attributes:
+      kept: bytes of the pictures as they were read, which are kept during the run.
+      peak: largest number of bytes at any time while the pictures are read and resized.
+    """
+
+    kept: int
+    peak: int
+
+
+def memory_of_files(
+    shapes: Sequence[Shape], decoding: Sequence[int], scale: Scale, recipe: Recipe
+) -> FileMemory:
+    """Return the memory that reading and resizing the pictures of a run takes.
+
+    The peak is computed for this order: all pictures are read one after the other, and then resized one
+    after the other.
+
+    Args:
+      shapes: (height, width) of the content and of each style, as they are read.
+      decoding: bytes that decoding each of these files takes.
+      scale: the final scale, whose sizes the pictures are resized to.
+      recipe: the recipe, of which only the filter for resizing matters.
+    """
+    kept = peak = 0
+    for (height, width), one in zip(shapes, decoding, strict=True):
+        peak = max(peak, kept + one)
+        kept += 3 * FLOAT32 * height * width
+    resized = 0
+    for old, new in zip(shapes, (scale.shape, *scale.style_shapes), strict=True):
+        peak = max(peak, kept + resized + peak_of_resizing(old, new, recipe.pictures.resize))
+        resized += 3 * FLOAT32 * new[0] * new[1]
+    return FileMemory(kept, peak)
+
+
 def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
     """Return whether each device computes its part of a picture in several tiles, one by one."""
     bands = planned_bands(shape, recipe, devices)
-    grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
+    grid = tile_grid.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     return grid is not None and grid.count_per_device > 1
 
 
@@ -398,7 +437,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)
-    grid = tiles.style_grid_of(shape, taps, recipe.network, bands)
+    grid = tile_grid.style_grid_of(shape, taps, recipe.network, bands)
     window = shape if grid is None else grid.window
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in needed_for(taps, window, recipe):

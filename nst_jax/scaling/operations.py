@@ -8,9 +8,9 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from nst_jax import losses
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import tiles
+from nst_jax.run_scales import Scale
+from nst_jax.scaling import tile_grid
 from nst_jax.scaling.layer_table import (
     Layer,
     costs_of_losses,
@@ -89,7 +89,9 @@ def update_operations(
       ('4.2e+11', '3.8')
     """
     network = recipe.network
-    grid = tiles.grid_of(shape, recipe.terms.taps, network, planned_bands(shape, recipe, devices))
+    grid = tile_grid.grid_of(
+        shape, recipe.terms.taps, network, planned_bands(shape, recipe, devices)
+    )
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     forward = sum(map(_forward_operations, layers_of(window, recipe, regions)))
     # The backward pass computes no gradient of the kernels, so it costs as much as the forward pass.
@@ -124,7 +126,7 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
     # taps; on several, all taps, since the content must be cut into the same tiles as the canvas.
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
-    grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))
+    grid = tile_grid.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))
     return _forward_to(shape, terms.content_taps, recipe, grid, style=False)
 
 
@@ -135,13 +137,13 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
     """
     taps, loss = recipe.terms.every_style_tap, recipe.terms.style_loss
     bands = planned_bands(shape, recipe, devices)
-    grid = tiles.style_grid_of(shape, taps, recipe.network, bands)
+    grid = tile_grid.style_grid_of(shape, taps, recipe.network, bands)
     turns = len(loss.turns) if isinstance(loss, losses.MatchingLoss) else 1
     return turns * _forward_to(shape, taps, recipe, grid, style=True)
 
 
 def _forward_to(
-    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
+    shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tile_grid.Grid | None, *, style: bool
 ) -> float:
     """Return the number of operations of a forward pass of VGG-19, over all tiles of one device.
 

@@ -13,66 +13,27 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from nst_jax import _checks, checkpoints, prepare, recipes
+from nst_jax import _checks, checkpoints, recipes, run_scales
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.controls import Protect, Region
 from nst_jax.controls.given import check_number_of_regions
-from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
+from nst_jax.run_scales import Scale
+from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tile_grid
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.footprint import (
-    FLOAT32,
     PLATFORMS,
+    FileMemory,
     Footprint,
     is_tiled,
-    peak_of_resizing,
 )
 from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh, Devices
 from nst_jax.scaling.tile_choice import fitted, history_of, memory_savers, with_network
 from nst_jax.vgg.precision import Auto
-
-
-@dataclass(frozen=True)
-class FileMemory:
-    """The bytes of this machine's main memory that reading the picture files of a run takes.
-
-    Attributes:
-      kept: bytes of the pictures as they were read, which are kept during the run.
-      peak: largest number of bytes at any time while the pictures are read and resized.
-    """
-
-    kept: int
-    peak: int
-
-
-def memory_of_files(
-    shapes: Sequence[Shape], decoding: Sequence[int], scale: Scale, recipe: Recipe
-) -> FileMemory:
-    """Return the memory that reading and resizing the pictures of a run takes.
-
-    The peak is computed for this order: all pictures are read one after the other, and then resized one
-    after the other.
-
-    Args:
-      shapes: (height, width) of the content and of each style, as they are read.
-      decoding: bytes that decoding each of these files takes.
-      scale: the final scale, whose sizes the pictures are resized to.
-      recipe: the recipe, of which only the filter for resizing matters.
-    """
-    kept = peak = 0
-    for (height, width), one in zip(shapes, decoding, strict=True):
-        peak = max(peak, kept + one)
-        kept += 3 * FLOAT32 * height * width
-    resized = 0
-    for old, new in zip(shapes, (scale.shape, *scale.style_shapes), strict=True):
-        peak = max(peak, kept + resized + peak_of_resizing(old, new, recipe.pictures.resize))
-        resized += 3 * FLOAT32 * new[0] * new[1]
-    return FileMemory(kept, peak)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,7 +319,7 @@ def plan(
     check_number_of_regions(len(others))
     if protect is not None:
         _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
-    scales = prepare.scales_of(
+    scales = run_scales.scales_of(
         _shape_of("content", content),
         shapes,
         checked,
@@ -407,7 +368,7 @@ def scales_of_canvas(recipe: Recipe, shape: Shape) -> tuple[Scale, ...]:
     recipe's size rules are ignored, since `shape` is the final size already.
     """
     styles = [shape] * (1 + len(recipe.terms.tap_styles))
-    return prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
+    return run_scales.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
 
 
 def plan_scales(
@@ -459,7 +420,7 @@ def plan_scales(
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe)
     check_bands(bands)
-    tiles.check_sides(last.shape, recipe.terms.taps, recipe.network)
+    tile_grid.check_sides(last.shape, recipe.terms.taps, recipe.network)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":
         if files.peak > available:
@@ -609,18 +570,19 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
         raise
     if plan.recipe.network.tile:
         side = max(arrays[-1].shape)
-        available = "" if plan.usable is None else f" of {gigabytes(plan.usable)}"
+        available = "" if plan.usable is None else f", and {gigabytes(plan.usable)} is available"
         takes = f"takes {gigabytes(plan.untiled.total)}{available}"
         if _fits_but_for_styles(plan):
             enlarged = any(factor > 1 for factor in recipe.pictures.style_scale or ())
             argument = "`style_scale`" if enlarged else "`style_size`"
             style = max(max(shape) for shape in arrays[-1].style_shapes)
             raise ValueError(
-                f"{argument}: measuring a style in {style} px {takes}, and pictures in tiles do not "
-                f"lie in buckets; {_smaller_style(argument)}"
+                f"{argument}: measuring a style padded to {style} px {takes}; tiles, which would "
+                f"save memory, cannot be used in a bucket; {_smaller_style(argument)}"
             )
         raise ValueError(
-            f"`bucket`: a picture in {side} px {takes}, and pictures in tiles do not lie in buckets; "
+            f"`bucket`: a picture padded to {side} px {takes}; tiles, which would save memory, cannot "
+            "be used in a bucket; "
             'use a smaller bucket and `size`, or "off"'
         )
     return replace(plan, in_bucket=True)

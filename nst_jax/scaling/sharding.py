@@ -89,8 +89,8 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
     count = 1 if mesh is None else mesh.size
     if mesh is None or count % bands:
         raise ValueError(
-            f"`bands`: {count} device{'s' * (count > 1)} cannot be grouped by {bands}; "
-            f"take a multiple of {bands} devices"
+            f"`bands`: {count} device{'s' * (count > 1)} cannot be divided into groups "
+            f"of {bands}; set `devices` to a multiple of {bands}"
         )
     return Mesh(mesh.devices.reshape(-1, bands), (PICTURES, BANDS))
 
@@ -110,14 +110,14 @@ def _chosen(devices: Devices) -> Sequence[Any]:
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
-            raise _checks.unknown("devices", devices, (ALL,), "choice of devices, beside a number,")
+            raise ValueError(f"`devices`: expected 'all' or a number, got {devices!r}")
         return present
     if isinstance(devices, (int, np.integer)) and not isinstance(devices, bool):
         _checks.whole("devices", devices, least=1)
         if devices > len(present):
             platform = present[0].platform
             raise ValueError(
-                f"`devices`: there are {len(present)} of kind {platform!r}, got {devices}; "
+                f"`devices`: this machine has {len(present)} of the kind {platform!r}, got {devices}; "
                 "take fewer, or 'all'"
             )
         return present[:devices]

@@ -13,8 +13,8 @@ from typing import Any
 from nst_jax import recipes, vgg
 from nst_jax._types import Shape
 from nst_jax.optimizers import Adam
-from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import Scale
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.footprint import estimate_memory
 from nst_jax.vgg.precision import BFLOAT16
@@ -195,7 +195,7 @@ def _refusal(
     if scale.protected and fitting(smallest, scale._replace(protected=False)):
         others.append("no protected part")
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
-    changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
+    changes = f"; these fit too, but change the result: {' or '.join(others)}" if others else ""
     shape = scale.shape
     beside = f" with {_words_of_regions(scale.regions)}" if scale.regions > 1 else ""
     # The message begins with the argument to change: `regions` if fewer of them would fit at this size.

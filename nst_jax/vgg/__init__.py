@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 from nst_jax._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nst_jax.vgg import layers, network, pixels, precision, sized_layers, taps, winograd
-    from nst_jax.vgg.network import (
-        Convolution,
-        Measure,
-        Network,
-        Trunk,
-        features,
-        measured,
-        with_forms,
+    from nst_jax.vgg import (
+        kernel_forms,
+        layers,
+        network,
+        pixels,
+        precision,
+        sized_layers,
+        taps,
+        winograd,
     )
+    from nst_jax.vgg.kernel_forms import with_forms
+    from nst_jax.vgg.network import Convolution, Measure, Network, Trunk, features, measured
     from nst_jax.vgg.pixels import CAFFE_BGR, CAFFE_BGR_256, PIXELS, RAW, TORCHVISION, Pixels
     from nst_jax.vgg.taps import (
         BLOCKS,
@@ -32,7 +34,16 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        ("layers", "network", "pixels", "precision", "sized_layers", "taps", "winograd"),
+        (
+            "kernel_forms",
+            "layers",
+            "network",
+            "pixels",
+            "precision",
+            "sized_layers",
+            "taps",
+            "winograd",
+        ),
         {
             "taps": (
                 "BLOCKS",
@@ -55,8 +66,8 @@ else:
                 "Trunk",
                 "features",
                 "measured",
-                "with_forms",
             ),
+            "kernel_forms": ("with_forms",),
         },
     )
 
@@ -80,6 +91,7 @@ __all__ = [
     "halo_of",
     "halved",
     "halvings",
+    "kernel_forms",
     "layer_of",
     "layers",
     "measured",

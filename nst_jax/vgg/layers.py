@@ -65,7 +65,7 @@ def conv3x3(
       x: the features, [n, h, w, i].
       kernel: the layer's weights, [3, 3, i, o].
       forms: the kernel transposed, and perhaps transformed for Winograd convolution, as
-        `network.with_forms` computes it once before a loop. If None, this function computes the
+        `kernel_forms.with_forms` computes it once before a loop. If None, this function computes the
         transposed kernel itself.
       products: the precision of products that the convolution requests from the device.
 

@@ -47,6 +47,11 @@ WEIGHTS_FORMAT = _hdf5.Format(
 
 VARIABLE = "NST_JAX_WEIGHTS"  # environment variable with the path of a weights file
 
+_REINSTALL = "clone nst-jax again and reinstall it"
+
+# Advice about a file that comes with the package, which users neither get nor convert themselves.
+_EMBEDDED_FORMAT = WEIGHTS_FORMAT._replace(if_damaged=_REINSTALL, if_foreign=_REINSTALL)
+
 EMBEDDED = "embedded weights"  # what messages call a weights file that comes with the package
 
 # Name of the file of VGG-19's weights that comes with the package.
@@ -334,8 +339,8 @@ def _embedded(architecture: Architecture) -> _hdf5.Source:
     return _hdf5.Source(
         embedded_file(architecture),
         EMBEDDED,
-        WEIGHTS_FORMAT,
-        if_missing="reinstall nst-jax",
+        _EMBEDDED_FORMAT,
+        if_missing=_REINSTALL,
         checksum=architecture.checksum,
     )
 
@@ -379,7 +384,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
     text: dict[str, Any] = {name: _hdf5.attribute(file, name) for name in names}
     for name, value in text.items():
         if not isinstance(value, str):
-            raise source.error(f"does not state its {name}; convert it again")
+            raise source.error(f"does not state its {name}; {source.format.if_damaged}")
     text["network"] = _hdf5.attribute(file, "network") or VGG19
     for name, known in {"encoding": ENCODINGS, "pixels": PIXELS}.items():
         if text[name] not in known:
@@ -425,11 +430,11 @@ def _check_digest(
     """
     digest = digest_of_weights(info.family, info.pixels, datasets)
     if digest != info.digest:
-        raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")
-    if source.argument == EMBEDDED and digest != architecture.digest:
         raise source.error(
-            f"has digest {digest}, expected {architecture.digest}; reinstall nst-jax"
+            f"has digest {digest} but states {info.digest}; {source.format.if_damaged}"
         )
+    if source.argument == EMBEDDED and digest != architecture.digest:
+        raise source.error(f"has digest {digest}, expected {architecture.digest}; {_REINSTALL}")
 
 
 def expected_layout(architecture: Architecture, encoding: str) -> Layout:

@@ -145,7 +145,8 @@ def check_destinations(
         with naming_row(row):
             if check(output) in written:
                 raise ValueError(
-                    f"`output`: '{output}' is the contact sheet or the result manifest; choose another"
+                    f"`output`: '{output}' is where the batch writes its contact sheet or its list of "
+                    "results; choose another name"
                 )
             # A missing parent folder is made later, so its nearest existing ancestor must be writable.
             if output.parent not in existing:

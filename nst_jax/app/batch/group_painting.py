@@ -20,17 +20,17 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.messages import as_flags
 from nst_jax.app.programs import Compiled, files_in_use
-from nst_jax.app.progress import STALLED, BatchProgress, divergence
+from nst_jax.app.progress import BatchProgress, divergence, stalled
 from nst_jax.app.textures import blank_picture
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
 from nst_jax.batch_members import members_of
-from nst_jax.batches import PaintedBatch, paint_batch
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import Rest, intervals_of, remedy_at_rest
-from nst_jax.prepare import style_shapes_of_all
+from nst_jax.planned_batches import PaintedBatch, paint_batch
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_scales import style_shapes_of_all
 from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
@@ -135,7 +135,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
 
 def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
     if picture.digest != glance.digest:
-        raise ValueError(f"{picture.name!r} changed since the batch was begun")
+        raise ValueError(f"{picture.name!r} changed since the batch was begun; start it again")
 
 
 def paint_group(
@@ -183,7 +183,8 @@ def paint_group(
         # only chosen to save time.
         if by_cost:
             progress.say(
-                f"note: a bucket failed; its pictures are painted alone: {results.message_of(error)}"
+                "note: pictures padded to one size by `--bucket auto` could not be painted together, "
+                f"so each is painted alone: {results.message_of(error)}"
             )
         how = alone if by_cost else group
         return _joined([paint_group(params, [one], how, job, progress, compiled) for one in loaded])
@@ -375,8 +376,11 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     except (ValueError, OSError, MemoryError) as error:
         instead = where_instead(entry.output, canvas.image, "the picture", **options)
         return record_of(entry, "failed", f"{results.message_of(error)}{instead}")
-    status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
-    status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
+    status, why = "done", None
+    if broke_at is not None:
+        status, why = "diverged", divergence(broke_at, entry.recipe)
+    if canvas.stalled:
+        status, why = "stalled", stalled(entry.recipe)
     if status == "done" and canvas.rest is not None:
         remedy = remedy_at_rest(entry.recipe)
         why = as_flags(f"{canvas.rest.words}, so it is hardly painted: try {remedy}")

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import images, prepare
+from nst_jax import images, run_scales
 from nst_jax._types import Shape
 from nst_jax.app.batch.manifests import ManifestRow
 from nst_jax.recipes.recipe import Recipe
@@ -32,10 +32,9 @@ from nst_jax.scaling.bucket_choice import (
     Costs,
     KeptPrograms,
     chosen_buckets,
-    even_size,
     typical_costs,
 )
-from nst_jax.scaling.chunk_size import worthwhile_chunk
+from nst_jax.scaling.chunk_size import even_size, worthwhile_chunk
 
 # Largest number of pictures that one device paints at once; more would hardly save time.
 MOST_PICTURES = 8
@@ -68,7 +67,7 @@ class Entry(NamedTuple):
     # The recipe with all changes: by the flags of the command, by the weights of the row's styles in
     # their blend, and by the row's overrides (changes KEY=VALUE).
     recipe: Recipe
-    scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
+    scales: tuple[run_scales.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and then of the styles, when the batch was planned. A file that
     # has another digest when it is read is refused. For a texture, the first entry describes the grey
     # picture that takes the place of a content.
@@ -125,10 +124,10 @@ class Group(NamedTuple):
     varying: tuple[bool, ...]
     # If the pictures lie in larger arrays (a bucket): the sizes of these arrays, coarse to fine. Else
     # None.
-    arrays: tuple[prepare.Scale, ...] | None = None
+    arrays: tuple[run_scales.Scale, ...] | None = None
 
     @property
-    def scales(self) -> tuple[prepare.Scale, ...]:
+    def scales(self) -> tuple[run_scales.Scale, ...]:
         """The sizes (scales) at which the group is painted, coarse to fine.
 
         They are the sizes of the bucket, a larger array in which each picture lies, or those of the
@@ -173,7 +172,7 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
         alone = None if entry.controls is None else entry.number
         shapes: Hashable
         if bucket is None or (bucket == buckets.AUTO and not _can_lie_in_bucket(entry)):
-            shapes = prepare.shapes_of(entry.scales, entry.recipe)
+            shapes = run_scales.shapes_of(entry.scales, entry.recipe)
         elif bucket == buckets.AUTO:
             shapes = bucket
         else:
@@ -351,7 +350,7 @@ def programs_of(
     for group in parts:
         first = group.entries[0]
         if group.arrays is None:
-            shapes = prepare.shapes_of(first.scales, first.recipe)
+            shapes = run_scales.shapes_of(first.scales, first.recipe)
         else:
             shapes = tuple((one.shape, one.style_shapes) for one in group.arrays)
         count = len(group.entries)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import jax
 
-from nst_jax import prepare, provenance
+from nst_jax import provenance, run_scales
 from nst_jax.app.batch import groups
 from nst_jax.app.batch.destinations import stem_of
 from nst_jax.app.batch.group_painting import plan_group
@@ -155,13 +155,13 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
             continue
         originals = [style.shape for style in entry.every_style]
         shapes = entry.scales[-1].style_shapes
-        for index in prepare.enlarged_styles(originals, shapes, entry.recipe):
+        for index in run_scales.enlarged_styles(originals, shapes, entry.recipe):
             names[entry.every_style[index].name] = None
     if not names:
         return []
     return [
         f"`--style-scale` enlarges {few(list(names))} beyond the pixels they have, which blurs their "
-        "fine strokes; larger pictures of them have sharper ones"
+        "fine strokes; use style pictures with more pixels for sharp ones"
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from nst_jax import images, prepare, provenance, texturing
+from nst_jax import images, provenance, run_scales, texturing
 from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
 from nst_jax.app.batch import groups, manifests, results
@@ -293,7 +293,7 @@ def _entry(
         else [one.shape for one in region_styles_of(masked)]
     )
     try:
-        scales = prepare.scales_of(
+        scales = run_scales.scales_of(
             seen[0].shape,
             styles_seen,
             recipe,

@@ -149,11 +149,13 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     except FileNotFoundError:
         raise _refused(path, "there is no such file; check the path") from None
     except UnicodeDecodeError:
-        raise _refused(path, "is not UTF-8 text") from None
+        raise _refused(path, "is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise _refused(path, f"cannot be read: {error.strerror or error}") from None
     if not rows:
-        raise _refused(path, "has no rows")
+        raise _refused(
+            path, "has no rows; write one for each picture under the names of the columns"
+        )
     return rows
 
 

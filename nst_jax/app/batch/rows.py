@@ -166,7 +166,8 @@ def requested_rows(
     if manifest is not None:
         if len(contents) > 1:
             raise ValueError(
-                f"`{CONTENTS}`: '{manifest}' is a manifest, so it must be the only one"
+                f"`{CONTENTS}`: '{manifest}' is a manifest (a table of pictures), so it must be the "
+                "only one; leave out the others"
             )
         for option, value in (("styles", styles), ("sheet", sheet), ("pair", pair != "all")):
             if value:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from nst_jax.app import parsing
+from nst_jax.app import command_classes, parsing
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
@@ -29,15 +29,15 @@ RECIPES = "the recipe's"  # the words in help texts for a default that the recip
 
 
 def _in_group(group: str) -> Callable[..., Decorator]:
-    return partial(click.option, cls=parsing.Option, group=group)
+    return partial(click.option, cls=command_classes.Option, group=group)
 
 
-look = _in_group(parsing.LOOK)
-size = _in_group(parsing.SIZE)
-output = _in_group(parsing.OUTPUT)
-memory = _in_group(parsing.MEMORY)
-expert = _in_group(parsing.EXPERT)
-option = _in_group(parsing.OTHER)
+look = _in_group(command_classes.LOOK)
+size = _in_group(command_classes.SIZE)
+output = _in_group(command_classes.OUTPUT)
+memory = _in_group(command_classes.MEMORY)
+expert = _in_group(command_classes.EXPERT)
+option = _in_group(command_classes.OTHER)
 
 
 def all_of(*decorators: Decorator) -> Decorator:

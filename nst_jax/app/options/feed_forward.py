@@ -61,7 +61,7 @@ _styles_of_instant = all_of(
         metavar="S",
         help="from 0, the content's own style, to 1, the style; for style pictures (default: 1)",
     ),
-    colors("style; the others but content-after are for style pictures"),
+    colors("style; content, luminance and palette need a style picture"),
     realism("0, which changes nothing"),
     protect_each,
 )

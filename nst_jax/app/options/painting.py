@@ -162,8 +162,8 @@ _style_fine = look(
     "--style-fine",
     type=FILE,
     metavar="FILE",
-    help="picture whose fine structure STYLE gets before the run, in a run of its own: the shapes of "
-    "STYLE, made of FILE",
+    help="picture from which STYLE takes its fine structure, such as brush strokes; STYLE keeps its "
+    "shapes. The two are combined first, in a run of their own",
 )
 
 _axes = all_of(
@@ -308,8 +308,8 @@ _devices_of_many = all_of(
         "--chunk",
         type=click.IntRange(min=1),
         metavar="N",
-        help="largest number of pictures painted at once (default: what memory allows, until more gain "
-        "no speed)",
+        help="largest number of pictures painted at once (default: as many as fit into memory, "
+        "unless fewer are as fast)",
     ),
     devices("GPUs or TPUs that share the work, each with pictures of its own"),
     memory(

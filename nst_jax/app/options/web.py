@@ -9,8 +9,9 @@ web = all_of(
     option(
         "--host",
         metavar="ADDRESS",
-        help="address at which the page is served, such as 0.0.0.0 for all it has; the printed "
-        "address then has a token, without which nothing is served (default: this machine only)",
+        help="address at which the page is served, such as 0.0.0.0 for all addresses of this machine; "
+        "the printed address then has a token, without which nothing is served (default: this machine "
+        "only)",
     ),
     option(
         "--port",

@@ -102,8 +102,14 @@ def check_side(shape: Shape) -> None:
         )
 
 
+# Advice in errors about memory that only the command line and Python can follow.
+_ADVICE_ON_TILES = re.compile(r"; to try it anyway, set `(--)?tile` to off or a number")
+
+
 def without_paths(text: str, *folders: Path) -> str:
     """Return a message as one line, without the folders of this machine and without backticks.
+
+    Advice on tiles, which visitors cannot choose, is left out too.
 
     Args:
       text: the message.
@@ -120,6 +126,7 @@ def without_paths(text: str, *folders: Path) -> str:
         text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "").replace(str(folder), "")
     text = _QUOTED_PATH.sub(lambda found: f"{found[1]}{_last(found[2])}{found[1]}", text)
     text = _BARE_PATH.sub(lambda found: _last(found[1]), text)
+    text = _ADVICE_ON_TILES.sub("", text)
     return " ".join(text.replace("`", "").split())
 
 

@@ -20,6 +20,7 @@ from nst_jax.app.log import RunLog
 from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.rates import known_paces
+from nst_jax.app.recorder import Recorder
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web.limits import without_paths
@@ -28,6 +29,7 @@ from nst_jax.app.web.run import Failure, Progress, Run, Wish
 from nst_jax.app.web.settings import stylize_job_of
 from nst_jax.app.writing import write_picture
 from nst_jax.canvas import Programs
+from nst_jax.descent import Rest
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
@@ -53,7 +55,7 @@ class PageDisplay(Display):
         self._run.progress = self._run.progress._replace(stage=words, left="")
 
 
-class PageRecorder(single.Recorder):
+class PageRecorder(Recorder):
     """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
 
     run: Run  # set after `__init__`, which is inherited and has no argument for the run
@@ -76,6 +78,18 @@ class PageRecorder(single.Recorder):
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
+
+    def why_failed(self) -> str:
+        """Return why the finished run has no result, with advice that can be followed on the page."""
+        shot = self.last
+        assert shot is not None
+        advice = "choose another recipe, or less style"
+        if shot.broke_at >= 0:
+            return f"{self._broken(shot)[0]}; {advice}"
+        return f"{self._stalled(shot)[0]}, so nothing was painted; {advice}"
+
+    def _advice_at_rest(self, rest: Rest) -> str:
+        return f"{rest.words}, so the picture is hardly painted; choose another recipe"
 
     def _show(self, shot: Any) -> None:
         newest = self.run.kept[-1].step if self.run.kept else 0
@@ -219,7 +233,7 @@ class PictureWork:
         """
         ending = recorder.finish(None)
         if ending.status == "failed":
-            raise Failure(without_paths(ending.message, run.folder))
-        run.warning = without_paths(as_flags(ending.message), run.folder)
+            raise Failure(recorder.why_failed())
+        run.warning = without_paths(ending.message, run.folder)
         run.add_picture(recorder.pace.total, recorder.job.outputs.picture)
         return True

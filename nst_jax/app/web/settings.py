@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from nst_jax.app import parsing
+from nst_jax.app import command_classes
 from nst_jax.app.instant.job import InstantJob, single_job
 from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import PROGRAM, BadInput, usage_message
@@ -371,14 +371,14 @@ def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
 # --- Jobs -----------------------------------------------------------------------------------------
 
 
-@click.command(cls=parsing.Command)
+@click.command(cls=command_classes.Command)
 @painting.stylize
 def _stylize(**chosen: Any) -> dict[str, Any]:
     """Return the parsed options and arguments of `stylize`; the command serves only to parse them."""
     return chosen
 
 
-@click.command(cls=parsing.Command)
+@click.command(cls=command_classes.Command)
 @feed_forward.instant
 def _instant(**chosen: Any) -> dict[str, Any]:
     """Return the parsed options and arguments of `instant`; the command serves only to parse them."""
