@@ -120,7 +120,7 @@ def settings_in(given: Any, known: Collection[str]) -> Settings:
             raise ValueError(
                 f"{name}: is missing; choose a {'photo' if name == 'photo' else 'style'}"
             )
-    # A field that is empty on the page leaves its setting to the recipe, so the field is left out here.
+    # A field that is empty on the page is left out, so that its setting has the default of `Settings`.
     found = {
         name: READERS[name](name, value, known)
         for name, value in given.items()
