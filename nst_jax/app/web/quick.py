@@ -101,10 +101,10 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the thread that paints next; see `_turn`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
-        # Two caches of painted pictures. The key of a picture is the words of the command line that
-        # makes it. `_of_samples` has the pictures that `warm` painted from the sample pictures.
-        # `_provisional` has those that NumPy paints, for the page to show until the network's programs
-        # are compiled.
+        # Two caches of pictures that `warm` paints from the sample pictures. The key of a picture is
+        # the words of the command line that makes it. `_of_samples` has those painted by the network's
+        # compiled programs. `_provisional` has the one painted by NumPy, which the page shows until
+        # these programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
         # Paints provisional pictures by NumPy. `bucket` is the side of a square array in which pictures
