@@ -404,12 +404,14 @@ def _is_layer(name: str) -> bool:
 def _separated(
     name: str, value: Any, whole: Callable[[str, Path], bool], folder: Path
 ) -> list[str]:
-    """Split a cell's text at semicolons, unless these are part of a file's name.
+    """Split a cell's text at all semicolons, or not at all if the whole text names existing files.
+
+    In the second case, the semicolons are part of the files' names.
 
     Args:
       name: name of the cell's column, for error messages.
       value: the cell, as it was read.
-      whole: takes the text and `folder`; returns whether the text, as one part, names existing files.
+      whole: takes the text and `folder`; returns whether the whole text names existing files.
       folder: the manifest's folder, to which paths are relative.
     """
     text = _text(name, value) or ""
