@@ -100,8 +100,8 @@ class GeometricScales:
     smallest: int = 128
     first: int = 1000
     later: int = 500
-    # The size of a style at a coarser scale is computed from its original size. If it were computed
-    # from its final size, which is rounded already, it would be rounded twice.
+    # At a coarser scale, a style has the proportions of its original size. Those of its final size
+    # would differ from these by the rounding of that size.
     from_originals: ClassVar[bool] = True
 
     def plan(
