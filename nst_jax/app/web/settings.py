@@ -386,7 +386,10 @@ def _instant(**chosen: Any) -> dict[str, Any]:
 
 
 def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Return the options and arguments of a command line, as the command itself would get them.
+    """Return the options and arguments of a command line by name, as click parses and checks them.
+
+    The paths of content, styles, output and protected part are joined to `folder`; the caller does the
+    same for other paths. The key `begun` is added, with the present time by `time.perf_counter`.
 
     Args:
       command: the command.
