@@ -339,7 +339,7 @@ class Terms:
     def matched(self) -> bool:
         """Whether `style_loss` or `last_style_loss` is a `losses.MatchingLoss`.
 
-        Such a loss compares features at matching positions, and not statistics of the style.
+        Such a loss compares features at single positions, and not only statistics of the style.
         """
         return any(isinstance(loss, losses.MatchingLoss) for loss in self.named_losses.values())
 
