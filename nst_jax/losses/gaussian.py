@@ -188,7 +188,7 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
 
 class RelativeGaussianTarget(NamedTuple):
-    """The statistics of a style for `wasserstein_relative`; computed once, before the updates.
+    """The statistics of a style for `wasserstein_relative`, computed once for each scale (resolution).
 
     `trace` and `root` are those of the matrix C_s / size + e I. C_s is the covariance of the style's
     features, and I the identity matrix. The number e is 1e-3 or more; see `_regular_covariance`.
