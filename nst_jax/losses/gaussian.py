@@ -133,7 +133,7 @@ def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent:
 
 
 class GaussianTarget(NamedTuple):
-    """The statistics of a style for `wasserstein_absolute`; computed once, before the updates."""
+    """The statistics of a style for `wasserstein_absolute`; computed once at each resolution."""
 
     mean: Float[Array, " c"]  # mean of the features over positions
     # Covariance of the features, plus the identity matrix times 1e-4 or more, so that no eigenvalue is
