@@ -331,8 +331,7 @@ class LBFGS:
         Hessian is made; see `nst_jax.optimizers.pyramid.multilevel`. L-BFGS then works as if on the
         levels of this pyramid instead of on pixels, and so changes coarse structure sooner. With 0, the
         first approximation is a multiple of the identity. Static.
-      history: number of pairs in memory; a pair is a move and the change of the gradient along it, and
-        takes 24 bytes per pixel in float32. Static.
+      history: largest number of pairs in memory. A pair takes 24 bytes per pixel in float32. Static.
 
     References:
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, chapters 4 and 7.

@@ -73,8 +73,8 @@ class ManifestRow(NamedTuple):
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
-    # Path of the picture whose fine structure the style gets before the run. With None, the style
-    # keeps its own.
+    # Path of the picture whose fine structure the style gets before the run; None is the picture of the
+    # command line or of the recipe file. If these have none either, the style keeps its own structure.
     style_fine: Path | None = None
     size: str | None = None  # as after `--size`; None is the size of the command line
     seed: int | None = None  # as after `--seed`; None is the seed of the command line
