@@ -3,7 +3,7 @@
 Notation: the features at a tap (a layer that the loss reads) have N channels. For the canvas (the
 picture that is optimised), m is the mean of its features over positions, C their covariance, and
 S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
-style's features, by which the relative losses are divided, is the trace of S_s divided by N.
+style's features, over positions and channels, is the trace of S_s divided by N.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C), since
 statistics are averaged if several styles are mixed. The averages of m and of S are the m and the S of

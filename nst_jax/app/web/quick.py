@@ -5,7 +5,8 @@ fraction of a second, while painting by optimisation, a run, takes minutes. The 
 one network of the package has learned.
 
 Programs for such a network take seconds to compile, and about a second to load if they were compiled
-before. Until they are ready, a provisional picture is painted by NumPy.
+before. Until they are ready, NumPy paints a provisional picture, if it can: see
+`QuickPainter.paint_provisional`.
 """
 
 import functools
