@@ -311,14 +311,15 @@ class LBFGS:
     """L-BFGS that limits the length of its moves and undoes bad ones, without a line search.
 
     A move is the quasi-Newton direction, shortened if its root mean square exceeds a limit, the trust
-    radius. Each update evaluates the loss once, for the canvas after the last move. This canvas is kept
-    if its loss and gradient are finite and its loss is at most `1 + slack` times the loss of the last
-    kept canvas. If the canvas is kept, the radius doubles, up to `largest_radius`. If it is not kept,
-    the move is undone, which brings back the last kept canvas, and the next move is at most a quarter
-    as long. So a bad move costs one evaluation, the loss of the kept canvas rises by at most the
-    fraction `slack` in one update, and nothing diverges. Style transfer needs this in its first moves,
-    where L-BFGS without such a guard overshoots. A move is undone by subtracting it, so recipes that
-    clip the canvas after every update cannot use this rule.
+    radius. As long as the memory has no pair (a move and the change of the gradient along it), the root
+    mean square of a move is exactly this limit. Each update evaluates the loss once, for the canvas
+    after the last move. This canvas is kept if its loss and gradient are finite and its loss is at most
+    `1 + slack` times the loss of the last kept canvas. If the canvas is kept, the radius doubles, up to
+    `largest_radius`. If it is not kept, the move is undone, which brings back the last kept canvas, and
+    the next move is at most a quarter as long. So a bad move costs one evaluation, the loss of the kept
+    canvas rises by at most the fraction `slack` in one update, and nothing diverges. Style transfer
+    needs this in its first moves, where L-BFGS without such a guard overshoots. A move is undone by
+    subtracting it, so recipes that clip the canvas after every update cannot use this rule.
 
     Attributes:
       radius: root mean square of the first move over all numbers of the canvas, in the units of the
