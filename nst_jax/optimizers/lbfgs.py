@@ -2,8 +2,9 @@
 
 `TorchLBFGS` reproduces `torch.optim.LBFGS`. `LBFGS` is this project's own, and is guarded: it undoes a
 move that raises the loss too much. Like the update rules in `optimizers.rules`, each is a dataclass
-that is registered as a pytree, so that changing one of its numbers recompiles nothing. The canvas is
-the picture that is optimised; its pixels are the parameters that these rules update.
+that is registered as a pytree, so that changing one of its numbers recompiles nothing, unless it is
+marked as static. The canvas is the picture that is optimised; its pixels are the parameters that these
+rules update.
 
 Letters in this module: g is the gradient, s the move of the parameters from one evaluation to the next,
 y the change of the gradient along this move, and H the approximation of the inverse Hessian.
