@@ -122,9 +122,10 @@ def remove_unfinished() -> None:
 
 @contextmanager
 def _created_part(target: Path) -> Iterator[Path]:
-    """Context manager: create an empty temporary file, locked until the end of the block.
+    """Context manager: create an empty temporary file, locked until the end of the block if possible.
 
-    The lock keeps `remove_leftovers` in another process from removing the file.
+    The lock keeps `remove_leftovers` in another process from removing the file. Some systems and disks
+    have no locks.
 
     Args:
       target: the file to be replaced, which need not exist.

@@ -67,7 +67,7 @@ def members_of(
         entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
       side: with `on_host`, each picture is recoloured inside a square array, so that pictures of many
-        sizes share a program. The sides of these squares are multiples of this number of px.
+        sizes share a program. This is the least side of these squares, in px.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures before any
         resizing, from which the size rules compute the final sizes. Pass it if the pictures already
         have their final sizes. None means the sizes of the given pictures.

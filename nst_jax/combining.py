@@ -28,10 +28,11 @@ def combined_style(
 ) -> Image:
     """Combine two styles: the fine structure of one picture on the coarse shapes of another.
 
-    The coarse picture is optimised until its activations at the first layers have the Gram matrices of
-    the fine one. Styles of single layers (`tap_styles` of `stylize`) are another way to take fine and
-    coarse structures from two pictures. But with these, the targets of the layers come from unrelated
-    pictures and may contradict each other, whereas the combined picture is a single style.
+    The coarse picture is optimised so that the Gram matrices of its activations at the first layers
+    approach those of the fine one. Styles of single layers (`tap_styles` of `stylize`) are another way
+    to take fine and coarse structures from two pictures. But with these, the targets of the layers come
+    from unrelated pictures and may contradict each other, whereas the combined picture is a single
+    style.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -188,8 +188,8 @@ def _losses_of_matches(
     """Return the weighted losses of a whole image, for a style loss that compares single positions.
 
     Such a loss (`MatchingLoss`) compares feature vectors at pairs of positions of canvas and style, and
-    not statistics such as Gram matrices. `sizes` has the size of the features at each content tap; the
-    other arguments are as in `losses_of`.
+    not only statistics such as Gram matrices. `sizes` has the size of the features at each content tap;
+    the other arguments are as in `losses_of`.
     """
     terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
     found = vgg.features(params, image, terms.taps, network=recipe.network)

@@ -26,10 +26,12 @@ class PaintedBatch(NamedTuple):
     """The results of a batch, in which each picture is identified by its index in the batch."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
-    # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
-    # not finite here, whereas its entry in `images` is its last canvas with finite losses.
+    # The final losses of each picture, scalars on the host. Those of a picture in `broken` belong to a
+    # rejected canvas: they, or their gradient, are not finite. Its entry in `images` is the canvas that
+    # was accepted last, or the first canvas if none was.
     losses: dict[int, Losses]
-    # Index of each diverged picture -> number of the update after which its losses were not finite.
+    # Index of each diverged picture -> number of the update after which its losses, or their gradient,
+    # were not finite; 0 for the first canvas.
     broken: dict[int, int]
     # Indices of the pictures in which nothing was painted: at every scale (resolution), their last
     # losses equal the first.

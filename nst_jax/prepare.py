@@ -265,7 +265,10 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
 
 def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
-    """Resize a picture as `resized` does, without compiling a program for its size."""
+    """Resize a picture as `resized` does, without compiling a program for its size.
+
+    A filter for which NumPy has no equivalent, such as a user's own, is called as it is.
+    """
     # `jnp.asarray` would compile a copying program for this shape.
     return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 

@@ -28,12 +28,13 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# The record of a run contains a value of its recipe only if the value's key, such as
-# "terms.style_weight", begins with one of these prefixes.
+# `of_recipe` records a value of a recipe only if the value's key, such as "terms.style_weight", begins
+# with one of these prefixes. The keys of name, source and family of weights do not.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
-# The record of the masks of a run that has none: an empty dictionary. Masks give parts of the picture
-# a style of their own, protect parts of the content, or mark transparent parts.
+# The default of the arguments `controls`: an empty dictionary, for a run without masks and `strength`.
+# Masks give parts of the picture a style of their own, protect parts of the content, or mark
+# transparent parts.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -63,9 +63,8 @@ def measure(
 ) -> Targets:
     """Compute the content's features and the targets of the style loss at the recipe's taps.
 
-    A tap is a layer whose output the losses read, such as `"relu2_1"`. The two pictures may differ in
-    size, since the shape of a style statistic does not depend on the size of its picture. The function
-    can be traced by JAX.
+    A tap is a layer whose output the losses read, such as `"relu2_1"`. Content and style may
+    differ in size. The function can be traced by JAX.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -521,18 +521,18 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
 
 
 def with_start(recipe: Recipe, start: Any) -> Recipe:
-    """Return the recipe with another start (initial picture).
+    """Return the recipe with another start: a function that makes the initial canvas.
 
     Args:
       recipe: a recipe.
-      start: the start that `start_of` returned. None leaves the recipe unchanged. So does a picture,
-        since the start in a recipe is a function; callers give the picture to the job as `init`.
+      start: the first result of `start_of`. If it is None or a picture, and not a function, the recipe
+        stays unchanged; callers give a picture to the job as `init`.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start (initial picture) that `--init` and `--noise-ratio` describe.
+    """Return what `--init` and `--noise-ratio` name: the initial canvas, or a function that makes it.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.

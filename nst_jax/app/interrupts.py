@@ -292,9 +292,10 @@ class Interrupts(AbstractContextManager):
     """Context manager in which Ctrl-C, SIGTERM and SIGHUP end a run, or ask it to end.
 
     Before `defer` is called, the first signal ends the run at once: `abandon` is called, then the
-    handler that the signal had before this context. If that handler returns, KeyboardInterrupt is
-    raised. After `defer` was called, the first signal is only recorded in `signal`, and the run has to
-    end itself. Once a signal has come, Ctrl-C or SIGTERM ends the process at once.
+    handler that the signal had before this context, if that is a function. If it is not, or if it
+    returns, KeyboardInterrupt is raised. After `defer` was called, the first signal is only recorded in
+    `signal`, and the run has to end itself. Once a signal has come, Ctrl-C or SIGTERM ends the process
+    at once.
 
     Attributes:
       signal: number of the first signal; None if there was none.

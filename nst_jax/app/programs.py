@@ -425,7 +425,11 @@ def surrounded_key(value: Any, *facts: Any) -> str | None:
 
 
 def _described(value: Any) -> Any:
-    """Return a pytree's structure, and the shapes and dtypes of its leaves, as JSON values."""
+    """Return a pytree's structure and static fields, and its leaves' shapes and dtypes, as JSON values.
+
+    Raises:
+      _Foreign: if the pytree has a part that cannot be described, such as a user's own function.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         parts = {
             field.name: (_constant if field.metadata.get("static") else _described)(

@@ -111,7 +111,7 @@ class Display:
             self._bar = None
 
     def stop(self) -> None:
-        """Remove the bar and restore the terminal."""
+        """Stop drawing the bar, and show the terminal's cursor again; the bar itself stays visible."""
         if self._bar is not None:
             self._bar.stop()
 

@@ -115,8 +115,8 @@ def record_rate(
 ) -> None:
     """Add the speed of a run to `rates.json`, if this file can be written to.
 
-    For a run in a bucket (an array larger than its picture), the speed is recorded that the run would
-    have had in an array of the picture's size.
+    If the run was in a bucket (an array larger than its picture), its updates are recorded with the
+    speed that they would have had in an array of the picture's size.
 
     Args:
       plan: the plan of the run.

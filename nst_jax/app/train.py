@@ -240,7 +240,8 @@ class _Recorder:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
         self._first = run.step  # updates done before this process began; 0 for a new training
-        # The time at which this process last wrote the checkpoint, or began if it has written none yet.
+        # The time at which this process last tried to write the checkpoint; before the first attempt,
+        # the time at which this object was made.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
         # The start of the measurement of speed: the number of the first update that this process did,

@@ -1,9 +1,9 @@
 """Give a picture the colours of another one: their mean and covariance, or their chroma.
 
-All functions can be traced and differentiated, and work on single pictures [h, w, 3]. They do not clip:
-a caller that needs values in [0, 1] clips them. The covariance of a constant, grey or two-coloured
-picture has no inverse. So `RIDGE` is added to the diagonals of covariances, and results are finite for
-such pictures, too.
+All functions can be traced and differentiated. Pictures are single ones, [h, w, 3]. Results may be
+outside [0, 1]; a caller that needs values in [0, 1] clips them. The covariance of a constant, grey or
+two-coloured picture has no inverse. So `RIDGE` is added to the diagonals of covariances, and results
+are finite for such pictures, too.
 
 References:
   Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style Transfer",

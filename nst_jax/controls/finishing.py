@@ -29,7 +29,8 @@ COLORS = ("style", "content", "luminance", "content-after", "palette")
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
-# A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory. The filter
+# To save memory, a large picture is filtered in strips of rows. A strip has at most `STRIP_PIXELS`
+# pixels, or more if it needs them to have at least as many rows as two radii of the filter. The filter
 # keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel of a strip and of the margin around
 # it. If the filter's radius is static under `jax.jit`, these are fewer, about 95.
 STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110

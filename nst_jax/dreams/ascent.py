@@ -302,8 +302,8 @@ def _excitement_and_gradient(
     factors = _factors(image, ascent)
     shares = _shares(ascent)
     # The total is a weighted sum of the sums that `_sums` returns. Its gradient with respect to them
-    # (the cotangent) is their weights, which depend only on the image's size. So the cotangent is known
-    # before the sums are, and each tile is computed only once, for both its sums and its gradient.
+    # (the cotangent) is their weights, which do not depend on the image's pixels. So the cotangent is
+    # known before the sums are, and each tile is computed only once, for its sums and its gradient.
     cotangent = {tap: shares[tap] * factors[tap] for tap in ascent.taps}
     grid = tile_grid.grid_of((image.shape[0], image.shape[1]), ascent.taps, ascent.network)
     of_window = partial(_sums, params, ascent, guide, grid)

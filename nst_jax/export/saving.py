@@ -97,8 +97,8 @@ def save(
 
     Raises:
       ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
-        another format, or cannot be written to; if the format or the program does not allow a size; or
-        if a package that the format needs is not installed.
+        another format, or cannot be written to; if the format or the program does not allow a size; if
+        a package that the format needs is not installed; or if jax2onnx cannot convert the program.
       OSError: if the disk fails or is full.
 
     Example:

@@ -258,8 +258,9 @@ class InstantPainter:
         # A cache: shape, dtype and hash of a style picture -> its style vector. It keeps the vectors
         # that were used last.
         self._vectors: OrderedDict[Any, Condition] = OrderedDict()
-        # A function that shows progress. For a picture that is painted in strips, it is called after
-        # each strip with the number of strips done and the number of all strips.
+        # A function that shows progress. A picture that is painted in strips is computed in several
+        # passes. After each strip of each pass, the function is called with the number of strips done
+        # and the number of all strips, both counted over all passes.
         self.report: Callable[[int, int], Any] = lambda done, total: None
 
     @functools.cached_property

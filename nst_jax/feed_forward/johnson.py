@@ -36,7 +36,7 @@ from nst_jax.vgg.precision import FLOAT32, Precision
 # Numbers of channels of the features that have the full, half and a quarter of the picture's height and
 # width. All can be multiplied by a factor, the argument `width` of `fresh_params`.
 CHANNELS = (32, 64, 128)
-BLOCKS = 5  # number of residual blocks, all at a quarter of the picture's height and width
+BLOCKS = 5  # default number of residual blocks, all at a quarter of the picture's height and width
 DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4 px
 SMALLEST = 16  # smallest side of a picture in px
 

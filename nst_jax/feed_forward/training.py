@@ -334,7 +334,7 @@ class Training(Iterator[TrainingReport]):
         """Return a checkpoint, from which the training can be resumed after the latest update.
 
         Returns:
-          The checkpoint; or None, if the held-out loss was not measured yet, or if numbers of the
+          The checkpoint; or None, if no finite held-out loss was measured yet, or if numbers of the
           training's state are not finite.
         """
         arrays = self._host(self._state)

@@ -36,7 +36,8 @@ SHARPNESS = 10.0
 class Palette(NamedTuple):
     """Statistics of the colours of one or several styles together, in OKLab.
 
-    In the mean and the covariance, the pixels of each style are weighted by their opacity.
+    In the mean and the covariance, the pixels of each style are weighted by their opacity, and with
+    `finishing.mixed_palette`, each style by its share.
     """
 
     # The smallest and the largest values of L, a and b. Pixels whose opacity is less than half of the

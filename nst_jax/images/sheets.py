@@ -89,7 +89,8 @@ def contact_sheet(
         image are blank.
       content_labels: a caption for each content, or None for no captions.
       style_labels: a caption for each style, or None for no captions.
-      cell: longer side of a thumbnail in px; less if the sheet would be larger than `LONGEST`.
+      cell: longer side of a thumbnail in px; less if the sheet would be larger than `LONGEST`. Pictures
+        are not enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.

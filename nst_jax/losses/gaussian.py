@@ -3,7 +3,7 @@
 Notation: the features at a tap (a layer that the loss reads) have N channels. For the canvas (the
 picture that is optimised), m is the mean of its features over positions, C their covariance, and
 S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
-style's features, by which the relative losses are divided, is the trace of S_s divided by N.
+style's features, over positions and channels, is the trace of S_s divided by N.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C), since
 statistics are averaged if several styles are mixed. The averages of m and of S are the m and the S of
@@ -133,7 +133,7 @@ def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent:
 
 
 class GaussianTarget(NamedTuple):
-    """The statistics of a style for `wasserstein_absolute`; computed once, before the updates."""
+    """The statistics of a style for `wasserstein_absolute`; computed once at each resolution."""
 
     mean: Float[Array, " c"]  # mean of the features over positions
     # Covariance of the features, plus the identity matrix times 1e-4 or more, so that no eigenvalue is
@@ -188,7 +188,7 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
 
 class RelativeGaussianTarget(NamedTuple):
-    """The statistics of a style for `wasserstein_relative`; computed once, before the updates.
+    """The statistics of a style for `wasserstein_relative`, computed once for each scale (resolution).
 
     `trace` and `root` are those of the matrix C_s / size + e I. C_s is the covariance of the style's
     features, and I the identity matrix. The number e is 1e-3 or more; see `_regular_covariance`.

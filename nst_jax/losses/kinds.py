@@ -145,7 +145,7 @@ class StyleLoss(NamedTuple):
 
 
 class MatchingLoss(NamedTuple):
-    """A style loss that compares single feature vectors of canvas and style, and not statistics.
+    """A style loss that compares single feature vectors of canvas and style, and not only statistics.
 
     The canvas is the picture that is optimised. The loss reads the features of whole pictures, at all
     style taps (layers) together, so it cannot be computed in tiles, or in one horizontal band per

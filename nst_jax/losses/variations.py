@@ -26,8 +26,8 @@ from nst_jax.losses.sums import as_float, half, unchanged
 # to the pixel below, which the last row does not have, and `RIGHT` for those to the pixel on the right.
 DOWN, RIGHT = np.array([1, 0], np.int32), np.array([0, 1], np.int32)
 
-# A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or the two
-# of `nine_point_differences`: squared differences along both axes, and along both diagonals.
+# A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or a pair of
+# `nine_point_sums`: the squared or absolute differences along both axes, and along both diagonals.
 DifferenceSums: TypeAlias = tuple[Scalar, Scalar]
 
 

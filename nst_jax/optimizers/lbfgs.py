@@ -2,8 +2,9 @@
 
 `TorchLBFGS` reproduces `torch.optim.LBFGS`. `LBFGS` is this project's own, and is guarded: it undoes a
 move that raises the loss too much. Like the update rules in `optimizers.rules`, each is a dataclass
-that is registered as a pytree, so that changing one of its numbers recompiles nothing. The canvas is
-the picture that is optimised; its pixels are the parameters that these rules update.
+that is registered as a pytree, so that changing one of its numbers recompiles nothing, unless it is
+marked as static. The canvas is the picture that is optimised; its pixels are the parameters that these
+rules update.
 
 Letters in this module: g is the gradient, s the move of the parameters from one evaluation to the next,
 y the change of the gradient along this move, and H the approximation of the inverse Hessian.
@@ -311,14 +312,15 @@ class LBFGS:
     """L-BFGS that limits the length of its moves and undoes bad ones, without a line search.
 
     A move is the quasi-Newton direction, shortened if its root mean square exceeds a limit, the trust
-    radius. Each update evaluates the loss once, for the canvas after the last move. This canvas is kept
-    if its loss and gradient are finite and its loss is at most `1 + slack` times the loss of the last
-    kept canvas. If the canvas is kept, the radius doubles, up to `largest_radius`. If it is not kept,
-    the move is undone, which brings back the last kept canvas, and the next move is at most a quarter
-    as long. So a bad move costs one evaluation, the loss of the kept canvas rises by at most the
-    fraction `slack` in one update, and nothing diverges. Style transfer needs this in its first moves,
-    where L-BFGS without such a guard overshoots. A move is undone by subtracting it, so recipes that
-    clip the canvas after every update cannot use this rule.
+    radius. As long as the memory has no pair (a move and the change of the gradient along it), the root
+    mean square of a move is exactly this limit. Each update evaluates the loss once, for the canvas
+    after the last move. This canvas is kept if its loss and gradient are finite and its loss is at most
+    `1 + slack` times the loss of the last kept canvas. If the canvas is kept, the radius doubles, up to
+    `largest_radius`. If it is not kept, the move is undone, which brings back the last kept canvas, and
+    the next move is at most a quarter as long. So a bad move costs one evaluation, the loss of the kept
+    canvas rises by at most the fraction `slack` in one update, and nothing diverges. Style transfer
+    needs this in its first moves, where L-BFGS without such a guard overshoots. A move is undone by
+    subtracting it, so recipes that clip the canvas after every update cannot use this rule.
 
     Attributes:
       radius: root mean square of the first move over all numbers of the canvas, in the units of the
@@ -331,8 +333,7 @@ class LBFGS:
         Hessian is made; see `nst_jax.optimizers.pyramid.multilevel`. L-BFGS then works as if on the
         levels of this pyramid instead of on pixels, and so changes coarse structure sooner. With 0, the
         first approximation is a multiple of the identity. Static.
-      history: number of pairs in memory; a pair is a move and the change of the gradient along it, and
-        takes 24 bytes per pixel in float32. Static.
+      history: largest number of pairs in memory. A pair takes 24 bytes per pixel in float32. Static.
 
     References:
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, chapters 4 and 7.

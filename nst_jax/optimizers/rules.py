@@ -1,10 +1,10 @@
 """Update rules: how an optimiser uses the loss's gradient to change the canvas (the picture optimised).
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves of the pytree, so
-changing a number recompiles nothing. Its method `transformation` makes an optax transformation from
-these numbers, which may be tracers. Its method `accepted` says whether to keep the canvas whose losses
-were computed last; only `LBFGS` ever rejects a canvas. `Optax` makes an update rule of any other optax
-transformation.
+changing a number recompiles nothing; exceptions are marked as static. Its method `transformation` makes
+an optax transformation from these numbers, which may be tracers. Its method `accepted` says whether to
+keep the canvas whose losses were computed last; only `LBFGS` ever rejects a canvas. `Optax` makes an
+update rule of any other optax transformation.
 """
 
 from dataclasses import dataclass, field

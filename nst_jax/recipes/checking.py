@@ -38,8 +38,9 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: for unknown taps, or unknown words as values, such as of `colors`; for more or fewer
         layer weights than taps; for weights that are negative or not finite, and style shares that are
-        all 0; for fewer than one update; for numbers that a size rule, a start (the function that makes
-        the initial canvas), an optimiser or a schedule does not allow; for a loss that is declared
+        all 0; for numbers out of their range, such as fewer than one update, a `realism` above 1, or
+        one that a size rule, a start (the function that makes the initial canvas), an optimiser or a
+        schedule does not allow; for a loss that is declared
         additive (a sum over the pixels of feature maps) and is not; for a tile size that does not suit
         the network; and for values that exclude each other, such as clipping with an optimiser that
         undoes bad updates, or tiles with a loss that is not additive.

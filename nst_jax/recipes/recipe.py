@@ -1,8 +1,9 @@
 """The class `Recipe`: every choice and every number of a style transfer, as data.
 
-A recipe is a pytree. Its numbers are leaves; taps (the layers that losses read) and functions are
-static. So recipes that differ only in their numbers run the same compiled program. An array in place of
-a number makes a sweep: one picture is painted for each of the array's values.
+A recipe is a pytree. Its numbers are leaves, except a few that determine the program, such as the tile
+size. These are static, and so are taps (the layers that losses read) and functions. Recipes that differ
+only in leaves run the same compiled program. An array in place of a leaf makes a sweep: one picture is
+painted for each of the array's values.
 """
 
 import math
@@ -339,7 +340,7 @@ class Terms:
     def matched(self) -> bool:
         """Whether `style_loss` or `last_style_loss` is a `losses.MatchingLoss`.
 
-        Such a loss compares features at matching positions, and not statistics of the style.
+        Such a loss compares features at single positions, and not only statistics of the style.
         """
         return any(isinstance(loss, losses.MatchingLoss) for loss in self.named_losses.values())
 

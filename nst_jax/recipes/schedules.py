@@ -2,8 +2,8 @@
 
 The method `plan` of each schedule computes both for the final size of the canvas, the picture that is
 optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True, a
-style's size at a coarser scale is computed from the size of its original picture, before any resizing;
-if it is False, from the style's size at the finest scale.
+style has at a coarser scale the proportions of its original picture, before any resizing, as
+`at_longer_side` says. If it is False, it has those of its size at the finest scale, which is rounded.
 """
 
 from dataclasses import dataclass
@@ -100,8 +100,8 @@ class GeometricScales:
     smallest: int = 128
     first: int = 1000
     later: int = 500
-    # The size of a style at a coarser scale is computed from its original size. If it were computed
-    # from its final size, which is rounded already, it would be rounded twice.
+    # At a coarser scale, a style has the proportions of its original size. Those of its final size
+    # would differ from these by the rounding of that size.
     from_originals: ClassVar[bool] = True
 
     def plan(

@@ -1,9 +1,10 @@
 """Recipes as TOML text: functions that write and read it, and that change single values of a recipe.
 
-The keys are the names of the fields of `Recipe` and of the dataclasses in it, and a few more that are
-defined here. A file is plain data: nothing in it is executed. `nst_jax.recipes.tables` makes a recipe
-of it. A function or dataclass without a name in `nst_jax.recipes.walk.CHOICES` cannot be written to a
-file.
+The keys are the names of the fields of `Recipe` and of the dataclasses in it, and a few more: `base`,
+`strength`, `controls` and `kind`. A file is plain data: nothing in it is executed. This module parses
+its text as tables, and `nst_jax.recipes.tables` makes a recipe of them. If the value of a field is one
+of several functions or dataclasses, a file names it as in `nst_jax.recipes.walk.CHOICES`. So a value
+without a name there, such as a user's own function, cannot be written to a file.
 """
 
 import json

@@ -374,8 +374,8 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 
     A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
     which the pictures of all of them lie. At first, each kind is a part by itself. Then two parts are
-    merged at a time, those whose merging saves most time. `MOST_COMPARED` parts are few enough for
-    `_cheapest`, which returns more parts unchanged.
+    merged at a time, those whose merging saves most time. This ends at `MOST_COMPARED` parts, since
+    `_cheapest` can compare all ways to merge so many.
 
     Args:
       count: number of kinds.

@@ -97,7 +97,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 def history_of(recipe: Recipe) -> int | None:
     """Return the length of the history of a recipe's L-BFGS; None for other optimisers.
 
-    The history consists of pairs: a step, and the change of the gradient that it made.
+    The history consists of pairs: a move of the canvas, and the change of the gradient along this move.
     """
     return getattr(recipe.descent.optimizer, "history", None)
 

@@ -250,9 +250,9 @@ def window_of(
 ) -> tuple[int, int]:
     """Return the (height, width) of a tile's window: its core with the pixels around it.
 
-    The features of the core depend on all these pixels. The arguments describe the picture, the layers
-    that losses read, the network and the devices, as in `grid_of`. If the picture is not cut into
-    tiles, the result is `shape`, the size of the picture.
+    The features of the core depend on no pixels outside the window. The arguments describe the picture,
+    the layers that losses read, the network and the devices, as in `grid_of`. If the picture is not cut
+    into tiles, the result is `shape`, the size of the picture.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window

@@ -266,8 +266,9 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
     A window has 2 x 2 members, numbered 0 to 3. Its gradient goes to the member whose number is in
-    `index`; all other members get 0. Of equal maxima, the first gets the gradient, as in torch;
-    automatic differentiation of `jnp.maximum` would divide it among them.
+    `index`, or to none if `index` has `_NO_WINNER`; all other members get 0. Of equal maxima, the first
+    gets the gradient, as in torch; automatic differentiation of `jnp.maximum` would divide it among
+    them.
     """
     n, height, width, channels = g.shape
     # The numbers of a window's members, for an array [n, h, 2, w, 2, c] whose axes of length 2 are the

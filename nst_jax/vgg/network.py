@@ -62,10 +62,10 @@ class Network:
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed, so that
         only the activations of one tile at a time are in memory. Each tile is computed with a halo (the
         pixels around it), so losses and gradient are those of the whole picture; see
-        `nst_jax.scaling.tiles`. (If a side of the picture is cut into only two tiles, each needs a halo
-        at one end only. Then a tile may be longer than `tile` by one halo. With `wrap_padded`, every
-        tile has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures of
-        any size are computed whole, as `features` always does. With None, functions that plan a run,
+        `nst_jax.scaling.tile_grid`. (If a side of the picture is cut into only two tiles, each needs a
+        halo at one end only. Then a tile may be longer than `tile` by one halo. With `wrap_padded`,
+        every tile has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures
+        of any size are computed whole, as `features` always does. With None, functions that plan a run,
         such as `stylize`, choose tiles for a picture that does not fit in memory whole; functions that
         make no plan, such as `step`, take None as 0.
     """

@@ -4,8 +4,8 @@ A row, from a manifest or the command line, names the files and the recipe of on
 alike if one compiled program can paint all of them. Their recipes may differ only in names and in the
 numbers that `VARIABLE` lists. Their canvases (the arrays that are painted) either have the same shape,
 or lie in buckets of the same shape. A bucket is an array that is at least as large as the canvas in it.
-Some style losses compare single positions of canvas and style, not statistics over all positions. With
-such a loss, if there are no buckets, the styles must have the same shapes too.
+Some style losses compare single positions of canvas and style, not only statistics over all positions.
+With such a loss, if there are no buckets, the styles must have the same shapes too.
 
 A group consists of pictures that are alike; it is planned and painted together. A shard is a part of
 the batch that a process of its own paints.

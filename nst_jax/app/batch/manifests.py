@@ -73,8 +73,8 @@ class ManifestRow(NamedTuple):
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
-    # Path of the picture whose fine structure the style gets before the run. With None, the style
-    # keeps its own.
+    # Path of the picture whose fine structure the style gets before the run; None is the picture of the
+    # command line or of the recipe file. If these have none either, the style keeps its own structure.
     style_fine: Path | None = None
     size: str | None = None  # as after `--size`; None is the size of the command line
     seed: int | None = None  # as after `--seed`; None is the seed of the command line
@@ -404,12 +404,14 @@ def _is_layer(name: str) -> bool:
 def _separated(
     name: str, value: Any, whole: Callable[[str, Path], bool], folder: Path
 ) -> list[str]:
-    """Split a cell's text at semicolons, unless these are part of a file's name.
+    """Split a cell's text at all semicolons, or not at all if the whole text names existing files.
+
+    In the second case, the semicolons are part of the files' names.
 
     Args:
       name: name of the cell's column, for error messages.
       value: the cell, as it was read.
-      whole: takes the text and `folder`; returns whether the text, as one part, names existing files.
+      whole: takes the text and `folder`; returns whether the whole text names existing files.
       folder: the manifest's folder, to which paths are relative.
     """
     text = _text(name, value) or ""

@@ -37,7 +37,8 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
     """Return the rows (pictures to paint) with the styles that the command line gives to single layers.
 
     If a row itself gives a picture to a layer, this picture is used and not the command line's. If the
-    command line gives no pictures to layers, those that the row's recipe file gives are used instead.
+    command line has no `--style-layer`, the pictures that the row's recipe file gives to layers are
+    used instead. (A row without a recipe of its own has that of the command line.)
 
     Args:
       rows: the rows.

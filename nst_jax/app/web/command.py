@@ -1,6 +1,7 @@
-"""The command `web`: serve a page on which pictures are painted in a browser, until Ctrl-C.
+"""The command `web`: serve a page on which people have pictures painted, until Ctrl-C.
 
-A request is an HTTP request to the server. A visitor is somebody who uses the page in a browser.
+The server paints the pictures. A request is an HTTP request to it. A visitor is somebody who uses the
+page in a browser.
 """
 
 import contextlib

@@ -5,7 +5,8 @@ fraction of a second, while painting by optimisation, a run, takes minutes. The 
 one network of the package has learned.
 
 Programs for such a network take seconds to compile, and about a second to load if they were compiled
-before. Until they are ready, a provisional picture is painted by NumPy.
+before. Until they are ready, NumPy paints a provisional picture, if it can: see
+`QuickPainter.paint_provisional`.
 """
 
 import functools
@@ -101,10 +102,10 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the thread that paints next; see `_turn`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
-        # Two caches of painted pictures. The key of a picture is the words of the command line that
-        # makes it. `_of_samples` has the pictures that `warm` painted from the sample pictures.
-        # `_provisional` has those that NumPy paints, for the page to show until the network's programs
-        # are compiled.
+        # Two caches of pictures that `warm` paints from the sample pictures. The key of a picture is
+        # the words of the command line that makes it. `_of_samples` has those painted by the network's
+        # compiled programs. `_provisional` has the one painted by NumPy, which the page shows until
+        # these programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
         # Paints provisional pictures by NumPy. `bucket` is the side of a square array in which pictures

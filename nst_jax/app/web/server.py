@@ -50,7 +50,8 @@ LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page s
 # If no event was sent for this many seconds, the server sends a comment in the stream of events. The
 # page ignores it, but the server notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
-# Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
+# Seconds between two calls of `Visitors.tidy`, which pauses runs that no page shows, and deletes runs
+# and visitors that are no longer needed.
 TIDY_SECONDS = 1.0
 # Seconds for which requests may go on when the server ends. Those that take longer are answered with an
 # error, or cut off if their answer has begun.

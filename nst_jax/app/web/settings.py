@@ -120,7 +120,7 @@ def settings_in(given: Any, known: Collection[str]) -> Settings:
             raise ValueError(
                 f"{name}: is missing; choose a {'photo' if name == 'photo' else 'style'}"
             )
-    # A field that is empty on the page leaves its setting to the recipe, so the field is left out here.
+    # A field that is empty on the page is left out, so that its setting has the default of `Settings`.
     found = {
         name: READERS[name](name, value, known)
         for name, value in given.items()
@@ -386,7 +386,10 @@ def _instant(**chosen: Any) -> dict[str, Any]:
 
 
 def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Return the options and arguments of a command line, as the command itself would get them.
+    """Return the options and arguments of a command line by name, as click parses and checks them.
+
+    The paths of content, styles, output and protected part are joined to `folder`; the caller does the
+    same for other paths. The key `begun` is added, with the present time by `time.perf_counter`.
 
     Args:
       command: the command.
