@@ -127,6 +127,16 @@ def compared_seconds(rows: Sequence[Json], other: str) -> dict[str, tuple[float,
     return found
 
 
+def three_digits(number: float) -> str:
+    """Return a number with three digits, or with all digits before the point if they are more.
+
+    Example:
+      >>> three_digits(0.46189), three_digits(77.04), three_digits(2063.5)
+      ('0.462', '77', '2064')
+    """
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def device_in_words(device: Json) -> str:
     """Return the kind of an accelerator, or a processor and the number of cores that were used."""
     if device["platform"] != "cpu":
@@ -274,8 +284,8 @@ def _in_time(
 ) -> tuple[str, str]:
     ratio, unit = ours / theirs, "CPU s" if device.startswith("CPU") else "s"
     text = (
-        f"{canvas}, {device}: {ratio:.2g} of its time ({ours / pairs:.3g} {unit} against "
-        f"{theirs / pairs:.3g} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
+        f"{canvas}, {device}: {ratio:.2g} of its time ({three_digits(ours / pairs)} {unit} against "
+        f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
     )
     if aim.share is None:
         return text, ""

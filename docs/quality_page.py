@@ -21,7 +21,7 @@ from benchmarks import gallery, plots
 from benchmarks.gallery import Gallery
 from benchmarks.merging import with_machines
 from docs import quality_aims
-from docs.quality_aims import OURS, ahead, device_in_words, taken, timed_alike
+from docs.quality_aims import OURS, ahead, device_in_words, taken, three_digits, timed_alike
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -210,7 +210,7 @@ def _mean_of(found: Sequence[float], of: int, more: str = "") -> str:
         return ""
     some = "" if len(found) == of else f"{len(found)} of {of} pairs"
     note = (some + more).removeprefix("; ")
-    return f"{fmean(found):.3g}" + (f" ({note})" if note else "")
+    return three_digits(fmean(found)) + (f" ({note})" if note else "")
 
 
 def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
@@ -220,7 +220,7 @@ def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
     if not timed:
         return "", ""
     theirs, ours = (fmean(taken(one[place]) for one in timed) for place in (0, 1))
-    return f"{theirs:.3g}", f"{ours:.3g}"
+    return three_digits(theirs), three_digits(ours)
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -429,7 +429,8 @@ def _unmeasured(rows: Sequence[Json]) -> str:
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if not pairs_of(rows, name))
     parts += [
         "- Pictures that took the same time.",
-        "- Other programs: their constants are recipes here, but their own commands were not run.",
+        "- Other programs but pastiche: their constants are recipes here, but their own commands were "
+        "not run.",
         f"- All other recipes: {absent}.",
     ]
     if not pairs_of(rows, "strotss"):

@@ -21,8 +21,9 @@ STEPS, KEY = 3, 0
 NAMES = ("default", "gram", "tf-tv")
 # The sizes of the examples in docstrings and documents, which thereby use the same programs.
 CONTENT, STYLE = ("chelsea", 32, 48), ("starry_night", 38, 48)
-# Measured: a start changed by 1e-6 changes the losses by 5e-6 in three steps.
-TOLERANCE = dict.fromkeys(NAMES, 1e-4)
+# Measured: a start changed by 1e-6 changes the losses by 5e-6 in three steps, and those of `default`,
+# whose style loss is a small difference of large sums, by up to 1.4e-3.
+TOLERANCE = dict.fromkeys(NAMES, 1e-4) | {"default": 3e-2}
 WHY = (
     "relative; twenty times what a change of the start by 1e-6 makes of them, which is how far the "
     "float32 sums of processors and versions differ"

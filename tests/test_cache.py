@@ -119,7 +119,7 @@ def test_a_folder_of_others_is_not_trusted(enabled, tmp_path, monkeypatch, name)
     (tmp_path / "nst_jax" / "programs").mkdir(parents=True)
     os.chmod(tmp_path / name, 0o777)
     problem = cache.use_cache()
-    assert "are not kept" in problem and "others can write" in problem and name in problem
+    assert "are not kept" in problem and "other users can write" in problem and name in problem
     assert "\n" not in problem and cache.programs_folder() is None
     os.chmod(tmp_path / name, 0o755)
     monkeypatch.setattr(os, "getuid", lambda: 12345)

@@ -408,7 +408,7 @@ def test_transparent_parts_count_as_white_where_the_style_loss_sees_all_position
     said = [
         why_transparent_counts(recipes.named(name)) for name in ("nnst", "histogram", "default")
     ]
-    assert said == ["the style loss sees all positions together"] * 2 + [""]
+    assert said == ["the style loss of this recipe cannot leave out parts of a picture"] * 2 + [""]
 
 
 def test_a_preview_shows_what_is_protected(folder, night, monkeypatch, as_users_do):

@@ -382,7 +382,9 @@ def test_a_bucket_that_no_memory_holds_is_refused(monkeypatch):
 
 def test_a_bucket_in_which_not_even_strips_fit_is_refused(monkeypatch):
     monkeypatch.setattr(instant_painter.capacity, "available", lambda *_: 10**8)
-    with pytest.raises(ValueError, match="^`bucket`: a picture in 65536 px does not fit into mem"):
+    with pytest.raises(
+        ValueError, match="^`bucket`: a picture padded to 65536 px does not fit into mem"
+    ):
         nst.instant_many(small.picture("chelsea", *SHAPES[0]), "mosaic", bucket=65536)
 
 

@@ -281,7 +281,7 @@ def test_fewer_bits_are_proposed_where_they_would_do():
         for way in tile_choice.memory_savers(recipes.TF, 2048, "gpu")
     )
     assert least < whole.footprint.total
-    with pytest.raises(ValueError, match=r"another picture: bfloat16 \(`precision`\); to try"):
+    with pytest.raises(ValueError, match=r"change the result: bfloat16 \(`precision`\); to try"):
         fit(recipes.TF, round(least * capacity.MARGIN * 0.95), shape=shape, platform="gpu")
 
 
@@ -417,7 +417,7 @@ def test_the_command_line_says_it_in_one_line_and_what_to_do(call, monkeypatch):
     code, _, err = call(*RUN, "-q")
     assert code == 1 and err.count("\n") == 1 and "Traceback" not in err
     assert err.startswith("nst-jax: error: `--size`: the device ran out of memory: 40x30 px takes")
-    assert "choose a smaller size, `--tile`" in err
+    assert "choose a smaller size, a `--tile`" in err
 
 
 # --- A GPU that is shared -------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nst_jax import images
-from nst_jax.app import cli, single
+from nst_jax.app import cli, recorder
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web import archive, limits, positions, quick, settings
 from nst_jax.app.web.painting import PictureWork
@@ -794,7 +794,7 @@ def test_advice_on_a_failed_painting_can_be_followed_on_the_page(tmp_path, monke
     flags = ["--optimizer", "adam", "--lr", "1e30"]
     if not stalled:
         monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *flags])
-    monkeypatch.setattr(single, "has_stalled", lambda totals, scales: stalled)
+    monkeypatch.setattr(recorder, "has_stalled", lambda totals, scales: stalled)
     queue = Queue()
     run = visitor.begin(given, queue, PictureWork.of, keep=False)
     assert queue.paint_next() and run.state is RunState.FAILED
@@ -808,7 +808,7 @@ def test_advice_on_a_failed_painting_can_be_followed_on_the_page(tmp_path, monke
 
 def test_a_painting_that_came_to_rest_far_from_its_goal_has_a_warning(tmp_path, monkeypatch):
     visitor, given = shallow_visitor(tmp_path, monkeypatch)
-    monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 4, 0.97))
+    monkeypatch.setattr(recorder, "rest_of", lambda totals, scales: Rest(1, 4, 0.97))
     queue = Queue()
     run = visitor.begin(given, queue, PictureWork.of, keep=False)
     assert queue.paint_next() and run.state is RunState.DONE, run.why

@@ -103,7 +103,8 @@ def test_vmap_agrees_with_single_calls(shape):
     transformed = winograd.transform_kernel(kernel)
     mapped = jax.vmap(winograd.convolve, in_axes=(0, None))(x, transformed)
     for found, one in zip(mapped, x, strict=True):
-        assert_allclose(found, winograd.convolve(one, transformed), rtol=1e-5, atol=1e-5)
+        # Rounding is relative to the largest value: how products are summed depends on the processor.
+        assert relative(found, winograd.convolve(one, transformed)) < 2e-6
 
 
 SIDES = {"whole": (9, 10), "strips": (41, 130)}
