@@ -61,8 +61,8 @@ from nst_jax.vgg.sized_layers import feature_size
 class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which its losses are computed.
 
-    Two losses are computed without them: a `MatchingLoss`, by `_losses_of_matches`, and the matting
-    energy, by `_with_matting`.
+    Not computed from them are the losses of a recipe with a `MatchingLoss` (see `_losses_of_matches`)
+    and the matting energy (see `_with_matting`).
     """
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
