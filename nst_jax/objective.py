@@ -59,7 +59,11 @@ from nst_jax.vgg.sized_layers import feature_size
 
 
 class Sums(NamedTuple):
-    """Sums over a picture, or over a part of it, from which all losses are computed."""
+    """Sums over a picture, or over a part of it, from which its losses are computed.
+
+    Not computed from them are the losses of a recipe with a `MatchingLoss` (see `_losses_of_matches`)
+    and the matting energy (see `_with_matting`).
+    """
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
     # the sum of a second content loss, for the part of the picture that must stay as in the content.

@@ -80,7 +80,9 @@ class RegionFiles(NamedTuple):
     style: Path  # the style picture of the region
     # Picture that is white in those parts of `style` whose style is used; None uses all of it.
     style_mask: Path | None = None
-    weight: float = 1.0  # relative weight of the region's style loss; 1 for the pixels in no region
+    # Weight of the region's style loss, relative to that of the default style, which is 1. The default
+    # style is the style of all pixels outside the regions.
+    weight: float = 1.0
 
     @property
     def paths(self) -> list[Path]:

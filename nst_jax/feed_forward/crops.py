@@ -68,7 +68,7 @@ class Photo(NamedTuple):
         """Return the photo's pixels [h, w, 3], uint8; decode them if the photo is a file.
 
         Raises:
-          ValueError: if the file is damaged.
+          ValueError: if the file is damaged, or was removed since `find_photos` read it.
         """
         if isinstance(self.source, Path):
             return to_uint8(images.load(self.source, argument="photos"))

@@ -253,7 +253,8 @@ class Training(Iterator[TrainingReport]):
     def measure_held_out(self) -> float:
         """Return the held-out loss of the network after the latest update, without recording it.
 
-        It is the mean loss of crops of the held-out photos, painted in all styles.
+        It is the mean loss of crops of the held-out photos, each painted in all styles. If that would
+        be more than `MOST_MEASURED` pictures, only the first of these crops are used.
         """
         formed, style_targets, recipe, _ = self._fixed
         count = len(self.job.paintings)

@@ -51,10 +51,10 @@ def save(
     """Write a film atomically: the file appears complete or not at all.
 
     The frames follow each other at equal intervals, at most 12.5 in a second; the last frame is shown
-    longer. If `frames` has more pictures than the film can show, the film shows some of them at equal
-    intervals, always including the last. Frames that are not needed are dropped as they come, so
-    `frames` may be a generator of any length. The film has the size of its last frame; frames of
-    another size, such as smaller ones from the coarser scales of a style transfer, are resized
+    for `hold` seconds. If `frames` has more pictures than the film can show, the film shows some of
+    them at equal intervals, always including the last. Frames that are not needed are dropped as they
+    come, so `frames` may be a generator of any length. The film has the size of its last frame; frames
+    of another size, such as smaller ones from the coarser scales of a style transfer, are resized
     bicubically.
 
     A GIF has one palette of 256 colours for all frames, and ordered dithering; WebP has quality 85;

@@ -165,7 +165,7 @@ class Halvings:
         Args:
           shape: the final (height, width) of the canvas in px.
           steps: number of updates of the run, which is the sum over the scales.
-          original: (height, width) before any resizing; only `GeometricScales` uses it.
+          original: (height, width) of the content before any resizing; only `GeometricScales` uses it.
         """
         del original
         scales, half = [shape] * int(self.passes), (shape[0] // 2, shape[1] // 2)

@@ -41,11 +41,11 @@ PLAINLY = Compiled()
 
 
 class Loaded(NamedTuple):
-    """A picture to paint, and what was read from its files: content, styles, and masks.
+    """A picture to paint (`entry`), and what was read from its files.
 
-    `controls` has the masks of regions, which get styles of their own, and of protected parts, which
-    stay as in the content. `fine` is the picture whose fine structure the first style gets; None leaves
-    the style as it is.
+    For a texture, `content` is a grey picture. `controls` has the regions, each with its mask and its
+    style, and the protected part, which stays as in the content. `fine` is the picture whose fine
+    structure the first style gets; None leaves the style as it is.
     """
 
     entry: Entry

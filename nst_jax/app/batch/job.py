@@ -255,7 +255,7 @@ def _files(content: Path | None, styles: Sequence[Path]) -> str:
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
-    """Return why a picture does not fit into memory, or into its bucket; empty if it fits.
+    """Return why a picture does not fit into memory, or cannot lie in its bucket; empty if neither.
 
     A bucket is a larger array in which the picture lies, so that several sizes share compiled programs.
     """

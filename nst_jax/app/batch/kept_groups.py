@@ -147,9 +147,10 @@ def _family(
     as when the user wrote one of its functions.
     """
     bare = recipe.bare()
-    # `bare` drops the schedule, which says at which scales a picture is painted. The programs depend on
-    # it, so it is kept here. The number of updates, and the filter that enlarges the canvas between two
-    # scales (`enlarge`), change none of the programs.
+    # `bare` drops the schedule, since no single program depends on it. But the schedule says at which
+    # scales a picture is painted, and so which programs its group needs. So it is kept here. The number
+    # of updates, and the filter that enlarges the canvas between two scales (`enlarge`), change none of
+    # the programs.
     descent = replace(recipe.descent, steps=0, enlarge=bare.descent.enlarge)
     recipe = replace(bare, descent=descent)
     leaves, _ = jax.tree_util.tree_flatten_with_path(recipe)

@@ -216,7 +216,10 @@ def _telling(display: Display, row: Row) -> Iterator[None]:
 
 
 def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
-    """Paint the pictures that are not finished yet, print which failed, and return the exit code."""
+    """Paint the pictures of a job, print which failed, and return the exit code.
+
+    Without `--overwrite`, pictures that an earlier run has finished are skipped.
+    """
     folder = job.folder
     assert folder is not None
     check_bucket(job)
@@ -248,7 +251,9 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint all pictures that are not finished yet, and record for each whether it could be painted.
+    """Paint the pictures of a job, and record for each whether it could be painted.
+
+    Without `--overwrite`, pictures that an earlier run has finished are only recorded, as "skipped".
 
     Returns:
       The records, and whether painting ran to its end; False after Ctrl-C.

@@ -75,7 +75,9 @@ class QuickPicture(NamedTuple):
 
     path: Path
     words: list[str]  # the words of a command line that paints the same picture
-    seconds: float  # duration of the painting, from reading the inputs to writing the file
+    # Duration of the painting, from reading the inputs to writing the file. For a provisional picture,
+    # this includes the wait for earlier ones. For a kept picture, it is the duration of its painting.
+    seconds: float
 
 
 class _Kept(NamedTuple):
@@ -113,8 +115,9 @@ class QuickPainter:
         # sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
-        # Some keys of `_painters`: these painters have compiled what they need for a style that is a
-        # picture (not one of the 26), so NumPy need not paint a provisional picture first.
+        # Some keys of `_painters`: these painters have painted in a style that is a picture (not one of
+        # the 26). So their programs are compiled, apart from programs for styles of other sizes, and
+        # NumPy need not paint a provisional picture first.
         self._ready: set[tuple[Precision, int | None]] = set()
         # Set when `paint` ends for a visitor, and by `close`. After its first picture, `warm` waits for
         # this event (some seconds at most), so that the visitor need not wait for the other pictures.
