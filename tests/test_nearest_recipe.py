@@ -106,7 +106,8 @@ def test_the_golden_file_is_what_torch_computes(torch):
 
     first, *_ = multiscale_golden.pictures(maker.SIZES)
     found = maker.losses([(*first[:2], 2), (*first[:2], 1)])
-    assert_allclose(found[:2], GOLDEN["losses"][:2], rtol=1e-10)
+    # The pictures are resized in float32, whose rounding depends on the processor.
+    assert_allclose(found[:2], GOLDEN["losses"][:2], rtol=1e-6)
 
 
 # --- The losses -----------------------------------------------------------------------------------
