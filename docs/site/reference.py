@@ -166,7 +166,10 @@ def commands_page() -> str:
         "with examples.",
     ]
     for path, command in every_command(cli, ("nst-jax",)):
-        context = click.Context(command, info_name=" ".join(path), **command.context_settings)
+        # Commands inherit the settings of the program, such as -h beside --help. Click keeps the help
+        # option that it makes for the first context, so another one would stay in this process.
+        settings = {**cli.context_settings, **command.context_settings}
+        context = click.Context(command, info_name=" ".join(path), **settings)
         help_text = click.unstyle(command.get_help(context))
         level = "#" * min(len(path) + 1, 4)
         parts += [f"{level} {' '.join(path)}", f"```text\n{help_text}\n```"]
