@@ -311,19 +311,42 @@ def start_or_image(argument: str, init: Any) -> None:
         image(argument, init)
 
 
-def random_key(argument: str, key: Any) -> None:
-    """Refuse a value unless it is None, a JAX random key, or an array of keys, typed or raw (uint32).
+def random_key(argument: str, key: Any, *, several: bool = False) -> None:
+    """Refuse a value unless it is None or a JAX random key, typed or raw.
 
-    Only the dtype is checked, not the shape.
+    A raw key is an array of uint32 with one axis; its length depends on JAX's default generator of
+    random numbers.
+
+    Args:
+      argument: the name of the argument.
+      key: its value.
+      several: whether an array of keys, of any shape, is allowed, too.
+
+    Raises:
+      TypeError: if the value is no random key.
+      ValueError: if a raw key has another length, or if the value is an array of keys and `several` is
+        false.
     """
-    if key is None or (
-        hasattr(key, "dtype")
-        and (jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32)
-    ):
+    if key is None:
         return
-    raise TypeError(
-        f"`{argument}`: expected a random key, got {key!r}; `jax.random.key(0)` makes one"
-    )
+    made_by = "`jax.random.key(0)` makes one"
+    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not typed and getattr(key, "dtype", None) != np.uint32:
+        raise TypeError(f"`{argument}`: expected a random key, got {key!r}; {made_by}")
+    shape = np.shape(key)
+    if not typed:
+        numbers = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+        if shape[-1:] != numbers:
+            raise ValueError(
+                f"`{argument}`: expected a random key, got an array of uint32 of the shape "
+                f"{list(shape)}; {made_by}"
+            )
+        shape = shape[:-1]
+    if shape and not several:
+        raise ValueError(
+            f"`{argument}`: expected one random key, got an array of keys of the shape {list(shape)}; "
+            "give one of them"
+        )
 
 
 def single(recipe: Any) -> None:

@@ -337,9 +337,10 @@ def _several_keys(key: Any) -> list[Array] | None:
 
     Raises:
       TypeError: if `key` is neither None, nor a typed key or an array of them, nor an array of uint32.
-      ValueError: if it is an array of keys, but empty or not of the shape [n].
+      ValueError: if a raw key has another length than JAX's keys, or if `key` is an array of keys, but
+        empty or not of the shape [n].
     """
-    _checks.random_key("key", key)
+    _checks.random_key("key", key, several=True)
     if key is None:
         return None
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)

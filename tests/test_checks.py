@@ -336,6 +336,20 @@ def test_a_seed_is_no_key(params, verb):
         verb(params, GREY, GREY, recipe=FAST, key=7)
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    {
+        "a number": (np.uint32(7), r"got an array of uint32 of the shape \[\]; `jax"),
+        "three numbers": (np.zeros(3, np.uint32), r"got an array of uint32 of the shape \[3\]; `jax"),
+        "typed keys": (jax.random.split(jax.random.key(0)), r"keys of the shape \[2\]; give one"),
+        "raw keys": (np.zeros((3, 2), np.uint32), r"keys of the shape \[3\]; give one of them"),
+    }.values(),
+)
+def test_a_key_of_another_shape_is_refused(params, key, message):
+    with pytest.raises(ValueError, match=f"`key`: expected .*{message}"):
+        nst.paint(params, GREY, GREY, recipe=FAST, key=key)
+
+
 def test_one_picture_wants_one_number(params):
     recipe = with_terms(style_weight=jnp.asarray([1.0, 2.0]))
     with pytest.raises(ValueError, match="`terms.style_weight` has 2 numbers; `stylize_many` run"):

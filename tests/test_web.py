@@ -497,6 +497,28 @@ def test_a_start_replaces_the_one_before(tmp_path):
     assert list(visitor.uploads.known) == ["start_2_after_2.png"]
 
 
+def test_a_start_that_is_refused_leaves_the_one_before(tmp_path, monkeypatch):
+    visitor = Visitor(tmp_path)
+    visitor.run = Run(Steps(), ["stylize", "photo.png", "-o", settings.OUTPUT], tmp_path)
+    for step, data in ((1, png()), (2, png(seed=1)), (3, b"no picture")):
+        path = tmp_path / f"step_{step}.png"
+        path.write_bytes(data)
+        visitor.run.add_picture(step, path)
+    name = visitor.start_from(1)
+    with pytest.raises(ValueError, match="picture"):
+        visitor.start_from(3)
+    assert list(visitor.uploads.known) == [name]
+    assert (tmp_path / name).read_bytes() == png()
+    monkeypatch.setattr(limits, "MOST_PICTURES", 1)  # the start that is replaced does not count
+    name = visitor.start_from(2)
+    assert list(visitor.uploads.known) == [name]
+    assert (tmp_path / name).read_bytes() == png(seed=1)
+    monkeypatch.setattr(limits, "MOST_PICTURES", 0)
+    with pytest.raises(ValueError, match="which is the most"):
+        visitor.start_from(1)
+    assert list(visitor.uploads.known) == [name]
+
+
 def test_an_archive_has_the_files_of_the_command_only(tmp_path):
     visitor = Visitor(tmp_path)
     visitor.uploads.add("photo.png", png())

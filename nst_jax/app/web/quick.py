@@ -75,8 +75,8 @@ class QuickPicture(NamedTuple):
 
     path: Path
     words: list[str]  # the words of a command line that paints the same picture
-    # Duration of the painting, from reading the inputs to writing the file. For a provisional picture,
-    # this includes the wait for earlier ones. For a kept picture, it is the duration of its painting.
+    # Duration of the painting, from reading the inputs to writing the file, without the wait for earlier
+    # pictures. For a kept picture, it is the duration of its painting.
     seconds: float
 
 
@@ -210,7 +210,6 @@ class QuickPainter:
             than the page allows.
           Superseded: if the picture is not wanted any more.
         """
-        begun = time.perf_counter()
         job = instant_job_of(words, folder)
         if (job.precision, job.bucket) in self._ready or not _suits_numpy(job):
             return None
@@ -219,6 +218,7 @@ class QuickPainter:
                 raise Superseded
             if (known := _known(self._provisional, words, folder, output)) is not None:
                 return known
+            begun = time.perf_counter()
             write_picture(output, _painted(job, self._host, folder).image)
             found = QuickPicture(output, list(words), time.perf_counter() - begun)
             if keep:

@@ -5,6 +5,7 @@ A visitor is somebody who uses the page in a browser. A start is a copy of a pic
 """
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +58,15 @@ class Uploads:
         self._lock = threading.Lock()
         self._added = 0
 
-    def add(self, name: str, data: bytes, role: str = "photo", *, sample: str = "") -> Upload:
+    def add(
+        self,
+        name: str,
+        data: bytes,
+        role: str = "photo",
+        *,
+        sample: str = "",
+        replaces: Sequence[str] = (),
+    ) -> Upload:
         """Check a picture by decoding it, as the command line does, and keep its file.
 
         Args:
@@ -66,6 +75,8 @@ class Uploads:
           data: all bytes of the file.
           role: what the picture is for, one of `ROLES`.
           sample: the key in `images.SAMPLES`, if this is a sample picture of the package; else empty.
+          replaces: names of pictures that are deleted once the new one is kept. If the new one is
+            refused, they stay.
 
         Raises:
           ValueError: with a message of one sentence, if there is no such role, if the file is no
@@ -76,7 +87,8 @@ class Uploads:
             if role not in ROLES:
                 raise ValueError(f"role: expected one of {', '.join(ROLES)}")
             is_mask = role == "mask" and name in MASKS
-            self._check_room(name, data, replaces=is_mask and name in self.known)
+            left = {*replaces, name} if is_mask else {*replaces}
+            self._check_room(name, data, len(self.known.keys() - left))
             chosen = name if is_mask else safe_name(name, {*self.known, *MASKS})
             # The file is written under another name first, so that a damaged mask, or one for which
             # the disk has no room, does not replace an intact one.
@@ -98,6 +110,8 @@ class Uploads:
             self._added += 1
             about = picture.notes, role, self._added
             self.known[chosen] = Upload(chosen, (height, width), *about, sample)
+            for replaced in replaces:
+                self._delete(replaced)
             return self.known[chosen]
 
     def add_sample(self, sample: str, role: str = "photo") -> Upload:
@@ -122,11 +136,7 @@ class Uploads:
     def remove(self, name: str) -> None:
         """Delete a picture; an unknown name is ignored, since it may have been removed already."""
         with self._lock:
-            if name in self.known:
-                self.gallery(name).unlink(missing_ok=True)
-                del self.known[name]
-                (self.folder / name).unlink(missing_ok=True)
-                self.view(name).unlink(missing_ok=True)
+            self._delete(name)
 
     def view(self, name: str) -> Path:
         """Return the path of the copy that the page shows in place of the picture with this name.
@@ -143,18 +153,27 @@ class Uploads:
         """
         return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
 
+    def _delete(self, name: str) -> None:
+        """Delete a picture as `remove` does; the caller holds the lock."""
+        if name in self.known:
+            self.gallery(name).unlink(missing_ok=True)
+            del self.known[name]
+            (self.folder / name).unlink(missing_ok=True)
+            self.view(name).unlink(missing_ok=True)
+
     def _write_view(self, name: str, image: HostImage) -> None:
         height, width = image.shape[:2]
         if max(height, width) > VIEW:
             image = images.bicubic_8bit(image, LongEdge(VIEW).shape(height, width))
         images.save(self.view(name), image)
 
-    def _check_room(self, name: str, data: bytes, *, replaces: bool) -> None:
+    def _check_room(self, name: str, data: bytes, others: int) -> None:
+        """Refuse a file that is empty or too large, or for which there are too many `others`."""
         if not data:
             raise ValueError(f"picture: {safe_name(name)!r} is empty; choose another file")
         if len(data) > limits.MOST_BYTES:
             raise ValueError(too_large(name))
-        if len(self.known) >= limits.MOST_PICTURES and not replaces:
+        if others >= limits.MOST_PICTURES:
             raise ValueError(
                 f"picture: you have {limits.MOST_PICTURES} pictures here, which is the most; remove one"
             )

@@ -159,7 +159,7 @@ class Visitor:
     def start_from(self, step: int | None) -> str:
         """Copy a picture of the run to the uploads, so that another run can start from it.
 
-        Earlier copies of this kind are deleted.
+        Earlier copies of this kind are deleted, unless the new one is refused.
 
         Args:
           step: which picture: the one after this number of updates; None is the last picture.
@@ -181,12 +181,12 @@ class Visitor:
             raise ValueError("start: this picture is no longer here; choose another")
         # Earlier copies are deleted, since the web page cannot remove them, and since they count
         # towards the limit on the pictures of a visitor.
-        for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
-            self.uploads.remove(one.name)
+        earlier = [one.name for one in list(self.uploads.known.values()) if one.role == "start"]
         # The page shows the command line of a run, which names the copy from which the run starts. Each
         # copy gets a new name, so that a name never means two pictures.
         self._starts += 1
-        name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
+        copied = f"start_{self._starts}_after_{kept.step}.png"
+        name = self.uploads.add(copied, data, "start", replaces=earlier).name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
         return name
 
