@@ -340,7 +340,10 @@ def test_a_seed_is_no_key(params, verb):
     ("key", "message"),
     {
         "a number": (np.uint32(7), r"got an array of uint32 of the shape \[\]; `jax"),
-        "three numbers": (np.zeros(3, np.uint32), r"got an array of uint32 of the shape \[3\]; `jax"),
+        "three numbers": (
+            np.zeros(3, np.uint32),
+            r"got an array of uint32 of the shape \[3\]; `jax",
+        ),
         "typed keys": (jax.random.split(jax.random.key(0)), r"keys of the shape \[2\]; give one"),
         "raw keys": (np.zeros((3, 2), np.uint32), r"keys of the shape \[3\]; give one of them"),
     }.values(),

@@ -75,8 +75,8 @@ class QuickPicture(NamedTuple):
 
     path: Path
     words: list[str]  # the words of a command line that paints the same picture
-    # Duration of the painting, from reading the inputs to writing the file, without the wait for earlier
-    # pictures. For a kept picture, it is the duration of its painting.
+    # Duration of the painting, from reading the inputs to writing the file. The wait for earlier
+    # pictures is left out. For a kept picture, it is the duration of its painting.
     seconds: float
 
 
