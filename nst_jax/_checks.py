@@ -5,6 +5,7 @@ To refuse a value, a function here raises TypeError or ValueError. The message g
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Sized
 from typing import Any
 
@@ -72,6 +73,29 @@ def floating(argument: str, dtype: Any) -> None:
         raise ValueError(
             f"`{argument}`: expected floating point in [0, 1], got {np.dtype(dtype)}; {hint} first"
         )
+
+
+def one_image(argument: str, image: Any, *, smallest: int, advice: str = "") -> None:
+    """Refuse anything but one floating-point image [h, w, 3] with sides of at least `smallest` px.
+
+    Args:
+      argument: the caller's name for `image`, used in messages.
+      image: the value to check.
+      smallest: the least number of px on a side.
+      advice: what to do with a batch of images, for the message that refuses it; may be empty.
+
+    Raises:
+      TypeError: if the value is no array.
+      ValueError: if it is an array of another shape or dtype.
+    """
+    array(argument, image, "`nst_jax.images.load` reads a file")
+    image_shape(argument, image.shape, smallest=smallest)
+    if len(image.shape) != 3:
+        raise ValueError(
+            f"`{argument}`: expected one image [height, width, 3], got shape {list(image.shape)}"
+            + (f"; {advice}" if advice else "")
+        )
+    floating(argument, image.dtype)
 
 
 def not_traced(argument: str, value: Any) -> None:
@@ -217,7 +241,7 @@ def number(
             "`numpy.asarray([...])`"
         )
     not_traced(argument, value)
-    array = np.asarray(value)
+    array = np.asarray(_as_float(value) if type(value) is int else value)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(f"`{argument}`: expected a number, got {value!r}")
     shown = value if array.ndim == 0 else array.tolist()
@@ -229,6 +253,14 @@ def number(
         raise ValueError(f"`{argument}`: expected {least:g} or more, got {shown}")
     if below is not None and not (array < below).all():
         raise ValueError(f"`{argument}`: expected less than {below:g}, got {shown}")
+
+
+def _as_float(value: int) -> float:
+    """Return a whole number as a float, which may be larger than NumPy's integers; or as infinity."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def whole(argument: str, value: Any, *, least: int) -> None:
@@ -250,7 +282,7 @@ def same_length(argument: str, values: Sized, other: str, others: Sized) -> None
     """
     if not isinstance(values, (list, tuple)):
         raise TypeError(
-            f"`{argument}`: expected a tuple with one for each of the {len(others)} `{other}`, "
+            f"`{argument}`: expected a list or tuple with one for each of the {len(others)} `{other}`, "
             f"got {type(values).__name__}"
         )
     if len(values) != len(others):

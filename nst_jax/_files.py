@@ -46,7 +46,11 @@ def url_in(path: PathLike) -> str | None:
     If `Path` has turned the `//` after the scheme into `/`, the result has `//` again.
     """
     found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
-    return f"{found[1]}//{found[2]}" if found else None
+    if found is None:
+        return None
+    # The URL of a local file has no host, so the path, which begins with "/", follows the "//".
+    slashes = "///" if found[1].lower() == "file:" else "//"
+    return f"{found[1]}{slashes}{found[2]}"
 
 
 @contextmanager
@@ -297,7 +301,10 @@ def in_use(path: PathLike, argument: str) -> str:
 
 
 def check_place(path: PathLike, *, argument: str = "path") -> None:
-    """Refuse a path that is a folder or a link that leads to itself, or whose folder does not exist.
+    """Refuse a path that is a folder or that the system refuses, or whose folder does not exist.
+
+    The system refuses names that are too long, links that lead to themselves, and folders that the user
+    may not enter.
 
     Args:
       path: path of the file to be written.
@@ -309,7 +316,7 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
     path = Path(path)
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
         if error.errno == errno.ELOOP:
@@ -317,6 +324,10 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
                 f"`{argument}`: '{path}' is a symbolic link that leads back to itself; choose another "
                 "name"
             ) from None
+        raise ValueError(
+            f"`{argument}`: cannot write {path.name!r} in {str(path.parent)!r}: {reason_of(error)}; "
+            "choose another place"
+        ) from None
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     if not path.absolute().parent.is_dir():

@@ -109,9 +109,9 @@ def losses_of(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the image is not floating point, if it and the content of `targets` differ in size,
-        if the image is computed in tiles or on several devices although a loss is not a sum over
-        positions, or if a loss needs `matches` and none are given.
+      ValueError: if the image is not [h, w, 3] or not floating point, if it and the content of
+        `targets` differ in size, if the image is computed in tiles or on several devices although a
+        loss is not a sum over positions, or if a loss needs `matches` and none are given.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -125,6 +125,8 @@ def losses_of(
     check_arguments(order, params, recipe, bands)
     _checks.array("image", image, order)
     _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
+    _checks.image_shape("image", image.shape, smallest=1)
+    _checks.floating("image", image.dtype)
     terms, step = recipe.terms, jnp.asarray(step, jnp.int32)
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
     if isinstance(terms.style_loss, MatchingLoss):

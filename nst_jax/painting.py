@@ -53,7 +53,9 @@ class Diverged(_NoResult):
         scale (resolution) already had losses that were not finite, it is that canvas.
     """
 
-    _what = "the losses are not finite after {step} updates; the last finite canvas"
+    _what = (
+        "the losses, or their gradient, are not finite after {step} updates; the last finite canvas"
+    )
 
 
 class Stalled(_NoResult):

@@ -41,7 +41,8 @@ NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 def strength_facts(strength: float | None) -> dict[str, Any]:
     """Return a record of the argument `strength` of `stylize`; empty if it was not given (None).
 
-    It is recorded by itself, since a recipe contains only the loss weight that follows from it.
+    It is recorded by itself, since a recipe contains only the number that `with_strength` computes from
+    it: the style weight, or the content's weight in a mixture.
 
     Example:
       >>> strength_facts(0.6), strength_facts(None)

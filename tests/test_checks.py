@@ -336,6 +336,14 @@ def test_a_seed_is_no_key(params, verb):
         verb(params, GREY, GREY, recipe=FAST, key=7)
 
 
+def test_a_whole_number_of_any_size_is_a_number():
+    _checks.number("x", 2**70, above=2**69)
+    with pytest.raises(ValueError, match="`x`: expected 0 or more, got -1180591620717411303424"):
+        _checks.number("x", -(2**70), least=0)
+    with pytest.raises(ValueError, match="`x`: expected a finite number, got 1000"):
+        _checks.number("x", 10**400)
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     {

@@ -984,7 +984,9 @@ def test_diverged_run_keeps_the_last_finite_canvas(call):
     code, out, err = call("stylize", "photo.png", "art.png", *argv)
     assert code == 1 and out == ""
     message = err.splitlines()[-1]
-    assert message.startswith("nst-jax: error: the losses are not finite after 1 updates")
+    assert message.startswith(
+        "nst-jax: error: the losses, or their gradient, are not finite after 1 updates"
+    )
     *_, broken, end = lines("log.jsonl")
     assert broken["step"] == 1 and broken["total"] is None
     assert end["status"] == "failed"
@@ -1019,6 +1021,18 @@ def test_a_failing_write_is_reported_and_loses_nothing(call, monkeypatch):
     )
     assert lines("log.jsonl")[-1]["status"] == "failed"
     assert Path("out.png").read_bytes() == b"precious"
+
+
+def test_what_is_lost_of_a_diverged_run_is_its_last_finite_canvas(call, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nst.images, "save", full)
+    argv = ["--recipe", "scaled", "--lr", "1e30", "-o", "out.png", "-q"]
+    code, _, err = call("stylize", "photo.png", "art.png", *argv)
+    assert code == 1
+    # The first update made the losses infinite, so the picture is the start.
+    assert "nst-jax: lost: the canvas after 0 updates could not be saved in any folder" in err
 
 
 def test_an_output_folder_that_vanishes_is_a_failure_and_not_bad_input(call, monkeypatch):
@@ -1194,7 +1208,9 @@ def test_batch_warns_of_what_diverged(call):
     argv = ["photo.png", "--styles", "art.png", "-o", "out", "--recipe", "free", "--lr", "1e30"]
     code, _, err = call("batch", *argv, "-q")
     assert code == 1
-    assert err.startswith("nst-jax: warning: out/photo_art.png: the losses are not finite")
+    assert err.startswith(
+        "nst-jax: warning: out/photo_art.png: the losses, or their gradient, are not"
+    )
     assert json.loads(call("info", "out/photo_art.png")[1])["finished"] is False
 
 
@@ -1268,10 +1284,19 @@ def test_recipes_show_unknown(call):
     refused(call("recipes", "shw"), "show")
 
 
-def test_weights(call):
+def test_weights(call, monkeypatch):
     code, out, _ = call("weights", "info")
     assert code == 0 and "family = vgg19-caffe" in out and "verified" in out
     refused(call("weights", "info", "art.png"), "`FILE`", "art.png")
+    # The file that the variable names is verified like one that is given.
+    content = bytearray(weights.params.embedded_file(styles26.ARCHITECTURE).read_bytes())
+    content[len(content) // 2] ^= 1
+    Path("changed.h5").write_bytes(content)
+    for words, variable in ((["changed.h5"], ""), ([], "changed.h5")):
+        with monkeypatch.context() as chosen:
+            chosen.setenv("NST_JAX_WEIGHTS", variable)
+            code, out, err = call("weights", "info", *words)
+            assert code == 2 and "is damaged" in err and "verified" not in out
     refused(call("weights", "convert", "art.png", "-o", "w.h5"), "`FILE`", "art.png")
     refused(call("weights", "convert", "no.pth", "-o", "w.h5"), "`FILE`", "no.pth")
     refused(call("weights", "convert", "art.png", "-o", "no/w.h5"), "`--output`", "no")

@@ -176,7 +176,7 @@ def test_maps_of_a_batch_may_be_folders(folder):
         ("--protect black.png", "`--protect`: the mask 'black.png' is empty"),
         ("--protect none.png", "`--protect`: there is no file 'none.png'"),
         ("--protect faces:2", "`--protect`: expected 0 to 1, got 2"),
-        ("--region left.png", "`--region`: expected CONTENT_MASK:STYLE"),
+        ("--region left.png", "`--region`: expected MASK:STYLE"),
         ("--region left.png:none.png", "`--region`: there is no file 'none.png'"),
         (
             "--regions map.png style_map.png --region left.png:red.png",
@@ -203,10 +203,11 @@ def test_a_folder_needs_one_mask_for_each_photo(batch):
     Path("faces/two.png").rename("faces/deux.png")
     words = ("photos", "--styles", "blue.png", "--protect", "faces")
     refused(
-        batch(*words), "`--protect`: folder 'faces' has no mask for 'photos/two.png'; add 'two.png'"
+        batch(*words),
+        "`--protect`: folder 'faces' has no picture named as 'photos/two.png'; add 'two.png'",
     )
     Path("faces/deux.png").rename("faces/one.jpg")
-    refused(batch(*words), "has several masks for 'photos/one.png': one.jpg and one.png")
+    refused(batch(*words), "has several pictures named as 'photos/one.png': one.jpg and one.png")
 
 
 def test_a_damaged_mask_in_a_folder_is_named_by_its_option(batch):

@@ -109,6 +109,15 @@ def test_another_photo_takes_the_place_of_a_damaged_or_uniform_one(tmp_path):
     assert "bad.png" in note and "is empty" in note
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_usable_photos_are_left_to_train_on(seed):
+    # A tenth of all 40 photos would be 4, and none of the 3 usable ones would be left.
+    pictures = [np.full((40, 40, 3), 99, np.uint8)] * 37 + [picture(seed) for seed in range(3)]
+    cut = PhotoCrops(find_photos(pictures, 32).photos, 32, (seed,))
+    assert 1 <= len(cut.held_out) <= 2
+    assert cut.batch(0, 4).std(axis=(1, 2)).max(axis=1).min() > 4
+
+
 @pytest.mark.parametrize(
     ("pictures", "said"),
     [

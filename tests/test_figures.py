@@ -166,6 +166,16 @@ def test_one_run_has_its_parts_and_its_taps():
     np.testing.assert_allclose(drawn_lines(taps)["relu1_1"].get_ydata(), 0.5 ** np.arange(8))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_losses_that_are_all_zero_are_refused(count):
+    pytest.importorskip("matplotlib")
+    run = loss_plots.LoggedRun(
+        "run", {}, np.arange(3), np.zeros(3, int), {"total": np.zeros(3)}, {}
+    )
+    with pytest.raises(ValueError, match="^`runs`: all losses are 0, so there is nothing to draw"):
+        figures.plot_losses([run] * count)
+
+
 def test_several_runs_are_compared_part_by_part():
     pytest.importorskip("matplotlib")
     Path("other").mkdir()

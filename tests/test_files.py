@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +191,31 @@ def test_a_file_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path,
     monkeypatch.setattr(_locks, "lock", late)
     assert written(tmp_path / "a").read_text() == "new"
     assert [each.name for each in tmp_path.iterdir()] == ["a"] and seen
+
+
+@pytest.mark.parametrize(
+    ("typed", "url"),
+    [
+        ("https://a.org/b.jpg", "https://a.org/b.jpg"),
+        (Path("https://a.org/b.jpg"), "https://a.org/b.jpg"),
+        (Path("folder") / "s3://bucket/b.jpg", "s3://bucket/b.jpg"),
+        ("file:///home/b.jpg", "file:///home/b.jpg"),
+        (Path("file:///home/b.jpg"), "file:///home/b.jpg"),
+        ("https.jpg", None),
+    ],
+)
+def test_urls_are_recognised_in_paths(typed, url):
+    assert _files.url_in(typed) == url
+
+
+@pytest.mark.parametrize("check", [_files.check_place, _files.check_destination])
+def test_a_name_that_the_system_refuses_is_refused_in_one_line(tmp_path, check):
+    with pytest.raises(
+        ValueError, match="^`path`: cannot write 'xxx.*: File name too long; choose"
+    ):
+        check(tmp_path / ("x" * 300))
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ValueError, match="^`path`: the folder '.*' does not exist; create it first"
+    ):
+        check(tmp_path / "file" / "name")

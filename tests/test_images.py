@@ -885,9 +885,16 @@ def test_bad_arrays_are_not_written(path):
         (np.zeros((1, 16, 16, 3)), "`image`: expected one image"),
         (np.zeros((16, 16, 3), int), "`image`: expected floating point"),
         (np.full((16, 16, 3), np.nan), "`image`: has NaN"),
+        (np.zeros((0, 0, 3)), "`image`: expected one image"),
     ):
         with pytest.raises(ValueError, match=said):
             images.save(path, image)
+    for alpha, said in (
+        (np.full((16, 16), np.nan), "`alpha`: has NaN"),
+        (np.ones((16, 16), int), "`alpha`: expected floating point"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            images.save(path, np.zeros((16, 16, 3)), alpha=alpha)
     with pytest.raises(ValueError, match=r"`alpha`: expected shape \[16, 16\], got \[16, 8\]"):
         images.save(path, np.zeros((16, 16, 3)), alpha=np.ones((16, 8)))
     assert not list(path.parent.iterdir())

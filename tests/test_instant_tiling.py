@@ -166,6 +166,8 @@ def test_what_cannot_be_painted_is_named(network, as_users_do):
         tiling.paint_in_strips(params, content, condition[:3], strip=16)
     with pytest.raises(ValueError, match=r"^`content`: 20x9 px is too small"):
         tiling.paint_in_strips(params, content[:9], condition, strip=16)
+    with pytest.raises(ValueError, match=r"^`content`: expected one image .*\[1, 20, 20, 3\]"):
+        tiling.paint_in_strips(params, content[None], condition, strip=16)
 
 
 @pytest.mark.optimized

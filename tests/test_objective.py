@@ -183,6 +183,22 @@ def test_losses_are_the_same_compiled_and_mapped(params, content, style):
     assert mapped.content[0] < 1e-6 * mapped.content[1]
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (
+            np.zeros((32, 32), np.float32),
+            r"`image`: expected an image \[.*\], got shape \[32, 32\]",
+        ),
+        (np.zeros((32, 32, 3), np.int32), "`image`: expected floating point .* got int32"),
+    ],
+)
+def test_an_image_of_another_kind_is_refused(params, content, style, image, said):
+    targets = nst.measure(params, content, style, nst.recipes.TF)
+    with pytest.raises(ValueError, match=f"^{said}"):
+        nst.losses_of(params, image, targets, nst.recipes.TF)
+
+
 def test_targets_of_another_size_are_refused(params, content, style):
     recipe = small.shallow()
     targets = jax.eval_shape(nst.measure, params, content[:16], style, recipe)

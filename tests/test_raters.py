@@ -533,6 +533,18 @@ def test_what_cannot_be_rated_is_refused(params, predictor, cat, painting, as_us
         rate(cat[None], cat, painting)
     with pytest.raises(ValueError, match="'relu9_9'"):
         rate(cat, cat, painting, taps=("relu9_9",))
+    distance = partial(raters.style_vector_distance, predictor)
+    for bad, said in (
+        (np.zeros((32, 32), np.float32), "expected an image"),
+        (np.zeros((32, 32, 4), np.float32), "expected an image"),
+        (np.zeros((32, 32, 3), np.uint8), "expected floating point"),
+        (np.zeros((2, 32, 32, 3), np.float32), "expected one image .*jax.vmap"),
+        (np.zeros((9, 9000, 3), np.float32), "9000x9 px is too small"),
+    ):
+        with pytest.raises(ValueError, match=f"^`picture`: {said}"):
+            distance(bad, painting)
+        with pytest.raises(ValueError, match=f"^`style`: {said}"):
+            distance(cat, bad)
 
 
 # --- Biased raters --------------------------------------------------------------------------------

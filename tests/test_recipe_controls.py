@@ -235,7 +235,7 @@ def test_an_empty_recipe_file_is_refused(capsys, folder):
     ("table", "message"),
     [
         ('mask = "left.png"', "`controls.mask`: there is no key 'mask'"),
-        ('region = "left.png"', "`controls.region`: expected CONTENT_MASK:STYLE"),
+        ('region = "left.png"', "`controls.region`: expected MASK:STYLE"),
         ('regions = ["map.png"]', "`controls.regions`: expected two pictures"),
         ("protect = []", "`controls.protect`: expected MASK or MASK:AMOUNT, or a list of these"),
         (

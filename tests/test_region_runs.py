@@ -499,7 +499,7 @@ def test_transparent_parts_stay_transparent_and_do_not_count(capsys, call):
         ("--region photo.png:red.png", "`--region`: the mask 'photo.png' is in colours"),
         ("--region drawn.png:red.png", "`--region`: the mask 'drawn.png' has transparent parts"),
         ("--region left.png:none.png", "`--region`: there is no file 'none.png'"),
-        ("--region left.png", "`--region`: expected CONTENT_MASK:STYLE"),
+        ("--region left.png", "`--region`: expected MASK:STYLE"),
         (
             "--region left.png:red.png:left.png",
             "`--region`: the mask 'left.png' of 64x48 px has other proportions than the style "

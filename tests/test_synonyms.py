@@ -124,6 +124,12 @@ def test_what_other_commands_say(call):
     refused(call("texture", "art.png", "--region", "x"), "regions are for `nst-jax stylize`")
     refused(call("instant", "photo.png", "art.png", "--mask", "x"), "did you mean --protect?")
     refused(call("info", "photo.png", "--iterations", "3"), "`nst-jax info --help` lists")
+    # Hints that explain an option are not given to a command that does not have it.
+    for words in (("--min-scale", "3"), ("--coarse", "x.png"), ("--avg-decay", ".9")):
+        refused(
+            call("instant", "photo.png", "art.png", *words),
+            "`nst-jax instant --help` lists the options",
+        )
 
 
 @pytest.mark.parametrize(

@@ -354,7 +354,10 @@ def test_a_batch_whose_first_stage_fails_names_the_reason(call, monkeypatch):
     )
     run = ("batch", "photo.png", "--styles", "art.png", "--style-fine", "fine.png", "-q")
     code, _, told = call(*run, "--recipe", "tiny", "--no-cache", "-o", "out")
-    assert code == 1 and told.count("`--style-fine`: the losses are not finite after") == 1
+    assert (
+        code == 1
+        and told.count("`--style-fine`: the losses, or their gradient, are not finite after") == 1
+    )
 
 
 def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch):
@@ -375,7 +378,7 @@ def test_a_first_stage_that_diverges_ends_as_any_run_that_does(call, monkeypatch
     monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", broken)
     found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "fine.png", "-o", "a.png")
     assert found[0] == 1 and not os.path.exists("a.png")
-    assert "error: `--style-fine`: the losses are not finite after" in found[2]
+    assert "error: `--style-fine`: the losses, or their gradient, are not finite after" in found[2]
 
 
 # --- A coarse picture that is flat over large areas ------------------------------------------------

@@ -122,6 +122,10 @@ def test_what_the_recipe_decides_is_left_out():
         ({"protect": ["nowhere.png", 1]}, "protect: this picture"),
         ({"regions": [["mask_1.png", "/etc/passwd"]]}, "regions: this picture"),
         ({"weights": "x"}, "there is no setting 'weights'"),
+        ({"steps": 10**400}, "steps: expected a number from 1 to"),
+        ({"strength": float("nan")}, "strength: expected a number from 0 to 1"),
+        ({"strength": float("inf")}, "strength: expected a number from 0 to 1"),
+        ({"styles": [["a.jpg", 10**400]]}, "styles: expected a number from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_be_used_are_one_sentence(change, words):
@@ -823,7 +827,7 @@ def test_advice_on_a_failed_painting_can_be_followed_on_the_page(tmp_path, monke
     said = (
         "the losses after 4 updates are those of the start, so nothing was painted; "
         if stalled
-        else "the losses are not finite after 1 updates; "
+        else "the losses, or their gradient, are not finite after 1 updates; "
     )
     assert run.why == f"{said}choose another recipe, or less style"
 
@@ -917,6 +921,30 @@ def test_positions_are_bounded_and_the_newest_stays(tmp_path, monkeypatch):
     kept.before(8)
     assert loaded == names[-2:-1]
     assert kept.before(0) is None and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_position_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(positions, "SECONDS", 0.0)
+    monkeypatch.setattr(positions, "PAUSE", 0.0)
+    monkeypatch.setattr(
+        positions.checkpoints, "save", lambda path, step: path.write_text(str(step))
+    )
+
+    def load(path):
+        if path.read_text() == "damaged":
+            raise ValueError("`path`: is damaged")
+        return path.read_text()
+
+    monkeypatch.setattr(positions.checkpoints, "load", load)
+    kept = positions.Positions(tmp_path)
+    for step in (1, 2, 3):
+        kept.keep_if_due(step, lambda step=step: step)
+    (tmp_path / "position_00003.h5").write_text("damaged")
+    (tmp_path / "position_00002.h5").unlink()
+    assert kept.before(9) == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["position_00001.h5"]
+    (tmp_path / "position_00001.h5").write_text("damaged")
+    assert kept.before(9) is None and not list(tmp_path.iterdir())
 
 
 def test_a_position_larger_than_all_may_be_is_written_once_only(tmp_path, monkeypatch):

@@ -41,8 +41,8 @@ def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
 def chosen_strength(chosen: Chosen) -> float | None:
     """Return the strength that `chosen_recipe` applies; None if it applies none.
 
-    A strength, from 0 to 1, gives a factor for the style weight. It is the value of `--strength`, or
-    else that in `--set`, or else that in the recipe file.
+    A strength, from 0 to 1, changes how strong the style is; see `recipes.with_strength`. It is the
+    value of `--strength`, or else that in `--set`, or else that in the recipe file.
     """
     return arguments.recipe_and_strength_of(chosen_changes(chosen), controls=True)[1]
 

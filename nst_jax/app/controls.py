@@ -225,11 +225,12 @@ def _in_folder(path: Path, picture: Path, argument: str) -> Path:
     if found:
         names = " and ".join(one.name for one in found)
         raise ValueError(
-            f"`{argument}`: folder '{path}' has several masks for '{picture}': {names}; leave one"
+            f"`{argument}`: folder '{path}' has several pictures named as '{picture}': {names}; "
+            "leave one"
         )
     raise ValueError(
-        f"`{argument}`: folder '{path}' has no mask for '{picture}'; add '{picture.stem}.png', or list "
-        "the pictures in a manifest, where the cells of this row may be empty"
+        f"`{argument}`: folder '{path}' has no picture named as '{picture}'; add '{picture.stem}.png', "
+        "or list the pictures in a manifest, where the cells of this row may be empty"
     )
 
 

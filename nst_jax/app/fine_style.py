@@ -97,8 +97,8 @@ class FineStyle:
             for shot in shots:
                 if shot.broke_at >= 0:
                     raise NotCombined(
-                        f"`--style-fine`: the losses are not finite after {shot.broke_at} updates of "
-                        "the style; choose another picture"
+                        "`--style-fine`: the losses, or their gradient, are not finite after "
+                        f"{shot.broke_at} updates of the style; choose another picture"
                     )
                 totals.append(np.asarray(shot.history.total))
                 words = loss_shares(shot.losses)

@@ -5,6 +5,7 @@ have to wait for the import of optax.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,17 +100,26 @@ def describe_weights(weights: Path | None) -> None:
         does not know.
     """
     from nst_jax.feed_forward import arbitrary, styles26
-    from nst_jax.weights.params import VGG19, embedded_file, load_params, load_params_of, read_info
+    from nst_jax.weights.params import (
+        VARIABLE,
+        VGG19,
+        embedded_file,
+        load_params,
+        load_params_of,
+        read_info,
+    )
 
     others = {one.name: one for one in (arbitrary.ARCHITECTURE, styles26.ARCHITECTURE)}
+    named = os.environ.get(VARIABLE)
+    path = Path(named) if weights is None and named else weights
     info = read_info(weights)
     if info.network == VGG19:
         load_params(weights)
     elif info.network in others:
-        load_params_of(others[info.network], weights)
+        load_params_of(others[info.network], path)
     else:
         raise ValueError(
-            f"`weights`: '{weights}' has weights of the network {info.network!r}, which this version "
+            f"`weights`: '{path}' has weights of the network {info.network!r}, which this version "
             "does not know; update nst-jax"
         )
     facts = info._asdict()

@@ -91,11 +91,11 @@ class RegionFiles(NamedTuple):
         return [self.mask, self.style, *more]
 
 
-REGION_FORM = "CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT]"
+REGION_FORM = "MASK:STYLE[:STYLE_MASK][:WEIGHT]"
 
 
 def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
-    """Parse a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
+    """Parse a region, typed as MASK:STYLE[:STYLE_MASK][:WEIGHT].
 
     A region is a part of the content with a style of its own. The content mask is white in the region,
     the style mask in the parts of the style that are used. The weight is that of the region's style
@@ -236,7 +236,7 @@ class StyleFile(click.ParamType):
 
 
 class RegionType(click.ParamType):
-    """Parameter type for a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
+    """Parameter type for a region, typed as MASK:STYLE[:STYLE_MASK][:WEIGHT].
 
     A region is a part of the content with a style of its own. The value is a `RegionFiles`.
     """

@@ -20,7 +20,7 @@ from nst_jax.vgg.precision import FLOAT32
 
 # The text in place of the time of a run, if no earlier run with the same device, number of devices and
 # precision was timed.
-UNKNOWN = "not known yet for runs of this kind on this device; one of some seconds records it"
+UNKNOWN = "not known yet for runs of this kind on this device; a run of a few seconds measures it"
 # Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
 # computing them takes more than this share of the run's time, the report states how long it takes.
 SHOWN_SHARE = 0.1

@@ -166,11 +166,14 @@ class Preview(AbstractContextManager):
         if not cluster.is_first() or self._piped:
             return False
         # If `_kept`, the copy of an earlier picture, exists, an earlier run could neither put it back
-        # nor delete it, for instance since that run was killed. The copy is put back now if a preview
-        # is still in the picture's place, and deleted otherwise.
+        # nor delete it, for instance since that run was killed. The copy is put back now if there is
+        # still a preview in the picture's place, or nothing, and deleted otherwise. If this run may not
+        # overwrite files, the picture's place stays free for its result.
         if self._kept.exists():
-            if _is_preview(self._file):
+            is_lost = self._outputs.overwrite and not self._file.exists()
+            if is_lost or _is_preview(self._file):
                 self._put_back()
+                self._exists = self._file.exists()
             else:
                 self.give_way()
         # Without `--every`, there is a preview only for somebody who watches the terminal.

@@ -318,6 +318,6 @@ def divergence(broke_at: int | None, recipe: Recipe) -> str:
     if not broke_at:
         return f"the losses of the start are not finite, so nothing was painted: try {remedy}"
     return (
-        f"the losses are not finite after {broke_at} updates; this is the last picture before that: "
-        f"try {remedy}"
+        f"the losses, or their gradient, are not finite after {broke_at} updates; this is the last "
+        f"picture before that: try {remedy}"
     )

@@ -220,7 +220,7 @@ class Recorder:
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {
-            "steps_done": shot.step if shot.broke_at < 0 else shot.broke_at - 1,
+            "steps_done": _steps_done(shot),
             "finished": finished,
         }
         if shot.broke_at < 0:
@@ -288,7 +288,7 @@ class Recorder:
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
-        path, steps = self.job.outputs.picture, self.last.step
+        path, steps = self.job.outputs.picture, _steps_done(self.last)
         # The error to report is the one that made the run fail. So errors raised here are ignored.
         with suppress(Exception):
             try:
@@ -449,10 +449,18 @@ class Recorder:
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
         """Return two texts on a run with losses that are not finite: the cause, and a remedy."""
-        why = f"the losses are not finite after {shot.broke_at} updates"
+        why = f"the losses, or their gradient, are not finite after {shot.broke_at} updates"
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
         """Return two texts on a run whose losses never changed: the cause, and a remedy."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
+
+
+def _steps_done(shot: Shot) -> int:
+    """Return after how many updates a snapshot's picture was the canvas.
+
+    If a loss is not finite, the picture is the last canvas before that loss.
+    """
+    return shot.step if shot.broke_at < 0 else shot.broke_at - 1

@@ -17,10 +17,12 @@ class Meaning(NamedTuple):
         was typed may have only some of them, or none.
       note: a hint for the user that is printed after the options, or alone if the command has none of
         them; may be empty.
+      usage: how the options are used; it is printed only if the command has one of them. May be empty.
     """
 
     options: tuple[str, ...] = ()
     note: str = ""
+    usage: str = ""
 
 
 _SHARES = "a share follows its picture, as in a.jpg:0.7 b.jpg:0.3"
@@ -54,13 +56,13 @@ _MEANINGS = {
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
     "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
-    "min-scale": Meaning(("--set",), "its key is descent.schedule.smallest"),
+    "min-scale": Meaning(("--set",), usage="its key is descent.schedule.smallest"),
     "style-scale style-scales style-scale-fac stroke-size stroke-scale strokes brush-size": Meaning(
         ("--style-scale", "--style-size")
     ),
     "scale": Meaning(("--size", "--style-scale")),
     "fine fine-style style-fine coarse coarse-style": Meaning(
-        ("--style-fine",), "STYLE has the coarse shapes"
+        ("--style-fine",), usage="STYLE has the coarse shapes"
     ),
     "seamless tileable tile-seamless": Meaning(
         ("--tile-seamless",), "`nst-jax texture` paints tiles whose opposite borders meet"
@@ -76,7 +78,7 @@ _MEANINGS = {
     "style-layers": Meaning(("--style-layer",)),
     "content-layers": Meaning(("--content-layer",)),
     "learning-rate step-size": Meaning(("--lr",)),
-    "avg-decay": Meaning(("--set",), "its key is descent.average_decay"),
+    "avg-decay": Meaning(("--set",), usage="its key is descent.average_decay"),
     "pooling pooling-type pool-type": Meaning(("--pool",)),
     "model": Meaning(("--recipe", "--weights")),
     "model-file model-weights network vgg": Meaning(("--weights",)),
@@ -121,7 +123,8 @@ def meant_by(name: str, known: Collection[str]) -> str:
             return f"did you mean {option}?"
     meaning = MEANINGS.get(_plain(name), Meaning())
     options = " or ".join(option for option in meaning.options if option in known)
-    return " ".join(filter(None, (options and f"did you mean {options}?", meaning.note)))
+    suggested = (f"did you mean {options}?", meaning.usage) if options else ()
+    return " ".join(filter(None, (*suggested, meaning.note)))
 
 
 def _plain(name: str) -> str:

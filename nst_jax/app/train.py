@@ -179,6 +179,8 @@ def run_training(
         if interrupts.signal is None:
             raise
         what = "before the first update; nothing was written"
+        if resume is not None:
+            what = "before the next update; the files of the training are as they were"
         return Ending("interrupted", what, 128 + interrupts.signal)
 
 

@@ -174,7 +174,7 @@ def _counted(count: int) -> str:
 
 
 def number_held_out(photos: int) -> int:
-    """Return how many of some photos are held out, if enough of them are not uniform.
+    """Return how many of some usable photos are held out.
 
     Example:
       >>> number_held_out(25), number_held_out(1000)
@@ -215,9 +215,10 @@ class PhotoCrops:
         self._lock = threading.Lock()
         self._photos, self._damaged = tuple(photos), dict[int, str]()
         order = self._random(_SPLIT).permutation(len(photos)).tolist()
-        wanted = number_held_out(len(photos))
         middles: list[Crop] = []
-        while order and len(middles) < wanted:
+        # Photos that turn out to be damaged or nearly uniform are not counted. Otherwise, if there are
+        # many of them, all others could be held out, and none would be left to train on.
+        while order and len(middles) < number_held_out(len(order) + len(middles)):
             pixels = self._reduced(order.pop())
             if pixels is not None and _has_contrast(middle := _middle(pixels, size)):
                 middles.append(middle)

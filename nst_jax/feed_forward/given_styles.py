@@ -85,7 +85,7 @@ def parsed_style(
         return _trained(argument, style, shares)
     several = isinstance(style, (list, tuple))
     if shares is not None and not several:
-        raise ValueError(f"`shares`: is for a list of styles; `{argument}` is none, so omit it")
+        raise ValueError(f"`shares`: is for a list of styles; omit it, or make `{argument}` a list")
     if isinstance(style, Mapping):
         entries, weights = list(style), list(style.values())
     else:

@@ -295,11 +295,11 @@ def _write(
 ) -> None:
     text = json.dumps(facts, ensure_ascii=False).encode()
     datasets = {**arrays, FACTS: np.frombuffer(text, np.uint8)}
-    head = {"format": kind.name, "version": kind.version}
+    head: dict[str, str | int] = {"format": kind.name, "version": kind.version}
     try:
         with _hdf5.created(path) as file:
             _hdf5.store(file, datasets)
-            file.attrs.update(head | {"digest": digest_of([*head.values()], datasets)})
+            _hdf5.set_attributes(file, head | {"digest": digest_of([*head.values()], datasets)})
     except (OSError, RuntimeError) as error:  # HDF5 may raise either if the disk is full
         raise OSError(f"cannot write '{path}': {_files.reason_of(error)}") from error
 

@@ -298,9 +298,7 @@ def paint_in_strips(
       (40, 32, 3)
     """
     _checks.whole("strip", strip, least=LEAST)
-    _checks.array("content", content, "`nst_jax.images.load` reads one")
-    _checks.image_shape("content", content.shape, smallest=SMALLEST)
-    _checks.floating("content", content.dtype)
+    _checks.one_image("content", content, smallest=SMALLEST)
     layers, conditions = _network(params, condition)
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))

@@ -1,5 +1,6 @@
 """Training of a feed-forward network: `train` makes all updates, `Training` one update at a time."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -45,6 +46,10 @@ MOST_MEASURED = 64
 # not wait for the host. At most this number of updates are unfinished at any time, so that a loss that
 # is not finite is noticed soon.
 IN_FLIGHT = 2
+
+UNMEASURED = (
+    "there is no best network yet: the loss on the photos was not measured"  # error message
+)
 
 
 class TrainingDiverged(RuntimeError):
@@ -293,9 +298,7 @@ class Training(Iterator[TrainingReport]):
           RuntimeError: if the held-out loss was not measured yet, or never was finite.
         """
         if not self._best:
-            raise RuntimeError(
-                "there is no best network yet: the loss on the photos was not measured"
-            )
+            raise RuntimeError(UNMEASURED)
         return self._named(self._best)
 
     @property
@@ -366,13 +369,18 @@ class Training(Iterator[TrainingReport]):
         Returns:
           The network; and a dictionary of JSON values by name, such as the recipe, the hashes of the
           style pictures and the losses.
+
+        Raises:
+          RuntimeError: if the held-out loss was not measured yet, or never was finite.
         """
         network, updates, losses = None, list(self.updates), list(self.held_out)
         if measure and self.step not in updates:
             loss = self.measure_held_out()
-            if loss < min(losses):  # also false if `loss` is NaN
+            if loss < min(losses, default=math.inf):  # also false if `loss` is NaN
                 network = self.present
                 updates, losses = [*updates, self.step], [*losses, loss]
+        if not losses:
+            raise RuntimeError(UNMEASURED)
         taken = int(np.argmin(losses))
         job, identity = self.job, self._identity
         facts = {

@@ -156,7 +156,7 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
       A `matplotlib.figure.Figure`, which can be changed further, and saved by `save_plot`.
 
     Raises:
-      ValueError: if `runs` is empty, or if matplotlib is not installed.
+      ValueError: if `runs` is empty or all its losses are 0, or if matplotlib is not installed.
     """
     check_matplotlib("runs")
     if not runs:
@@ -164,6 +164,9 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     from matplotlib.figure import Figure
 
     panels = _panels_of_one(runs[0]) if len(runs) == 1 else _panels_of_several(runs)
+    panels = {heading: lines for heading, lines in panels.items() if lines}
+    if not panels:
+        raise ValueError("`runs`: all losses are 0, so there is nothing to draw")
     columns = len(panels) if len(panels) <= 3 else -(-len(panels) // 2)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")

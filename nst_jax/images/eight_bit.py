@@ -9,11 +9,12 @@ from PIL import Image as PilImage
 from nst_jax._types import HostImage, Shape
 
 
-def to_uint8(image: Any) -> UInt8[np.ndarray, "..."]:
+def to_uint8(image: Any, *, argument: str = "image") -> UInt8[np.ndarray, "..."]:
     """Round an array in [0, 1] to the nearest of 256 levels; values outside are clipped.
 
     Args:
       image: floating point of any shape, or uint8, which is returned as it is.
+      argument: the caller's name for `image`, shown in error messages.
 
     Returns:
       uint8 array of the same shape.
@@ -31,12 +32,12 @@ def to_uint8(image: Any) -> UInt8[np.ndarray, "..."]:
         return array
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise ValueError(
-            f"`image`: expected floating point in [0, 1] or uint8, got {array.dtype}; "
+            f"`{argument}`: expected floating point in [0, 1] or uint8, got {array.dtype}; "
             "scale it to [0, 1] first"
         )
     array = array.astype(np.promote_types(array.dtype, np.float32))
     if not np.isfinite(array).all():
-        raise ValueError("`image`: has NaN or infinite values; it has no 8-bit equivalent")
+        raise ValueError(f"`{argument}`: has NaN or infinite values; it has no 8-bit equivalent")
     return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
 
 

@@ -63,7 +63,7 @@ def side_by_side(
     captions = _captions("labels", labels, "pictures", arrays)
     if height is None:
         height = min(array.shape[0] for array in arrays)
-    _checks.number("height", height, least=1)
+    _checks.whole("height", height, least=1)
     row: list[_Tile | None] = [
         _Tile(_of_height(array, height), caption)
         for array, caption in zip(arrays, captions, strict=True)
@@ -110,7 +110,7 @@ def contact_sheet(
     down, across = _checks.images("contents", contents), _checks.images("styles", styles)
     left = _captions("content_labels", content_labels, "contents", down)
     top = _captions("style_labels", style_labels, "styles", across)
-    _checks.number("cell", cell, least=_SMALLEST_CELL)
+    _checks.whole("cell", cell, least=_SMALLEST_CELL)
     cell = max(_SMALLEST_CELL, min(cell, LONGEST // (1 + max(len(down), len(across)))))
     table: _Table = [[None, *_thumbnails(across, top, cell)]]
     for content in _thumbnails(down, left, cell):
@@ -156,7 +156,7 @@ def captioned(
     arrays = _checks.images("pictures", pictures)
     captions = _captions("labels", labels, "pictures", arrays)
     _checks.whole("columns", columns, least=1)
-    _checks.number("cell", cell, least=_SMALLEST_CELL)
+    _checks.whole("cell", cell, least=_SMALLEST_CELL)
     rows = -(-len(arrays) // columns)
     cell = max(_SMALLEST_CELL, min(cell, LONGEST // (1 + max(columns, rows))))
     tiles: list[_Tile | None] = [*_thumbnails(arrays, captions, cell)]
@@ -212,7 +212,7 @@ def labelled_grid(
     arrays = _placed(pictures, row_labels, column_labels)
     longest = max(max(array.shape[:2]) for array in arrays.values())
     if cell is not None:
-        _checks.number("cell", cell, least=_SMALLEST_CELL)
+        _checks.whole("cell", cell, least=_SMALLEST_CELL)
     side = min(cell or longest, LONGEST // (1 + max(len(row_labels), len(column_labels))))
     tiles = {at: _within(array, max(_SMALLEST_CELL, side)) for at, array in arrays.items()}
     width = max(tile.width for tile in tiles.values())
@@ -306,6 +306,9 @@ def _captions(
     if labels is None:
         return [""] * len(pictures)
     _checks.same_length(argument, labels, other, pictures)
+    for label in labels:
+        if not isinstance(label, str):
+            raise TypeError(f"`{argument}`: expected texts, got {label!r}")
     return [_drawable(label) for label in labels]
 
 

@@ -276,7 +276,7 @@ def _resolution(dpi: Any) -> encoding.Dpi | None:
 
 def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
     array = np.asarray(image)
-    if array.ndim != 3 or array.shape[-1] != 3:
+    if array.ndim != 3 or array.shape[-1] != 3 or array.size == 0:
         raise ValueError(
             f"`image`: expected one image [height, width, 3], got shape {list(array.shape)}"
         )
@@ -287,7 +287,7 @@ def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
             raise ValueError(
                 f"`alpha`: expected shape {list(array.shape[:2])}, got {list(opacity.shape)}"
             )
-        picture.putalpha(PilImage.fromarray(to_uint8(opacity)))
+        picture.putalpha(PilImage.fromarray(to_uint8(opacity, argument="alpha")))
     return picture
 
 

@@ -202,16 +202,8 @@ def _check_weights(argument: str, params: Any, layer: str, loader: str) -> None:
 
 
 def _check_picture(argument: str, image: Any) -> None:
-    _checks.array(argument, image, "`nst_jax.images.load` reads a file")
-    _checks.floating(argument, image.dtype)
-    _checks.image_shape(
-        argument, image.shape, smallest=LEAST_SIDE if argument == "picture" else SMALLEST
-    )
-    if len(image.shape) != 3:
-        raise ValueError(
-            f"`{argument}`: expected one image [height, width, 3], got shape {list(image.shape)}; "
-            "`jax.vmap` rates a batch"
-        )
+    smallest = LEAST_SIDE if argument == "picture" else SMALLEST
+    _checks.one_image(argument, image, smallest=smallest, advice="`jax.vmap` rates a batch")
 
 
 def _resized(image: Image, shape: tuple[int, int]) -> Resized:

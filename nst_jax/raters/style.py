@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Image, Params, Scalar
 from nst_jax.feed_forward.arbitrary import style_vector
 from nst_jax.feed_forward.transformer import SMALLEST
@@ -56,9 +57,9 @@ def style_vector_distance(
       The distance, a scalar.
 
     Raises:
-      TypeError: if `predictor` is not a `Params`.
-      ValueError: if the weights are of another network, or if a picture is not [h, w, 3] or has a side
-        under 16 px.
+      TypeError: if `predictor` is not a `Params`, or a picture not an array.
+      ValueError: if the weights are of another network, or if a picture is not [h, w, 3] or not
+        floating point, or has a side under 16 px.
 
     Example:
       >>> import nst_jax as nst
@@ -74,6 +75,8 @@ def style_vector_distance(
       Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
       artistic stylization network", 2017, section 3.2, for distances of such vectors.
     """
+    for argument, image in (("picture", picture), ("style", style)):
+        _checks.one_image(argument, image, smallest=SMALLEST, advice="`jax.vmap` rates a batch")
     pair = [at_least_float32(jnp.asarray(image)) for image in (picture, style)]
     if side is not None:
         factor = side / math.sqrt(picture.shape[-3] * picture.shape[-2])

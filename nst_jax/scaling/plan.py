@@ -557,7 +557,7 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
         # tiles if they are possible. The end of the message, on what would fit in tiles, is dropped,
         # since pictures in buckets are not computed in tiles.
         argument, _, words = str(error).partition(": ")
-        if argument == "`size`":
+        if argument in ("`size`", "`regions`"):
             what, _, _ = words.partition("; ")
             raise ValueError(
                 f'`bucket`: {what}; use a smaller bucket and `size`, or "off"'

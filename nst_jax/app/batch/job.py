@@ -117,8 +117,8 @@ class Draft(NamedTuple):
     row: ManifestRow
     recipe: Recipe
     output: Path
-    # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
-    # from it. None if the user asked for none.
+    # Strength of the style, from 0 to 1, that the user asked for; None if the user asked for none.
+    # `recipe` has already been changed by it.
     strength: float | None = None
     # Size of a texture, in the syntax of `texture --size`. None: the recipe's size rule computes it
     # from the size of the first style.

@@ -210,8 +210,6 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"`{argument}`: {name!r} is given twice; give it once")
-        # This refuses shares that cannot be used. The mixture itself is not needed here.
-        style_names.mixture_of(dict(zip(names, divided, strict=True)), argument=argument)
         return ChosenStyle(names, (), divided)
     paths = tuple(path for path, _ in words)
     seen = tuple(images.glance(source(path), argument=argument) for path in paths)

@@ -5,6 +5,7 @@ page in a browser.
 """
 
 import contextlib
+import errno
 import logging
 import secrets
 import signal
@@ -207,6 +208,18 @@ def _listen(host: str, port: int | None) -> socket.socket:
             return found
         except (OSError, OverflowError) as error:
             found.close()
+            if (
+                port is None
+                and number == PORT
+                and getattr(error, "errno", None) == errno.EADDRINUSE
+            ):
+                continue
             reason = getattr(error, "strerror", None) or error
-            name = "host" if isinstance(error, socket.gaierror) else "port"
-    raise ValueError(f"`{name}`: cannot listen at {host}:{number}: {reason}; choose another")
+            of_host = isinstance(error, socket.gaierror) or (
+                getattr(error, "errno", None) == errno.EADDRNOTAVAIL
+            )
+            name, where = ("host", host) if of_host else ("port", f"{host}:{number}")
+            raise ValueError(
+                f"`{name}`: cannot listen at {where}: {reason}; choose another"
+            ) from None
+    raise AssertionError("the system chooses port 0 itself, so it is never in use")

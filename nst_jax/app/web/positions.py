@@ -87,10 +87,16 @@ class Positions:
 
         The run resumes from it to go back to the picture after `step` updates; without a checkpoint,
         the run must begin anew. Checkpoints after more than `step` updates are deleted; when the run
-        goes on, it may write new checkpoints in their place.
+        goes on, it may write new checkpoints in their place. Checkpoints that are damaged or missing
+        are left out, since an earlier one leads to the same picture.
         """
         self._drop([one for one in self._known if one.step > step])
-        return checkpoints.load(self._known[-1].path) if self._known else None
+        while self._known:
+            try:
+                return checkpoints.load(self._known[-1].path)
+            except (OSError, ValueError):
+                self._drop(self._known[-1:])
+        return None
 
     def _thin(self) -> None:
         """Delete every second checkpoint until all together have at most `MOST_POSITION_BYTES`.

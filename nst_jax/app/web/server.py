@@ -371,7 +371,7 @@ class Server:
         name = request.query_params.get("name", "picture.png")
         role = request.query_params.get("role", "photo")
         async with self._uploading:
-            data = await _body(request, limits.MOST_BYTES, too_large(name))
+            data = await _body(request, "picture", limits.MOST_BYTES, too_large(name))
             found = await asyncio.to_thread(visitor.uploads.add, name, data, role)
         return JSONResponse(found.as_json())
 
@@ -557,11 +557,12 @@ def cookies_of(headers: dict[str, str]) -> dict[str, str]:
         return {}
 
 
-async def _body(request: Request, most: int, too_much: str) -> bytes:
+async def _body(request: Request, what: str, most: int, too_much: str) -> bytes:
     """Read the body of a request.
 
     Args:
       request: the request.
+      what: the name of what is sent, for messages.
       most: largest number of bytes that the body may have.
       too_much: the error message about more bytes.
 
@@ -585,11 +586,11 @@ async def _body(request: Request, most: int, too_much: str) -> bytes:
                 raise ValueError(too_much)
             parts.append(part)
     except TimeoutError:
-        raise ValueError("picture: the upload stalled; try again") from None
+        raise ValueError(f"{what}: the upload stalled; try again") from None
 
 
 async def _json(request: Request) -> dict[str, Any]:
-    data = await _body(request, limits.MOST_SETTINGS, "settings: are too long")
+    data = await _body(request, "settings", limits.MOST_SETTINGS, "settings: are too long")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

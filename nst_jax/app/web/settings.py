@@ -6,7 +6,6 @@ line, which the page shows. The command is `stylize`, which paints a picture by 
 command would, and paints what it says. So the picture is the same as if the visitor had typed it.
 """
 
-import math
 import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -139,7 +138,7 @@ def _number(least: float, most: float, *, whole: bool = False) -> Callable[..., 
     def read(name: str, value: Any, known: Collection[str]) -> Any:
         del known
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or not least <= value <= most:
+        if not good or not least <= value <= most:  # NaN is in no range
             raise ValueError(f"{name}: expected a number from {least:g} to {most:g}")
         if whole and value != int(value):
             raise ValueError(f"{name}: expected a whole number from {least:g} to {most:g}")
