@@ -221,12 +221,13 @@ def number(
       below: the value must be less than this number; None sets no bound.
 
     Raises:
-      TypeError: if the value is neither a real number nor an array of real numbers.
+      TypeError: if the value is neither a real number nor an array of real numbers, or is a tracer.
       ValueError: if a number is not finite, or outside the bounds.
     """
     if (
         # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. It does
-        # not accept infinity, NaN, and numbers too large for NumPy's int64; the checks below see them.
+        # not accept infinity, NaN or numbers too large for NumPy's int64: the checks below decide on
+        # these.
         type(value) in (int, float)
         and abs(value) < 2**63
         and (above is None or value > above)

@@ -209,7 +209,7 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
         for each resolution.
 
     Raises:
-      TypeError: if an argument is of another type.
+      TypeError: if `folder` is not a path, or `programs` is not a whole number.
       ValueError: if `programs` is less than 1.
       OSError: if the folder cannot be created.
 

@@ -17,8 +17,9 @@ from nst_jax import _locks
 PathLike: TypeAlias = str | os.PathLike[str]
 
 
-# Largest number of bytes that a temporary file's name takes from the name of the final file. Most file
-# systems allow 255 bytes for a whole name; the rest is for a hash, random digits and the suffix.
+# Largest number of bytes that the name of a temporary file or a lock file takes from the name of the
+# final file. Most file systems allow 255 bytes for a whole name; the rest is for a hash, random digits
+# and the suffix.
 LONGEST_NAME = 200
 
 
@@ -33,7 +34,7 @@ def hidden_path(path: Path, suffix: str) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it is longer than `LONGEST_NAME` bytes, its beginning and its hash."""
+    """Return a file's name; if it is longer than `LONGEST_NAME` bytes, its beginning and a hash."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -68,7 +69,8 @@ def atomic(path: Path) -> Iterator[Path]:
       The path of an empty file beside the file to replace. The block has to write and close it.
 
     Raises:
-      OSError: naming `path`, if it is write-protected or the disk fails; `path` is then unchanged.
+      OSError: naming `path`, if `path` is write-protected, or if the new file cannot be written, for
+        example on a full disk. The file at `path` is then unchanged.
     """
     target = path.resolve()
     part = None
@@ -257,7 +259,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
       argument: the caller's name for the path, used in messages.
 
     Raises:
-      ValueError: if another process has reserved the file.
+      ValueError: if the file is reserved already, by another process or within this one.
     """
     target = Path(path).resolve()
     if target.exists() and not target.is_file():

@@ -3,9 +3,9 @@
 This module is separate from `_files`, which writes files of all kinds, so that reading and writing
 pictures does not import h5py.
 
-Every such file has the attributes `format` and `version`, and any number of HDF5 datasets (named
-arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
-`weights.params`, `feed_forward.style_files` and `checkpoints`.
+Each HDF5 file of this package has the attributes `format` and `version`, and any number of HDF5
+datasets (named arrays). The meaning of the datasets, and further attributes such as a checksum, are
+defined in `weights.params`, `feed_forward.style_files` and `checkpoints`.
 
 The HDF5 data, which state their own length, are followed by a line with the CRC-32 of all bytes before
 it. HDF5 may hang for ever or crash on a damaged file, so the bytes are checked before HDF5 opens them.

@@ -19,11 +19,11 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
     Args:
       descriptor: file descriptor of the file. The file must be open for writing, since network disks
         require that.
-      wait: whether to wait if another process has the lock.
+      wait: whether to wait while the file is locked through another descriptor.
 
     Returns:
-      True if this process has the lock now, False if another process has it, None if the system or the
-      disk has no locks.
+      True if this descriptor has the lock now. False if the file is locked through another descriptor,
+      usually in another process. None if the system or the disk has no locks.
     """
     if sys.platform == "win32":
         return None

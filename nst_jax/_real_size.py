@@ -89,7 +89,8 @@ def sizes_of_array(
       argument: the caller's name for the arrays, shown in error messages.
 
     Raises:
-      ValueError: if h or w is not divisible by `multiple`, or `size` cannot be used.
+      ValueError: if h or w is not divisible by `multiple`, or if `size` has a wrong shape or dtype, or
+        a side that is less than `smallest` or larger than the array's.
     """
     *batch, height, width, _ = shape
     if height % multiple or width % multiple:

@@ -76,8 +76,8 @@ class Guides(NamedTuple):
     matrix, the features are multiplied by T, and so their products by T². See `controls.regions`.
     """
 
-    # Style tap -> [h', w', r + 1], the mask values T of each region. The region with the default style
-    # is the first.
+    # Style tap -> [h', w', r + 1], the mask values T of each region; h' and w' are the height and width
+    # of the features at the tap. The region with the default style is the first.
     masks: dict[str, Array]
     # Style tap -> [r + 1], for each region the sum of the squared mask values T² over all positions, or
     # 1 for an empty region. The region's sums are divided by this number to get means.
@@ -157,8 +157,8 @@ class State(NamedTuple):
     # The last canvas that was accepted; if none was accepted yet, the first canvas of this scale. Its
     # pixel convention is `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
-    # Losses of `canvas`. If `broke_at` is not -1, they are those of a canvas that was rejected because
-    # they, or their gradient, were not finite.
+    # Losses of `canvas`, NaN in a new state. If `broke_at` is not -1, they are those of a canvas that
+    # was rejected because they, or their gradient, were not finite.
     losses: Losses
     pending: Float[Array, "*batch h w 3"]  # the canvas whose losses are computed next
     opt_state: Any  # state of the optimiser's optax transformation

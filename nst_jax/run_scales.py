@@ -43,7 +43,8 @@ def final_shapes(
       (height, width) of the canvas, and of the style.
 
     Raises:
-      ValueError: if a side of either picture is under 16 px, as given or after resizing.
+      ValueError: if a side of either picture is under 16 px, as given or after resizing; or if the
+        recipe's rule for the content is one for styles only, such as `LikeContent`.
     """
     rule = recipe.pictures.size
     canvas = checked_shape("content", content, rule.shape(*content), rule)
@@ -185,8 +186,8 @@ def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
 def style_shapes_of_all(runs: Sequence[Sequence[Scale]]) -> tuple[Shape, ...]:
     """Return each (height, width) that styles of several runs have at their last scale.
 
-    A plan that is made with all these shapes has enough memory for each of the runs. The shapes of the
-    first run come first, one for each of its styles. Each other shape follows once.
+    Memory that is planned for all these shapes is enough for each of the runs. The shapes of the first
+    run come first, one for each of its styles. Each other shape follows once.
 
     Args:
       runs: the scales (resolutions) of each run.
@@ -210,7 +211,8 @@ def scales_of(
       content: (height, width) of the content, before any resizing.
       styles: (height, width) of each style, before any resizing.
       recipe: the recipe whose size rules and schedule apply.
-      region_styles: the same for the style of each region (a part of the content with its own style).
+      region_styles: (height, width) of the style of each region (a part of the content with a style of
+        its own), before any resizing.
       protected: whether a mask protects a part of the content from changes. Each `Scale` stores it,
         since estimates of the run's memory then include the mask and the content.
 
@@ -218,9 +220,10 @@ def scales_of(
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the number of
-        styles does not fit the recipe's `style_shares`, `tap_styles` or `style_scale`. Only for
-        `style_scale`, the styles of regions count too.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; if the recipe's
+        rule for the content is one for styles only, such as `LikeContent`; or if the number of styles
+        does not fit the recipe's `style_shares`, `tap_styles` or `style_scale`. Only for `style_scale`,
+        the styles of regions count too.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))

@@ -92,8 +92,8 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
         and is read by the caller.
 
     Raises:
-      ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
-        or a learning rate where the optimiser has none.
+      ValueError: for an unknown name, key or layer, a file that is not a recipe, a value that cannot be
+        used, a learning rate where the optimiser has none, or `quality` together with `steps`.
     """
     recipe, strength = recipe_and_strength_of(changes, controls=controls)
     return variants.with_options(recipe, strength=strength)
@@ -104,9 +104,10 @@ def recipe_and_strength_of(
 ) -> tuple[Recipe, float | None]:
     """Return the recipe that the flags describe, and apart from it the strength of its style.
 
-    A strength, from 0 to 1, stands for a factor of the style weight. The caller multiplies by this
-    factor after all other changes. If several strengths are given, only one is returned: that of
-    `--strength`, or else of `--set`, or else of the recipe file.
+    A strength, from 0 to 1, changes the style weight or, for some style losses, `terms.search_content`;
+    see `recipes.changes.with_strength`. The caller applies it after all other changes. If several
+    strengths are given, only one is returned: that of `--strength`, or else of `--set`, or else of the
+    recipe file.
 
     Args:
       changes: the flags.
@@ -114,8 +115,8 @@ def recipe_and_strength_of(
         and is read by the caller.
 
     Returns:
-      The checked recipe, whose style weight is not multiplied by the factor yet; and the checked
-      strength, or None if there is none.
+      The checked recipe, to which the strength is not applied yet; and the checked strength, or None if
+      there is none.
 
     Raises:
       ValueError: as in `recipe_of`.
@@ -247,8 +248,8 @@ def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
     this name; a file with the name 0.5 can be given as `./0.5`.
 
     Raises:
-      ValueError: for an unknown or repeated layer, for a negative weight, and if the text after `=` is
-        neither a number nor the path of a file.
+      ValueError: for an unknown or repeated layer, for a weight that is negative or not finite, and if
+        the text after `=` is neither a number nor the path of a file.
 
     Example:
       >>> style_layers(["relu1_1=0.5", "relu2_1"])[0]
@@ -325,7 +326,8 @@ def tap_weights(chosen: Sequence[str], argument: str) -> dict[str, float]:
       argument: the caller's name for `chosen`, used in error messages.
 
     Raises:
-      ValueError: for an unknown or repeated layer, and for a weight that is no number or is negative.
+      ValueError: for an unknown or repeated layer, and for a weight that is negative, not finite or not
+        a number.
     """
     pairs = [word.partition("=") for word in chosen]
     taps = vgg.resolve_taps([name for name, _, _ in pairs], argument=argument)
@@ -397,8 +399,8 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
     """Return a recipe as `named_or_read` does, and its file's strength, which is not applied yet.
 
-    A strength, from 0 to 1, stands for a factor of the style weight. It is None for a preset, and for a
-    file without a strength. If `text` is None, the recipe is the default.
+    A strength, from 0 to 1, says how strong the style is; see `recipes.changes.with_strength`. It is
+    None for a preset, and for a file without a strength. If `text` is None, the recipe is the default.
     """
     if text is None:
         return recipes.DEFAULT, None

@@ -87,7 +87,8 @@ def check_disk_space(job: PictureJob) -> None:
     """Refuse to start a run whose checkpoint would be larger than the free space on its disk.
 
     The space of an earlier checkpoint does not count as free, since a checkpoint is deleted only when
-    the next one is complete.
+    the next one is complete. Before the check, temporary files are removed that killed processes left
+    when they wrote this checkpoint.
 
     Raises:
       ValueError: if there is too little space.
@@ -108,8 +109,8 @@ def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return the time at which each update up to a checkpoint ended, in seconds since painting began.
 
     The time of compiling, and of computing the targets of the losses, is not counted. The first number
-    is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
-    Checkpoints that Python programs save have none, since only commands and the web page record them.
+    is for the initial picture. All numbers are 0 if the checkpoint has no valid times. Checkpoints that
+    Python programs save have no times, since only commands and the web page record them.
     """
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")

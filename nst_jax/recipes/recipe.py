@@ -163,7 +163,7 @@ class Terms:
     (resolution), before its first update. At the coarsest scale, they seek a match for each position of
     the content; at each later scale, for each position of a mixture of content and canvas.
     `search_content` is the content's share in this mixture. Before mixing, the finest detail of the
-    content is added to the canvas; see `correspondence.searched`.
+    content is added to the canvas; see `nst_jax.correspondence.searched`.
 
     `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. Some style
     losses do not have one term for each tap, but the terms that their field `parts` names; see
@@ -314,7 +314,8 @@ class Terms:
     def at(self, scale: int) -> "Terms":
         """Return the terms with the weights of one scale, by `content_against_style`.
 
-        This number makes the weight of the content smaller at finer scales; the class has the formula.
+        This number makes the weight of the content smaller at finer scales; the docstring of `Terms`
+        has the formula.
 
         Args:
           scale: index of the scale; 0 is the coarsest.
@@ -368,10 +369,10 @@ class Descent:
         every scale has at least one. If False, every scale has `pyramid_levels` halvings. Without a
         pyramid, it changes nothing. Static.
       average_decay: if not None, the result is a weighted average of all canvases of the last scale,
-        from its first one on. The weight of a canvas is this factor times that of the next canvas, and
-        the weights always sum to 1. Each scale has an average of its own, from which the next scale
-        starts. Snapshots show the average; their losses, and the losses in logs, are those of the
-        canvas that the optimiser updates. The optimiser must not be guarded.
+        including the one with which it begins. The weight of a canvas is `average_decay` times the
+        weight of the next canvas, and the weights always sum to 1. Each scale has an average of its
+        own, from which the next scale starts. Snapshots show the average; their losses, and the losses
+        in logs, are those of the canvas that the optimiser updates. The optimiser must not be guarded.
       last_learning_rate: if not None, the optimiser's learning rate at the last scale.
       content_detail: if True, the finest level of the content's Laplacian pyramid is added to the
         canvas at the beginning of each scale but the first and the last, as in the recipe `strotss`.
@@ -448,7 +449,7 @@ class Recipe:
         """Return the recipe with fixed values in all fields that compiled programs do not use.
 
         Compiled programs are called with the result of this method in place of the recipe itself, so
-        that a recipe with another name, size rule or schedule does not compile them anew.
+        that they are not compiled anew for a recipe with another name, size rule or schedule.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0, enlarge=enlarge)
         bare = replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
@@ -520,9 +521,9 @@ class Recipe:
 
         A field is named by its name alone, such as `style_weight`, or, where several fields have that
         name, by its full key: `pictures__size__pixels=256` or `{"pictures.size.pixels": 256}`. A value
-        is a number, an array (for a sweep), a function or a dataclass; a size rule may also be given in
-        any form that `stylize` accepts as its `size`, such as 256. Values that are dataclasses (an
-        optimiser, a size rule) are replaced before all others, so that
+        is a number, an array (for a sweep), a function or a dataclass; a size rule may also be given as
+        a number or text, as for the argument `size` of `stylize`, such as 256. Values that are
+        dataclasses (an optimiser, a size rule) are replaced before all others, so that
         `replace(optimizer=Adam(), learning_rate=0.1)` sets the new optimiser's rate.
 
         Args:
@@ -535,6 +536,7 @@ class Recipe:
           function that runs a recipe.
 
         Raises:
+          TypeError: for a size that is True or False.
           ValueError: for an unknown name, and for a name that several fields have; the message suggests
             the nearest known name, or lists the full keys. Also for a size, given as a whole number or
             as text, that `nst_jax.recipes.sizes.with_size` refuses.

@@ -3,7 +3,8 @@
 The method `plan` of each schedule computes both for the final size of the canvas, the picture that is
 optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True, a
 style has at a coarser scale the proportions of its original picture, before any resizing, as
-`at_longer_side` says. If it is False, it has those of its size at the finest scale, which is rounded.
+`at_longer_side` says. If `from_originals` is False, the style has the proportions of its size at the
+finest scale, which is rounded.
 """
 
 from dataclasses import dataclass
@@ -100,8 +101,8 @@ class GeometricScales:
     smallest: int = 128
     first: int = 1000
     later: int = 500
-    # At a coarser scale, a style has the proportions of its original size. Those of its final size
-    # would differ from these by the rounding of that size.
+    # At a coarser scale, a style has the proportions of its original size. The proportions of its final
+    # size differ from these, since that size is rounded.
     from_originals: ClassVar[bool] = True
 
     def plan(
@@ -142,7 +143,7 @@ class Halvings:
       smallest: least length of a coarser scale's longer side, in px; its shorter side has at least
         16 px. A size below either limit is not used.
       passes: number of scales that have the final size. Each of them begins with the result of the
-        scale before and a new optimiser.
+        scale before, and the optimiser starts anew, unless the recipe's `descent.carries` is True.
 
     Example:
       >>> from nst_jax.recipes.schedules import Halvings

@@ -33,7 +33,7 @@ class SizeRule(Protocol):
         ...
 
     def resized(self, pixels: int) -> "SizeRule":
-        """Return this rule with the number `pixels`: for `LongEdge(512)`, it is `LongEdge(pixels)`."""
+        """Return this rule with `pixels` as its number: `LongEdge(512)` becomes `LongEdge(pixels)`."""
         ...
 
 
@@ -57,7 +57,7 @@ def truncated(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
-    """Return height and width multiplied by `size` / `edge` in float32 and rounded down.
+    """Return height and width multiplied by `size` / `edge` in float32 and rounded down, at least 1.
 
     TensorFlow's tutorial on style transfer computes the same. Because of float32, the result may differ
     from that of `truncated` by 1 px.
@@ -67,7 +67,7 @@ def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
 
 
 def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
-    """Return height and width multiplied by the quotient `size` / `edge` and rounded down.
+    """Return height and width multiplied by the quotient `size` / `edge`, rounded down, at least 1.
 
     neural-style-pt computes the same. The quotient is a rounded float, so a side may be 1 px shorter
     than with `truncated`, which multiplies before it divides.

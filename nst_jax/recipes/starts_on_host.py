@@ -52,9 +52,9 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
     """Make the image from which a run starts, for a picture at the top left of a larger array.
 
     Args:
-      init: a start, such as `starts.Noise()`, or an image [h, w, 3] of any size, which is resized to
-        the content's. A start of a user's own is called with the pictures as they are, so JAX may
-        have to compile programs for their sizes.
+      init: a start, such as `starts.Noise()`, or an image [h, w, 3] of any size, uint8 or floating
+        point in [0, 1], which is resized to the content's size. A start of a user's own is called with
+        the pictures as they are, so JAX may have to compile programs for their sizes.
       content: [h, w, 3], at the size of the canvas.
       style: the first style, [h', w', 3].
       key: a random key, for starts that draw noise.
@@ -64,8 +64,9 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
       [h, w, 3] float32, of the size of the content and not of the array.
 
     Raises:
-      ValueError: if a start returns another shape than the content's, or if `init` is an image whose
-        values are not in [0, 1].
+      TypeError: if `init` is neither a function nor an array, or is `Instant()`.
+      ValueError: if a start returns another shape than the content's, or if `init` is an array with
+        another shape than [h, w, 3], another dtype, or values outside [0, 1].
 
     Example:
       >>> import jax

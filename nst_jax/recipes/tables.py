@@ -43,6 +43,10 @@ def filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
         keys get the defaults of the dataclass.
       table: the keys and values that were read.
       key: the full key of the table, for error messages; empty for the whole file.
+
+    Raises:
+      Refused: for an unknown key, for a value or name that the field cannot have, and for a missing
+        key without a default.
     """
     entries = declared_fields(kind)
     refuse_unknown(table, kind, key)
@@ -69,6 +73,9 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
       kind: the dataclass that the table describes.
       key: the full key of the table, for error messages; empty for the whole file.
       *more: further keys that are allowed, besides the fields of `kind`.
+
+    Raises:
+      Refused: if the table has such a key.
     """
     if all(name in declared_fields(kind) for name in table):
         # Usually all keys are known, and the code below is not needed. It is slow, and a batch may read
@@ -81,9 +88,9 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
     for name in table:
         if name in names:
             continue
-        # Usually the most similar key of any table is suggested. But if `kind` was chosen by name, as
-        # by `kind = "Adam"`, only one of its own keys is suggested. And if the unknown key belongs to
-        # another table, it is not misspelt; then all keys of `kind` are listed instead.
+        # Usually the most similar key of any table is suggested. But if files choose the class `kind`
+        # by its name, such as "Adam", only one of its own keys is suggested. And if the unknown key
+        # belongs to another table, it is not misspelt; then all keys of `kind` are listed instead.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -180,6 +187,10 @@ def checked(recipe: Recipe) -> Recipe:
     """Check a recipe with `checking.check`, and put the full key of a field into its error messages.
 
     Messages of `check` name only the last part of the key, such as `steps`.
+
+    Raises:
+      Refused: if `check` refuses the recipe, with the changed message.
+      TypeError, ValueError: if `check` raises such an error, and its message names no field.
     """
     try:
         return check(recipe)

@@ -39,7 +39,8 @@ HEADER = (
 BASE = "base"
 
 # The key, in a file or among the `values` of `with_values`, of a number that makes the style stronger
-# or weaker. A recipe has no field of this name; `changes.with_strength` changes another field instead.
+# or weaker. A recipe has no field of this name: `changes.with_strength` changes `terms.style_weight`
+# or, if a style loss looks for matches (`Terms.searched`), `terms.search_content`.
 STRENGTH = "strength"
 
 # The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
@@ -71,8 +72,9 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: for a recipe with arrays in place of numbers; for a function or dataclass without a
-        name in `walk.CHOICES`, such as one of your own or `nst_jax.optimizers.Optax`.
+      ValueError: for a recipe with arrays of one or more dimensions in place of numbers; for a function
+        or dataclass without a name in `walk.CHOICES`, such as one of your own or
+        `nst_jax.optimizers.Optax`.
 
     Example:
       >>> from nst_jax import recipes
@@ -342,10 +344,10 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 
     Args:
       recipe: the recipe to change.
-      values: a dictionary from full keys, such as "descent.steps", or "strength", to text. Each text is
-        a value as in TOML, but strings need no quotation marks, and lists no brackets. A name such as
-        "Adam" selects that optimiser with its defaults. The values are replaced in the order of the
-        dictionary, and a strength is applied after all others.
+      values: a dictionary from keys to text. A key is the full key of a field, such as "descent.steps",
+        or "strength". Each text is a value as in TOML, but strings need no quotation marks, and lists
+        no brackets. A name such as "Adam" selects that optimiser with its defaults. The values are
+        replaced in the order of the dictionary, and a strength is applied after all others.
       argument: what the caller calls the values, shown in error messages.
 
     Returns:

@@ -49,7 +49,7 @@ class Bands:
 
 
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
-    """Return how a picture is cut into bands, one for each device; None if one device computes it.
+    """Return how a picture is cut into bands, one for each device; None if there are no bands.
 
     A band may itself be cut into tiles, which its device computes one after another. All bands have the
     same number of tiles one above the other, and all tiles have the same height.
@@ -73,7 +73,8 @@ def check_bands(bands: Bands | None) -> None:
     """Refuse to cut a picture into bands for so many devices that one would have no row of it.
 
     Raises:
-      ValueError: if there are too many devices; the message names the largest number that can be used.
+      ValueError: if there are too many devices; the message names the largest smaller number of devices
+        that can be used.
     """
     if bands is None:
         return
@@ -93,7 +94,8 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
     Raises:
       ValueError: if a loss is not a sum over positions; or if the padding wraps around (the top border
-        meets the bottom one) and the height of the canvas is no multiple of 16 px.
+        meets the bottom one), there are several bands, and the height of the canvas is no multiple of
+        16 px.
     """
     if bands is None:
         return

@@ -283,9 +283,9 @@ _Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share on
 
 
 class _Choice(NamedTuple):
-    """The arrays in which the runs of a `_Part` take the fewest seconds in total."""
+    """Arrays in which all runs of a `_Part` can be painted, and the seconds that this takes."""
 
-    seconds: float
+    seconds: float  # infinite if the arrays do not fit into memory
     arrays: Scales
     exact: bool  # True: arrays of the canvases' own shape; False: a bucket, which may have padding
 

@@ -1,7 +1,8 @@
-"""The command `batch`: its options become a job, which a runner paints; and the exit codes.
+"""The command `batch`: makes a job of its options, has a runner paint it, and returns the exit code.
 
-A batch consists of rows; each is one picture to paint. A record says how a row ended, and the result
-manifest is the file of the records. A shard is a part of a batch that a process of its own paints.
+A runner is a function that paints a job, in this process or on a Ray cluster. A batch consists of rows;
+each is one picture to paint. A record says how a row ended, and the result manifest is the file of the
+records. A shard is a part of a batch that a process of its own paints.
 """
 
 from collections.abc import Sequence
@@ -29,8 +30,8 @@ from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.recipe_controls import with_controls_of_recipe
 from nst_jax.recipes.recipe import Recipe
 
-# Largest number of failures that are printed after a batch. The result manifest, a file that records
-# how each picture ended, lists all of them.
+# Largest number of warnings that are printed after a batch; each is about one picture. The result
+# manifest, a file that records how each picture ended, has all of them.
 MOST_WARNINGS = 20
 
 
@@ -38,6 +39,9 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
     """Paint the unfinished pictures of a batch, print errors, and return the exit code.
 
     With `--compile-only`, only compile the programs that paint them.
+
+    The exit code is 130 after an interruption, 1 if a picture or another result could not be finished,
+    and else 0.
     """
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
@@ -53,8 +57,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             return _compile_batch(job, chosen)
         job.folder.mkdir(exist_ok=True)
         # The result manifest, the file that records how pictures ended, is locked before this process
-        # finds out which are finished. Without the lock, another process could begin to paint the same
-        # pictures.
+        # finds out which pictures are finished. Without the lock, another process could begin to paint
+        # the same pictures.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
@@ -85,8 +89,8 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
     """Compile the programs of a batch, print how many are stored on disk, and return the exit code.
 
     Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
-    paint them. Warnings say why pictures cannot be painted. No result manifest, the file that records
-    how each picture ended, is written.
+    paint them. Warnings say why pictures cannot be painted. The result manifest, the file that records
+    how each picture ended, is not written.
     """
     if chosen["runner"] == "ray":
         raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")
@@ -144,8 +148,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # The record of a picture that was written has an `error`, too, if its losses stopped changing while
-    # still high.
+    # The record of a picture that was written has an `error`, too, if its losses became infinite or
+    # NaN, never changed, or stopped changing while still high.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")

@@ -1,4 +1,4 @@
-"""The programs of a batch, compiled ahead of it by painting grey pictures: `batch --compile-only`."""
+"""The programs of a batch, compiled in advance by painting grey pictures: `batch --compile-only`."""
 
 import time
 from collections.abc import Sequence
@@ -71,8 +71,8 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        # `files_in_use` returns the files used since its last call. It is called here only to begin
-        # anew, so that `record_group` below gets the files of this group alone.
+        # `files_in_use` returns the program files used since its last call. This call discards those of
+        # earlier groups, so that `record_group` below gets the files of this group alone.
         programs.files_in_use(compiled)
         paint_batch(
             params,

@@ -35,7 +35,7 @@ def destinations(
 
     Raises:
       ValueError: if two rows have the same `output` (the message names both), or if an output is
-        outside `folder`.
+        outside `folder` and `anywhere` is False.
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)

@@ -35,8 +35,8 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# The default of `paint_group`: no traced programs are stored on disk, and each program is compiled when
-# it is first needed.
+# The default of the argument `compiled` of `paint_group`: no traced programs are stored on disk, and
+# each program is compiled when it is first needed.
 PLAINLY = Compiled()
 
 
@@ -162,13 +162,13 @@ def paint_group(
     if not loaded:
         return [], []
     # The same group, with its pictures in arrays of their own sizes, not in larger ones (a bucket). It
-    # serves if painting fails in a bucket that was chosen only to save time.
+    # is used if painting fails in a bucket that was chosen only to save time.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        # `files_in_use` returns the files used since its last call. It is called here only to begin
-        # anew, so that `_record` gets the files of this group alone.
+        # `files_in_use` returns the program files used since its last call. This call discards those of
+        # earlier groups, so that `_record` gets the files of this group alone.
         files_in_use(compiled.programs)
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
@@ -356,7 +356,7 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     metadata = requested_settings(entry, job, weights)
     # A later run recognises a finished picture by the values of `requested_settings`. `strength` is not
     # one of them, because pictures of earlier versions lack it and would not be recognised. So it is
-    # added here. The weights that it has changed are among the values.
+    # added here. The settings that the strength has changed in the recipe are among the values.
     metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),
