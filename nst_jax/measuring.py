@@ -3,8 +3,9 @@
 Targets are what the canvas (the picture that is optimised) is compared with: features of the content,
 and statistics of the styles, such as Gram matrices. They are computed once for each scale (resolution).
 Since each picture or tile is computed by a call of its own, memory is needed for only one of them at a
-time, and progress can be shown between the calls. The targets are bit for bit those of
-`targets.measure`, which computes all of them in one call.
+time, and progress can be shown between the calls. (The exception is a `MatchingLoss`: one call computes
+all its styles.) The targets are bit for bit those of `targets.measure`, which computes all of them in
+one call.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,10 +35,11 @@ class Watch:
         jax.block_until_ready(arrays)
 
     def wait_for_piece(self, arrays: Any, operations: float) -> None:
-        """Wait until the features or statistics of one picture, or of one tile of it, are computed.
+        """Wait until one piece of the work before the first update of a scale (resolution) is done.
 
         Args:
-          arrays: the arrays that are being computed.
+          arrays: the arrays that are being computed: the features of a content; the sums over a style
+            or over one tile of it; or the targets or the matches of a `MatchingLoss`.
           operations: number of arithmetic operations that computing them takes, for subclasses that
             estimate the time from it.
         """
@@ -160,8 +162,8 @@ class Measuring:
         """Compute the targets of the style loss from one or several styles.
 
         The target at a layer is what the canvas is compared with there, such as a Gram matrix. With
-        several styles, it is made from the weighted mean of their statistics. A `MatchingLoss` has no
-        statistics: its targets are made from the feature vectors of all styles.
+        several styles, it is made from a blend of their statistics, usually the weighted mean. A
+        `MatchingLoss` has no statistics: its targets are made from the feature vectors of all styles.
 
         Args:
           styles: pictures [h', w', 3], of any sizes.
@@ -220,7 +222,7 @@ class Measuring:
           names: a pair: a name for the content, and a list with a name for each style and its mask.
             Any hashable values may be names. What an earlier call computed for a picture of the same
             name is used again. None: everything is computed.
-          shares: the weights of the styles in their weighted mean; None: those of the recipe.
+          shares: the weights with which the styles are blended; None: those of the recipe.
           size: the real (height, width) of the content, if content and masks lie at the top left of
             larger arrays; None: they fill their arrays.
           style_sizes: the real (height, width) of each style, if the styles lie at the top left of
@@ -254,9 +256,9 @@ class Measuring:
     def _sums(self, style: StyleImage, *masks: Any, size: RealSize | None = None) -> dict[str, Any]:
         """Return the sums over a style's feature maps from which its statistics are computed.
 
-        `masks` is empty, or has a single element, a `targets.StyleMasks`, by which the features at each
-        layer are multiplied. `size` is the (height, width) of a style that lies in a larger array;
-        None for a style that fills its array.
+        `masks` is empty, or has a single element, a `targets.StyleMasks`: a position where the mask has
+        the value T counts T² times. `size` is the (height, width) of a style that lies in a larger
+        array; None for a style that fills its array.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, *masks, size=size)

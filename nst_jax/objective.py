@@ -61,8 +61,8 @@ from nst_jax.vgg.sized_layers import feature_size
 class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which its losses are computed.
 
-    Not computed from them are the losses of a recipe with a `MatchingLoss` (see `_losses_of_matches`)
-    and the matting energy (see `_with_matting`).
+    Two things are not computed from a `Sums`: the losses of a recipe with a `MatchingLoss` (see
+    `_losses_of_matches`), and the matting energy (see `_with_matting`).
     """
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
@@ -89,8 +89,8 @@ def losses_of(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on. With
-        `bands`, the caller has padded it at the bottom to `bands.padded_height` rows.
+      image: [h, w, 3] in [0, 1], of the size of the content that was given to `measure`. With `bands`,
+        the caller has padded the image at the bottom to `bands.padded_height` rows.
       targets: what the image is compared with, from `measure`. If they have a `size`, the picture has
         this (height, width) and lies at the top left of the array `image`; what is outside of it, even
         NaN, changes nothing.
@@ -109,9 +109,11 @@ def losses_of(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the image is not [h, w, 3] or not floating point, if it and the content of
-        `targets` differ in size, if the image is computed in tiles or on several devices although a
-        loss is not a sum over positions, or if a loss needs `matches` and none are given.
+      ValueError: if the image is not [h, w, 3] or not floating point, or differs in size from the
+        content of `targets`;
+        if the image is computed in tiles or on several devices although a loss is not a sum over
+        positions; if a loss needs `matches` or `targets.photo` and gets None; or if `targets` have a
+        `size` and the recipe is one that `recipes.check_in_bucket` refuses.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -478,7 +480,8 @@ def _sums(
       params: the weights of the network.
       image: [h, w, 3], the picture; or a tile with the margin on which the tile's features depend.
       content: features of the content by tap, for the whole picture.
-      guides: the masks of regions, for the whole picture; None if there are none.
+      guides: the masks of regions and protected parts at each tap, for the whole picture; None if there
+        are none.
       of_image: selects the part of the image's features over which the sums go.
       of_content: selects the same part of the content's features.
       of_masks: selects the same part of a mask.

@@ -47,8 +47,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 
     Raises:
       TypeError: if `image` is not an array.
-      ValueError: if the last axis of `image` does not have length 3, or its numbers are not floating
-        point.
+      ValueError: if the shape of `image` does not end in (h, w, 3), if h or w is 0, or if its numbers
+        are not floating point.
     """
     _checks.array("image", image, "the order is init(image, recipe)")
     _checks.image_shape("image", image.shape, smallest=1)
@@ -139,9 +139,15 @@ def step(
 
     Returns:
       The next `State`. A canvas whose losses are not finite never becomes `canvas`. Instead, a guarded
-      optimiser (see `nst_jax.optimizers`) rolls back to an earlier canvas. An optimiser that is not
-      guarded, or that has no earlier canvas, cannot: `broke_at` becomes the number of the update (0 for
-      the first canvas), `losses` become those of the rejected canvas, and `canvas` never changes again.
+      optimiser (see `nst_jax.optimizers`) rolls back to an earlier canvas, also if only the gradient is
+      not finite. An optimiser that is not guarded, or that has no earlier canvas, cannot roll back:
+      `broke_at` becomes the number of the update (0 for the first canvas), `losses` become those of the
+      rejected canvas, and `canvas` never changes again.
+
+    Raises:
+      TypeError: as in `losses_of`.
+      ValueError: as in `losses_of`; or if `targets` have a `size` and the optimiser, or another setting
+        in `recipe.descent`, cannot be used for a canvas in a larger array.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
@@ -171,7 +177,8 @@ def step(
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
     # A run is broken by a canvas whose losses are not finite, unless the optimiser rolls back to an
-    # earlier canvas. A guarded optimiser rolls back from any canvas but the first; others never do.
+    # earlier canvas. A guarded optimiser rolls back from any canvas but the first; others never do. A
+    # guarded optimiser rejects the first canvas only if its losses or its gradient are not finite.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -254,7 +261,8 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
     """Return the picture that a state shows, clipped to [0, 1].
 
     The state shows the average of the canvases, `state.average`; if no average is kept, it shows
-    `state.canvas`.
+    `state.canvas`. `bands` says how the canvas is distributed over several devices; None means one
+    device.
     """
     shown = state.canvas if state.average is None else state.average
     return jnp.clip(_decoded(shown, recipe, bands), 0.0, 1.0)
@@ -311,11 +319,12 @@ def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Re
     """Resize the final image of one scale for the next, finer one, and clip it to [0, 1] if `clip`.
 
     Args:
-      image: [h, w, 3], the image at the end of the coarser scale.
+      image: [h, w, 3], the image at the end of the coarser scale; or the first image of a run, which is
+        resized to the coarsest scale.
       shape: (height, width) of the result.
       enlarge: the recipe's function that resizes between scales.
-      clip: whether to clip, since some resizing filters overshoot; true for recipes that clip the
-        canvas after every update.
+      clip: whether to clip, since some resizing filters overshoot; between two scales, True for recipes
+        that clip the canvas after every update. The first image of a run is not clipped.
     """
     larger = enlarge(image, shape)
     return jnp.clip(larger, 0.0, 1.0) if clip else larger

@@ -48,9 +48,9 @@ class Diverged(_NoResult):
     """Raised when the losses of a run stop being finite.
 
     Attributes:
-      step: number of the update whose losses were not finite.
+      step: number of the update after which the losses were not finite; 0 for the first canvas.
       image: the last canvas whose losses were finite, [h, w, 3] in [0, 1]. If the first canvas of a
-        scale (resolution) already had losses that were not finite, it is that canvas.
+        scale (resolution) already had losses that were not finite, `image` is that first canvas.
     """
 
     _what = (
@@ -158,6 +158,7 @@ def stylize(
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas. Each style then gets
         the size that it would get if the recipe's own size rule gave a canvas of the same area.
+        Default: the size of the recipe.
       style_size: a size for the style alone, given like `size`. Default: `size` holds for the style
         too. Exceptions: an exact `size`, and recipes that give the style a size that depends on that of
         the canvas.
@@ -225,7 +226,7 @@ def stylize(
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
         smallest tiles; raised before any long work.
       Diverged: if the losses stop being finite; its `image` is the last canvas whose losses were
-        finite, or the first canvas of a scale (resolution) if that one's losses were not finite.
+        finite, or the first canvas of a scale (resolution) if its losses were already not finite.
       Stalled: if the losses end as they began at every scale, so that nothing was painted; its `image`
         is the canvas.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.

@@ -1,6 +1,8 @@
 """`paint_batch`: the pictures of a batch painted by their plans, chunk by chunk.
 
-A chunk has the pictures that are painted at once.
+A plan holds what was chosen for a group of the pictures before the run: the scales (resolutions), tiles
+and devices, and how many pictures are painted at once. The pictures that are painted at once are a
+chunk.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +71,9 @@ def paint_batch(
 
     Returns:
       The results of all pictures.
+
+    Raises:
+      OutOfMemory: if the device runs out of memory.
     """
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set(), {})
@@ -80,8 +85,8 @@ def paint_batch(
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        # A chunk has the members that are painted at once. All chunks share these weights, so they are
-        # made outside the loop over the chunks.
+        # A chunk has the members that are painted at once. All chunks of a plan share these weights, so
+        # they are made outside the loop over the chunks.
         weights = BatchWeights.of(params, plan)
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
@@ -139,9 +144,10 @@ def _painted_chunk(
 
     Args:
       canvas: the canvases of the chunk.
-      intervals: numbers of updates between two calls of `report`.
+      intervals: numbers of updates between two calls of `report`, which is also called at the end of
+        each scale (resolution).
       report: called with the state, and with how often the losses have been evaluated so far in this
-        chunk; or None.
+        chunk; None calls nothing.
       begin: a function that starts work, such as compiling for the next resolution, in another thread;
         None if all work is done in this thread.
 

@@ -35,11 +35,12 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # Warnings as text, from `notes_on_regions`. Each says that no position of some layer's features
-        # lies in a region, in the content or in the region's style, so that the style loss leaves the
-        # region out at that layer. A region is a part of the content with a style of its own. Without
-        # regions, the part that is painted counts as one: all that is neither transparent nor
-        # protected. The opaque part of the default style is examined in any case.
+        # Warnings as text, from `notes_on_regions`. A region is a part of the content with a style of
+        # its own. A warning says that a region, in the content or in its style, is too small or too
+        # thin for some layers: no position of these layers' features lies in it, so the style loss
+        # leaves it out there. If the user gives no regions, the painted part of the content, which is
+        # neither transparent nor protected, is checked as a region. The opaque part of the default
+        # style is checked in either case.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns a record of all inputs and settings of the run, for checkpoints. Its
@@ -72,6 +73,7 @@ class Painting(Iterator[Snapshot]):
 
         Raises:
           ValueError: if all snapshots have already been yielded.
+          OutOfMemory: if the device runs out of memory.
 
         Example:
           >>> import nst_jax as nst
@@ -120,7 +122,7 @@ class Painting(Iterator[Snapshot]):
 def _snapshots(
     positions: Iterator[Position], canvas: SingleCanvas
 ) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield each position, that is how far the run has come, with a snapshot of the canvas there.
+    """Yield each position (how far the run has come) together with a snapshot of the canvas there.
 
     Args:
       positions: yields a `Position` after every few updates.
@@ -230,10 +232,11 @@ def _identity(
     key: Array,
     given: Given | None,
 ) -> dict[str, Any]:
-    """Return the `facts` of a run: JSON values that must equal a checkpoint's if the run resumes it.
+    """Return the `facts` of a run; a run can resume from a checkpoint only if their `facts` are equal.
 
-    They contain the run's settings, except its number of updates; hashes of its pictures, masks and
-    weights; its random key; and the versions of the packages on which results depend.
+    `facts` are JSON values, by name: the run's settings, except its number of updates; hashes of its
+    pictures, masks and weights; its random key; and the versions of the packages on which results
+    depend.
     """
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
@@ -256,7 +259,7 @@ def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCa
 
     Args:
       checkpoint: the checkpoint.
-      facts: the inputs and settings of the run to resume.
+      facts: the `facts` of the run that resumes: its inputs and settings.
       canvas: the canvas of this run.
 
     Raises:

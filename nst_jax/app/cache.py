@@ -148,7 +148,10 @@ def kept(folder: Path) -> tuple[int, int]:
 
 
 def print_kept(folder: Path, before: int) -> None:
-    """Print number and size of a folder's program files, and how many more they are than `before`."""
+    """Print number and total size of a folder's program files, and how many of them are new.
+
+    `before` is the number of the files at an earlier time.
+    """
     files, size_of_all = kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
@@ -167,7 +170,8 @@ class EntriesOf(AbstractContextManager):
     record in which files a program is kept.
 
     The name of an entry is the function's name and a hash, which JAX does not report. So the entries
-    are listed before and after the block. The block must compile one program only, in one thread.
+    are listed before and after the block. The block must compile one program only, in the thread that
+    creates the context manager.
     """
 
     def __init__(self, function: str) -> None:

@@ -81,8 +81,8 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
       pictures are known; None if there are no buckets.
 
     Raises:
-      ValueError: if the value is neither "auto", "off" nor a multiple of 16; and if a bucket is asked
-        for with `--runner ray` or with several devices for each picture (`--bands`).
+      ValueError: if the value is neither "auto", "off" nor a positive multiple of 16; and if a bucket
+        is asked for with `--runner ray` or with several devices for each picture (`--bands`).
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     for name, unset in (("runner", "local"), ("bands", 1)):
@@ -106,8 +106,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
     """Return the paths of the initial picture, the recipe file and the weights file of a command.
 
-    No output may replace these files. The weights file is that of `weights_file`. Files that are not
-    given are left out. So are masks.
+    No output may replace these files. The weights file is the one that `weights_file` returns. Files
+    that are not given are left out. Masks are not among the returned paths.
 
     Args:
       chosen: the options of the command.
@@ -119,7 +119,10 @@ def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) ->
 
 
 def weights_file(chosen: Mapping[str, Any]) -> Path | None:
-    """Return the weights file that `--weights` or, without it, `NST_JAX_WEIGHTS` names, if any."""
+    """Return the path of the weights file that the user named, or None.
+
+    The option `--weights` names it or, without this option, the environment variable `NST_JAX_WEIGHTS`.
+    """
     path = chosen["weights"] or os.environ.get(params.VARIABLE)
     return Path(path) if path else None
 
@@ -165,6 +168,9 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
     Args:
       chosen: the options of the command.
       name: path of the picture if no option gives one.
+
+    Raises:
+      ValueError: if two options name a film, or if the length of a film is given without a film.
     """
     return Outputs(
         **picture_outputs(chosen, name),
@@ -183,6 +189,9 @@ def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
     Args:
       chosen: the options of the command.
       name: path of the resulting picture if no option gives one.
+
+    Raises:
+      ValueError: if two options name a film, or if the length of a film is given without a film.
     """
     still = chosen["suffix"] == "webp" or chosen.get("still", False)
     picture, film, option = picture_and_film(chosen["output"], chosen["film"], name, still=still)

@@ -1,10 +1,11 @@
 """The losses of STROTSS (Style Transfer by Relaxed Optimal Transport and Self-Similarity).
 
-Both losses read vectors at random places of a picture. A vector is the colour at one place, followed by
-the features of all taps (layers) at this place. The style loss compares two sets of vectors, those of
-the canvas (the picture that is optimised) and those of the style, by relaxed optimal transport, by
-their moments and by their colours. The content loss compares how alike the places of a picture are to
-each other: it is small if places that are alike in the content are alike in the canvas, too.
+STROTSS has a style loss and a content loss. Both read vectors at random places of a picture. A vector
+is the colour at one place, followed by the features of all taps (layers) at this place. The style loss
+compares two sets of vectors, those of the canvas (the picture that is optimised) and those of the
+style, by relaxed optimal transport, by their moments and by their colours. The content loss compares
+how alike the places of a picture are to each other: it is small if places that are alike in the content
+are alike in the canvas, too.
 
 References:
   Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
@@ -29,8 +30,8 @@ from nst_jax.losses.squares import absolute
 from nst_jax.vgg.taps import halvings, layer_of
 
 # The basis in which STROTSS' code compares colours, one vector in each row; the first is the axis of
-# greys. It is orthonormal, so it changes distances only by rounding errors. It is used here so that
-# these errors are the same as in STROTSS' code.
+# greys. The basis is orthonormal, so it changes distances only by rounding errors. It is used here so
+# that these errors are the same as in STROTSS' code.
 COLOUR_BASIS = np.array(
     (
         (0.57735, 0.57735, 0.57735),
@@ -128,7 +129,7 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
     """Return the relaxed earth mover's distance of two sets of colours.
 
     The cost of moving one colour to another is their cosine distance plus sqrt(d² / 3), where d is
-    their Euclidean distance. Both are computed in `COLOUR_BASIS`, as in STROTSS' code.
+    their Euclidean distance. Both distances are computed in `COLOUR_BASIS`, as in STROTSS' code.
     `relaxed_transport` explains the relaxed earth mover's distance.
 
     Args:

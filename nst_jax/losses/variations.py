@@ -26,8 +26,9 @@ from nst_jax.losses.sums import as_float, half, unchanged
 # to the pixel below, which the last row does not have, and `RIGHT` for those to the pixel on the right.
 DOWN, RIGHT = np.array([1, 0], np.int32), np.array([0, 1], np.int32)
 
-# A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or a pair of
-# `nine_point_sums`: the squared or absolute differences along both axes, and along both diagonals.
+# A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|); or (sum(dy²), sum(dx²)); or, in the
+# `nine_point_...` functions, a sum over the differences along both axes and a sum over those along both
+# diagonals, which are squared or absolute.
 DifferenceSums: TypeAlias = tuple[Scalar, Scalar]
 
 
@@ -121,7 +122,7 @@ def nine_point_sums(
 def _nine_point_sums(
     function: Callable[[Array], Array], image: Image, where: Mask, size: RealSize | None
 ) -> DifferenceSums:
-    """Return the two sums of `nine_point_differences`, of `function` in place of the square."""
+    """Return the two sums of `nine_point_differences`, with `function` in place of the square."""
     down, right = _differences(image, where, size)
     straight = jnp.sum(function(down), axis=(-1, -2, -3))
     straight += jnp.sum(function(right), axis=(-1, -2, -3))
@@ -137,7 +138,8 @@ def _nine_point_sums(
         rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     else:
         diagonal = cut(diagonal, size - DOWN - RIGHT)
-        # ends[:, 0] are the indices of the first and the last row, ends[:, 1] those of the columns.
+        # ends[:, 0] are the indices of the first and the last row; ends[:, 1] are those of the first
+        # and the last column.
         ends = jnp.stack([jnp.zeros_like(size), size - 1])
         rows = jnp.take(right, ends[:, 0], axis=-3, mode="clip")
         columns = jnp.take(down, ends[:, 1], axis=-2, mode="clip")
@@ -239,7 +241,7 @@ NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean, sized
 # of the picture is doubled, so is this loss, but its gradient stays the same.
 GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled, sized=True)
 
-# `NINE_POINT_VARIATION` over the same weighted mean of absolute instead of squared differences, to
-# which 1e-8 is added. If the contrast of the picture is doubled, so is this loss, but its gradient
+# `NINE_POINT_VARIATION` divided by a number: the same weighted mean of absolute instead of squared
+# differences, plus 1e-8. If the contrast of the picture is doubled, so is this loss, but its gradient
 # stays the same.
 NINE_POINT_VARIATION_GRADIENT_SCALED = Variation(nine_point_sums, _nine_point_scaled, sized=True)

@@ -222,8 +222,8 @@ class TorchLBFGS:
       learning_rate: factor of every move.
       tolerance_grad: the canvas stays as it is if no entry of the gradient exceeds this number in
         absolute value.
-      tolerance_change: the canvas stays as it is if the product of the gradient and the direction is
-        above minus this number.
+      tolerance_change: the canvas stays as it is if the inner product of the gradient and the direction
+        is above minus this number.
       history: number of pairs in memory; a pair is a move and the change of the gradient along it, and
         takes 24 bytes per pixel in float32. Static.
 
@@ -315,12 +315,13 @@ class LBFGS:
     radius. As long as the memory has no pair (a move and the change of the gradient along it), the root
     mean square of a move is exactly this limit. Each update evaluates the loss once, for the canvas
     after the last move. This canvas is kept if its loss and gradient are finite and its loss is at most
-    `1 + slack` times the loss of the last kept canvas. If the canvas is kept, the radius doubles, up to
-    `largest_radius`. If it is not kept, the move is undone, which brings back the last kept canvas, and
-    the next move is at most a quarter as long. So a bad move costs one evaluation, the loss of the kept
-    canvas rises by at most the fraction `slack` in one update, and nothing diverges. Style transfer
-    needs this in its first moves, where L-BFGS without such a guard overshoots. A move is undone by
-    subtracting it, so recipes that clip the canvas after every update cannot use this rule.
+    `1 + slack` times the loss of the last kept canvas. If the canvas is kept and is not the first one,
+    the radius doubles, up to `largest_radius`. If it is not kept, the move is undone, which brings back
+    the last kept canvas, and the next move is at most a quarter as long. So a bad move costs one
+    evaluation, the loss of the kept canvas rises by at most the fraction `slack` in one update, and
+    nothing diverges. Style transfer needs this in its first moves, where L-BFGS without such a guard
+    overshoots. A move is undone by subtracting it, so recipes that clip the canvas after every update
+    cannot use this rule.
 
     Attributes:
       radius: root mean square of the first move over all numbers of the canvas, in the units of the

@@ -153,11 +153,11 @@ class Alike(NamedTuple):
 
 
 def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
-    """Divide the pictures of a batch into sets that one compiled program can paint.
+    """Divide the pictures of a batch into sets of pictures that are alike, see `Alike`.
 
-    Each set keeps the order of the pictures. The program takes as arguments those numbers of the
-    recipes that differ within a set. They are found here, before a set is divided into groups: if each
-    group had arguments of its own, it would need a program of its own.
+    Each set keeps the order of the pictures. A compiled program takes as arguments those numbers of
+    the recipes that differ within a set. These numbers are found here, before a set is divided into
+    groups: if each group had arguments of its own, it would need a program of its own.
 
     Args:
       entries: the pictures, in any order.
@@ -246,7 +246,7 @@ def _none_kept(entry: Entry, varying: Sequence[bool]) -> Collection[KeptPrograms
 
 
 def most_at_once(shape: Shape, platform: str) -> int:
-    """Return how many pictures of one group one device paints at most: more would hardly save time.
+    """Return how many pictures a device paints at once at most; more would hardly save time.
 
     Args:
       shape: (height, width) of each picture, or of the bucket (larger array) in which it lies.
@@ -273,15 +273,16 @@ def form_groups(
 
     Args:
       entries: the pictures, in any order.
-      platform: JAX's name of the platform of the devices, such as "cpu". A group of large pictures has
-        fewer of them, above all on a CPU, since painting more of them together gains no speed.
+      platform: JAX's name of the platform of the devices, such as "cpu". The larger the pictures are,
+        the fewer are in a group, above all on a CPU, since painting more at once is hardly faster.
       devices: number of devices that share a group; each paints some of its pictures.
       bucket: side, in px, of the square buckets (larger arrays) in which all pictures lie; None if
         there are no buckets. With "auto", `chosen_buckets` chooses the buckets.
-      costs: takes a recipe, and returns the seconds that it takes to compile a program and to compute
-        one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
-      fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
-        picture in this bucket fits into memory.
+      costs: takes a recipe, and returns the seconds to compile the programs of one scale (resolution),
+        and the seconds of one arithmetic operation. From these, `chosen_buckets` estimates which
+        buckets save time. None means the estimates of `typical_costs`.
+      fits: takes a recipe and the sizes of a bucket at all scales, and returns whether a picture in
+        this bucket fits into memory.
       kept: takes one of several pictures that one program can paint and, for each number of a recipe,
         whether it varies among these pictures. Returns the programs on disk that can paint them. Such
         programs need not be compiled, which `chosen_buckets` takes into account.
@@ -434,10 +435,11 @@ def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow
 
     First, rows with the same recipe, size, number of styles and keys of overrides (changes KEY=VALUE of
     the recipe) are put together, since one program can probably paint them. Textures, which have no
-    content, are separated from other rows. Then the rows are cut into slices of at most `MOST_PICTURES`
-    rows, and shard I of N gets the I-th slice and every N-th after it. The choice depends on the text
-    of the rows alone, not on their files, on the device or on which pictures are finished. So the
-    processes of all shards agree, and each opens the input files of its own rows only.
+    content, are separated from other rows, and seamless textures from other textures. Then the rows are
+    cut into slices of at most `MOST_PICTURES` rows, and shard I of N gets the I-th slice and every N-th
+    after it. The choice depends on the text of the rows alone, not on their files, on the device or on
+    which pictures are finished. So the processes of all shards agree, and each opens the input files of
+    its own rows only.
     """
     alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
     for row in rows:

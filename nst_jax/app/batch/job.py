@@ -53,7 +53,7 @@ class BatchJob(Job):
         program paints together), or as many of its pictures as fit into memory.
       bucket: side, in px, of buckets: square arrays in which the pictures lie, so that pictures of
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
-        for each picture a bucket or none, so that the batch takes the least time by its estimate.
+        for each picture a bucket or none, so that the estimated time of the whole batch is least.
       mesh: the devices that share the pictures; None is one device.
       fine: gives a style the fine structure of another picture, for the rows that ask for it.
       in_manifest: whether the rows come from a manifest (a table in a file); if so, messages name its
@@ -179,8 +179,9 @@ def inspected(
 
     Returns:
       An `Entry` for each picture that can be painted, and a `Record` for each that cannot. A picture
-      cannot be painted if one of its files is missing or is not a picture, or if its result would be
-      too small, too large for the output's format, or too large for memory even in the smallest tiles.
+      cannot be painted, for example, if one of its files is missing or is not a picture, or if its
+      result would be too small, too large for the output's format, or too large for memory even in the
+      smallest tiles.
 
     Raises:
       ValueError: if a picture whose files were typed one by one on the command line cannot be painted:
@@ -255,7 +256,7 @@ def _files(content: Path | None, styles: Sequence[Path]) -> str:
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
-    """Return why a picture does not fit into memory, or cannot lie in its bucket; empty if neither.
+    """Return why a picture does not fit into memory or cannot lie in its bucket; "" if it does and can.
 
     A bucket is a larger array in which the picture lies, so that several sizes share compiled programs.
     """

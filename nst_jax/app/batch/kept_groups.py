@@ -1,14 +1,15 @@
-"""Records of the groups whose programs are kept on disk; the choice of buckets reads them.
+"""Records of the groups whose programs are kept on disk; they are read when buckets are chosen.
 
 A group has the pictures that are painted together; a bucket is an array in which pictures of several
-shapes lie. The choice takes kept programs into account, since they need not be compiled again. But
-`nst_jax.app.programs` finds such a program by a key that needs all arguments of the program, and when
-buckets are chosen, only the sizes of a group are known. So a record is written for each group that was
-painted: its sizes, and the files of its programs. The record counts as long as all its files are there.
+shapes lie. The choice of buckets takes kept programs into account, since they need not be compiled
+again. But `nst_jax.app.programs` finds such a program by a key that needs all arguments of the program,
+and when buckets are chosen, only the sizes of a group are known. So when a group has been painted and
+its programs are kept, a record is written, with the sizes of the group and the names of its programs'
+files. The record is valid as long as all these files exist.
 
 The records are in a subfolder of the folder in which `nst_jax.app.programs` stores traced programs. The
-name of a record begins with a key of all that its programs depend on besides the sizes: the recipe, the
-code, the versions of the packages, JAX's settings and the device.
+name of a record begins with a key of all that its programs depend on besides sizes and number of
+pictures: the recipe, the code, the versions of the packages, JAX's settings and the device.
 """
 
 import hashlib
@@ -72,7 +73,7 @@ def record_group(
     path = folder / f"{family[:32]}.{name}.json"
     # A record whose files still exist is not replaced. If a program was loaded from JAX's cache instead
     # of compiled, JAX does not say from which file, so `files` may also name files of other programs. A
-    # new record would become invalid when those are deleted.
+    # new record would become invalid when the files of the other programs are deleted.
     if _read(path) is not None:
         return
     with suppress(OSError):
@@ -91,7 +92,7 @@ def kept_programs(
     """Describe the programs on disk that can paint groups of pictures like a given one.
 
     Args:
-      entry: one picture of the group.
+      entry: the given picture; any one of the pictures of such a group will do.
       varying: for each leaf (number) of a recipe, whether it differs within the set of pictures that
         is divided into groups.
       chunk: largest number of pictures painted at once; None sets no limit.
@@ -180,6 +181,6 @@ def _read(path: Path) -> KeptPrograms | None:
 
 
 def _size(sides: Sequence[int]) -> Shape:
-    """Return a (height, width) that was read from a file; raise ValueError if it is not two numbers."""
+    """Return a (height, width) from a record; raise ValueError or TypeError if it is not a pair."""
     height, width = map(int, sides)
     return height, width

@@ -1,5 +1,6 @@
-"""Run a batch in this process: the calling thread paints, another reads inputs, a third writes results.
+"""Run a batch in this process.
 
+The calling thread paints; meanwhile, another thread reads inputs, and a third one writes results.
 A row is one picture of the batch. A `Group` has the rows that are painted together. A `Record` says
 whether a row's picture was finished, or what went wrong.
 """

@@ -24,8 +24,9 @@ CONTENTS = "contents"  # name of the command-line argument that names pictures o
 
 PICTURES = ("content", "style")
 # Columns that must be empty in a row without a content, which makes a texture. The first three name
-# masks of parts of the content. `style_fine` gives a style the fine structure of another picture. For
-# a texture, the user has to do this before, by `nst_jax.combined_style`.
+# masks or colour-coded maps of parts of the content. `style_fine` gives a style the fine structure of
+# another picture. For a texture, the user has to combine these two before the batch, by
+# `nst_jax.combined_style`.
 OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
 COLUMNS = (
@@ -73,11 +74,12 @@ class ManifestRow(NamedTuple):
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
-    # Path of the picture whose fine structure the style gets before the run; None is the picture of the
-    # command line or of the recipe file. If these have none either, the style keeps its own structure.
+    # Path of the picture whose fine structure the style gets before the run. None means the picture
+    # that the command line or the recipe file names; if neither names one, the style keeps its own
+    # structure.
     style_fine: Path | None = None
-    size: str | None = None  # as after `--size`; None is the size of the command line
-    seed: int | None = None  # as after `--seed`; None is the seed of the command line
+    size: str | None = None  # written as after `--size`; None: that of the command line
+    seed: int | None = None  # seed of the noise; None: that of the command line
     tile_seamless: bool = False  # whether opposite borders of a texture fit together
 
     @property

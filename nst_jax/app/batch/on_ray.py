@@ -1,11 +1,12 @@
 """Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
 A row is one picture of the batch, a group has the pictures that are painted together, and a record says
-how a row ended. An actor is a process of Ray that keeps an object, here a `Painter`.
+whether a row was painted, or what went wrong. An actor is a process of Ray that keeps an object, here a
+`Painter`.
 
 All machines must see the files under the same paths. Ray restarts an actor that dies. The new actor
-gets the same groups again. It skips the pictures that are finished already, unless the batch was
-started with `--overwrite`.
+gets the groups on which the old one was at work. It skips the pictures that are finished already,
+unless the batch was started with `--overwrite`.
 """
 
 import functools

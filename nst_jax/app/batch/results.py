@@ -51,7 +51,9 @@ class Record(NamedTuple):
     # "done", "skipped" (the picture was finished before), "diverged" (the losses stopped being finite),
     # "stalled" (no update changed the losses) or "failed".
     status: str
-    error: str | None = None  # what went wrong; None if nothing did
+    # What went wrong; None if nothing did. A row that is "done" has an error, too, if its losses
+    # stopped changing while still high.
+    error: str | None = None
     # Time to paint the row's group (the pictures that are painted together), divided by the number of
     # its pictures; 0 if the row was not painted.
     seconds: float = 0.0
@@ -68,8 +70,9 @@ class Record(NamedTuple):
 def message_of(error: BaseException) -> str:
     """Return the message of an error as one line, with the name of the error's type before it.
 
-    Errors of the types in `SELF_EXPLAINING` are clear without the name, so it is left out. Any
-    MemoryError except `OutOfMemory` gives a fixed sentence instead of its own message.
+    Errors of the types in `SELF_EXPLAINING` are clear without the name, so it is left out. If an error
+    has no message, only the name is returned. Any MemoryError except `OutOfMemory` gives a fixed
+    sentence instead of its own message.
     """
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
@@ -118,7 +121,7 @@ class Results(AbstractContextManager):
             self._write()
 
     def fail_vanished(self) -> None:
-        """Record as failed every finished picture whose file has been deleted since."""
+        """Record as failed every picture that was written, but whose file has been deleted since."""
         for index, record in enumerate(self.records):
             if record.status != "failed" and not os.path.lexists(record.output):
                 error = "was deleted after it was written; start the batch again to paint it anew"

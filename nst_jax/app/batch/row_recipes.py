@@ -35,7 +35,8 @@ def recipes_of(
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line. A row without a content gets the variant of its
-    recipe that paints a texture. The size of the texture is not set here; the recipe keeps its rule.
+    recipe that paints a texture. The size of the texture is not set here; the recipe keeps its own rule
+    for the size.
 
     Args:
       rows: the rows of the batch.
@@ -44,7 +45,8 @@ def recipes_of(
       check: called with each recipe and the seed of its row, see `Check`.
 
     Raises:
-      ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
+      ValueError: if a flag or a row's recipe cannot be used. In the second case, the message names the
+        row if it came from a manifest.
     """
     for texture in {row.content is None for row in rows if row.recipe is None}:
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.

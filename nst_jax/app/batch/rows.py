@@ -70,9 +70,10 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row, or several; if the style of a row
-        cannot get a fine structure; or if a row without a content (a texture) would get a control, or a
-        start other than noise. The message names the row if it came from a manifest.
+      ValueError: if `chosen` has both `regions` and `region_maps`; if a folder has no mask for the
+        content of a row, or several; if the style of a row cannot get a fine structure; or if a row
+        without a content (a texture) would get a control, or a start other than noise. A message about
+        a row names it if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found, known = [], cache(controls_of_recipe)
@@ -155,8 +156,8 @@ def requested_rows(
       output: the folder of the results.
       pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
       sheet: whether a contact sheet (one picture that shows all results) is requested; only checked.
-      shard: which part of the rows is painted, as after `--shard`, or None for all. It is only checked;
-        all rows are returned.
+      shard: the value of `--shard`, such as "1/4" for the first quarter of the rows, or None. Here it
+        is only refused together with `sheet`; all rows are returned.
       **others: options that do not change the rows.
 
     Raises:
