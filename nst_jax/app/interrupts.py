@@ -26,7 +26,7 @@ STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 # Seconds that the main thread gets to handle the first signal if the run has nothing to save yet. If
-# its handler has not started by then, the thread of `_Listener` ends the process.
+# the signal's handler has not started by then, the thread of `_Listener` ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
 # destructor. `_raise_again` raises it once more after this many seconds. By then, the callback or the
@@ -50,7 +50,8 @@ def exit_on_interrupt() -> None:
     """Make Ctrl-C exit at once, unless this process already ignores Ctrl-C or has its own handler.
 
     The program calls this function before slow imports, since imported code might catch a
-    KeyboardInterrupt and go on.
+    KeyboardInterrupt and go on. The function also notes that this process runs the command line and
+    nothing else (see `is_in_charge`), and starts the thread of `_Listener`.
     """
     global _in_charge, _listener
     _in_charge = True
@@ -74,8 +75,10 @@ def is_in_charge() -> bool:
 def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP exit as Ctrl-C does: at once, after unfinished files are removed.
 
-    Commands that write their files only at the end call this function. Signals that the process ignores
-    stay ignored. If this process does not run the command line, nothing is changed.
+    Commands that write their files only at the end call this function. It is also called before a
+    preview may replace an earlier picture, which is put back if a signal comes. Signals that the
+    process ignores stay ignored. Nothing is changed if this process does not run the command line, or
+    if this is not its main thread.
     """
     if not _in_charge or threading.current_thread() is not threading.main_thread():
         return
@@ -237,8 +240,9 @@ class _Listener:
     """A thread that learns of every stopping signal at once, even while the main thread is busy.
 
     Python writes the number of each signal for which it has a handler to a socket, from which this
-    thread reads. The second Ctrl-C or SIGTERM ends the process at once. The first signal ends it after
-    `PATIENCE` seconds if there is nothing to save and the main thread has not answered by then.
+    thread reads. The first signal ends the process after `PATIENCE` seconds if there is nothing to save
+    and the main thread has not answered by then. After the first signal, any further Ctrl-C or SIGTERM
+    ends the process at once.
 
     Attributes:
       leave: a function that is called if the main thread has not answered the first signal in time. It
@@ -313,8 +317,8 @@ class Interrupts(AbstractContextManager):
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
         # The main thread and the thread of `_Listener` could both end the run on a first signal; only
-        # the one that takes this lock may. The lock is taken once, and never released. If `defer` takes
-        # it, neither thread ends the run on a first signal afterwards.
+        # the thread that takes this lock may do so. The lock is taken once, and never released. If
+        # `defer` takes it, neither thread ends the run on a first signal afterwards.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -351,8 +355,8 @@ class Interrupts(AbstractContextManager):
     def _leave(self) -> Callable[[], None] | None:
         """Return a function with the work to be done before `_Listener` ends the process.
 
-        Return None if the main thread is ending the run already. Then `_Listener` must not end the
-        process.
+        Return None if the main thread is ending the run already, or if it has just called `defer`. Then
+        `_Listener` must not end the process.
         """
         if not self._claim.acquire(blocking=False):
             return None

@@ -148,8 +148,8 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
     Returns:
       A dict from the title of the line to its text. It is empty if `strength` is None and the ratios
-      are equal or cannot be compared. They cannot be compared if there is no such preset, or if a
-      weight is 0.
+      are equal or cannot be compared. They cannot be compared if there is no preset of the same name,
+      or if a weight is 0.
     """
     compared = _compared_weight(recipe)
     if compared is None and strength is None:
@@ -206,7 +206,7 @@ def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str)
     Args:
       picture: the picture as it was read.
       shape: (height, width) of the resized picture.
-      rule: the size rule of the recipe that gave `shape`.
+      rule: the recipe's rule for sizes, from which `shape` was computed.
       resampling: the name of the filter for resizing.
     """
     old = picture.image.shape

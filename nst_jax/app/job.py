@@ -60,8 +60,9 @@ class PictureJob(Job):
       resume: the checkpoint from which the run resumes, or None.
       controls: the content's regions with styles of their own and its protected part (which keeps the
         content), as they were read from files.
-      given: the same regions and protected part, checked, with the opacities of the pictures; None if
-        there are no regions and no protected part, and all pictures are opaque.
+      given: the same regions and protected part, checked, with the opacities of the pictures. Opacities
+        are left out if the recipe's losses cannot use them. None if no region, protected part or
+        opacity remains; an opaque picture has no opacity.
       combined: the first style combined with the fine structure of another picture, [h, w, 3] at the
         final size; the run uses it in place of `styles[0]`. None if the style is used as read.
       strength: the strength of the style (0 to 1, the option `--strength`) that has changed the style
@@ -119,8 +120,9 @@ def picture_job(
         means one device.
       bucket: side, in px, of a square array (bucket) to which the picture is padded, so that pictures
         of other shapes use the same compiled programs; None for no padding. With "auto", a run that
-        resumes is padded as before. A new run is padded only on a single GPU or TPU, if the result is
-        not too large, and if the recipe and the memory allow it. See `plan_in_arrays`.
+        resumes is padded as the run that wrote the checkpoint. A new run is padded only on a single GPU
+        or TPU, if the result is not too large, and if the recipe and the memory allow it. See
+        `plan_in_arrays`.
       controls: the content's regions with styles of their own and its protected part (which keeps the
         content), as they were read from files; None if there are none.
       sized: a function, such as one that begins a preview, that is called as soon as the size of the
@@ -133,7 +135,7 @@ def picture_job(
       ValueError: if a picture would become too small, or the result too large for its file format; if
         the recipe's `style_shares` (weights of the styles in their blend) are for another number of
         styles; if regions or a protected part do not suit the pictures or the recipe; if the devices
-        cannot be used; or if the run does not fit into memory even in the smallest tiles.
+        or the bucket cannot be used; or if the run does not fit into memory even in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_choices_of(recipe, resume)

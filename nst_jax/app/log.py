@@ -80,6 +80,7 @@ class RunLog(AbstractContextManager):
         Raises:
           OSError: if the file cannot be written to; the message names it. All later calls then write
             nothing.
+          ValueError: if a number among the facts is not finite, since JSON has no such numbers.
         """
         self.lines += 1
         if self._file is None:
@@ -100,7 +101,10 @@ class RunLog(AbstractContextManager):
         seconds: Sequence[float],
         scale_of: Callable[[int], int],
     ) -> None:
-        """Write a `step` line for each canvas (the picture after an update) since the previous call.
+        """Write a `step` line for each canvas since the previous call.
+
+        A canvas is the picture that is painted, after a number of updates. The first canvas is the one
+        after 0 updates.
 
         Args:
           history: the losses of these n canvases in the order of painting, each an array [n].
@@ -109,6 +113,9 @@ class RunLog(AbstractContextManager):
             compilation.
           scale_of: maps the number of updates after which a canvas was reached to the index of its
             scale (resolution level).
+
+        Raises:
+          OSError: if the file cannot be written to.
         """
         if self._file is None:
             return

@@ -18,7 +18,7 @@ PROGRAM = "nst-jax"
 
 
 class BadInput(click.ClickException):
-    """An error in the user's input; its message begins with the option or argument as it is typed."""
+    """An error in the user's input; its message begins with the option or argument as users type it."""
 
 
 # --- Printing -------------------------------------------------------------------------------------
@@ -32,7 +32,9 @@ _JOINERS = "\u200c\u200d"
 
 
 def printable(text: str, encoding: str | None = None) -> str:
-    r"""Escape, as `\uXXXX`, characters that could make a terminal show something other than the text.
+    r"""Escape characters that could make a terminal show something other than the text.
+
+    They become `\uXXXX`, or `\UXXXXXXXX` if their code has more than four hexadecimal digits.
 
     Printed names and descriptions may come from files of strangers. A line break in them would forge a
     line of output, and an escape sequence could rewrite the screen.
@@ -103,7 +105,7 @@ def print_message(kind: str, text: str) -> None:
 
 
 # Python names of the options that error messages of the Python API suggest as a remedy. In messages of
-# the command line, `as_flags` replaces them by names of flags.
+# the command line, `as_flags` replaces these names by the names of flags.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
     "protect", "bucket", "style_size", "steps", "devices", "content_weight",

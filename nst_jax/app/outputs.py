@@ -123,7 +123,7 @@ def result_path(output: Path | None, default: Path) -> Path:
     return output / default if output.is_dir() else output
 
 
-# Suffixes of files that are always films. A file in .webp is a film or a picture.
+# Suffixes of files that are always films. A .webp file can be a film or a single picture.
 FILM_SUFFIXES = (".gif", ".apng", ".mp4")
 
 
@@ -134,11 +134,11 @@ def picture_and_film(
 
     Args:
       output: the value of `--output`, or None. If it is the name of a film, such as out.gif, both this
-        film and the picture out.png are written. A name in .webp is that of a film, unless `film` names
-        one or `still` is true.
+        film and the picture out.png are written. A name that ends in .webp is that of a film, unless
+        `film` names one or `still` is true.
       film: the value of `--film`, or None.
       default: the name of the picture if no option names it.
-      still: whether an output in .webp is a picture.
+      still: whether an output whose name ends in .webp is a single picture, not a film.
 
     Returns:
       The path of the picture; the path of the film, or None if there is no film; and "output" if

@@ -43,7 +43,8 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
       The path of the style, and its share, which is None if the text has none.
 
     Raises:
-      ValueError: if the text after the last colon is no number, but the text before it is a file.
+      ValueError: if the text after the last colon is no number, and the text before this colon is the
+        name of an existing file, but the whole text is not.
 
     Example:
       >>> parse_style("wave.jpg:0.7")[1], parse_style("wave.jpg")[1]
@@ -71,14 +72,14 @@ def _is_file(path: Path) -> bool:
 
 
 class RegionFiles(NamedTuple):
-    """A region as it is typed: the paths of its files, and its weight.
+    """A region as users type it: the paths of its files, and its weight.
 
     A region is a part of the content with a style of its own.
     """
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
-    # Picture that is white in those parts of `style` whose style is used; None uses all of it.
+    # Picture that is white in those parts of `style` whose style is used; None uses all of `style`.
     style_mask: Path | None = None
     # Weight of the region's style loss, relative to that of the default style, which is 1. The default
     # style is the style of all pixels outside the regions.
@@ -128,7 +129,7 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """The protected part of a content as it is typed: the paths of its masks, and the amount.
+    """The protected part of a content as users type it: the paths of its masks, and the amount.
 
     A protected part of the picture stays as it is in the content.
     """

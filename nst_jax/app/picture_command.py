@@ -27,6 +27,10 @@ def run_picture_command(
       command: the command, as a function of its options that returns the exit code.
       inputs: the paths of the input files, by the names of the command's arguments.
       chosen: the options of the command.
+
+    Raises:
+      ValueError: if `--format` is given for an output file, with one exception (see `_check_format`);
+        or as `standard_streams.with_streams`.
     """
     _check_format(chosen["suffix"], chosen["output"])
     return standard_streams.with_streams(command, inputs, chosen)
@@ -48,7 +52,11 @@ def _check_format(suffix: str | None, output: Path | None) -> None:
 
 @contextmanager
 def reserved_outputs(outputs: Outputs) -> Iterator[None]:
-    """Context manager: reserve the checkpoint and the log, so that no other run writes to them."""
+    """Context manager: reserve the checkpoint and the log, so that no other run writes to them.
+
+    Raises:
+      ValueError: if another run has reserved one of them.
+    """
     with ExitStack() as resources:
         for argument in ("checkpoint", "log"):
             if (path := getattr(outputs, argument)) is not None:
@@ -87,7 +95,11 @@ def paint_and_report(
 
 
 def report_ending(ending: Ending, outputs: Outputs, chosen: Mapping[str, Any]) -> int:
-    """Print how a run ended, and return its exit code."""
+    """Print how a run ended, and return the exit code of the command.
+
+    If the run succeeded, the paths of its picture and film are printed. But they are not printed with
+    `--quiet`, or if the picture itself goes to standard output.
+    """
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
     elif ending.message:

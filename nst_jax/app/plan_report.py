@@ -24,8 +24,8 @@ UNKNOWN = "not known yet for runs of this kind on this device; a run of a few se
 # Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
 # computing them takes more than this share of the run's time, the report states how long it takes.
 SHOWN_SHARE = 0.1
-# The parts of a run's memory whose sizes the report states. Each is the name of an attribute of
-# `nst_jax.scaling.footprint.Footprint`, which is a number of bytes.
+# The parts of a run's memory whose sizes the report states. Each name is that of an attribute of
+# `nst_jax.scaling.footprint.Footprint`; the attribute's value is a number of bytes.
 PARTS = (
     "weights",
     "activations",
@@ -133,7 +133,7 @@ def bucket_line(
       arrays: for each picture, its scales with the sizes of its bucket. A picture without a bucket has
         the same scales here as in `runs`.
       programs: number of programs for each scale; None means one for each shape of arrays.
-      kept: how many of them an earlier command has compiled and kept.
+      kept: how many of these programs an earlier command has compiled and stored on disk.
 
     Example:
       >>> from nst_jax.run_scales import Scale

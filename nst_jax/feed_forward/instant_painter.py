@@ -49,7 +49,7 @@ VECTORS_IN_MEMORY = 64
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 # The most pixels of a square, as a multiple of the pixels of the style picture in it; the smallest
 # square may have more. If the square would be too large, as for a panorama, the picture lies in a
-# rectangle instead, whose style vector is computed sooner.
+# rectangle with fewer pixels instead, so that its style vector is computed sooner.
 MOST_PIXELS_OF_SQUARE = 4
 
 # The style in which a network paints: a style vector, or a weight for each of its fixed styles.
@@ -59,7 +59,7 @@ Condition: TypeAlias = Float[np.ndarray, " k"]
 class InstantPrograms(NamedTuple):
     """The jitted functions that compute style vectors and paint, each under its own name.
 
-    The command line replaces some of them by compiled programs that it loads from the disk.
+    The command line replaces them by functions whose traced programs are stored on disk.
     """
 
     style_vector: Callable[..., Any]
@@ -99,7 +99,12 @@ class Request(NamedTuple):
 
 
 def chosen_precision(name: str) -> Precision:
-    """Return the precision named `name`; "auto" is float32 on a CPU, tensorfloat32 elsewhere."""
+    """Return the precision named `name`; "auto" is float32 on a CPU, tensorfloat32 elsewhere.
+
+    Raises:
+      TypeError: if `name` is not a string.
+      ValueError: if no precision has this name.
+    """
     found = precision_named(name)
     if isinstance(found, Auto):
         return FLOAT32 if capacity.platform_of() == "cpu" else TENSORFLOAT32
@@ -146,8 +151,8 @@ def check_in_square(shape: Shape, side: int) -> None:
 def check_square_fits(network: InstantNetwork, side: int, precision: Precision) -> None:
     """Refuse a bucket, a square array in which pictures lie, that is too large for memory.
 
-    Without a bucket, a picture that does not fit in memory is painted in horizontal strips. In a
-    bucket, a picture cannot be painted in strips.
+    Without a bucket, the networks `arbitrary` and `styles26` paint a picture that does not fit in
+    memory in horizontal strips. In a bucket, no network can paint in strips.
 
     Args:
       network: the network that shall paint.
@@ -242,9 +247,9 @@ class InstantPainter:
         """Set the weights, precision and functions with which pictures are painted; load nothing yet.
 
         Args:
-          params: weights of the network `arbitrary` or `styles26`; all requests must then need this
-            network. None loads the weights that come with the package, for whichever network a request
-            needs. Trained networks have weights of their own.
+          params: weights of the network `arbitrary` or `styles26`. Requests may then need only this
+            network, or trained networks, which have weights of their own. None loads the weights that
+            come with the package, for whichever network a request needs.
           precision: precision of products and activations.
           chunk: largest number of pictures that are painted at once; None is the number beyond which
             painting more at once is hardly faster.
@@ -338,7 +343,8 @@ class InstantPainter:
         painter has a bucket (a square array in which each picture lies), pictures of different sizes
         are painted together, too. A picture that does not fit in memory is painted alone, one
         horizontal strip after another. Strips are possible neither in a bucket nor with a network that
-        the user has trained, so a bucket or a picture that does not fit is refused there.
+        the user has trained. In these two cases, an error is raised if memory is too small for the
+        bucket or the picture.
 
         Raises:
           ValueError: if a picture is larger than the bucket, or the bucket too large for memory.

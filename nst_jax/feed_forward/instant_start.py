@@ -61,7 +61,7 @@ def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedSty
 
     Args:
       pictures: images [h, w, 3] in [0, 1], at the sizes at which their style vectors are computed.
-      shares: the weight of each picture in the mixture; a single number means equal weights.
+      shares: the weight of each picture in the mixture; a sequence of one number means equal weights.
     """
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given

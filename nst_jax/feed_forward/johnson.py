@@ -77,7 +77,9 @@ BLOCK = "block"  # residual blocks are named "block1", "block2" and so on
 class StyledConvolution(nn.Module):
     """A convolution, followed by instance norm with the scale and shift of a mixture of styles.
 
-    The convolution has no bias, since the norm would subtract it again.
+    The convolution has no bias, since the norm would subtract it again. The argument `size` of a call
+    is not the attribute `size`. It is the (height, width) of features that lie at the top left of a
+    larger array `x`; None means that the features fill `x`.
 
     Attributes:
       channels: number of channels of the result.
@@ -134,7 +136,7 @@ class Johnson(nn.Module):
 
     A call takes pictures in [0, 1] and the weights of the styles, and returns pictures of the same
     shape in [0, 1]. Sides must be multiples of 4 px. If pictures lie at the top left of larger arrays,
-    `size` is their (height, width), whose sides must be multiples of 4 px as well.
+    `size` is their (height, width); both numbers must be multiples of 4 px as well.
 
     The network is that of Johnson et al. 2016, with changes that are taken from Dumoulin et al. 2017.
     Borders are mirrored. Sides are doubled by repeating pixels before a convolution, since Johnson's
@@ -349,7 +351,7 @@ def stylize_trained(
 def _for_each_mixture(
     content: Image, shares: Float[Array, "*rows styles"]
 ) -> Float[Array, "*pictures h w 3"]:
-    """Repeat the content so that there is a picture for each row of `shares` (mixture of styles).
+    """Repeat the content so that there is a picture for each mixture of styles, a row of `shares`.
 
     If `content` is a batch already, its leading axes are broadcast against those of `shares`.
     """
@@ -369,7 +371,8 @@ def _stylized_in_arrays(
 ) -> Image:
     """Paint as `stylize_trained` does, for pictures that lie at the top left of larger arrays.
 
-    `size` is the (height, width) of the pictures, [2] or [*batch, 2]; `content` has the arrays' shape.
+    `content` is these arrays, [*batch, h, w, 3]; `size` is the (height, width) of the pictures, [2] or
+    [*batch, 2].
     """
     batch = content.shape[:-3]
     flat = jnp.asarray(content).reshape(-1, *content.shape[-3:])

@@ -72,8 +72,8 @@ def strip_for_layers(
 ) -> int:
     """Return how many rows a strip of a picture may have so that painting it fits in memory.
 
-    The result is 0 if the whole picture fits at once. The arguments are those of `strip_for`, but the
-    network is given by its layers, so that its weights need not be loaded.
+    The result is 0 if the whole picture fits at once. Arguments and errors are those of `strip_for`,
+    but the network is given by its layers, so that its weights need not be loaded.
     """
     shared = (platform or default_platform()) == "cpu"
     itemsize = _bytes_of_activation(shared, precision)
@@ -186,8 +186,9 @@ BUFFERS = 2
 # Convolutions allocate memory in addition to the buffers that XLA plans. The estimate of this
 # additional memory is `WORKSPACE` times the bytes of these buffers, plus `FIXED` bytes. Measured with
 # the network `styles26` on two cores of a CPU (jax 0.10.2): 472 MB in all at 1000 x 750 px, of which
-# 193 MB were planned; 1274 MB in all at 2000 x 1500 px, of which 769 MB were planned. With the content
-# and the result (18 MB and 72 MB), which are counted apart, the estimates are 469 MB and 1272 MB.
+# 193 MB were planned; 1274 MB in all at 2000 x 1500 px, of which 769 MB were planned. For these two
+# sizes, `bytes_in_one_piece` returns 468 MB and 1270 MB. These include 18 MB and 72 MB for the content
+# and the result, to which `WORKSPACE` is not applied.
 WORKSPACE, FIXED = 0.3, 200 * 10**6
 
 

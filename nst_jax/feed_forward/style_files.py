@@ -205,7 +205,7 @@ class TrainingCheckpoint(NamedTuple):
     # All settings and inputs that the training depends on, such as hashes of the photos; made by
     # `training_job.identity_of`. A training with other facts cannot be resumed from this checkpoint.
     facts: Mapping[str, Any]
-    notes: Mapping[str, Any] = {}  # further JSON values of the caller, saved with the rest
+    notes: Mapping[str, Any] = {}  # further JSON values that a caller may add to the file
 
     @property
     def step(self) -> int:
@@ -267,7 +267,7 @@ def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
     """Yield what is wrong in a checkpoint file whose digest is right.
 
     A file with a problem was not written by a training. Callers take only the first problem and stop,
-    since each check relies on the success of all checks before it.
+    since the later checks rely on the success of the earlier ones.
 
     Args:
       fields: the fields of the checkpoint that are stored as JSON.
@@ -328,8 +328,9 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
     """Raise an error if the arrays of a style file are not the parameters of a `Johnson` network.
 
-    The network's first three layers show how many styles and channels it has. All arrays must have the
-    names, shapes and dtypes of a network with these numbers.
+    The network's first three layers show how many styles and channels it has, and the arrays' names
+    show how many residual blocks. All arrays must have the names, shapes and dtypes of a network with
+    these numbers.
 
     Args:
       source: the file, for error messages.

@@ -145,8 +145,8 @@ def stylize_mixture(
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
       size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
-        `content`, whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of
-        many sizes share a program. None: the picture fills `content`.
+        `content`, whose sides must then be multiples of 4 px. `size` is a value at runtime, so that
+        pictures of many sizes share a program. None: the picture fills `content`.
 
     Returns:
       Pictures in [0, 1], of the shape and dtype of `content`. If `size` is given, the values outside
@@ -155,8 +155,9 @@ def stylize_mixture(
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
       ValueError: if the weights are of another network; if `content` has another shape, a side under
-        16 px, or numbers that are not floating point; if there are not 26 shares for each picture; or
-        if `size` is no (height, width) within `content`.
+        16 px, or numbers that are not floating point; if there are not 26 shares for each picture; if
+        `size` is no (height, width) within `content`; or if, with `size`, a side of `content` is not a
+        multiple of 4 px.
 
     Example:
       >>> import jax

@@ -67,9 +67,9 @@ class TrainingReport(NamedTuple):
 
     step: int  # number of updates so far
     # Mean loss of the crops of the latest update, a scalar on the device. It was computed with the
-    # network as it was before this update. None in the first report, which is made before an update.
+    # network as it was before this update. None in the first report, for which no update is made.
     loss: Array | None
-    # Mean loss on the held-out photos; None if it was not measured after this update.
+    # Mean loss on the held-out photos; None if it was not measured for this report.
     held_out: float | None
 
 
@@ -116,8 +116,8 @@ class Training(Iterator[TrainingReport]):
           params: weights of VGG-19.
           job: the checked inputs and options, from `training_job`.
           resume: a checkpoint, to continue an earlier training. That training must have had the same
-            inputs and options, except for `steps` and `mesh`. None starts a new training with a network
-            of random parameters.
+            inputs, options and versions of packages; only `steps` and `mesh` may differ. None starts a
+            new training with a network of random parameters.
 
         Raises:
           ValueError: if `resume` is a checkpoint of another training, or was written after more than
@@ -184,8 +184,8 @@ class Training(Iterator[TrainingReport]):
 
         The first call makes no update. In a new training it measures the held-out loss (on photos that
         the network is never trained on) and reports it. In a resumed training it reports the number of
-        updates so far, and measures the held-out loss only if the training is to end there and the loss
-        was not measured there before.
+        updates so far, and measures the held-out loss only if a measurement is due after this number of
+        updates and was not made before.
 
         Raises:
           StopIteration: after `job.steps` updates.
@@ -362,9 +362,9 @@ class Training(Iterator[TrainingReport]):
         photos that are never trained on.
 
         Args:
-          measure: whether the present network may be returned even if its held-out loss is not known
-            yet, as after an interruption. This loss is then measured now; that changes neither the
-            training nor its checkpoints.
+          measure: whether the held-out loss of the present network is measured now if it is not known
+            yet, as after an interruption. If this loss is the least, the present network is returned.
+            The measurement changes neither the training nor its checkpoints.
 
         Returns:
           The network; and a dictionary of JSON values by name, such as the recipe, the hashes of the

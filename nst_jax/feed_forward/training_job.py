@@ -109,7 +109,7 @@ def training_job(
     """Check the arguments of a training, and find its photos.
 
     All arguments but `look` are those of `nst_jax.train`, whose documentation describes them and the
-    errors that they raise.
+    errors that this function raises.
 
     Args:
       paintings: the style pictures.

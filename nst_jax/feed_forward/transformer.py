@@ -258,6 +258,11 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
 
     Returns:
       The shape of the batch, and the pictures as [n, h, w, 3].
+
+    Raises:
+      TypeError: if `images` is not an array.
+      ValueError: if `images` has another shape, a side under 16 px, or numbers that are not floating
+        point.
     """
     _checks.array(argument, images, "the order is (params, pictures, condition)")
     _checks.image_shape(argument, images.shape, smallest=SMALLEST)
@@ -271,7 +276,8 @@ def check_network(params: Any, path: str, loader: str) -> None:
 
     Args:
       params: the weights.
-      path: path of parameters that only the expected network has, such as "conditions/contract1".
+      path: path of parameters that the expected network has, such as "conditions/contract1". Weights
+        that lack them are refused.
       loader: name of the function of `nst_jax.feed_forward` that loads the right weights, for messages.
 
     Raises:

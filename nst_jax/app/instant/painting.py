@@ -97,7 +97,7 @@ class _Inputs:
         """Read the contents of some pictures that will be painted together.
 
         Returns:
-          Maps the path of each content to its picture, or, if it cannot be read, to the error.
+          A dict from the path of each content to its picture or, if it cannot be read, to the error.
         """
         found: dict[Path, images.Picture | Exception] = {}
         for row in group:
@@ -152,7 +152,8 @@ class _Inputs:
         the opacities do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            return None  # opacities only weight pixels in statistics of colours, which are not used
+            # Opacities only weight pixels in statistics of colours. These values of `colors` use none.
+            return None
         protect = None
         if row.protect is not None:
             read = [
@@ -354,8 +355,9 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
-    # Colours, realism and masks are added only if they were asked for. Otherwise, results of earlier
-    # versions, which did not have these options, would have other metadata and be painted again.
+    # Colours, realism and masks are added only if they were asked for. If they were always added, the
+    # results of earlier versions, which did not have these options, would count as painted with other
+    # settings, and would be painted again.
     if job.colors != "style":
         facts["colors"] = job.colors
     if job.realism:

@@ -97,8 +97,8 @@ _precision = precision_with(RECIPES_PRECISION, f"{RECIPES}, ")
 
 # --- Training -------------------------------------------------------------------------------------
 
-# Defaults of `nst_jax.train`, repeated here since `--help` shows them and must not import JAX, which
-# takes long. A test compares them with those of `nst_jax.train`.
+# Defaults of `nst_jax.train`, repeated here since `--help` shows them and must not import JAX: the
+# import takes long. A test compares them with those of `nst_jax.train`.
 TRAIN_STEPS, TRAIN_BATCH, TRAIN_CROP, TRAIN_LEARNING_RATE, TRAIN_EVERY = 4000, 4, 256, 1e-3, 200
 
 TRAIN_BLOCKS = 5

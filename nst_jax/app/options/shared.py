@@ -37,7 +37,7 @@ def recipe(default: str = "`default`", value: str | None = None) -> Decorator:
 
     Args:
       default: how `--help` describes the default.
-      value: the option's value if it is not given; None lets the command decide.
+      value: the value if users do not give the option; None lets the command decide.
     """
     return look(
         "--recipe",
@@ -146,7 +146,7 @@ def size_of_picture(
 
     Args:
       default: how `--help` describes the default.
-      value: the option's value if it is not given; None lets the recipe or the command decide.
+      value: the value if users do not give the option; None lets the recipe or the command decide.
       measured: how `--help` describes what a plain number measures, such as the longer side.
     """
     return size(
@@ -193,7 +193,9 @@ metadata = output(
 
 
 def watched(before: str = "") -> Decorator:
-    """Return the options that show how a picture develops: `--every`, `--film`, `--frames` and others.
+    """Return the options that show how a picture develops.
+
+    They are `--every`, `--film`, `--film-seconds` and `--frames`.
 
     Args:
       before: words for the help text of `--every` that say what the result's file, OUT, shows at first;
@@ -342,7 +344,7 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Let XLA print all its messages, if the user has given `--xla-logs`.
 
-    This sets an environment variable, which JAX reads when it is imported. That happens later.
+    This sets an environment variable before JAX is imported, since JAX reads the variable then.
     """
     del ctx, param
     if value:
