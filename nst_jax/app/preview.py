@@ -72,7 +72,7 @@ class Preview(AbstractContextManager):
 
         Args:
           outputs: the files that the run writes.
-          display: shows a line when the preview has been written, or why it cannot be written.
+          display: shows a line when the preview has been written, or why there is none.
           piped: whether the picture goes to standard output at the end. Standard output takes only one
             picture, so there is then no preview.
         """
@@ -87,12 +87,12 @@ class Preview(AbstractContextManager):
         self._file = outputs.picture.resolve()
         self._kept = _files.hidden_path(self._file, "before")  # the copy of the earlier picture
         self.replaced = False
-        # `__exit__` calls this function. It does nothing until `begin` makes signals call `_abandon`;
-        # from then on, it makes them stop calling `_abandon`.
+        # A function that `__exit__` calls. If `begin` has had `_abandon` registered, to be called when
+        # a signal ends the process, this function cancels that. Otherwise it does nothing.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
-        # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None is
-        # JAX's default device.
+        # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None
+        # stands for JAX's default device.
         self._device: Any = None
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
@@ -188,7 +188,9 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            pass  # another run that wrote the same file has deleted the copy of the earlier picture
+            # Either `_write` was interrupted before the copy of the earlier picture was complete, or
+            # another run that wrote the same file has deleted the copy.
+            pass
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(
@@ -199,7 +201,7 @@ class Preview(AbstractContextManager):
     def _abandon(self) -> None:
         """Put back the picture that the preview replaced, before a signal ends this process at once."""
         # If the preview's thread is writing the file, this waits until the file is written. The wait
-        # has a limit, since the signal may have interrupted this very thread while it held the lock.
+        # has a limit: this method may run in a signal handler, in a thread that holds the lock already.
         self._lock.acquire(timeout=0.5)
         self._closed = True
         if self.replaced:
@@ -218,7 +220,10 @@ class Preview(AbstractContextManager):
         self._accepted = True
 
     def reject(self) -> None:
-        """Let `__exit__` remove the preview, since the run was refused before it painted."""
+        """Let `__exit__` remove the preview, since the run was refused before it painted.
+
+        After `close`, this has no effect, since a canvas may have replaced the preview.
+        """
         with self._lock:
             if not self._closed:
                 self._accepted = False
@@ -284,7 +289,7 @@ def _is_preview(path: Path) -> bool:
         if path.stat().st_size > LARGEST_FILE:
             return False
         return "preview" in (images.read_metadata(path) or {})
-    except (OSError, ValueError):  # it is no picture
+    except (OSError, ValueError):  # the file is missing, unreadable or no picture
         return False
 
 

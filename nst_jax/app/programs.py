@@ -223,7 +223,8 @@ class Kept:
           donated: index of the argument whose memory a call may reuse for its result, as
             `donate_argnums` of `jax.jit`; None if there is none.
           static: names of the arguments that are constants of a program; they are given by keyword.
-            All other arguments that are given by keyword are arrays.
+            All other arguments that are given by keyword are arrays, except `bands`: how several
+            devices share a picture; None means one device. Programs for several are not stored.
           say: called with a line of text for each stored program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
@@ -383,9 +384,10 @@ def _sources() -> list[Path]:
 
 @cache
 def _surroundings() -> list[Any]:
-    """Return the sources, versions and settings on which every traced program depends, as JSON values.
+    """Return a hash of the sources, and versions and settings, on which every traced program depends.
 
-    They are part of a program's key, so that a program is traced again after any of them has changed.
+    These JSON values are part of a program's key. So a program is traced again after a source, version
+    or setting has changed.
     """
     sha = hashlib.sha256()
     for path in _sources():
@@ -507,7 +509,7 @@ def _records(value: Any) -> set[type]:
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """Return the traced program in a file; None if it is missing or damaged, or has another key."""
+    """Return the traced program in a file; None if the file is missing, damaged or for another key."""
     try:
         content = path.read_bytes()
     except OSError:

@@ -136,7 +136,8 @@ class Display:
     def move(self, done: int, total: int, what: str, rest: str) -> None:
         """Show that `done` of `total` units of work are done.
 
-        Without a bar, a line is printed if the last one is `LINE_SECONDS` ago, or if all work is done.
+        Without a bar, a line is printed if this method printed its last line at least `LINE_SECONDS`
+        ago, or if all work is done.
 
         Args:
           done: number of units done.
@@ -289,7 +290,7 @@ class BatchProgress(Iterator[int]):
 def _evaluation_costs(scales: Sequence[run_scales.Scale]) -> list[int]:
     """Return the estimated cost of each evaluation of a picture's losses.
 
-    The unit is the cost of one pixel of the picture. There is one evaluation for each update, and a
+    The unit is the cost of one evaluation for one pixel. There is one evaluation for each update, and a
     final one for the result.
     """
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]

@@ -125,7 +125,7 @@ def record_rate(
       measured: operations and seconds of computing the targets (what the losses compare the picture
         with). Not recorded if None, or if shorter than `LEAST_SECONDS`.
       beside: seconds of the run besides updates and targets: starting, reading, compiling, writing. Not
-        recorded if None.
+        recorded if None or not positive.
     """
     key = _key(plan)
     if timed.seconds < LEAST_SECONDS or not timed.cost:

@@ -77,7 +77,8 @@ def with_controls_of_recipe(
 ) -> dict[str, Any]:
     """Return a command's options; the recipe file's table `controls` gives those that are missing.
 
-    The file's regions are not used if the command names regions, by `regions` or by `region_maps`.
+    The file's regions are not used if the command names regions, by `regions` or by `region_maps`. The
+    options that the file gives are recorded, so that error messages on them name the file and its key.
 
     Args:
       chosen: the options, of which `recipe`, `regions`, `region_maps`, `protect`, `style_layer` and
@@ -109,7 +110,12 @@ def check_no_content(recipe: str | None) -> None:
     """Refuse a recipe file with regions or a protected part, for a texture, which has no content.
 
     A region is a part of the content with a style of its own, and a protected part keeps the content.
-    `recipe` is the value of `--recipe`.
+
+    Args:
+      recipe: the value of `--recipe`.
+
+    Raises:
+      ValueError: if the file names regions or a protected part.
     """
     for name in ("regions", "region_maps", "protect"):
         if name in controls_of_recipe(recipe):
@@ -160,7 +166,7 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    # The name `-` alone would mean standard input; in a folder, it is a file.
+    # The name `-` alone would mean standard input. With the folder before it, it is the path of a file.
     return parse_path(os.path.join(folder, value))
 
 

@@ -1,4 +1,4 @@
-"""The snapshots of one run: each is logged, shown and written; and how the run ended.
+"""Log, show and write the snapshots of one run, and report how the run ended.
 
 A run changes its canvas, the picture that is painted, by many updates. After every few updates it
 yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot.
@@ -106,8 +106,8 @@ class Recorder:
             measuring=lambda: watch.timed.seconds,
         )
         # Seconds of compiling until the first snapshot that this process computed; None before this
-        # snapshot. The time left is estimated with them. The first line of the log contains them if
-        # they are known when it is written; in a resumed run, they are not.
+        # snapshot. The time left is estimated with these seconds. The first line of the log contains
+        # them if they are known when this line is written; in a resumed run, they are not.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
@@ -267,7 +267,10 @@ class Recorder:
         record_rate(self.job.plan, self.pace.timed, self.watch.timed, self._whole() - others)
 
     def _variations(self, shot: Shot) -> dict[str, float]:
-        """Return the total variation of `shot.image` and of the content in the same size, by name."""
+        """Return the total variation of `shot.image`, and of the content resized to its size.
+
+        The names of the two in the result are "picture" and "content".
+        """
         job = self.job
         content = prepare.resized(
             job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe

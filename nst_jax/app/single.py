@@ -63,6 +63,10 @@ def paint_job(
     Returns:
       How the run ended. If it was interrupted or its losses diverged, the last picture with finite
       losses has been written, if there was one.
+
+    Raises:
+      ValueError: if the run is refused before it paints, for instance since its checkpoint does not fit
+        on the disk, or since the checkpoint to resume from is that of another run.
     """
     facts = facts_of_run(job, weights)
     _introduce(job, facts, display)

@@ -1,4 +1,4 @@
-"""Read a picture from standard input, or write the result to standard output, if its name is `-`."""
+"""Read a picture named `-` from standard input, and write a result named `-` to standard output."""
 
 import io
 import os
@@ -37,7 +37,7 @@ class _StandardInput(io.BytesIO):
 
 
 def source(path: Path) -> Source:
-    """Return what a picture is read from: its path, or a file object with standard input for `-`.
+    """Return what a picture is read from: its path, or for `-` a file object with standard input.
 
     `-` stays the path of a file if the command that runs does not read standard input.
     """
@@ -90,7 +90,7 @@ def _check_options(chosen: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _read_input(inputs: Mapping[str, Sequence[Path]]) -> Iterator[None]:
-    """Context manager: if a picture is `-`, read standard input; in the block, `source` returns it.
+    """Context manager: if a picture is `-`, read standard input, which `source` then returns.
 
     Args:
       inputs: name of an argument -> the paths of its pictures.

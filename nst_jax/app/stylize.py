@@ -1,4 +1,4 @@
-"""The command `stylize`, and a function that only checks its options, for `nst_jax.app.web`.
+"""The command `stylize`; and, for `nst_jax.app.web`, a function that only checks and plans a run.
 
 A run is the painting of one picture.
 """

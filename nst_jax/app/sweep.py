@@ -6,9 +6,9 @@ number for each canvas, so that one program, under `vmap`, paints many canvases.
 layers are swept, the weight of each layer becomes an array.)
 
 The canvases are painted in groups of equal size, so that all groups run the same program. The larger a
-group, the less time each canvas takes, but only up to a limit. So the size of the groups is the largest
-divisor of the number of canvases that is not above this limit. A group that does not fit into memory is
-divided further.
+group, the less time each canvas takes, but only up to a certain size. So the size of the groups is the
+largest divisor of the number of canvases that is not above that size. A group that does not fit into
+memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -425,6 +425,9 @@ def paint_sweep(
 
     Yields:
       Each painted canvas, row by row of the grid, as soon as its whole group is painted.
+
+    Raises:
+      ValueError: if a region (a part of the content with its own style) is empty at every style layer.
     """
     _introduce(job, weights, display)
     _files.remove_leftovers([job.output])
@@ -446,8 +449,7 @@ def paint_sweep(
         side=max(plan.scales[-1].shape),
         style_originals=[[image.shape[:2] for image in read]],
     )
-    # `notes_on_regions` also raises ValueError if a region (a part of the content with its own style)
-    # is empty at every style layer.
+    # `notes_on_regions` also raises a ValueError if a region is empty at every style layer.
     for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)

@@ -32,7 +32,7 @@ _GPU = "a GPU is used if jax finds one, and JAX_PLATFORMS=cpu keeps to the CPU"
 # Most of these names are options of jcjohnson/neural-style (Torch), ProGamerGov/neural-style-pt and
 # crowsonkb/style-transfer-pytorch (PyTorch), anishathalye/neural-style and cysmith/neural-style-tf
 # (TensorFlow), and titu1994/Neural-Style-Transfer (Keras).
-# Each key is several names with spaces between them, written without dashes in front.
+# Each key is one name, or several with spaces between them, written without dashes in front.
 _MEANINGS = {
     # Colours, parts of the picture, realism.
     "color colors colour colours colorize preserve-color preserve-colors preserve-colour "

@@ -13,8 +13,9 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.toml import STRENGTH
 from nst_jax.recipes.walk import walk
 
-# What messages call the option `--set` ("values" or "--set") and the column "overrides" of manifests.
-# Each of the two can change any value of a recipe, so a message also names the key of the value.
+# What messages call the option `--set` ("values" or "--set") and the column "overrides" of a manifest,
+# the table that lists the pictures of a batch. Each of the two can change any value of a recipe, so a
+# message also names the key of the value.
 OF_ANY_VALUE = ("values", "--set", "overrides")
 
 

@@ -89,10 +89,10 @@ class DreamState(NamedTuple):
     # none yet, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
     # The excitement of `canvas`; NaN before the first step. If `broke_at` is not -1, the excitement of
-    # the picture that was rejected because its excitement is not finite.
+    # the picture that the latest step rejected: from step `broke_at` on, all pictures are rejected.
     excitement: Excitement
     # The picture whose excitement is computed next: `canvas`, changed by one step. Before the first
-    # step, the picture from which the octave starts.
+    # step, the picture from which the octave starts. It has no meaning if `broke_at` is not -1.
     pending: Float[Array, "*batch h w 3"]
     # Index of the first step at this octave at which the excitement was not finite; -1 if there is
     # none.
@@ -137,8 +137,8 @@ def climb(
     """Make one step: change the picture `state.pending` along the gradient of its excitement.
 
     The excitement is the value that the ascent maximises, such as the mean square of the activations.
-    This step computes that of `state.pending`, which therefore becomes the new `canvas`. The changed
-    picture becomes the new `pending`; the next step computes its excitement.
+    This step computes the excitement of `state.pending`, which therefore becomes the new `canvas`. The
+    changed picture becomes the new `pending`; the next step computes its excitement.
 
     Before the excitement is computed, the picture is shifted by a random number of pixels (jitter).
     Afterwards the gradient is shifted back. Because of this, the grid of the network's poolings leaves
@@ -157,7 +157,11 @@ def climb(
 
     Returns:
       The next `DreamState`. If the excitement of `state.pending` is not finite, `canvas` stays as it
-      was, in this step and in all later ones, and `broke_at` becomes the index of the step.
+      was, in this step and in all later ones, and `broke_at` becomes the index of this step.
+
+    Raises:
+      ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if `ascent`
+        does not have one weight for each tap.
     """
     widest = jnp.asarray(ascent.jitter, jnp.int32)
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)
@@ -215,8 +219,12 @@ def ascend(
         maximised.
 
     Returns:
-      The state after the last step; and the values of the maximised function at each step, as an
-      `Excitement` of arrays [CAPACITY], whose entries after the first `steps` are NaN.
+      The state after the last step; and the excitement that each step computed, as an `Excitement` of
+      arrays [CAPACITY], whose entries after the first `steps` are NaN.
+
+    Raises:
+      ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if `ascent`
+        does not have one weight for each tap.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -258,8 +266,8 @@ def excitement(
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1].
       ascent: taps, their weights and network. If the image is larger than `network.tile`, it is
-        computed in tiles, and `jax.grad` of this function fails; `climb` computes that gradient in
-        another way.
+        computed in tiles to save memory. `jax.grad` of this function would still keep the activations
+        of all tiles in memory, so `climb` computes the same gradient in another way.
       guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
         the mean squares are returned.
 
@@ -267,8 +275,8 @@ def excitement(
       The excitement at each tap, and their weighted mean.
 
     Raises:
-      ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if the image
-        is too small.
+      ValueError: if the taps of the guide's features are not exactly those of `ascent`, if `ascent`
+        does not have one weight for each tap, or if the image is too small.
 
     Example:
       >>> import jax, jax.numpy as jnp

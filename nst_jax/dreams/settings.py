@@ -35,7 +35,7 @@ STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # `dream.ipynb`, where the mean absolute change in a step is 1.5 for pixel values in 0..255. If these
 # changes are normally distributed, their standard deviation is about 1.9, which is 0.0074 for pixel
 # values in [0, 1]. For comparison: TensorFlow's tutorial has 0.01 for pixel values in [-1, 1], which is
-# 0.005 for pixel values in [0, 1], and makes five times as many steps at each octave.
+# 0.005 for pixel values in [0, 1], and makes 50 or 100 steps at each octave.
 STEP_SIZE = 0.0075
 # Default tap (layer) whose activations are maximised. `dream.ipynb` and TensorFlow's tutorial use taps
 # of other networks, GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over
@@ -209,7 +209,7 @@ def _scalar(argument: str, value: Any) -> Any:
 
 
 def _weights_of(taps: Any) -> dict[str, float]:
-    """Return name of a tap (layer) -> weight of its activations; refuse weights that cannot be used.
+    """Return a dictionary: name of a tap (layer) -> its weight; refuse weights that cannot be used.
 
     `taps` is a name, a list of names, or a dict of names and weights. Without weights, each tap has the
     weight 1. The keys of the result are the names as the caller wrote them.

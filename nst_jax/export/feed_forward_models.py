@@ -198,8 +198,8 @@ def _mixture(call: Callable[..., Specs], styles: int, sums: str) -> Program:
     Args:
       call: runs the network.
       styles: number of styles. The program's input `shares` has the share of each in the mixture.
-      sums: text for the file's metadata, such as "their sum should be 1" if the user has to see to it,
-        or "they are divided by their sum" if the program does that.
+      sums: text about the sum of the shares, for the file's metadata: "their sum should be 1" if the
+        caller has to ensure this, or "they are divided by their sum" if the program does that.
     """
     return Program(
         call=call,

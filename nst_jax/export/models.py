@@ -2,8 +2,8 @@
 
 A `Program` is a pure function of the model's weights and of input arrays with names. Files of all
 formats are written from this description. The height and the width of an input picture have names, such
-as `"height"`. Each is either a number of pixels, or a symbolic size of `jax.export`, which stands for
-any number of pixels.
+as `"height"`. A height or width is either a number of pixels, or a symbolic size of `jax.export`, which
+stands for any number of pixels.
 """
 
 from collections.abc import Callable, Mapping
@@ -120,7 +120,10 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with the arrays of `weights`, whose keys are names such as `"conv1_1/kernel"`."""
+    """Return a copy of `params` whose arrays are those of `weights`.
+
+    The keys of `weights` are names such as `"conv1_1/kernel"`.
+    """
     return replace(params, layers=nested_weights(weights))
 
 

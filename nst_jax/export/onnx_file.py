@@ -39,13 +39,16 @@ def write_onnx(
       stored: the weights as arrays of float32, float16 or 8 bits, from `encodings.encoded_weights`.
       metadata: JSON values by name, which the file contains as text. One of them, `summary`, becomes
         the description of the program.
+
+    Raises:
+      ValueError: if jax2onnx cannot convert the program.
     """
     import onnx
 
     # The program is converted with decoded weights (float32). Afterwards, `_store` replaces them by the
     # encoded arrays, and adds operators that decode these. If JAX's program decoded them instead,
-    # jax2onnx would compute parts of the decoding during the conversion, and write these results into
-    # the file as well, which would become larger.
+    # jax2onnx would compute parts of the decoding during the conversion. It would write the results
+    # into the file, too, and so make the file larger.
     weights = {key: np.asarray(array) for key, array in decoded_weights(stored).items()}
     model = _converted(name, flattened_program(program, inputs, weights))
     _store(model.graph, weights, stored)
@@ -64,7 +67,7 @@ def _converted(name: str, flat: FlatProgram) -> Any:
     # jax2onnx is given a program that JAX has traced already. If it traced the function itself, it
     # would replace some of JAX's functions by its own, and so convert a different program. `dce_jaxpr`
     # removes operations whose results are not used, such as the gradients of VGG's kernels, which the
-    # custom gradient of a convolution computes beside that of the picture.
+    # custom gradient of a convolution computes besides the gradient of the picture.
     traced = jax.make_jaxpr(flat.call)(*shapes)
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
     try:

@@ -143,7 +143,7 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
     Args:
       path: path of the file to write. It may have the format's own suffix, a suffix that belongs to no
         format, or no suffix.
-      to: the format of the file, a key of `FORMATS`; the suffix of "stablehlo" is .npz.
+      to: the format of the file, a key of `FORMATS`, such as "stablehlo", whose suffix is .npz.
       argument: the caller's name for the path, shown in error messages.
 
     Raises:
@@ -166,9 +166,10 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: only `program`, or if it is None, all of the model.
+    """Return the programs to write, by name: only the one called `program`, unless it is None.
 
-    But if a file of the format `to` can have only one program, None means the first, the main one.
+    None means all programs of the model; or, if a file of the format `to` can have only one program,
+    the model's first program, which is its main one.
     """
     if program is None:
         main = next(iter(model.programs))

@@ -14,8 +14,9 @@ from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
 ANY = "any"  # in arguments and metadata, the value of a size that stands for pictures of any size
 
-# The error that JAX raises while it traces a function, if it cannot tell which of two symbolic sizes is
-# larger. Newer versions of JAX have this class in `jax.errors`, older versions in `jax.core`.
+# The error that JAX raises while it traces a function, if it cannot decide a comparison of symbolic
+# sizes, such as which of two is larger. Newer versions of JAX have this class in `jax.errors`, older
+# versions in `jax.core`.
 _NAME = "InconclusiveDimensionOperation"
 _Undecided: type[Exception] = getattr(jax.errors, _NAME, None) or getattr(jax.core, _NAME)
 

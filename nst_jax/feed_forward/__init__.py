@@ -11,11 +11,11 @@ weights of the styles in a mixture.
 
 The modules are listed so that none imports a later one. `layers` has the layers of which such networks
 are built, and `transformer` has the architecture that Magenta's two networks share. `arbitrary` and
-`styles26` are these two networks. `arbitrary_on_host` is the network `arbitrary` in NumPy, for a
-picture that shall not wait for JAX's compiler. `style_names` has the names of the 26 styles. `tiling`
+`styles26` are these two networks. `arbitrary_on_host` is the network `arbitrary` in NumPy, which paints
+a picture without waiting for JAX's compiler. `style_names` has the names of the 26 styles. `tiling`
 paints pictures that are too large for memory strip by strip, and `strip_memory` estimates which
-pictures are too large. `johnson` is the network that `nst_jax.train` trains. `style_files` reads and
-writes the files of trained networks. `crops`, `training_step`, `training_job` and `training` train one.
+pictures are too large. `johnson` is the network that `nst_jax.train` trains; `crops`, `training_step`,
+`training_job` and `training` train it. `style_files` reads and writes the files of trained networks.
 `given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in
 these styles, and `instant_start` paints the picture from which an optimisation may start.
 `instant_controls` applies the controls that give a result the content's colours or edges, or keep parts

@@ -266,8 +266,8 @@ def style_vector(
     Raises:
       TypeError: if `params` is not a `Params`, or if `style` is not an array.
       ValueError: if the weights are of another network; if `style` has another shape, a side under
-        16 px, or numbers that are not floating point; or if `size` is no (height, width) within
-        `style`.
+        16 px, or numbers that are not floating point; or if `size` is given, and it is no (height,
+        width) within `style`, or a side of `style` is not a multiple of 32 px.
 
     Example:
       >>> import jax
@@ -328,7 +328,8 @@ def stylize_with(
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
       ValueError: if the weights are of another network; if `content` has another shape, a side under
         16 px, or numbers that are not floating point; if there is not one vector for each picture; or
-        if `size` is no (height, width) within `content`.
+        if `size` is given, and it is no (height, width) within `content`, or a side of `content` is not
+        a multiple of 4 px.
 
     Example:
       >>> import jax

@@ -27,9 +27,9 @@ Planes: TypeAlias = Float[np.ndarray, "_ _ _"]  # [c, h, w], features of one pic
 Kernel: TypeAlias = Float[np.ndarray, "kh kw i o"]
 
 
-# Products of matrices are computed in blocks of at most this many multiplications. OpenBLAS divides
-# larger products among threads that wait for each other in busy loops. If the cores have other work,
-# this takes several times the processor time of one thread.
+# Products of matrices are computed in blocks of at most this many multiplications, or of one column if
+# a column takes more. OpenBLAS divides larger products among threads that wait for each other in busy
+# loops. If the cores have other work, this takes several times the processor time of one thread.
 BLOCK = 2**18
 
 
@@ -129,8 +129,8 @@ def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarra
 def _activated(layer: TransformerLayer, y: Planes, before: Planes) -> Planes:
     """Return the output of a layer: its features `y`, after convolution and norm, are activated.
 
-    The final layer has a sigmoid, all others a ReLU, except a layer that ends a residual block. This
-    has no activation; `before`, the input of the block, is added instead. `y` may be overwritten.
+    The final layer has a sigmoid, all others a ReLU, except a layer that ends a residual block. Such a
+    layer has no activation; `before`, the input of the block, is added instead. `y` may be overwritten.
     """
     if layer.final:
         # The sigmoid of y, computed by `tanh`, since `exp(-y)` would overflow for large negative y.

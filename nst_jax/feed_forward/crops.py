@@ -105,9 +105,10 @@ def find_photos(
       many files cannot be read and how many photos are too small.
 
     Raises:
-      TypeError: if a source is neither a path nor a picture.
-      ValueError: if there are no pictures, if none can be read, if all are smaller than a crop, or if
-        only one is left, since one is held out and at least one more is trained on.
+      TypeError: if a source is neither a path nor an array.
+      ValueError: if an array is not a picture, if there are no pictures, if none can be read, if all
+        are smaller than a crop, or if only one can be used, since one is held out and at least one more
+        is trained on.
     """
     if isinstance(sources, (str, os.PathLike)):
         place = Path(sources)
@@ -206,8 +207,8 @@ class PhotoCrops:
           seed: integers; the choice of photos and all crops depend on them.
 
         Raises:
-          ValueError: if so many photos are damaged or nearly uniform that none can be held out, or none
-            is left to train on.
+          ValueError: if so many photos are damaged or nearly uniform that the search for photos to hold
+            out, which skips these, leaves none to train on.
         """
         self.size, self._seed = size, tuple(seed)
         self._kept: dict[int, Pixels] = {}

@@ -1,8 +1,8 @@
 """Checks of the styles that callers give to `nst_jax.instant`, and the sizes of contents and styles.
 
-A style can be given as pictures, as a trained network, or by names of the 26 fixed styles, those that
-a network in this package has learned. The functions here check the style, read its files, and resize
-its pictures. After that, `instant_painter` can paint in this style.
+A style can be given as pictures, as a trained network, or by names of the 26 fixed styles, which a
+network in this package has learned. The functions here check the style, read its files, and resize its
+pictures. After that, `instant_painter` can paint in this style.
 """
 
 import os
@@ -218,7 +218,7 @@ def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
 
     Raises:
       TypeError: if a weight is not a number.
-      ValueError: if a weight is negative or not finite, or if all weights are 0.
+      ValueError: if a weight is negative, not finite, or 1e30 or more, or if all weights are 0.
     """
     for share in shares:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)
@@ -234,6 +234,9 @@ def checked_picture(argument: str, value: Any) -> HostImage:
     Args:
       argument: the caller's name for the picture, shown in error messages.
       value: an array, or the path of a file.
+
+    Raises:
+      TypeError, ValueError: if the array is not a picture, or if the file cannot be read.
     """
     if isinstance(value, (str, os.PathLike)):
         return images.load(value, argument=argument)

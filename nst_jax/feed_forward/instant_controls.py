@@ -117,7 +117,7 @@ def controlled_request(
         `style`).
 
     Raises:
-      ValueError: if `strength` is below 1 for a style that is not given as pictures.
+      ValueError: if `strength` is not 1 for a style that is not given as pictures.
     """
     shape, side = (content.shape[0], content.shape[1]), painter.bucket
     shapes = tuple(one.shape[:2] for one in style.pictures)
@@ -138,8 +138,8 @@ def controlled_request(
         on_host=on_host,
         # With `on_host`, each picture is recoloured at the top left of a square array, whose side is a
         # multiple of this number. So pictures of many shapes share a compiled program. For style
-        # pictures of the default size, one or two programs are enough, unless a picture's longer side
-        # is more than twice the shorter one.
+        # pictures of the default size, one or two programs are enough, as long as the longer side of a
+        # picture is at most three times the shorter one.
         side=max(side or 0, SMALLEST_STYLE_SQUARE),
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))
@@ -158,8 +158,8 @@ def _array_of_styles(shapes: Sequence[Shape]) -> Shape:
     """Return one (height, width) for the arrays of all style pictures, so large that each picture fits.
 
     Args:
-      shapes: (height, width) of each style picture; empty if the style is not given by pictures. The
-        result is then that of the smallest square in which a style picture may lie.
+      shapes: (height, width) of each style picture. It is empty if the style is not given by pictures;
+        the result is then the size of the smallest square in which a style picture may lie.
     """
     arrays = [style_array(shape) for shape in shapes] or [style_array((SMALLEST, SMALLEST))]
     return max(height for height, _ in arrays), max(width for _, width in arrays)
