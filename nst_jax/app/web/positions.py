@@ -88,6 +88,9 @@ class Positions:
         The run resumes from it to go back to the picture after `step` updates; without a checkpoint,
         the run must begin anew. Checkpoints after more than `step` updates are deleted; when the run
         goes on, it may write new checkpoints in their place.
+
+        Raises:
+          ValueError: if the file of the checkpoint is missing or damaged.
         """
         self._drop([one for one in self._known if one.step > step])
         return checkpoints.load(self._known[-1].path) if self._known else None
