@@ -278,8 +278,8 @@ def of_identity(
         them, by name.
 
     Returns:
-      A dictionary, by name and as JSON values, of the recipe's settings, the hashes of the arrays, the
-      random key, and the versions of the packages.
+      A dictionary of JSON values by name: the recipe's settings, the numbers in `controls`, the hashes
+      of all arrays, the random key, and the versions of the packages.
     """
     found = of_recipe(recipe)
     del found["descent.steps"]
