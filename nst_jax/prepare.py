@@ -71,9 +71,9 @@ def prepare_pictures(
       (resolution) of the run.
 
     Raises:
-      TypeError: if a value is not an array.
+      TypeError: if the content or a style is not an array.
       ValueError: if an array is not a picture, if a side is under 16 px, as given or after resizing, or
-        if the recipe has several weights in `style_shares`, but not one for each style.
+        if the number of styles does not fit the recipe's `style_shares`, `tap_styles` or `style_scale`.
     """
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     others = [] if given is None else [region.style for region in given.regions]
@@ -307,7 +307,7 @@ def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | N
     Args:
       content: [h, w, 3], at the coarsest scale.
       recipe: the recipe whose start is used if `init` is None.
-      init: None, a start or an image; see `starting_image`.
+      init: None, a start, or an image to start from; see `starting_image`.
 
     Returns:
       The pixels, [h, w, 3] float32 in the order BGR. If the result is None, make the canvas from the
@@ -328,9 +328,9 @@ def starting_image(
       content: [h, w, 3], at the coarsest scale.
       style: the first style, [h', w', 3], at the coarsest scale.
       recipe: the recipe whose start is used if `init` is None.
-      init: None, an instance of a class of `nst_jax.recipes.starts`, such as `Noise()`, or an image
-        [h, w, 3] of any size. An image is resized to the canvas; if its proportions differ from the
-        content's, it is stretched.
+      init: None, a start or an image. A start is a function (content, style, key) -> image, such as
+        `nst_jax.recipes.starts.Noise()`. An image [h, w, 3] may have any size; it is resized to the
+        canvas, and stretched if its proportions differ from the content's.
       key: a random key, for starts that draw noise.
 
     Returns:
@@ -338,8 +338,9 @@ def starting_image(
       values a little outside this range.
 
     Raises:
-      ValueError: if a start function returns another shape than the content's, or if an image is not
-        in [0, 1].
+      TypeError: if `init` is neither None, nor a function, nor an array.
+      ValueError: if a start returns another shape than the content's, or if `init` is an array, but not
+        an image [h, w, 3] in [0, 1].
     """
     if init is None:
         init = recipe.pictures.start

@@ -41,8 +41,8 @@ NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 def strength_facts(strength: float | None) -> dict[str, Any]:
     """Return a record of the argument `strength` of `stylize`; empty if it was not given (None).
 
-    It is recorded by itself, since a recipe contains only the number that `with_strength` computes from
-    it: the style weight, or the content's weight in a mixture.
+    The record needs it, since the recipe of the run contains only the value that follows from the
+    strength: in most recipes the style weight, in some the weight `search_content`.
 
     Example:
       >>> strength_facts(0.6), strength_facts(None)
@@ -77,11 +77,12 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       recipe: any recipe.
 
     Returns:
-      A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
-      the name of a function or class, in the order of the recipe's fields. The key
-      `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has an effect
-      only then. A field that was added to recipes when there were records already (`ADDED_LATER`) is
-      left out while it has its default. So a run that does not use it has the same record as before.
+      A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a string, a list
+      or None, in the order of the recipe's fields. Functions, losses and objects are represented by
+      their names. The key `network.accelerator_precision` is left out unless the precision is `AUTO`,
+      since the field has an effect only then. A field that was added to recipes when there were records
+      already (`ADDED_LATER`) is left out while it has its default. So a run that does not use the field
+      has the same record as before.
 
     Example:
       >>> from nst_jax import recipes
@@ -277,8 +278,8 @@ def of_identity(
         them, by name.
 
     Returns:
-      A dictionary with the settings of the recipe and the hashes of the arrays, by name, as JSON
-      values.
+      A dictionary of JSON values by name: the recipe's settings, the numbers in `controls`, the hashes
+      of all arrays, the random key, and the versions of the packages.
     """
     found = of_recipe(recipe)
     del found["descent.steps"]

@@ -40,16 +40,16 @@ def update_cost(scale: Scale) -> int:
 class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
-    The durations come from JAX's own monitoring events. The clock is a context manager, which stops
-    counting at its end. Time in which the thread waits for another one to compile counts too, see
-    `waiting`.
+    The durations come from JAX's own monitoring events. The clock is a context manager: it counts until
+    the `with` block ends. The time of a block within `waiting`, in which the thread waits for another
+    thread to compile, counts too.
 
     Attributes:
       loaded: number of programs that were loaded from JAX's compilation cache, each of which saved over
         `LEAST_SAVED` seconds of compiling. If there are any, compiling all programs would take longer
         than `seconds`.
       waits: start and end, by `time.perf_counter`, of each time in which the thread waited for another
-        thread. Callers that measure times of their own read them, to count no wait twice.
+        thread. A caller that measures waiting itself reads this list, so as to count no wait twice.
     """
 
     def __init__(self) -> None:
@@ -123,11 +123,11 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: a lap is the time from one call of `lap` to the next, such as at each snapshot.
+    """Measures laps: a lap is the time from one call of `lap` to the next.
 
-    The time of compiling, and of computing the targets (what the losses compare the picture with), is
-    left out. The first call of `lap` returns a lap of 0 seconds. The attribute `elapsed` is the sum of
-    all laps so far, in seconds.
+    A run, for example, calls `lap` at each snapshot. The time of compiling, and of computing the
+    targets (what the losses compare the picture with), is left out. The first call of `lap` returns a
+    lap of 0 seconds. The attribute `elapsed` is the sum of all laps so far, in seconds.
 
     The argument `compiling` counts the seconds of compiling, and `clock` returns the time in seconds.
     For a resumed run, the argument `elapsed` is the sum of the laps up to its checkpoint. The function

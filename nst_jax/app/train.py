@@ -154,11 +154,12 @@ def run_training(
 
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best
-      network and the checkpoint have been written. If it diverged, the best network has been written,
-      provided that some update improved the network.
+      network and the checkpoint have been written; a message is printed if one could not be. If it
+      diverged, the best network has been written, provided that some update improved the network.
 
     Raises:
-      ValueError: if the disk has no room for a checkpoint, or the checkpoint is of another training.
+      ValueError: if the disk has no room for a checkpoint; if `resume` is of another training, or was
+        written after more updates than `job` has; or if too many photos are damaged or nearly uniform.
     """
     written = (outputs.style, outputs.checkpoint, outputs.samples)
     # Unfinished files of earlier trainings take space, so they are removed before the disk is checked.
@@ -226,9 +227,10 @@ def _check_disk_space(job: TrainingJob, outputs: TrainOutputs) -> None:
 
 
 class _Recorder:
-    """Receives a report after each update of a training: writes files and shows progress.
+    """Writes the files of a training and shows its progress.
 
-    A report has the number of updates so far and the latest losses.
+    The recorder receives a report before the first update and after each update. A report has the
+    number of updates so far and the latest losses.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """The command `warm`: compile the programs of later commands, and store them in the cache on disk.
 
-A bucket is a square array. Pictures of all shapes up to its side lie in it, and are painted by the same
-programs; see `nst_jax.scaling.buckets`. The programs for a recipe and a bucket serve every picture that
-a later command paints by this recipe in a bucket of this side.
+A bucket is a square array. Pictures of all shapes fit into it if their longer side is at most the side
+of the bucket, and are painted by the same programs; see `nst_jax.scaling.buckets`. The programs for a
+recipe and a bucket serve every picture that a later command paints by this recipe in a bucket of this
+side.
 """
 
 import time
@@ -58,7 +59,10 @@ from nst_jax.weights.params import load_params
 
 
 def warm(chosen: Chosen) -> None:
-    """Compile the programs of later commands, and print how many program files are then on disk.
+    """Compile the programs of later commands, and store them in the cache on disk.
+
+    Unless `--quiet` is given, print how many program files are then on disk, and the options with which
+    later commands use the programs just compiled.
 
     The programs paint in buckets: square arrays in which pictures of many shapes can lie. So the same
     programs serve all these shapes.
@@ -201,8 +205,9 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
       bucket: the side that the user names; None: the longer side, rounded up to a multiple of 16 px.
 
     Raises:
-      ValueError: if `bucket` is None, and the longer side depends on the shape of the picture; or if
-        the longer side is the same for all shapes, and is longer than `bucket`.
+      ValueError: if `size` is malformed or out of range; if `bucket` is None, and the longer side
+        depends on the shape of the picture; or if the longer side is the same for all shapes, and is
+        longer than `bucket`.
 
     Example:
       >>> side_of_instant("250")
@@ -413,9 +418,10 @@ def compile_instant(
 ) -> None:
     """Compile and store `instant`'s programs for buckets (square arrays), by painting grey pictures.
 
-    The network is told the style by a style vector. To compute this vector, the style picture is put
-    into a square array, and each size of this array needs a program of its own. The programs for style
-    pictures with an aspect ratio of 1:1 and of 2:1 are compiled here.
+    The network gets the style as a vector. To compute this vector, the style picture is put into a
+    square array, and each size of this array needs a program of its own. The programs for style
+    pictures with an aspect ratio of 1:1 and of 2:1 are compiled here. If the recipe's `colors` need no
+    style picture, those of the network that has learned 26 styles are compiled as well.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. A program

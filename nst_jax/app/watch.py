@@ -18,7 +18,7 @@ from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
 # While a run's targets (what the losses compare the picture with) are computed, the time left is shown
-# only after this fraction of their arithmetic operations. Before that, it could not be estimated well.
+# only when this fraction of the arithmetic operations is done. Before, it could not be estimated well.
 TELLING_SHARE = 0.05
 
 
@@ -36,9 +36,9 @@ class PollingWatch(measuring.Watch):
         """Make a watch.
 
         Args:
-          look: a function without arguments, such as one that shows progress. While the watch waits, it
-            is called about 20 times a second, at first more often. An error that it raises ends the
-            waiting.
+          look: a function without arguments, such as one that shows progress. It is called while the
+            watch waits, about 20 times a second, at first more often. If it raises an error, the
+            waiting ends.
         """
         self._look = look
 

@@ -159,6 +159,9 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
     Returns:
       A scalar, the natural logarithm of a ratio of energies. It is between 0 and a few tenths for
       pictures without such a pattern.
+
+    Raises:
+      ValueError: if the picture is too small.
     """
     return jnp.max(grid_peaks(picture, period=period))
 

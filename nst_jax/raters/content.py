@@ -121,7 +121,8 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
         smooths away finer edges. Static under `jax.jit`.
 
     Returns:
-      A scalar: nearly 1 for equal pictures, about 1/2 for unrelated textures, 0 for a uniform picture.
+      A scalar: nearly 1 for equal pictures, about 1/2 for unrelated textures, about 0 if one of
+      the two pictures is uniform.
 
     Example:
       >>> import jax.numpy as jnp

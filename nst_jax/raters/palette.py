@@ -45,9 +45,9 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
     Colours are points in the space OKLab. They are projected on directions that are spread evenly over
     the sphere. For each direction, the mean distance that the projections have to move is computed from
     4096 quantiles. The value is twice the mean over all directions, which is twice the sliced
-    Wasserstein-1 distance. Because of the factor of two, if a vector is added to all colours of a
-    picture, the distance of the new colours to the old ones is the length of this vector. The positions
-    of colours in the pictures do not matter, nor do the sizes of the pictures.
+    Wasserstein-1 distance. If a vector is added to all colours of a picture, the factor of two makes
+    the distance of the new colours to the old ones nearly the length of this vector. The positions of
+    colours in the pictures do not matter, nor do the sizes of the pictures.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1].

@@ -167,8 +167,8 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
 def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
     """Return a factor R [c, c] of the covariance of features [h, w, c], and the features' mean [c].
 
-    R is upper triangular, and RᵀR is the covariance. `wasserstein_distance` is computed from R, since
-    traces of covariances would nearly cancel there.
+    R is upper triangular, and RᵀR is the covariance. `wasserstein_distance` uses R, since in a formula
+    with covariances the traces of these would nearly cancel for similar Gaussians.
     """
     x = features.reshape(-1, features.shape[-1])
     mean = jnp.mean(x, axis=0)

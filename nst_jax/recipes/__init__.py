@@ -1,4 +1,8 @@
-"""Recipes: all choices and numbers of a style transfer as data, and presets of published methods."""
+"""Recipes: all choices and numbers of a style transfer as data.
+
+The presets are recipes with names: `default` and `gram`, which are this project's own, and those of
+published methods.
+"""
 
 from typing import TYPE_CHECKING
 

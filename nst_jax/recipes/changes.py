@@ -69,7 +69,7 @@ def with_strength(recipe: Recipe, strength: Any) -> Recipe:
 
     Raises:
       TypeError: if `strength` is not a number, nor an array of numbers.
-      ValueError: if `strength` is not between 0 and 1.
+      ValueError: if `strength` is not between 0 and 1, or is an empty array.
 
     Example:
       >>> from nst_jax import recipes
@@ -137,6 +137,10 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     Returns:
       The recipe with other rules `pictures.size` and `pictures.style_size`.
 
+    Raises:
+      TypeError: if a size is of a wrong type.
+      ValueError: if a size is text of an unknown form, or a number out of range; see `sizes.with_size`.
+
     Example:
       >>> from nst_jax import recipes
       >>> pictures = with_sizes(recipes.DEFAULT, "400x300").pictures
@@ -170,7 +174,9 @@ def with_tap_styles(
 
     Raises:
       TypeError: if `tap_styles` is no mapping.
-      ValueError: for a tap that is unknown, given under two of its names, or without a style loss.
+      ValueError: for a tap that is unknown, given under two of its names, or without a style loss; or
+        for any tap, if the recipe's style loss compares single positions (see `Terms.matched`), since
+        such a loss reads all taps together.
     """
     if not tap_styles:
         return recipe, []
@@ -189,6 +195,11 @@ def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.nda
       pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order. If the list
         is empty, since the caller gave no such pictures, the result is empty, too.
       recipe: the checked recipe.
+
+    Raises:
+      TypeError: if a picture is not an array.
+      ValueError: if an array is not a picture [h, w, 3] in [0, 1] or uint8, or if `pictures` is neither
+        empty nor as long as `terms.tap_styles`.
     """
     taps = recipe.terms.tap_styles if pictures else ()
     return [

@@ -36,15 +36,14 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps, or unknown words as values, such as of `colors`; for more or fewer
-        layer weights than taps; for weights that are negative or not finite, and style shares that are
-        all 0; for numbers out of their range, such as fewer than one update, a `realism` above 1, or
-        one that a size rule, a start (the function that makes the initial canvas), an optimiser or a
-        schedule does not allow; for a loss that is declared
-        additive (a sum over the pixels of feature maps) and is not; for a tile size that does not suit
-        the network; and for values that exclude each other, such as clipping with an optimiser that
-        undoes bad updates, or tiles with a loss that is not additive.
-        The message names the value.
+      ValueError: if a value is not allowed; the message names it. Not allowed are unknown taps, and
+        unknown words, such as `colors="red"`; more or fewer layer weights than taps; weights that are
+        negative or not finite, and style shares that are all 0; numbers out of range, such as fewer
+        than one update, a `realism` above 1, or a negative number in the size rule, the start (the
+        function that makes the initial canvas), the optimiser or the schedule; a loss that is declared
+        additive (computed from sums over the pixels of feature maps) but is not; a tile size that does
+        not suit the network; and values that exclude each other, such as clipping with an optimiser
+        that undoes bad updates, or tiles with a loss that is not additive.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
@@ -230,7 +229,11 @@ LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse a `style_scale`, unless it has one factor, or one for each of the `count` styles."""
+    """Refuse a `style_scale`, unless it has one factor, or one for each of the `count` styles.
+
+    Raises:
+      ValueError: if the number of factors is neither 1 nor `count`.
+    """
     factors = pictures.style_scale or (1.0,)
     if len(factors) not in (1, count):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Resize filters, for pictures before painting, and for the canvas between scales (resolutions).
 
-A filter is a function (image, (height, width)) -> image, where image is [*batch, h, w, 3] and (height,
-width) is the size of the result in px.
+A filter is a function (image, (height, width)) -> image, where (height, width) is the size of the
+result in px. The image is [*batch, h, w, 3], but only [h, w, 3] for the filters of Pillow.
 """
 
 from collections.abc import Callable

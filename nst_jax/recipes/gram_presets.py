@@ -2,8 +2,8 @@
 
 The losses use the mean Gram matrix G = R / M, where the raw Gram matrix R is a sum over M positions.
 Some sources use R itself. Since they resize the style to the size of the content, M is the same for
-both pictures. So the squared differences of R are M² times those of G, and the losses here include this
-factor where the source does not divide by it.
+both pictures. So the squared differences of R are M² times those of G, a factor that the losses of the
+recipes after these sources include.
 
 The source of a recipe is the paper or program whose method it computes; comments state where the recipe
 departs from its source. The module `presets` has the list of all recipes, and says what holds for all
@@ -17,7 +17,8 @@ from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.vgg import layers
 
-CHANNELS = (64, 128, 256, 512, 512)  # of VGG-19's layers relu1_1 to relu5_1, `recipe.STYLE_TAPS`
+# Numbers of channels of VGG-19's layers relu1_1 to relu5_1, which are the taps `recipe.STYLE_TAPS`.
+CHANNELS = (64, 128, 256, 512, 512)
 
 # The layer weights of Gatys' code for its five style layers.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
@@ -135,15 +136,15 @@ GATYS_PYTORCH_800 = replace(
 )
 
 
-# This recipe makes one style picture from two, the coarse and the fine one: it paints the fine
-# structure of the fine one on the shapes of the coarse one. `nst_jax.combined_style` runs it. There is
-# no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
-# that the style loss reads respond to fine structure only. The recipe is not in the list of presets,
-# since its content is not a photo but the coarse picture.
+# This recipe makes one style picture from two, called coarse and fine: it paints the fine structure
+# (such as brushwork) of the fine picture on the shapes of the coarse picture. `nst_jax.combined_style`
+# runs it. There is no content loss. The coarse shapes stay, because the run starts from the coarse
+# picture and the layers that the style loss reads respond to fine structure only. The recipe is not in
+# the list of presets, since its content is not a photo but the coarse picture.
 #
 # The source differs in three ways. It makes 500 updates, and then a second pass at 1024 px with layers
 # up to relu4_1. Its optimiser is SciPy's L-BFGS-B, with a line search. And it first gives both style
-# pictures the colours of the content photo, while here the fine one gets those of the coarse one.
+# pictures the colours of the content photo; here the fine picture gets the colours of the coarse one.
 #
 # The optimiser here is an L-BFGS that undoes updates by which the loss has become too large, since
 # torch's L-BFGS fails on some coarse pictures that are flat over large areas. On such a picture the

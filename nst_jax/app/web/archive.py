@@ -89,7 +89,7 @@ def archive_of(run: Run, kept: RunPicture) -> bytes:
       kept: the file of the picture, and the number of updates after which it was saved.
 
     Raises:
-      FileNotFoundError: if the file of the picture has been deleted.
+      FileNotFoundError: if the file of the picture or of an input has been deleted.
     """
     said = command_of(run, kept.step)
     script = f"#!/bin/sh\n# {said['where']}\n{said['command']}\n"
@@ -119,7 +119,7 @@ def film_of(run: Run, kind: str) -> bytes:
 
     Raises:
       FileNotFoundError: if the file of a picture has been deleted meanwhile.
-      ValueError: if the file of a picture is damaged.
+      ValueError: if the file of a picture is damaged, or if the run has no picture.
     """
     file = io.BytesIO()
     frames = (_read(one.path) for one in run.kept)

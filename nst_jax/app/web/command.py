@@ -83,7 +83,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
         if warm:
             # Until this thread has compiled the programs that paint a visitor's first picture, the page
             # shows only a provisional one. So the thread starts before the server is imported, which
-            # takes long, too. It is not a daemon: a process that exits while it compiles may crash.
+            # takes long, too. The thread is no daemon, so that the process exits only when the thread
+            # has ended: an exit in the middle of compiling may crash.
             threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
 
         import uvicorn

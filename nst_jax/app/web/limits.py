@@ -27,15 +27,17 @@ MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run
 MOST_SETTINGS = 20_000  # bytes of the settings that the page sends
-LEAST_SIDE, LARGEST_SIDE = 32, 2048  # limits for the longer side of a result, in px
+# Limits for the size, in px, that a visitor chooses. The longer side of a result can exceed this
+# size, and is limited to `LARGEST_SIDE`, too.
+LEAST_SIDE, LARGEST_SIDE = 32, 2048
 UNWATCHED_SECONDS = 30.0  # time after which a run is paused if no open page shows it
 FORGOTTEN_SECONDS = 2 * 3600.0  # time after which a visitor who is away is deleted with all files
 STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
 LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix
-# Matches the beginning of each name that the server gives to a file of its own, in the folder of the
-# uploads or in an archive. To keep these names for the server, `safe_name` changes the name of an
-# upload that matches.
+# Matches names, without suffix, that the server gives to pictures of its own: in the folder of the
+# uploads, in the folder of a run, or in an archive. To keep these names for the server, `safe_name`
+# changes the name of an upload that matches.
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)(_|$)", re.ASCII | re.IGNORECASE
 )

@@ -112,11 +112,11 @@ class PageRecorder(Recorder):
 class PictureWork:
     """Paints one picture, with pauses in which other runs (paintings) use the device.
 
-    During a pause, a checkpoint on the host holds the run. On the device, only what all runs share
-    stays: the network's weights and the compiled programs. On a device that computes deterministically,
-    the result is bit for bit the same as without pauses, and as that of the command line. This is so
-    even if the visitor lets the run go back to an earlier picture, since the run then makes the same
-    updates again.
+    During a pause, a checkpoint on the host holds the state of the run. On the device, only what all
+    runs share stays: the network's weights and the compiled programs. On a device that computes
+    deterministically, the result is bit for bit the same as without pauses, and as that of the command
+    line. This is so even if the visitor lets the run go back to an earlier picture, since the run then
+    makes the same updates again.
     """
 
     def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:

@@ -33,7 +33,7 @@ class Queue:
         """Put a new run, or a paused run that shall go on, at the end of the queue.
 
         Raises:
-          ValueError: if too many runs wait already.
+          ValueError: if the queue is full: too many runs wait or paint already.
         """
         with self._changed:
             if len(self._line) >= self._most:
@@ -51,7 +51,7 @@ class Queue:
         withdrawn.
 
         Raises:
-          ValueError: if too many runs wait already.
+          ValueError: if the queue is full: too many runs wait or paint already.
         """
         with self._changed:
             if run.state is RunState.PAINTING and run.request is Wish.PAUSE:
@@ -91,8 +91,8 @@ class Queue:
         """Let a run go back to its picture after `step` updates and pause there.
 
         A run can go back even if it has ended. The later pictures of the run are deleted. A run that
-        paints goes back as soon as it has stopped painting; if it has been asked to stop before, this
-        request is ignored.
+        paints goes back as soon as it has stopped painting. If `stop` was called for it before, it does
+        not go back.
 
         Raises:
           ValueError: if there is no such picture.

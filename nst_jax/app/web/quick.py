@@ -49,10 +49,10 @@ LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
 # size in px (None is the default). So the programs are compiled before a visitor comes. Every photo is
-# padded to a square, and so these programs serve photos of all shapes. The first line is the first
-# picture that a visitor sees; it is kept, so that it is not painted again for the visitor. The second
-# line compiles another network: "mosaic" is no style picture, but one of the 26 styles that this
-# network has learned. The third line compiles the programs for a smaller size.
+# padded to a square, and so these programs serve photos of all shapes. The first line describes the
+# first picture that a visitor sees. The pictures are kept, so that they are not painted again for a
+# visitor. The second line compiles another network: "mosaic" is no style picture, but one of the 26
+# styles that this network has learned. The third line compiles the programs for a smaller size.
 FIRST_PICTURES = (
     ("chelsea.jpg", "starry_night.jpg", None),
     ("chelsea.jpg", "mosaic", None),
@@ -203,7 +203,7 @@ class QuickPainter:
 
         Returns:
           The picture. None if the programs are ready, or if NumPy cannot paint the picture: it is too
-          large, its style is not a picture, or it has a mask or takes colours or edges from the photo.
+          large, its style is not a picture, or options protect a part or change colours or edges.
 
         Raises:
           ValueError: if the command itself would refuse the words, or if the result would be larger
@@ -295,6 +295,10 @@ class QuickPainter:
         Args:
           photo: path of the photo.
           output: the file to write.
+
+        Raises:
+          ValueError: if the photo cannot be read, or if a side of it is under 16 px, before or after it
+            is reduced to a longer side of `TILE` px.
         """
         with self._turn():
             content = given_styles.resized_content(

@@ -160,7 +160,7 @@ class Server:
                 LOGGER.exception("tidying failed; it is tried again")
 
     async def end(self) -> None:
-        """End all streams to open pages; answer requests left after `ENDING_SECONDS` with an error.
+        """End streams to open pages; answer requests still open after `ENDING_SECONDS` with an error.
 
         Without this method, uvicorn would cancel streams and requests, and print a traceback for each.
         """
