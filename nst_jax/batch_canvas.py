@@ -129,10 +129,10 @@ class BatchCanvas:
         """Compute the targets of all pictures at a scale (resolution), stacked along a first axis.
 
         Targets are the features of a content and the statistics of a style. If several pictures have
-        the same content or style, its targets are computed only once; those of a style with a mask are
-        computed for each picture. In a bucket (larger arrays, in which pictures of several sizes lie),
-        the pictures may need the same style in several sizes. Its statistics are then computed once for
-        each size.
+        the same content or style, its targets are computed only once; those of a style with a mask
+        may be computed for each picture. In a bucket (larger arrays, in which pictures of several sizes
+        lie), the pictures may need the same style in several sizes. Its statistics are then computed
+        once for each size.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
