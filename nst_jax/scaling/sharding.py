@@ -225,8 +225,7 @@ def vmap_over_devices(
     If no picture is shared by several devices, `shard_map` is used, so that each device computes its
     own pictures without communication. XLA's partitioner would add communication: in every iteration of
     a `while` loop, all devices would have to find out together whether any picture needs another
-    iteration.
-    If several devices share a picture, they communicate anyway, and the partitioner is used.
+    iteration. If several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
       function: a pure function of the arrays of one picture.
