@@ -60,8 +60,8 @@ class BatchWeights(NamedTuple):
     """The weights in the two versions that a batch needs: one for the targets, one for the updates."""
 
     measuring: Params  # as loaded; for the features of contents and the statistics of styles
-    # With the transposed and Winograd kernels that `with_forms` adds, which make the updates faster;
-    # copied to all devices of the run.
+    # With the kernels that `with_forms` adds to make the updates faster: transposed kernels and, on a
+    # CPU, those for Winograd convolution. Copied to all devices of the run.
     loop: Params
 
     @classmethod
@@ -129,9 +129,10 @@ class BatchCanvas:
         """Compute the targets of all pictures at a scale (resolution), stacked along a first axis.
 
         Targets are the features of a content and the statistics of a style. If several pictures have
-        the same content or style, its targets are computed only once. In a bucket (larger arrays, in
-        which pictures of several sizes lie), the pictures may need the same style in several sizes. Its
-        statistics are then computed once for each size.
+        the same content or style, its targets are computed only once; those of a style with a mask
+        may be computed for each picture. In a bucket (larger arrays, in which pictures of several sizes
+        lie), the pictures may need the same style in several sizes. Its statistics are then computed
+        once for each size.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -275,7 +276,7 @@ class BatchCanvas:
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
             # What `pieces` computes is cached under a name, and used again for the same name. The
             # content's name is its number. A style's name is the pair of the `id`s of its array and of
-            # its mask, since pictures with the same style or mask share these arrays.
+            # its mask: pictures with the same style share its array, and a missing mask is None.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)
@@ -471,9 +472,9 @@ class BatchCanvas:
         """Return the images [pictures, h, w, 3] from which the run starts, and their exact canvases.
 
         Some recipes define their first canvas in the pixel convention in which the optimiser works,
-        such as BGR from 0 to 255. The exact canvases have these pixels, which a conversion from the
-        images would round. They are None if the first canvas is defined as an image. See
-        `prepare.exact_canvas`.
+        such as BGR from 0 to 255 minus ImageNet's mean. The exact canvases have these pixels, which a
+        conversion from the images would round. They are None if the first canvas is defined as an
+        image. See `prepare.exact_canvas`.
         """
         images: list[Any] = []
         canvases: list[np.ndarray] = []
@@ -740,7 +741,7 @@ def match_many(
       first: whether this is the coarsest scale (resolution), at which the content is matched instead of
         the canvas.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
-      mesh: the devices that share the batch; None: the default device.
+      mesh: the devices that share the batch; None: one device, which holds the arrays.
 
     Returns:
       The states with their matches.
@@ -775,7 +776,7 @@ def run_many(
       bands: how each canvas is cut into bands, one for each device that shares it; None: each device
         computes whole canvases.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
-      mesh: the devices that share the batch; None: the default device.
+      mesh: the devices that share the batch; None: one device, which holds the arrays.
 
     Returns:
       The states after the steps; and the losses of each canvas at each step, arrays

@@ -55,8 +55,8 @@ def members_of(
 
     Args:
       contents: as in `stylize_many`.
-      styles: as in `stylize_many`. The pictures of `tap_styles` (styles for single layers) are appended
-        to each entry.
+      styles: as in `stylize_many`. The pictures of `tap_styles` (styles for single layers) are already
+        appended to each entry.
       recipe: the recipe of all pictures, to which the options of the call are already applied.
       init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
       key: as in `stylize_many`, a key or an array of keys.
@@ -411,12 +411,12 @@ def checked_fine_styles(
 
     Returns:
       The pictures in `given`, and `styles`. A style for which the first list has None keeps its own
-      fine structure. If `styles` has only one list, it is repeated for each picture in `given`.
+      fine structure. If `styles` has only one list, it is repeated for each entry of `given`.
 
     Raises:
       TypeError: if `given` is of the wrong type.
-      ValueError: if its pictures cannot be used, their number does not fit the contents and styles, or
-        styles are blended.
+      ValueError: if its pictures cannot be used, their number does not fit the contents and styles,
+        styles are blended, or a plan is given.
     """
     if given is None:
         return [None], list(styles)
@@ -474,8 +474,10 @@ def with_fine_structures(
       tile: as in `stylize_many`.
 
     Returns:
-      The lists of style pictures, one for each picture of the batch, or a single one if all have the
-      same styles. And, in lists of the same form, the (height, width) of each style before this change.
+      Two lists. The first has a list of style pictures for each picture of the batch. It has only one
+      entry if `styles` and `fine` have one entry each and all pictures need their style at the same
+      size. The second list has the same form, with the (height, width) of each style before this
+      change.
     """
     known: dict[tuple[bytes, bytes, Shape], np.ndarray] = {}
     keys, found, sizes = [], [], []

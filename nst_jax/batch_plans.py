@@ -58,6 +58,10 @@ def plan_members(
 
     Returns:
       The plan, and `members` unchanged: a pair of the same form as those of `plan_in_buckets`.
+
+    Raises:
+      ValueError: as in `plan_scales`, for example if there is too little memory, even if pictures are
+        computed in tiles.
     """
     scales = members[0].prepared.scales
     # The pictures' styles may differ in shape, and the plan's memory must be enough for all of them. So
@@ -150,7 +154,7 @@ def plan_by_cost(
       same shapes, and the same number of updates at each scale (resolution).
 
     Raises:
-      ValueError: if there is too little memory, even if pictures are computed in tiles.
+      ValueError: as in `plan_members`.
     """
     can = [
         not bands and buckets.can_lie_in_bucket(recipe, member.prepared.scales)
@@ -184,7 +188,11 @@ def plan_by_cost(
 
 
 def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
-    """Return the plan that the caller gave; refuse it if these pictures cannot be painted by it."""
+    """Return the plan that the caller gave; refuse it if these pictures cannot be painted by it.
+
+    Raises:
+      ValueError: if the plan does not fit the pictures; the message says what to do instead.
+    """
     if plan.pictures != len(members):
         raise ValueError(
             f"`plan`: is for {plan.pictures} pictures and {len(members)} were given; make it with "

@@ -203,7 +203,7 @@ def stylize_many(
         whose losses would not be exact in larger arrays, or that do not fit into memory in them, are
         not refused, but get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
-        `paint`.
+        `paint`. Each chunk goes on in the iterable where the chunk before it stopped.
       progress: a function that is called as `progress(done, total)` once the losses of the first canvas
         are known, after each interval that `every` gives, at the end of each scale, and at the latest
         256 updates after the previous call. `done` and `total` are numbers of evaluations of the
@@ -407,8 +407,8 @@ def _resizes_on_host(
 ) -> bool:
     """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
 
-    It does so if some of the pictures may lie in larger arrays (buckets), which share compiled programs
-    to save compile time.
+    NumPy does so if some of the pictures may lie in larger arrays (buckets). Such arrays are there to
+    save compile time, which a program for each size of the pictures would take again.
     """
     if bucket != buckets.AUTO:
         return bucket is not None
@@ -417,7 +417,7 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return a number of px; the sides of the square arrays for recolouring are multiples of it.
+    """Return the least side, in px, of the square arrays in which pictures are recoloured.
 
     Each picture is recoloured at the top left of such an array. So pictures of several sizes lie in
     arrays of the same size, and share a compiled program.

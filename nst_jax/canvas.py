@@ -101,7 +101,8 @@ class SingleCanvas:
         self._first: Callable[[], Any] | None = None
         self._finish = Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
-        # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
+        # The recipe, with its numbers as strongly typed arrays: so a run with other numbers can use the
+        # same compiled programs.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
         # The sizes of the pictures at each scale. If the pictures lie in larger arrays, `plan.scales`
@@ -235,8 +236,8 @@ class SingleCanvas:
     def _number_of_matches(self, scale: int) -> int | None:
         """Return how many positions of the canvas' features are compared with a match in the style.
 
-        Some style losses compare each position with one of the style, its match. For other losses, the
-        result is None.
+        Some style losses compare each position with a position of the style, its match. For other
+        losses, the result is None.
         """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
@@ -286,8 +287,8 @@ class SingleCanvas:
         if exact is None:
             return state
         # `exact` has numbers from 0 to 255, minus ImageNet's mean. Converting them to `image` in [0, 1]
-        # and back, in `init`, has rounded them. So `exact` itself becomes the canvas. Each field gets a
-        # copy: the loop donates the state's buffers, and no buffer can be donated twice.
+        # and back, in `optimize.init`, has rounded them. So `exact` itself becomes the canvas. Each
+        # field gets a copy: the loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 

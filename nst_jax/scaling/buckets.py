@@ -108,8 +108,8 @@ class Bucket(NamedTuple):
 
     # One `Scale` for each scale of the runs. Its sizes are those of the arrays, not of the pictures:
     # `shape` is that of the arrays for canvases and contents. `style_shapes` has the shape of the
-    # arrays for styles, once for each style of a run, since each style takes time and memory of its
-    # own. `steps` is the number of updates, as in the runs.
+    # arrays for styles, repeated as often as the run with the most styles has styles, since each style
+    # takes time and memory of its own. `steps` is the number of updates, as in the runs.
     scales: Scales
     # The runs of this bucket, each of which paints one picture: their indices in the list of all runs,
     # which was divided into buckets.
@@ -207,5 +207,5 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the largest number of styles of any of the scales, with those of layers and regions."""
+    """Return the largest number of styles at any scale; styles of layers and of regions count, too."""
     return max(len(scale.style_shapes) for scale in scales)

@@ -1,9 +1,10 @@
 """The size of a chunk: the number of pictures of a batch that are painted at once.
 
-Two numbers limit the size: how many pictures fit into memory, and the number of pictures beyond which a
-larger chunk is hardly faster. Within these limits, a size is chosen for which few programs have to be
-compiled. There are two rules for this: `even_chunk` prefers a size that divides the number of pictures,
-and `even_size` always makes as few groups as possible.
+Two numbers may limit the size: how many pictures fit into memory, and the number of pictures beyond
+which a larger chunk is hardly faster. Within these limits, a size is chosen for which few programs have
+to be compiled. There are three rules for this: `even_chunk` prefers a size that divides the number of
+pictures, `worthwhile_divisor` always takes such a size, and `even_size` always makes as few groups as
+possible.
 """
 
 import bisect
@@ -86,7 +87,7 @@ def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) 
 
 
 def even_groups(count: int, most: int) -> dict[int, int]:
-    """Divide pictures evenly into as few groups as possible; return size -> number of such groups.
+    """Divide pictures evenly into as few groups as possible; return {size: number of groups}.
 
     The last group may be smaller than the others.
 
@@ -123,7 +124,8 @@ def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
     """Return how many of the `chunk` pictures that are painted at once share one memory.
 
     On a CPU these are all `chunk` pictures, since all CPU devices share one memory. On other platforms,
-    they are the pictures of one device. `mesh` has the devices that paint; None is one device.
+    they are the pictures of one device, or of one group of devices that share each picture. `mesh` has
+    the devices that paint; None is one device.
     """
     return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 
@@ -145,7 +147,8 @@ def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 
     """Return how many of `count` canvases to paint at once: the largest worthwhile divisor of `count`.
 
     With a divisor, equally many canvases are painted each time, so one compiled program serves them
-    all. A device gets at most `worthwhile_chunk` canvases at once, since more are hardly faster.
+    all. At most `parallel` times `worthwhile_chunk` canvases are painted at once, since painting more
+    is hardly faster.
 
     Args:
       count: number of canvases.

@@ -78,10 +78,11 @@ def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
 def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = False) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width).
 
-    A block is the layers between two poolings, and a tap is a layer that losses read. Each layer lists
-    the losses that read it. With several regions, a style loss is listed once for each region, since
-    it is computed for each of them. If a part of the picture is protected (it stays as in the content),
-    the content loss is listed once more, at the tap that `held_taps` returns, if any.
+    A block is the layers between two poolings. Each layer lists the losses that read it, except a
+    `MatchingLoss` and a `JointContentLoss`, which read all their taps together. With several regions, a
+    style loss is listed once for each region, since it is computed for each of them. If a part of the
+    picture is protected (it stays as in the content), the content loss is listed once more, at the tap
+    that `held_taps` returns, if any.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]

@@ -1,8 +1,8 @@
 """Operations and memory that a loss takes at one tap (layer), counted in its jaxpr.
 
 JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Only
-products of matrices, sorts and gathers are counted: other operations are elementwise, and take under a
-hundredth of the network's time.
+products of matrices, sorts and gathers are counted: the other operations are mostly elementwise, and
+take under a hundredth of the network's time.
 """
 
 import math

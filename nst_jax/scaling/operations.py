@@ -34,7 +34,8 @@ FIXED_PIXELS_ELSEWHERE = 2**15
 def fixed_pixels(platform: str) -> int:
     """Return how many pixels could be computed in the fixed part of an update's time.
 
-    This part does not depend on the size of the picture. Estimates count it as so many more pixels.
+    This part does not depend on the size of the picture. Estimates count it by adding this number to
+    the pixels of the picture.
 
     Args:
       platform: JAX's name of the platform, such as "cpu".
@@ -133,7 +134,8 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
     """Return the number of operations of computing the statistics of a style of this (height, width).
 
-    With several devices, the result is for one of them.
+    With several devices, the result is for one of them. A `MatchingLoss` may use a style in several
+    orientations; each of them counts.
     """
     taps, loss = recipe.terms.every_style_tap, recipe.terms.style_loss
     bands = planned_bands(shape, recipe, devices)

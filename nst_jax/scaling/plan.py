@@ -254,8 +254,8 @@ def plan(
       style_size: size of the style pictures; default: `size` holds for them, too, with the exceptions
         that `stylize` describes.
       style_scale: factor by which the style is enlarged, or a list with a factor for each style.
-      tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
-        (height, width) may be given.
+      tap_styles: style pictures for single layers, as a dictionary: name of the layer -> picture, or
+        its (height, width).
       steps: number of updates; default: the recipe's.
       precision: precision of the computation; default: the recipe's.
       tile: size in px of the tiles in which the canvas is computed, `"off"` or `"auto"`.
@@ -414,7 +414,8 @@ def plan_scales(
       ValueError: if a run on a CPU has to read `unread` files that take more memory than there is; if
         no tile size fits (the message names the largest canvas and the changes that would fit); if the
         canvas cannot be cut into the tiles of the recipe; or if the devices of `mesh` cannot share the
-        canvas, because one would have no row of it or a loss needs all of it at once.
+        canvas, because one would have no row of it, a loss needs all of it at once, or the padding
+        wraps around and the height is no multiple of 16 px.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
@@ -546,9 +547,10 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
       **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
 
     Raises:
-      ValueError: if the arrays would have to be computed in tiles, because memory is too small or the
-        recipe says so. The message names `style_size` or `style_scale` if the array for the styles is
-        too large, and else `bucket`.
+      ValueError: if the memory is too small for arrays that are computed without tiles, or if the
+        recipe asks for tiles. The message names `style_size` or `style_scale` if the array for the
+        styles is too large, `regions` if fewer regions would fit, and else `bucket`. Also for the other
+        reasons that `plan_scales` lists.
     """
     try:
         plan = plan_scales(recipe, arrays, **options)

@@ -1,6 +1,6 @@
 """Several devices: which ones to use, and how pictures and their bands are distributed over them.
 
-A band is one of the horizontal parts of a picture that several devices share.
+If several devices share a picture, each computes one band of it, which is a horizontal part.
 """
 
 from collections.abc import Callable, Sequence
@@ -106,7 +106,7 @@ def pictures_in_parallel(mesh: AnyMesh | None) -> int:
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    """Return the devices that the argument `devices` of `mesh_of` chooses; it is not None here."""
+    """Return the devices that the argument `devices` of `mesh_of`, which is not None here, chooses."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
@@ -135,7 +135,7 @@ def _chosen(devices: Devices) -> Sequence[Any]:
 
 
 def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
-    """Refuse a choice that leaves a process without a device: it could take no part in the run."""
+    """Refuse a choice that leaves a process without a device: the process could not join the run."""
     missing = set(range(jax.process_count())) - {device.process_index for device in chosen}
     if missing:
         raise ValueError(
@@ -148,9 +148,10 @@ def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
 
 
 def round_up(count: int, mesh: AnyMesh | None) -> int:
-    """Round a number of pictures up, so that each part of a mesh gets equally many of them.
+    """Round a number of pictures up, so that they can be divided evenly over a mesh.
 
-    Without a mesh, `count` is returned unchanged.
+    Each device, or each group of devices that share a picture, then gets equally many. Without a mesh,
+    `count` is returned unchanged.
     """
     parallel = pictures_in_parallel(mesh)
     return -(-count // parallel) * parallel
@@ -223,8 +224,8 @@ def vmap_over_devices(
 
     If no picture is shared by several devices, `shard_map` is used, so that each device computes its
     own pictures without communication. XLA's partitioner would add communication: in every iteration of
-    a `while` loop, all devices would have to find out together whether any picture needs another one.
-    If several devices share a picture, they communicate anyway, and the partitioner is used.
+    a `while` loop, all devices would have to find out together whether any picture needs another
+    iteration. If several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
       function: a pure function of the arrays of one picture.
@@ -254,7 +255,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
     Args:
       amount: the value in this process, such as its available memory in bytes; None means not known,
         and counts as unlimited.
-      mesh: the devices that paint; every process that has one of these devices must make this call.
+      mesh: the devices that paint. If it is a mesh of real devices, every process must make this call.
 
     Returns:
       The minimum, rounded to float32, or None if no process knows its value. If there is only one

@@ -51,7 +51,7 @@ def fitted(
 
     Raises:
       ValueError: if no variant fits. The message says what would fit, such as a smaller canvas, smaller
-        styles or another recipe.
+        styles, fewer regions or another optimiser.
     """
 
     def fitting(candidate: Recipe) -> bool:
@@ -80,7 +80,8 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
     Args:
       recipe: the recipe to vary.
-      longest: longest side of the canvas and all styles, in px; only tiles under this size are tried.
+      longest: longest side of the canvas and all styles, in px. Only tiles under this size are tried,
+        and none smaller than the halo.
       platform: "cpu", "gpu" or "tpu".
     """
     candidates = [with_network(recipe, tile=0)]
@@ -178,7 +179,7 @@ def _refusal(
     largest = largest_that_fits(scale, smallest, available, platform=platform, devices=devices)
     most = _most_regions(scale, lambda at: fitting(smallest, at))
     remedy = "" if most is None else f"; up to {_words_of_regions(most)} fits"
-    if most == 1:  # which counts the rest of the picture
+    if most == 1:  # `most` counts the rest of the picture as one region
         remedy = "; without regions it fits"
     if largest is not None:
         remedy += f"; up to {largest[1]}x{largest[0]} px fits"
@@ -311,6 +312,8 @@ def largest_that_fits(
     scale: Scale, recipe: Recipe, available: int, *, platform: str, devices: int = 1
 ) -> Shape | None:
     """Return the largest canvas that fits into memory and has the proportions of the requested canvas.
+
+    Canvases larger than the requested one are not tried.
 
     Args:
       scale: the requested shapes of the canvas and of the styles; the styles shrink with the canvas.

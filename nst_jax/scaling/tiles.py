@@ -352,8 +352,8 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     """Return the features of the picture with those of one tile written into them."""
-    # Every tile gives the same number of features. Of those of the last tile of a row or column, some
-    # may also be features of the tile before it. They are written more than once, each time with the
+    # Every tile gives the same number of features. The last tile of a row or column may give some that
+    # are features of the tile before it, too. These are written more than once, each time with the
     # same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
@@ -365,12 +365,12 @@ def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> F
 
 
 def slab(band: Band, grid: Grid) -> Slab:
-    """Return this device's slab: its band of the picture, and the rows on which its features depend.
+    """Return this device's slab: its band of the picture, and the rows around it that windows reach.
 
-    The devices exchange these rows, so all of them must make this call, inside a function given to
-    `map_bands`. If windows extend beyond the border of the picture, the rows above the first band are
-    the last ones of the picture, those below the last band are the first ones, and columns of the
-    opposite border are added at the left and right.
+    The features of the band depend on these rows. The devices exchange the rows, so all devices must
+    make this call, inside a function given to `bands.map_bands`. If windows extend beyond the border of
+    the picture, the rows above the first band are the last ones of the picture, those below the last
+    band are the first ones, and columns of the opposite border are added at the left and right.
     """
     assert grid.bands is not None
     if not grid.down.wraps:

@@ -3,7 +3,8 @@
 The settings that a visitor (somebody who uses the page in a browser) chooses are written as a command
 line, which the page shows. The command is `stylize`, which paints a picture by optimisation (a run), or
 `instant`, which paints it by a single pass of a network. The server parses the command line as the
-command would, and paints what it says. So the picture is the same as if the visitor had typed it.
+command would, and paints what this line says. So the picture is the same as if the visitor had typed
+the line into a shell.
 """
 
 import shlex
@@ -84,7 +85,7 @@ class Settings:
     def is_named(self) -> bool:
         """Whether all styles are among the 26 that a network of the command `instant` has learned.
 
-        They are given by name, without a picture, so only `instant` can paint them.
+        Such styles are given by name, without a picture, so only `instant` can paint them.
         """
         return all(style_names.is_name(name) for name, _ in self.styles)
 
@@ -260,8 +261,8 @@ def instant_words(settings: Settings) -> list[str]:
     left out. If the styles are names of styles that the network has learned, the strength is left out
     as well, and so are colours that need the pixels of a style picture.
 
-    A picture of up to `LARGEST_BUCKET` px is padded to a square (a bucket), so that photos of all
-    shapes are painted by the same compiled programs.
+    The picture is padded to a square (a bucket), so that photos of all shapes are painted by the same
+    compiled programs. If the square would be too large, the picture is not padded; see `bucket_words`.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=250)
@@ -321,9 +322,9 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def frames_words(words: Sequence[str], step: int) -> list[str]:
-    """Return a run's command line with the options that also write its picture after `step` updates.
+    """Return a run's command line, extended so that it also writes the picture after `step` updates.
 
-    The picture is written into the folder `frames`. The command still makes all updates: a run of only
+    This picture is written into the folder `frames`. The command still makes all updates: a run of only
     `step` updates would give another picture, since a recipe divides its updates among resolutions.
 
     Args:
@@ -396,7 +397,7 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
       folder: the folder to which the names of files are relative.
 
     Raises:
-      ValueError: if the command would refuse the words.
+      ValueError: if the command would refuse the words when it parses them.
     """
     try:
         with command.make_context(PROGRAM, list(words)) as context:

@@ -21,7 +21,7 @@ from nst_jax.recipes.sizes import LongEdge
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
 # What a picture is used for: as the content ("photo"), as a style ("painting"), as a mask, or as the
-# first canvas of a run ("start").
+# picture from which a run starts ("start").
 ROLES = ("photo", "painting", "mask", "start")
 
 VIEW = 1024  # px, longer side of the copy of a picture that the page shows
@@ -70,8 +70,8 @@ class Uploads:
         """Check a picture by decoding it, as the command line does, and keep its file.
 
         Args:
-          name: the name that the browser gave the file; or, if the role is "mask", one of `MASKS`,
-            whose file is replaced.
+          name: the name that the browser gave the file. If the role is "mask" and the name is one of
+            `MASKS`, an earlier mask of this name is replaced.
           data: all bytes of the file.
           role: what the picture is for, one of `ROLES`.
           sample: the key in `images.SAMPLES`, if this is a sample picture of the package; else empty.
@@ -149,7 +149,7 @@ class Uploads:
         """Return the path of the picture that shows a visitor's photo in 26 styles, side by side.
 
         The styles are those that a network of the package has learned. `Upload.version` is part of the
-        path, so a later photo of the same name has another path.
+        path, so the path is another one for a later photo of the same name.
         """
         return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
 

@@ -49,8 +49,9 @@ class Visitor:
         self._beginning = threading.Lock()  # held while a run is prepared, which may take seconds
         # Number of pictures that `start_from` has copied; it makes the copies' file names unique.
         self._starts = 0
-        # File name of the latest copy -> the command lines that paint the copied picture again. A run
-        # that starts from the copy shows them before its own. There is at most one entry.
+        # File name of the latest copy -> the command lines that paint the copied picture again. For a
+        # run that starts from the copy, the page shows these lines before the command line of the run.
+        # There is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -58,7 +59,7 @@ class Visitor:
     # --- Open pages -------------------------------------------------------------------------------
 
     def came(self) -> None:
-        """Record that a tab with the web page was opened. From now on, the server keeps it up to date.
+        """Record that a tab with the web page was opened; the server keeps this page up to date.
 
         Raises:
           ValueError: if this browser has the web page open in too many tabs.
@@ -88,9 +89,10 @@ class Visitor:
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
-        """Return whether the web page is open in a tab, or was less than `UNWATCHED_SECONDS` ago.
+        """Return whether the visitor has been `away` for less than `UNWATCHED_SECONDS`.
 
-        So the result is still True while the page is reloaded.
+        This is so if the web page is open in a tab, or if a tab was closed or a request came shortly
+        before. So the result is still True while the page is reloaded.
         """
         return self.away() < limits.UNWATCHED_SECONDS
 
@@ -109,8 +111,8 @@ class Visitor:
           The new run, which waits in the queue.
 
         Raises:
-          ValueError: if the settings cannot be used, or if too many runs wait already. The message is
-            one sentence, for the visitor.
+          ValueError: if the settings cannot be used, if too many runs wait already, or if the disk or
+            the memory is full. The message is one sentence, for the visitor.
         """
         chosen = settings.settings_in(given, self.uploads.known)
         words = settings.stylize_words(chosen)
@@ -175,7 +177,7 @@ class Visitor:
         kept = None if run is None else run.picture(step)
         try:
             data = None if kept is None else kept.path.read_bytes()
-        except FileNotFoundError:  # another thread has just deleted the file, as to make room
+        except FileNotFoundError:  # another thread has deleted the file, e.g. to make room
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
