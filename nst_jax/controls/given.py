@@ -139,7 +139,7 @@ def checked_controls(
       TypeError: if a value has the wrong type.
       ValueError: if a mask has a wrong rank, dtype or value, has no pixel inside, or has other
         proportions than its picture; if an opacity has one of these faults; if a region's style is
-        not a picture; if `style_opacity` does not have one opacity for each style; if there are too
+        not a picture; if `style_opacity` does not have one entry for each style; if there are too
         many regions; and if a weight or an amount is out of range.
     """
     found = Given(
