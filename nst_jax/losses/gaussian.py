@@ -168,11 +168,11 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     features, m_s and C_s those of the style's features; N is the number of channels.
 
     Each matrix root is computed by 12 rounds of the plain Newton-Schulz iteration, and the gradient by
-    12 more rounds (see `matrix_roots.root_by_lyapunov`). These are too few for small eigenvalues:
-    their roots are too small, and the distance of equal Gaussians is not 0. These errors are part of
-    crowsonkb's loss. Unlike crowsonkb's code, this function adds a larger multiple of the identity
-    matrix to a covariance whose rounding errors in float32 exceed 1e-4, since otherwise the iterations
-    would overflow.
+    12 more rounds (see `matrix_roots.root_by_lyapunov`). Twelve rounds are too few for small
+    eigenvalues: their roots are too small, and the distance of equal Gaussians is not 0. These errors
+    are part of crowsonkb's loss. Unlike crowsonkb's code, this function adds a larger multiple of the
+    identity matrix to a covariance whose rounding errors in float32 exceed 1e-4, since otherwise the
+    iterations would overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.
