@@ -4,7 +4,7 @@ A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint")
 `checksum`. Its dataset `told` (a historical name) has the fields of the `Checkpoint` except `arrays`
 and `history`, as JSON in UTF-8. The datasets `state/...` are the leaves of the run's `State` by name,
 such as `state/opt_state/memory/moves`. The datasets `history/...` are the losses of the first canvas
-and of the canvas after each update so far.
+(a canvas is the picture being optimised) and of the canvas after each update so far.
 
 The checksum is a CRC-32 over the name, dtype, shape and bytes of every dataset, in the order of their
 names. Unlike unpickling, reading a checkpoint executes nothing that is in the file.
@@ -37,14 +37,14 @@ CHECKPOINT_FORMAT = _hdf5.Format(
     if_other_version="resume with the nst-jax that wrote it",
 )
 
-_JSON = "told"  # dataset of the JSON; a historical name, kept so that old files stay readable
+_JSON = "told"  # name of the dataset with the JSON; historical, kept so that old files can be read
 
 
 # --- States and their arrays ----------------------------------------------------------------------
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Return the leaves of a pytree, such as a `State`, by name: `"opt_state/memory/moves"`."""
+    """Return the leaves of a pytree, such as a `State`, by names such as `"opt_state/memory/moves"`."""
     pairs = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in pairs}
 
@@ -103,11 +103,11 @@ def check_resumable(
 ) -> None:
     """Refuse a checkpoint unless this run, resumed from it, ends like a run without interruption.
 
-    This run may have another total number of updates than the earlier one, as long as all updates up to
-    the checkpoint are the same in both runs. With a single scale, this holds whenever the inputs and
-    settings are the same. With several scales, both runs must have equally many scales, and each scale
-    that the earlier run had finished must have the same sizes and the same number of updates in this
-    run.
+    This run may have another total number of updates than the earlier run, which made the checkpoint.
+    But all updates up to the checkpoint must be the same in both runs. With a single scale, it is
+    enough that inputs and settings are the same and that this run is long enough. With several scales,
+    both runs must have equally many scales, and each scale that the earlier run had finished must have
+    the same sizes and the same number of updates in this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.
@@ -150,7 +150,8 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
     """Yield a phrase for each setting or input that differs between a checkpoint's run and this run.
 
     Args:
-      old: settings and inputs of the checkpoint's run, by name. Those that are only here come last.
+      old: settings and inputs of the checkpoint's run, by name. Those that this run lacks
+        come last.
       new: those of this run.
     """
     found: list[str] = []
@@ -165,7 +166,10 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:
-    """Return the value of a setting as text for messages; of a hash, only the first 12 characters."""
+    """Return the value of a setting or input as text for messages; "absent" if `facts` lacks it.
+
+    Of a hash, such as that of a picture, only the first 12 characters are returned.
+    """
     if name not in facts:
         return "absent"
     value = facts[name]
@@ -203,7 +207,7 @@ def _check_position(
 
 
 def _pixels_of(scale: Mapping[str, Any]) -> str:
-    """Return the size of a scale (resolution) in a checkpoint's list as text such as "512x384"."""
+    """Return the canvas' size in the record of a scale (resolution) as text such as "512x384"."""
     return "x".join(map(str, scale["size"]))
 
 
@@ -232,7 +236,7 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
 class BucketOfRun(NamedTuple):
     """The square arrays, called buckets, in which the canvases of a run lie.
 
-    Runs with canvases of other shapes may use the same arrays, and so share compiled programs.
+    Runs with canvases of other shapes may use arrays of the same sizes, and so share compiled programs.
     """
 
     side: int  # side in px at the final scale (the full resolution)
@@ -240,7 +244,10 @@ class BucketOfRun(NamedTuple):
 
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
-    """Return the square arrays of a checkpoint's run; None if its arrays have the canvases' shapes."""
+    """Return which square arrays (buckets) a checkpoint's run uses.
+
+    The result is None if the arrays of the run have the shapes of its canvases.
+    """
     sizes = _sizes_in_bucket(checkpoint.facts)
     if sizes is None:
         return None

@@ -1,9 +1,10 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
 The checks refuse controls that cannot be combined with the recipe, and regions that are empty at every
-layer that the style loss reads. A region is empty at a layer if no pixel of the feature maps lies in
-it. For a small region, this depends on the picture's size, since feature maps have fewer pixels than
-the picture, except before the first pooling.
+layer that the style loss reads. A region is a part of the content that has a style of its own; the
+rest of the content has the default style, and counts as region 0. A region is empty at a layer if no
+pixel of the feature maps lies in it. For a small region, this depends on the picture's size, since
+feature maps have fewer pixels than the picture, except before the first pooling.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale
 
 # The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
-# methods of the same `Canvas`, and does not read what is in them.
+# methods of the same `Canvas` or yields them in a `Position`. It does not read what is in them.
 LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
 Values: TypeAlias = Any  # the losses of each step; in a dream, the values that are maximised
 Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `optimize.Handover`
@@ -103,11 +103,12 @@ def descend(
     """Optimise a canvas at each scale in turn; after every interval, yield how far the run has come.
 
     A new run yields its first `Position` when the losses of the first canvas are known, before any
-    update. Enlarging the canvas to the next scale counts as the last update of the coarser scale. So a
-    run of n updates has n + 1 canvases, each with its losses, however many scales there are.
+    update. The step to the next scale, which enlarges the canvas, counts as the last update of the
+    coarser scale. So a run of n updates has n + 1 canvases, each with its losses, however many scales
+    there are.
 
     Args:
-      canvas: the canvas of one picture, or the canvases of a batch.
+      canvas: the canvas of one picture or dream, or the canvases of a batch.
       scales: the scales of the run, coarse to fine.
       intervals: an infinite iterator of numbers of updates, from one yielded `Position` to the next.
       position: the `Position` from which an earlier run continues; it is yielded first. None starts a
@@ -231,12 +232,14 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 
 
 def remedy_at_rest(recipe: Recipe) -> str:
-    """Return advice, as a phrase for a message, if a run's loss stopped changing while still high."""
+    """Return advice, as a phrase for a message, for a run whose loss stays constant but high."""
     # A guarded optimiser undoes updates that raise the loss. So it comes to rest only where no small
     # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
-    # The recipe may have settings that are refused beside such an optimiser.
+    # The advice is the guarded optimiser `LBFGS`. The default lengths of its moves suit pixels in
+    # [0, 1], which are the coordinates `raw`. The other settings named here are added only if the
+    # recipe has other values, which are refused together with `LBFGS`.
     descent = recipe.descent
     settings = {
         "optimizer=LBFGS": True,
@@ -260,6 +263,10 @@ def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
         it is needed; after the last one, a single interval lasts to the end of the run.
       done: number of updates already done. If `every` is a number, the first interval ends when the
         number of updates is a multiple of `every`. If `every` is an iterable, `done` is not used.
+
+    Raises:
+      TypeError: if a length is not a whole number.
+      ValueError: if a length is under 1.
     """
     if isinstance(every, Iterable) and not isinstance(every, str):
         return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))

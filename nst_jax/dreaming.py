@@ -57,7 +57,8 @@ class DreamShot(NamedTuple):
     # `broke_at` is not -1, they are those of step `broke_at` instead, which are not finite; the canvas
     # of that step was rejected.
     excitement: Excitement
-    # The maximised values of each of the n steps since the previous shot: arrays [n].
+    # The maximised values of each of the n canvases that the steps since the previous shot made: arrays
+    # [n]. In the first shot, those of the first canvas alone.
     history: Excitement
     octave: int  # index of the octave; 0 is the smallest
     # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
@@ -120,7 +121,7 @@ def dream(
       ValueError: if an argument cannot be used, or if the picture does not fit into memory even in the
         smallest tiles; raised before any long work.
       Diverged: if the values that are maximised stop being finite.
-      Stalled: if no step changed the picture; its `image` is the unchanged picture.
+      Stalled: if no step changed the picture; the error's `image` is the unchanged picture.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
     Example:
@@ -376,7 +377,7 @@ class DreamCanvas:
           state: the current state at this octave.
 
         Returns:
-          A function that waits until this is done and returns the result of `measure` at the next
+          A function that waits until this work is done and returns the result of `measure` at the next
           octave. If there is no next octave, or memory cannot hold both octaves at once, nothing is
           begun and None is returned in place of the function.
         """

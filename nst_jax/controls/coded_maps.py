@@ -33,19 +33,20 @@ def regions_of_maps(
 
     Args:
       content_map: [h, w, 3] in [0, 1], drawn over the content in plain colours.
-      style_map: [h', w', 3] in [0, 1], drawn over the style in the same colours. Pixels of other
-        colours belong to no region.
+      style_map: [h', w', 3] in [0, 1], drawn over the style in the same colours. A pixel belongs to the
+        region of the nearest colour; or to none, if the Euclidean distance to this colour is more than
+        `FARTHEST`, 48 levels of 8-bit RGB.
       style: the style picture, [h'', w'', 3] in [0, 1].
       argument: the caller's name for the maps, shown in error messages.
 
     Returns:
-      A list with one `Region` for each colour that defines a region, the one with the largest area in
-      the content's map first.
+      A list with one `Region` for each colour that defines a region, in the order of the number of
+      pixels that have exactly this colour in the content's map, largest first.
 
     Raises:
-      TypeError: if a map is no array.
-      ValueError: if a map is no picture, if the content's map has no plain colours or too many, and if
-        the style's map has no pixel of one of these colours.
+      TypeError: if a map is no array, or is a JAX tracer.
+      ValueError: if a map is no picture; if no colour of the content's map defines a region, or more
+        than 15 do; and if one of these regions has no pixel in the style's map.
 
     Example:
       >>> import numpy as np

@@ -92,7 +92,8 @@ class Given(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """Return all masks, pictures and numbers by name, without those that are None.
 
-        A checkpoint records them, since only a run with the same values may resume it.
+        A checkpoint records these values, arrays as hashes, since only a run with the same values may
+        resume it.
         """
         found: dict[str, Any] = {}
         for number, region in enumerate(self.regions, 1):
@@ -137,8 +138,9 @@ def checked_controls(
     Raises:
       TypeError: if a value has the wrong type.
       ValueError: if a mask has a wrong rank, dtype or value, has no pixel inside, or has other
-        proportions than its picture; if an opacity has one of these faults; if there are too many
-        regions; and if a weight or an amount is out of range.
+        proportions than its picture; if an opacity has one of these faults; if a region's style is
+        not a picture; if `style_opacity` does not have one entry for each style; if there are too
+        many regions; and if a weight or an amount is out of range.
     """
     found = Given(
         _checked_regions(content, regions),
@@ -288,7 +290,8 @@ class BatchControls(NamedTuple):
         """Check the regions, protected part and opacities of picture number `index`, and return them.
 
         Pictures are counted from 0. `content` is the (height, width) of the picture's content, and
-        `styles` has that of each of its styles. The result is None if nothing was given.
+        `styles` lists the (height, width) of each of its styles. The result is None if nothing was
+        given. The errors are those of `checked_controls`.
         """
 
         def one(value: Any) -> Any:

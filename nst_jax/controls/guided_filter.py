@@ -1,9 +1,9 @@
 """The guided filter: approximate a picture by a locally affine function of another picture, the guide.
 
-In every window of pixels a picture p is fitted by p ≈ a · I + b, where I is the guide's colour, and a
-and b are constant in the window. At each pixel, the result is the mean of the fits of all windows that
-contain the pixel. The edges of the result are therefore the guide's: where the guide is constant the
-result is smooth, and where the guide has an edge the result may have one.
+In every square window of pixels, a picture p is fitted by p ≈ a · I + b, where I is the guide's colour,
+and a and b are constant in the window. At each pixel, the result is the mean of the fits of all windows
+that contain the pixel. The edges of the result are therefore the guide's: where the guide is constant
+the result is smooth, and where the guide has an edge the result may have one.
 
 References:
   He, Sun, Tang, "Guided Image Filtering", IEEE Transactions on Pattern Analysis and Machine
@@ -162,7 +162,7 @@ def filtered_by_guide(
       The approximation of the picture, [h, w, 3].
 
     Raises:
-      ValueError: for a negative radius.
+      ValueError: for a negative radius; an array is not checked.
 
     Example:
       >>> import jax.numpy as jnp

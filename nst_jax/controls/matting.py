@@ -107,7 +107,7 @@ def matting_energy(
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
       counted: for each window, whether it counts: [h - 2, w - 2], or [h - 2, 1] with one value for each
-        row of windows. None means that all windows count. It has two uses. If several devices share a
+        row of windows. None means that all windows count. This has two uses. If several devices share a
         picture, each counts the windows that begin in its band of rows, and the sum over the devices is
         the energy of the picture. If a picture lies in a larger array, windows that are not wholly
         inside the picture are left out.

@@ -46,7 +46,7 @@ class Controls(NamedTuple):
     style_masks: tuple[Any, ...]
     opacity: Any  # opacity [h, w] of the content; None if it is opaque
     protect: Any  # mask [h, w] of the protected part; None if nothing is protected
-    amount: Float[Array | np.ndarray, "*batch"]  # how strongly that part is protected, 0 to 1
+    amount: Float[Array | np.ndarray, "*batch"]  # strength of the protection, 0 to 1
 
     @property
     def regions(self) -> int:

@@ -43,8 +43,9 @@ def check_output(
         paths in one folder, one such test is enough.
 
     Raises:
-      ValueError: if the suffix is unknown, if the path is a folder or lies in a folder that is missing
-        or not writable, or if there is a file that may not be replaced or is write-protected.
+      ValueError: if the suffix is unknown; if the path is a folder, a device or a link that leads back
+        to itself, or its name is too long; if its folder is missing or (with `probe`) not writable; or
+        if there is a file that may not be replaced or is write-protected.
 
     Example:
       >>> from nst_jax import images
@@ -64,11 +65,12 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
       path: path of the file to be written.
       overwrite: whether the new file may replace an existing one.
       argument: the caller's name for `path`, shown in error messages.
-      probe: whether a file is created and removed as a test.
+      probe: whether to create and remove a file, to test whether the folder is writable.
 
     Raises:
-      ValueError: if the path is a folder or lies in a folder that is missing or not writable, or if
-        there is a file that may not be replaced or is write-protected.
+      ValueError: if the path is a folder, a device or a link that leads back to itself, or its name is
+        too long; if its folder is missing or (with `probe`) not writable; or if there is a file that
+        may not be replaced or is write-protected.
     """
     try:
         _files.check_place(path, argument=argument)
@@ -146,24 +148,25 @@ def save(
 
     Args:
       path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff; or a binary file object such as
-        `io.BytesIO`, into which the picture is written at its position, and which stays open.
+        `io.BytesIO`. The picture is written at the object's current position; the object stays open.
       image: [h, w, 3] float in [0, 1], rounded to 8 bits; or uint8.
       format: the format for a file object: "png", "jpeg", "webp" or "tiff", or a suffix such as ".jpg".
         A path needs no `format`; if one is given, it must be the format of the path's suffix.
       alpha: opacity [h, w], from 0 (transparent) to 1; None for an opaque picture. JPEG, which has no
-        transparency, drops it.
+        transparency, ignores `alpha`.
       metadata: a mapping of JSON values to embed, which `read_metadata` reads back; None embeds none.
       dpi: pixels per inch at which the picture is to be printed, which the file states: one number, or
-        (across, down); None states nothing. PNG rounds it to whole pixels per metre, JPEG to whole
-        pixels per inch.
+        (across, down); None states nothing. PNG rounds the numbers to whole pixels per metre, JPEG to
+        whole pixels per inch.
       overwrite: whether an existing file may be replaced; has no effect for a file object.
 
     Raises:
-      ValueError: for a path that `check_output` refuses; for a format that is missing, unknown or not
-        that of the path; for a picture that has a wrong shape or dtype, has values that are not finite,
-        or is too large for the format; for metadata that is not JSON; and for a `dpi` below 1 or above
-        30,000.
-      TypeError: if `path` is neither a path nor a binary file object.
+      ValueError: for a path that `check_output` refuses; for a closed file object; for a format that is
+        missing, unknown or not that of the path; for a picture or an `alpha` that has a wrong shape or
+        dtype, or values that are not finite; for a picture that is too large for the format; for
+        metadata that is not JSON; and for a `dpi` that is no number, below 1 or above 30,000.
+      TypeError: if `path` is neither a path nor a binary file object, or if `format` is neither None
+        nor a string.
       OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
@@ -232,7 +235,14 @@ def _check_agrees(path: Path, format: str | None) -> None:
 
 
 def write_all(file: BinaryWriter, data: bytes) -> None:
-    """Write all bytes to a file object, in several calls if it takes only some of them at once."""
+    """Write all bytes to a file object, in several calls if it takes only some of them at once.
+
+    If `file.write` returns None, all bytes count as written, except for a raw stream
+    (`io.RawIOBase`), where None means that no byte was written.
+
+    Raises:
+      BlockingIOError: if the file object is a non-blocking raw stream that is full.
+    """
     rest = memoryview(data)
     while rest:
         written: Any = file.write(rest)
@@ -298,7 +308,7 @@ def _check_suffix(path: Path, argument: str) -> None:
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
         )
     if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
-        # Pillow knows this suffix, so it is hardly a typing error, and no similar one is suggested.
+        # Pillow knows this suffix, so it is hardly a typing error, and no similar suffix is suggested.
         raise ValueError(
             f"`{argument}`: pictures are not written as {suffix}; expected one of {', '.join(SUFFIXES)}"
         )

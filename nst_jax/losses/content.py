@@ -31,8 +31,8 @@ def _quarter_of_mean(total: Scalar, count: Count) -> Scalar:
     return total / as_float(count) / 4
 
 
-# `CONTENT_RELATIVE` divides by the mean square of the content's features, but by no less than this
-# number. Without this bound it would divide by 0 if these features are all 0.
+# `CONTENT_RELATIVE` divides the mean of dF² by the mean of F², or by this number if it is larger.
+# Without this bound, the loss would divide by 0 if the features F of the content are all 0.
 LEAST_MEAN_SQUARE = 1e-10
 
 
@@ -105,9 +105,9 @@ CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
 CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)
 
 # sum(dF²) / sum(F²), where F are the features of the content, and dF those of the canvas minus F. It
-# stays the same if all features of canvas and content are multiplied by one number. It is 0 if canvas
-# and content have equal features, and 1 if those of the canvas are all 0. (The divisor has a lower
-# bound, see `LEAST_MEAN_SQUARE`.)
+# stays the same if all features of canvas and content are multiplied by the same number. It is 0 if
+# canvas and content have equal features, and 1 if those of the canvas are all 0. (The divisor has a
+# lower bound, see `LEAST_MEAN_SQUARE`.)
 CONTENT_RELATIVE = ContentLoss(relative_squares, _ratio)
 
 # sum(dF²) / (sum|dF| + 1e-8), where dF is the difference of the features, canvas minus content. It

@@ -7,7 +7,7 @@ style's features, over positions and channels, is the trace of S_s divided by N.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C), since
 statistics are averaged if several styles are mixed. The averages of m and of S are the m and the S of
-the mixture, but the average of C is not its covariance.
+the mixture, but the average of C is not the covariance of the mixture.
 """
 
 from typing import NamedTuple
@@ -82,8 +82,10 @@ def covariance(moments: Moments) -> Matrix:
     return moments.second - jnp.outer(moments.first, moments.first)
 
 
-# Losses divide by the mean square of the style's features, but by no less than this number. Without
-# this bound they would divide by 0 for a black style, all of whose features may be 0 at a layer.
+# `mean_and_covariance` and `wasserstein_relative` divide by the mean square of the style's features,
+# but by no less than this number. `mean_and_covariance` also divides by |S_s|², but by no less than the
+# square of this number. Without these bounds, the losses would divide by 0 for a black style, all of
+# whose features may be 0 at a layer.
 LEAST_SQUARE = 1e-10
 
 
@@ -165,11 +167,12 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     1e-4 is added to both covariances C and C_s. m and C are the mean and the covariance of the canvas'
     features, m_s and C_s those of the style's features; N is the number of channels.
 
-    The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
-    gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
-    and the distance of equal Gaussians is not 0. These errors are part of crowsonkb's loss. Unlike that
-    code, this function adds a larger multiple of the identity matrix to a covariance whose rounding
-    errors in float32 exceed 1e-4, since otherwise the iterations would overflow.
+    Each matrix root is computed by 12 rounds of the plain Newton-Schulz iteration, and the gradient by
+    12 more rounds (see `matrix_roots.root_by_lyapunov`). Twelve rounds are too few for small
+    eigenvalues: their roots are too small, and the distance of equal Gaussians is not 0. These errors
+    are part of crowsonkb's loss. Unlike crowsonkb's code, this function adds a larger multiple of the
+    identity matrix to a covariance whose rounding errors in float32 exceed 1e-4, since otherwise the
+    iterations would overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -281,8 +284,8 @@ MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
 )
 
-# The squared differences of means and of covariances of features, each divided by the sum of the
-# absolute differences: see `mean_and_covariance_gradient_scaled`.
+# sum(d²) / (sum|d| + 1e-8) for the differences d = m - m_s of the means, plus the same for the
+# differences d = C - C_s of the covariances: see `mean_and_covariance_gradient_scaled`.
 MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
     moment_sums,
     mean_moments,

@@ -99,8 +99,8 @@ def masked_gram(
     """Compute the raw Gram matrix of features multiplied by a mask T.
 
     It is the sum of T² f fᵀ over positions, where f are the features and T is the mask's value at the
-    position. Divided by the sum of T², it is the mean over the positions that the mask selects. With a
-    mask of ones the result is that of `gram`.
+    position. Divided by the sum of T², it is the mean of f fᵀ over positions with the weights T². With
+    a mask of ones the result is that of `gram`.
 
     Args:
       features: [h, w, c].
@@ -191,8 +191,8 @@ def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style.
 
     `canvas` and `style` are mean Gram matrices [c, c]. Owing to the denominator, the gradient with
-    respect to dG stays the same if dG is multiplied by a factor. So layers whose Gram matrices differ
-    in size are roughly balanced.
+    respect to dG stays the same if dG is multiplied by a positive factor. So layers whose Gram matrices
+    have entries of different magnitude are roughly balanced.
 
     References:
       crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.

@@ -2,9 +2,9 @@
 
 A tap is a layer whose features a loss reads; a position is one pixel of its feature maps. A
 `ContentLoss` or `StyleLoss` reads the features of one tap, and a `Variation` the pixels of the picture.
-Most of these losses are computed from sums over the positions or pixels; their field `additive` tells
-which. A `JointContentLoss` or `MatchingLoss` reads all taps together, and compares the feature vectors
-of single positions. The canvas is the picture that is optimised.
+Most of these losses are computed from sums over the positions or pixels; the field `additive` of a loss
+tells whether it is. A `JointContentLoss` or `MatchingLoss` reads all taps together, and compares the
+feature vectors of single positions. The canvas is the picture that is optimised.
 """
 
 from collections.abc import Callable, Sequence
@@ -180,10 +180,11 @@ class MatchingLoss(NamedTuple):
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then
         `distances` returns a dictionary from these names to losses, and the recipe's
         `style_layer_weights` has a weight for each name.
-      with_pixels: whether the loss also reads the picture itself. Then "features by tap" have the
-        picture [h, w, 3] as their first entry, under the key `PIXELS`. `target` and `distances` also
-        get a keyword argument `units`: for each tap, the number by which its features are to be
-        divided; see `correspondence.units_of`.
+      with_pixels: whether the loss also reads the picture itself. Then the "features by tap" that
+        `target`, `distances` and `costs` get (but not those for `matches`) have the picture [h, w, 3]
+        as their first entry, under the key `PIXELS`. `target` and `distances` also get a keyword
+        argument `units`: for each tap, the number by which its features are to be divided; see
+        `correspondence.units_of`.
     """
 
     target: Callable[..., dict[str, Any]]
@@ -252,9 +253,9 @@ class Variation(NamedTuple):
 
     Attributes:
       sums: function of (picture [*batch, h, w, 3], mask [h, w] that is True for the pixels to include,
-        or None for all pixels); returns a pytree of sums over pixels of functions of dy and dx. For
-        each pixel, dy and dx are the differences to the pixel below and to the pixel to the right. The
-        differences dy and dx of a pixel where the mask is False are left out.
+        or None for all pixels); returns a pytree of sums over pixels. Each pixel adds a function of its
+        differences to neighbouring pixels, in most losses to the pixel below and to the pixel to the
+        right. The differences of a pixel where the mask is False are left out.
       value: function of (the result of `sums`, (h, w) of the whole picture as ints or scalar arrays);
         returns the loss, a scalar.
       additive: whether `sums` really returns sums over pixels, so that the sums of two halves of a

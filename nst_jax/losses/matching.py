@@ -45,8 +45,8 @@ COARSER = 4
 UPDATE_COPIES = 4
 
 # To save time, `NEAREST_BY_TAP` compares only every s-th row and column of a layer's features. The
-# stride s is the longer side of the features divided by this number and rounded down, but at least 1.
-# The first row and column are drawn at random in each update.
+# stride s is the longer side of the canvas' features divided by this number and rounded down, but at
+# least 1. The first row and column are drawn at random in each update.
 LINES = 64
 
 # The key under which the target of `NEAREST_HYPERCOLUMNS` contains the hypercolumns of the style.
@@ -292,15 +292,15 @@ def nearest_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the memory and operations of `NEAREST_BY_TAP`, nearest neighbours at each tap (layer).
+    """Return the memory and the number of operations that `NEAREST_BY_TAP` needs.
 
-    The functions for the costs of all matching losses have the same arguments.
+    Two arguments are not used: every function that serves as `MatchingLoss.costs` gets all four.
 
     Args:
-      features: arrays with the shapes of the canvas' features at each style tap.
-      shape: (height, width) of the canvas, which does not matter here.
+      features: arrays with the shapes of the canvas' features at each style tap (layer).
+      shape: (height, width) of the canvas in px; not used.
       pictures: for each picture of the style, arrays with the shapes of its features at each style tap.
-      shapes: (height, width) of each picture of the style, which do not matter here.
+      shapes: (height, width) in px of each picture of the style; not used.
     """
     del shape, shapes
     products, memory = 0.0, 0

@@ -28,8 +28,8 @@ Matrix: TypeAlias = Float[Array, "c c"]
 
 ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# By default, `scaled_roots` computes the square roots of eigenvalues accurately down to this share of
-# the matrix's Frobenius norm. Smaller eigenvalues are lost in any case, since float32 rounds the
+# By default, `scaled_roots` computes accurate square roots of eigenvalues that are at least this share
+# of the matrix's Frobenius norm. Smaller eigenvalues are lost in any case, since float32 rounds the
 # entries of the matrix.
 SMALLEST = 1e-7
 
@@ -42,9 +42,9 @@ def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix and the inverse of this root.
 
     They are computed by plain Newton-Schulz iterations, as in the module's docstring. For eigenvalues
-    under a thousandth of the Frobenius norm, the iterations have not converged after 12 rounds. So the
-    roots of these eigenvalues are too small: in the example, that of 1e-6 is more than 15 times too
-    small.
+    under about 1/5000 of the Frobenius norm, the iterations have not converged after 12 rounds. So the
+    roots of these eigenvalues are too small: by 11% for an eigenvalue of 1/10,000 of the norm. In the
+    example, the root of 1e-6 is more than 15 times too small.
 
     Args:
       matrix: [c, c], symmetric and positive definite.
@@ -107,7 +107,7 @@ def _scales(rounds: int, smallest: float) -> np.ndarray:
     """Return the factors by which `scaled_roots` multiplies Z Y, one for each round.
 
     `rounds` and `smallest` are described at `scaled_roots`: the number of rounds, and the smallest
-    eigenvalue of Z Y before the first one.
+    eigenvalue of Z Y before the first round.
     """
     # Before a round, the square roots of the eigenvalues of Z Y are between `least` and 1. By the
     # factor of Chen and Chow, the round maps both bounds to the same number, the next `least`.

@@ -135,7 +135,7 @@ def nearest_distance(
       vectors: n vectors [n, c].
       others: m vectors [m, c], among which the nearest ones are sought.
       products: the precision of the inner products.
-      block: the largest number of distances in memory at once. Static.
+      block: the largest number of distances in memory at once, unless m is larger. Static.
 
     Returns:
       A scalar from 0 to 2.

@@ -102,7 +102,8 @@ def random_pixels(number: int, shape: Shape, most: int) -> Places:
     """Return random pixels of a picture, none of them twice.
 
     Args:
-      number: a whole number, which determines the random key: the same number gives the same pixels.
+      number: a whole number, which determines the random key: for pictures of the same shape, the same
+        number gives the same pixels.
       shape: (height, width) of the picture in px.
       most: the largest number of pixels. Static.
 

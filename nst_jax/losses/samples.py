@@ -59,12 +59,13 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
 def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float]) -> Samples:
     """Join the samples of several styles in one `Samples`, with a weight for each style.
 
-    A loss then compares the canvas (the picture that is painted) with the weighted mean of the styles'
-    quantile functions. This mean is the quantile function of their barycentre: the distribution with
-    the least weighted mean of the squared Wasserstein-2 distances to the styles. The squared distance
-    to the barycentre has the same gradient as the weighted mean of the squared distances to the single
-    styles. So the canvas is painted as if it had a loss for each style, with the style's weight; the
-    same holds for blends with other squared losses, such as `gram_mean_square`.
+    A loss then compares the canvas (the picture that is optimised) with the weighted mean of the
+    styles' quantile functions. This mean is the quantile function of their barycentre: the distribution
+    with the least weighted mean of the squared Wasserstein-2 distances to the styles. The squared
+    distance to the barycentre has the same gradient as the weighted mean of the squared distances to
+    the single styles. So the canvas gets the same updates as from a sum of one loss for each style,
+    times the style's weight. The same holds for blends with other squared losses, such as
+    `gram_mean_square`.
 
     Args:
       parts: the samples of each style.
@@ -184,7 +185,8 @@ class Ranks(NamedTuple):
 def ranks(values: Float[Array, "d m"]) -> Ranks:
     """Sort each row of `values`, and find the place of each number in its sorted row.
 
-    Equal numbers share the first of their places; `Ranks.middle` has the middle of their places.
+    Equal numbers have consecutive places in the sorted row. `Ranks.first` has the first of these places
+    for each of the numbers, and `Ranks.middle` has their middle.
     """
     given = _as_integers(values)
     ordered = jnp.sort(given, axis=-1, stable=False)

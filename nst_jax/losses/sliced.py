@@ -150,7 +150,7 @@ class _Totals(NamedTuple):
     """Totals over directions, from the differences d between sorted projections of canvas and style."""
 
     squares: Scalar  # sum(d²) over positions and directions
-    absolutes: Scalar  # sum|d| over the same; 0 if the loss is not gradient-scaled
+    absolutes: Scalar  # sum|d| over positions and directions; 0 if the loss is not gradient-scaled
     # With respect to the features [m, c]: half the gradient of `squares`, and the gradient of
     # `absolutes`. An array that is not needed has no rows.
     of_squares: Float[Array, "rows c"]
@@ -160,7 +160,7 @@ class _Totals(NamedTuple):
 def _value_and_gradient(
     features: Array, style: Samples, directions: Array, scaled: bool, *, with_gradient: bool
 ) -> tuple[Scalar, Array]:
-    """Return the loss, and its gradient with respect to `features`, those of the canvas, [m, c].
+    """Return the loss, and its gradient with respect to the canvas' `features` [m, c].
 
     Loss and gradient are added up over groups of `directions` [d, c], so that the projections on only
     one group are in memory. The gradient has a formula of its own here, since automatic differentiation
@@ -201,9 +201,9 @@ def _add_group(
     """Add to the totals in `before` what a group of directions [d, c] contributes to them.
 
     This is the body of a `lax.scan` over the groups. The totals are computed from the differences
-    between the sorted projections of `features` [m, c], those of the canvas, and of the style. The
-    caller turns them into the loss and its gradient. `with_gradient` says whether the totals for the
-    gradient are needed; if not, they do not change.
+    between the sorted projections of the canvas' `features` [m, c] and those of the style. The caller
+    turns the totals into the loss and its gradient. `with_gradient` says whether the totals for the
+    gradient are needed; if not, these do not change.
 
     Returns:
       The new totals; and None, since the scan collects no outputs.
@@ -239,7 +239,10 @@ def _projected(features: Array, directions: Array) -> Array:
 
 
 def _projected_back(values: Array, directions: Array) -> Array:
-    """Return [m, c]: for each of m positions, the sum of directions [d, c] times values [d, m]."""
+    """Return [m, c]: at each of m positions, the sum of the d directions, each times its value there.
+
+    `directions` is [d, c], and `values` is [d, m].
+    """
     return jnp.einsum("dm,dc->mc", values, directions, precision=lax.Precision.HIGHEST)
 
 
