@@ -271,8 +271,8 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
 def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
     """Return the pixels per inch, across and down, that EXIF states; None if it states none.
 
-    `resolution` calls this function only if Pillow's `Image.info` has no `dpi`, for instance because the
-    file's format has no field of its own for the resolution.
+    `resolution` calls this function only if Pillow's `Image.info` has no `dpi`, for instance because
+    the file's format has no field of its own for the resolution.
     """
     try:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
