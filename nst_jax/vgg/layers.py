@@ -359,7 +359,7 @@ AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
 def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return twice the mean of each 2 x 2 window; after a ReLU, that is about as large as its maximum."""
+    """Return twice the mean of each 2 x 2 window, which is about its maximum if `x` is from a ReLU."""
     return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
 
 
