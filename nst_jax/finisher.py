@@ -1,4 +1,4 @@
-"""`Finisher`: colours and edges of a run's results by its recipe, and protected parts put back."""
+"""`Finisher` changes the colours and edges of a run's results, and restores protected parts."""
 
 from collections.abc import Sequence
 from typing import Any

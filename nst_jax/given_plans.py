@@ -22,10 +22,10 @@ OPTIONS = (
 
 
 def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
-    """Refuse a `plan` of another type, and arguments that the plan already contains.
+    """Refuse a `plan` that is no `Plan`, and other arguments whose values the plan already contains.
 
     Args:
-      plan: the caller's argument.
+      plan: the caller's argument `plan`.
       options: the caller's values of the arguments in `OPTIONS`, in the same order.
 
     Raises:
@@ -39,7 +39,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
 
 def check_plan_of_one(plan: Plan) -> None:
-    """Raise a ValueError if a plan is for several pictures, as for `stylize_many`, not for one."""
+    """Raise a ValueError if a plan is for several pictures (for `stylize_many`) and not for one."""
     if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
         raise ValueError(
             f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
@@ -51,7 +51,9 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
     """Check the pictures of `tap_styles` (styles for single layers) given with a plan, and return them.
 
     Raises:
-      ValueError: if the plan was made for styles of other layers.
+      TypeError: if `tap_styles` is no mapping, or a picture is not an array.
+      ValueError: if the plan was made for styles of other layers, if the recipe cannot use a layer, or
+        if an array is no picture.
     """
     if not tap_styles:
         return []
@@ -73,7 +75,7 @@ def check_plan_fits(plan: Plan, scales: Sequence[run_scales.Scale]) -> None:
       scales: the sizes and numbers of updates that follow from the pictures and the recipe.
 
     Raises:
-      ValueError: if any of them differs; the message names both sizes of the canvas.
+      ValueError: if a size or number differs; the message names both sizes of the canvas.
     """
     if plan.real_scales == tuple(scales):
         return

@@ -69,9 +69,9 @@ def instant(
         numbers is accepted too. Default: equal shares. To mix style pictures, their style vectors (see
         `strength`) are averaged, weighted by the shares.
       strength: from 0 to 1. The network for arbitrary styles computes a style vector (numbers that
-        describe a style) from each picture, and paints with a mixture of the content's vector (0) and
-        the style's vector (1). Values under 1 need style pictures: named styles and trained networks
-        have no such vectors.
+        describe a style) from each picture. With strength 0 it paints with the content's vector, with 1
+        with the style's vector, and between them with a mixture of both. Values under 1 need style
+        pictures: named styles and trained networks have no such vectors.
       size: the longer side of the result in px, or a text such as `"short:512"`, as in `stylize`;
         default: 512. `"as-is"` resizes nothing.
       style_size: the shorter side of style pictures in px, or a text as for `size`; default: 256, as in
@@ -189,16 +189,16 @@ def instant_many(
         Pictures of all sizes up to this side then share one program, with the same results up to
         rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
         of their own. `"off"`, the default: each shape has a program of its own. `"auto"`: the smallest
-        square that holds all pictures, or none if that takes less time, as
-        `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
+        square that holds all pictures; or none, if that takes less time by the estimate of
+        `nst_jax.scaling.bucket_choice.cheapest_square`, or if the square does not fit in memory.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if an argument cannot be used, or if the numbers of contents, styles and strengths do
-        not fit together; raised before any long work.
+      ValueError: if an argument cannot be used, or if the numbers of contents, styles, strengths and
+        other values for each picture do not fit together; raised before any long work.
       OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip. A
         trained network cannot paint in strips, so the whole picture has to fit.
 
@@ -277,7 +277,7 @@ def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | No
       bucket: the argument `bucket` of `instant_many`, which is checked here; "auto" chooses what takes
         the least time.
       contents: the contents [h, w, 3] before they are resized.
-      size: the argument `size`.
+      size: the argument `size` of `instant_many`.
     """
     side = buckets.checked_bucket(bucket)
     if side != buckets.AUTO:
@@ -306,7 +306,7 @@ def _entry(values: Any, place: int) -> Any:
     """Return the value that holds for the style with the index `place`.
 
     `values` is a list with a value for each style, or with a single value for all styles. An empty list
-    is returned itself, and so is anything that is not a list.
+    is returned itself, and so is anything that is not a list, such as one opacity for all styles.
     """
     if isinstance(values, (list, tuple)) and len(values):
         return values[place % len(values)]

@@ -1,7 +1,7 @@
-"""Compute the targets that a canvas is compared with: `measure` all of them, other functions parts.
+"""Compute the targets of a canvas: `measure` computes all of them, the other functions parts of them.
 
-The canvas is the picture that is optimised. Targets are the features of the content and the statistics
-of the style, at the taps: the layers that losses read.
+The canvas is the picture that is optimised. Its targets are what losses compare it with: the features
+of the content and the statistics of the style, at the taps (the layers that losses read).
 
 The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
 whose features are taken from the tile. The window of a tile is its core with a halo: the margin of
@@ -76,7 +76,7 @@ def measure(
       controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
         there are none. Where there are regions, `style` is a list that ends with their styles.
       size: int32 [2], the (height, width) of the content, if it lies at the top left of a larger array;
-        see `nst_jax.features`. The resulting targets are for canvases in an array of the same size.
+        see `nst_jax.features`. The resulting targets are for canvases in arrays as large as that one.
       style_sizes: for each style its int32 [2] (height, width), if the styles lie at the top left of
         larger arrays; None means that the styles fill their arrays.
 
@@ -84,11 +84,13 @@ def measure(
       `Targets`, to be passed to `step` and `run`.
 
     Raises:
-      TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side; if the
-        recipe has several weights in `style_shares`, but not one for each style; if tiles or bands are
-        used with a loss that is not additive (not computed from sums over positions); or if `size` or
-        `style_sizes` is given with a recipe for which `recipes.check_in_bucket` raises an error.
+      TypeError: for arguments of the wrong type, such as swapped ones.
+      ValueError: if `params` are weights of another network than VGG-19; if a picture is not floating
+        point, not [h, w, 3] or under 16 px on a side; if the number of styles does not fit the recipe's
+        `style_shares` and `tap_styles`; if tiles or bands are used with a loss that is not additive
+        (not computed from sums over positions); if bands are used with padding that wraps around and a
+        height that is no multiple of 16 px; or if `size` or `style_sizes` is given with a recipe for
+        which `recipes.check_in_bucket` raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -188,8 +190,8 @@ def measure_content(
         return vgg.features(params, content, taps, network=network, size=size)
     # On several devices, the features of all tiles lie side by side, and the loss compares those of a
     # tile with those of the same tile of the canvas. So the content must be cut into the same tiles as
-    # the canvas. The width of their halo (the margin around a tile) depends on the layers of all
-    # losses, not only the content loss.
+    # the canvas. The tiles depend on the width of their halo (the margin around a tile), and so on the
+    # layers of all losses, not only of the content loss.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tile_grid.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -294,8 +296,8 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 
     Args:
       found: the features of a style, or of one tile of it: name of the tap (layer) -> [h', w', c].
-      masks: the masks of the same positions, by tap. A position where a mask has the value T counts T²
-        times. None means that every position counts once.
+      masks: the values of the masks at the same positions, by tap. A position where a mask has the
+        value T counts T² times. None means that every position counts once.
       recipe: taps, losses and network settings.
 
     Returns:
@@ -370,7 +372,7 @@ def add_style_tile(
 
     Args:
       params: the weights of the network.
-      style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
+      style: [h, w, 3] in [0, 1], so large that `style_grid` cuts it into tiles.
       sums: the sums over the tiles before this one.
       index: number of the tile, from 0.
       recipe: taps, losses and network settings.
@@ -456,10 +458,11 @@ def blend(
         statistics, and `tap_styles`, the layers at which a single style replaces the blend.
 
     Returns:
-      The statistics of the blend; with a single style, its statistics unchanged.
+      The statistics of the blend; at the layers in `terms.tap_styles`, those of the layer's own style.
+      If a single style is blended, its statistics are returned unchanged.
 
     References:
-      jcjohnson/neural-style and neural-style-pt, `style_blend_weights`.
+      jcjohnson/neural-style and neural-style-pt, the option `style_blend_weights`.
     """
     if terms.tap_styles:
         common = terms.blended_styles(statistics)
@@ -488,7 +491,7 @@ class MaskedTaps(NamedTuple):
     """
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
-    styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
+    styles: tuple[StyleMasks, ...]  # the masks of each default style, then of each region's style
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
     # Tap that this loss reads -> [h', w', 1], the square roots of the positions' weights. Features are
     # multiplied by them before the loss squares differences. Empty if there is no such loss.
@@ -525,8 +528,8 @@ def measure_masks(
             None if mask is None else regions.style_masks_at(mask, taps, reach, own)
             for mask, own in zip(controls.style_masks, sizes, strict=True)
         ),
-        # Masks of an additional content loss, which keeps protected parts of the picture as they are in
-        # the content. A content loss can be limited to parts only if it is a sum over positions.
+        # Masks of an additional content loss, which keeps protected parts of the canvas close to the
+        # content. A content loss can be limited to parts only if it is a sum over positions.
         regions.held_at(controls, recipe.terms.taps, reach, size)
         if recipe.terms.content_loss.additive
         else {},
@@ -572,7 +575,7 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
     """Return, for each style, then for each region's style, the sum of T² over its positions, by tap.
 
     T is the value of the style's mask at a position of the features at a tap (layer). For a style
-    without a mask, 1 stands in place of the sum, since the caller only checks that it is not 0.
+    without a mask, 1 stands in place of the sum, since callers only check that it is not 0.
     """
     one = jnp.ones(())
     taps = recipe.terms.every_style_tap
@@ -657,11 +660,12 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
-    """Refuse arguments of the wrong type, and tiles or bands where a loss does not allow them.
+    """Refuse arguments of the wrong type, and tiles or bands where the recipe does not allow them.
 
-    A picture may be computed in tiles, or in bands on several devices, only if all its losses are
-    computed from sums over positions. `order` ends a message about a wrong type. It tells users,
-    who may have swapped the arguments, their right order: "the order is losses_of(params, ...)".
+    Weights of another network than VGG-19 are refused, too. A picture may be computed in tiles, or in
+    bands on several devices, only if all its losses are computed from sums over positions. `order` ends
+    a message about a wrong type. It tells users, who may have swapped the arguments, their right order:
+    "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")

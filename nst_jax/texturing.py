@@ -39,7 +39,7 @@ def texture(
     devices: Devices = None,
     style_opacity: Any = None,
 ) -> Image:
-    """Synthesise a texture: a picture that has the look of another one everywhere, but depicts nothing.
+    """Synthesise a texture: a picture that looks like the style everywhere, but depicts nothing.
 
     Beginning with noise, a picture is optimised until its style statistics are close to those of the
     style; there is no content. The statistics do not say where in the picture something is, so the
@@ -52,7 +52,8 @@ def texture(
         default: the size that the recipe's rule gives to the first style.
       seamless: whether opposite borders of the result fit together, so that copies of it can be laid
         side by side without a visible seam. If so, convolutions and the total variation continue beyond
-        a border at the opposite border, and both sides must be multiples of 16 px.
+        a border at the opposite border. Both sides must then be multiples of 16 px; the sides of the
+        default size are rounded up to such multiples.
       recipe: its style losses, schedule and optimiser are used; a start other than noise is replaced
         by `Noise()`.
       style_size: the size to which the style is resized, given as in `stylize`; default: the recipe's
@@ -65,7 +66,8 @@ def texture(
       tile: size in px of the tiles in which the canvas is computed, or `"auto"` or `"off"`.
       key: a JAX random key for the noise; default: `jax.random.key(0)`.
       devices: the devices that share the canvas: `"all"`, a number, or a list of `jax.Device`.
-      style_opacity: opacity of the style, [h', w'] in [0, 1]; for several styles, a list of these.
+      style_opacity: opacity of the style, [h', w'] in [0, 1]; for several styles, a list with the
+        opacity of each, or None for an opaque one.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -152,9 +154,9 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 
 
 def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
-    """Return a variant of a recipe whose canvas is as large as the content; styles keep their sizes.
+    """Return a variant of a recipe that does not resize the content, and resizes styles as before.
 
-    The content is a grey picture of the size that the texture shall have.
+    The content is a grey picture that already has the size of the texture.
     """
     pictures = recipe.pictures
     rule = pictures.style_size or pictures.size
@@ -227,7 +229,7 @@ def check_many_textures(init: Any, **given: Any) -> None:
         argument was not given. So are "style" for `colors` and 0 for `realism`, which need no content.
 
     Raises:
-      ValueError: naming the argument and what to do instead.
+      ValueError: if an argument is refused; the message names it and says what to do instead.
     """
     for name, value in given.items():
         unchanged = (name == "colors" and value == "style") or (

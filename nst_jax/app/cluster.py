@@ -155,11 +155,11 @@ def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another process of the cluster (those that paint together) is lost.
+    """Ends this process when another process of its cluster is lost or has stopped with an error.
 
-    A thread of every process writes a heartbeat, a number that it counts up, into JAX's key-value
-    store, and reads the heartbeats of the other processes. A process whose heartbeat stays the same for
-    too long counts as lost.
+    The cluster is the processes that paint one picture together. A thread of every process writes a
+    heartbeat, a number that it counts up, into JAX's key-value store, and reads the heartbeats of the
+    other processes. A process whose heartbeat stays the same for too long counts as lost.
 
     Without a monitor, a process would wait for data from the lost one until JAX notices the loss, which
     usually takes a minute or more. Then JAX would end the process from C++, where nothing can be saved.
@@ -196,7 +196,7 @@ class PeerMonitor(AbstractContextManager):
         """Make this monitor tell all other processes to stop when its `with` block ends.
 
         Args:
-          reason: why the other processes have to stop. They show the first line to the user.
+          reason: why the other processes have to stop. They show its first line to the user.
         """
         self._interruption = reason
 

@@ -1,6 +1,7 @@
 """The classes of commands and options: help lists options in groups, and errors name them as typed.
 
-They extend click's. The module imports nothing that takes long to load, since even `--help` needs it.
+They are subclasses of click's classes. The module imports nothing that takes long to load, since even
+`--help` needs it.
 """
 
 from typing import Any
@@ -101,7 +102,7 @@ class CommandWithLists(Command):
 
 
 class CommandGroup(click.Group):
-    """A group of commands. For an unknown name it suggests the command with the most similar name."""
+    """A group of commands. The error for an unknown name suggests a similar name, or lists all."""
 
     command_class = Command
 

@@ -292,7 +292,7 @@ def _with_combined_style(
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
     """Check the options of the command `sweep`, and return them with the pictures that were read.
 
-    `chosen` must already contain the masks and other pictures that the recipe file names.
+    `chosen` must already have the paths of the masks and other pictures that the recipe file names.
     """
     check_fine_style(chosen, styles)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
@@ -352,7 +352,10 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
 
 
 def train(paintings: Sequence[Path], chosen: Chosen) -> int:
-    """Train a network on paintings and photos, print how that ended, and return the exit code."""
+    """Train a network on paintings and photos, and return the exit code.
+
+    At the end, the path of the network's file is printed, or why the training failed or stopped early.
+    """
     recipe = arguments.recipe_of(chosen_changes({**chosen, "steps": None, "learning_rate": None}))
     outputs = training.TrainOutputs.of(
         chosen["output"],

@@ -85,9 +85,9 @@ class ReadControls(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """Return the settings of regions, protected part and combined style, for a picture's metadata.
 
-        These are the weights of the regions, the amount by which the protected part keeps the content,
-        and, with `--style-fine`, the recipe and size with which the style was combined from two
-        pictures.
+        These are the weights of the regions, and the amount by which the protected part keeps the
+        content. With `--style-fine`, they are also the recipe, the size and the number of updates with
+        which the style was combined from two pictures.
         """
         return numbers_of(self.regions, self.protect) | dict(self.combined)
 
@@ -137,10 +137,10 @@ def protect_roles(protect: ProtectFile) -> list[str]:
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all files that the options name for regions and protected parts.
+    """Return the paths of all files and folders that the options name for regions and protected parts.
 
-    They are masks, colour-coded maps, and the regions' style pictures. With these paths, callers check
-    that no result would be written over one of the files.
+    The files are masks, colour-coded maps, and the regions' style pictures. The folders contain masks
+    or maps. With these paths, callers check that no result would be written over one of the files.
 
     Args:
       chosen: the values of the command's options.
@@ -194,7 +194,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
       The options, with paths of files in place of paths of folders.
 
     Raises:
-      ValueError: if a folder has no mask or map for the picture, or more than one.
+      ValueError: if a folder has no mask or map for the picture, has more than one, or cannot be read.
     """
     regions = [
         region._replace(mask=_in_folder(region.mask, content, "regions"))
@@ -278,8 +278,11 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
         content and the second of the style picture, so with it there must be only one style.
 
     Raises:
-      ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or
-        if `region_maps` are given with several styles. The message names the option.
+      ValueError: if a file is no picture or no mask; if the mask or map of a style has other
+        proportions than the style, or the masks of the protected part differ in proportions; if both
+        `regions` and `region_maps` are given; if `region_maps` are given with several styles; if the
+        content's map has no plain colours or too many, or the style's map lacks one of them; or if the
+        amount of protection is out of range. The message names the option.
     """
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     maps, protect = chosen.get("region_maps"), chosen.get("protect")
@@ -310,9 +313,10 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
       recipe: the recipe of the run.
 
     Raises:
-      ValueError: if there are too many regions; if the style loss of the recipe cannot be restricted to
-        parts of a picture; if the recipe has styles for single layers (`tap_styles`), to which masks
-        are not applied; or if there are regions and the recipe has the colours "palette".
+      ValueError: if there are too many regions; if a style loss of the recipe cannot leave out parts of
+        a picture; if masks with values between 0 and 1 are needed, and a style loss takes only 0 and 1;
+        if the recipe has styles for single layers (`tap_styles`), to which masks are not applied; or if
+        there are regions and the recipe has the colours "palette".
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     check_number_of_regions(len(named))
@@ -332,6 +336,11 @@ def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list
     Args:
       chosen: the values of the options `regions` and `region_maps`.
       styles: (height, width) of the run's styles.
+
+    Raises:
+      ValueError: if a file cannot be read; if `region_maps` are given with several styles; or if the
+        content's map has no plain colours or too many, or the style's map lacks one of them. The
+        message names the option.
     """
     if maps := chosen.get("region_maps"):
         _check_one_style(len(styles))
@@ -407,10 +416,11 @@ def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
 
 
 def union_of_masks(pictures: Sequence[Picture], argument: str) -> Float[np.ndarray, "h w"]:
-    """Return the union of masks, [h, w] in [0, 1]: of each pixel, the largest value in any mask.
+    """Return the union of masks, [h, w] in [0, 1]: for each pixel, the largest value in any mask.
 
     Args:
-      pictures: the masks as they were read. If their sizes differ, the union has the largest.
+      pictures: the masks as they were read. If their sizes differ, the union has the size of the
+        largest mask.
       argument: the name of the option that names the files, used in error messages.
 
     Raises:
@@ -551,8 +561,8 @@ def given_of(
         white instead.
 
     Returns:
-      The checked regions and protected part with the opacities, or None if there are neither and all
-      pictures are opaque; and notes to show to the user.
+      The checked regions and protected part with the opacities; None if there are no regions, no
+      protected part, and no transparent parts that the losses leave out. And notes to show to the user.
 
     Raises:
       ValueError: if a mask has other proportions than its picture or is empty, if there are too many

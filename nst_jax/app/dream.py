@@ -40,7 +40,7 @@ OPTIONS = (
 class DreamJob:
     """The checked inputs and options of a dream of one picture.
 
-    Some attributes, such as `inputs` and `resume`, are only here for `nst_jax.app.recorder.Recorder`.
+    Some attributes, such as `metadata` and `resume`, are only here for `nst_jax.app.recorder.Recorder`.
     It writes the files of dreams and of style transfers, and reads these attributes of their jobs.
 
     Attributes:

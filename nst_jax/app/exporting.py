@@ -31,10 +31,11 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options.
 
     Raises:
-      ValueError: for an unknown model, a damaged style file, an option that the model does not use, or
-        a path that cannot be written to; if the file format does not support the chosen size, the
-        chosen encoding of the weights, or the chosen program of a model that has several; or if
-        writing the format needs a package that is not installed.
+      ValueError: for an unknown model, format, encoding, program, recipe or layer; for a damaged style
+        file or weights file; for an option that the model does not use; for a path that cannot be
+        written to; if the format or the model does not support the chosen size; if the model cannot be
+        exported with this recipe, with this encoding or to this format; or if writing the format needs
+        a package that is not installed.
       OSError: if the disk fails or is full.
     """
     exit_on_signals()

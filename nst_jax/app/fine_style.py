@@ -74,7 +74,7 @@ class FineStyle:
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
         """Return the pixels of the style with the fine structure of `self.picture`, rounded to 8 bits.
 
-        So a run gets the same pixels as if the user combined the style first, as a PNG file.
+        So a run gets the same pixels as if the combined style had first been written as a PNG file.
 
         Args:
           style: the picture that has the coarse shapes.
@@ -219,7 +219,7 @@ def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[run_s
     Args:
       given: (height, width) of the style as it was read.
       name: the file name of the picture that has the fine structure.
-      fine: its (height, width).
+      fine: (height, width) of this picture.
       recipe: the recipe of the run, with the size of its result.
     """
     try:
@@ -289,8 +289,9 @@ class FineStyles:
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
-          NotCombined: as in `FineStyle.combined`; a later call with the same pictures and
-            size raises it at once.
+          ValueError: if the two pictures cannot be combined.
+          NotCombined: as in `FineStyle.combined`; a later call with the same pictures and size raises
+            it at once.
         """
         key = style.digest, fine.digest, (int(shape[0]), int(shape[1]))
         if key not in self._known:

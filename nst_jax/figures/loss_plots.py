@@ -142,8 +142,9 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     For a single run the figure has two plots: one of the total loss and its parts, and one of the parts
     of the style loss, a curve for each tap (layer). For several runs it has a plot of the total loss,
     one of the content loss, one of the style loss, and one for each tap; each run is a curve in each of
-    these plots. The total loss or a part of it is left out if it is 0 in all updates of all runs. The
-    vertical axis of a plot is logarithmic if its values span more than a factor of ten. For a single
+    these plots. A loss such as content or style is left out if it is 0 in all updates of all runs; a
+    tap's part of the style loss is always drawn. The vertical axis of a plot is logarithmic if the
+    values span more than a factor of ten, without those below a millionth of the greatest. For a single
     run, dotted vertical lines mark where the run went on to a finer scale (resolution), since losses
     jump there.
 
@@ -283,9 +284,9 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
       argument: the caller's name for `path`, shown in error messages.
 
     Raises:
-      ValueError: if the suffix is not .png, .svg or .pdf; if the path is a folder; if the folder that
-        shall contain the file is missing or cannot be written to; or if the file exists and may not be
-        replaced.
+      ValueError: if the suffix is not .png, .svg or .pdf; if the path is a folder or a link that leads
+        to itself; if the folder that shall contain the file is missing or cannot be written to; or if
+        the file exists and may not be replaced or is write-protected.
     """
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:

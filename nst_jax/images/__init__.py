@@ -1,4 +1,4 @@
-"""Pictures: reading and writing files, resizing, sheets of several pictures, sample pictures."""
+"""Pictures: reading and writing files, resizing, films, sheets of several pictures, samples."""
 
 from typing import TYPE_CHECKING
 

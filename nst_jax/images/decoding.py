@@ -89,7 +89,7 @@ def opened_picture(
       argument: name of the argument that gave the file, for error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
         Pillow's dictionary `info` lacks text and EXIF that come after a PNG's pixels, until the pixels
-        are decoded.
+        are decoded. It also lacks the colour space that a PNG's cICP chunk names.
 
     Yields:
       The opened picture, whose pixels are not decoded yet.
@@ -221,6 +221,8 @@ def decoded(
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"] | None, list[str]]:
     """Decode an opened picture: turn it upright, convert it to sRGB, and separate its opacity.
 
+    It is called in the `with` block of `opened_picture`, which turns all errors into a ValueError.
+
     Returns:
       The picture, [h, w, 3] float32 in [0, 1], with transparent parts composited over white; its
       opacity, [h, w] from 0 to 1, or None if it is opaque; and notes for the user, one line each.
@@ -269,8 +271,8 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
 def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
     """Return the pixels per inch, across and down, that EXIF states; None if it states none.
 
-    EXIF is read only if Pillow's `Image.info` has no `dpi`, for instance because the file's format has
-    no field of its own for the resolution.
+    `resolution` calls this function only if Pillow's `Image.info` has no `dpi`, for instance because
+    the file's format has no field of its own for the resolution.
     """
     try:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()

@@ -90,8 +90,8 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-# Suffix -> largest number of pixels on a side that the format allows. The limits of the other formats
-# are larger than what fits in memory.
+# Suffix -> largest number of pixels on a side that can be written. The limits of the other formats are
+# larger than what fits in memory.
 LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 

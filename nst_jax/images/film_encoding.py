@@ -154,8 +154,8 @@ WRITERS: dict[str, Writer] = {
     "mp4": _write_mp4,
 }
 
-# Format -> largest number of pixels on a side that it allows. APNG is not listed, since its limit is
-# larger than what fits in memory.
+# Format -> largest number of pixels on a side that can be written. APNG is not listed, since its limit
+# is larger than what fits in memory.
 LARGEST_SIDE = {"gif": 65535, "webp": 16383, "mp4": 16384}
 
 
@@ -223,9 +223,9 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 # --- Colours of a GIF -----------------------------------------------------------------------------
 
 # Ordered dithering (Bayer, 1973) uses an 8x8 matrix of the integers from 0 to 63. It is made from a 2x2
-# pattern, by way of a 4x4 matrix. Each step makes a matrix of 2x2 blocks: a block is four times the
-# smaller matrix, plus an entry of the pattern. `_THRESHOLDS` is the 8x8 matrix, scaled to between -1/2
-# and 1/2.
+# pattern, by way of a 4x4 matrix. Each step puts four blocks together, two above and two below: a block
+# is four times the smaller matrix, plus the pattern's entry at the place of the block. `_THRESHOLDS` is
+# the 8x8 matrix, scaled to between -1/2 and 1/2.
 _PATTERN = np.array([[0, 2], [3, 1]])
 _BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
 _BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])

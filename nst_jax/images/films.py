@@ -73,7 +73,8 @@ def save(
       overwrite: whether an existing file may be replaced.
 
     Raises:
-      TypeError: for a frame that is not an array, and for a text file as `path`.
+      TypeError: for `frames` that cannot be iterated, a frame that is not an array, `seconds` or `hold`
+        that is not a number, and a text file as `path`.
       ValueError: for a path to which no film can be written; an unknown or missing format, or one that
         needs a package that is not installed; no frames; a frame that is no picture or has values
         outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames larger
@@ -404,7 +405,7 @@ def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "outpu
 
     Args:
       format: "gif", "webp", "apng" or "mp4".
-      shape: height and width.
+      shape: height and width of the frames, in px.
       argument: the caller's name for the film, shown in error messages.
 
     Raises:

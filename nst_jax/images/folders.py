@@ -8,7 +8,9 @@ from nst_jax.images import decoding
 
 
 def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
-    """Return the files in a folder that have a picture's suffix and are not hidden, sorted by name.
+    """Return the paths in a folder that have a picture's suffix and are not hidden, sorted by name.
+
+    Only names are looked at, so even a folder is returned if its name has such a suffix.
 
     Args:
       folder: the folder; folders inside it are not searched.
@@ -40,8 +42,9 @@ def _is_picture(name: str) -> bool:
 def passed_over(folder: Path) -> str:
     """Return how many files of a folder are not pictures, by suffix, as text such as "1 .pdf, 3 .txt".
 
-    Hidden files are not counted. HEIC pictures are counted if Pillow cannot open them; the text then
-    ends with the advice to save them as JPEG or PNG.
+    A file counts as a picture if its suffix is that of a picture. Hidden files are not counted. HEIC
+    pictures are counted if Pillow cannot open them; the text then ends with the advice to save them as
+    JPEG or PNG.
     """
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     others = [name for name in names if not _is_picture(name) and not name.startswith(".")]

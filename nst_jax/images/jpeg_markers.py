@@ -18,9 +18,9 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 def ends_early(data: bytes) -> bool:
     """Return whether a JPEG has an end marker in the middle of its compressed data.
 
-    The result is True if the file goes on after the first end marker, has no start marker there, and
-    ends with a second end marker. An intact picture may be followed by padding, by a video, or by
-    further pictures, which begin with a start marker. For these, the result is False.
+    The result is True if data follow the first end marker, contain no start marker, and reach to a
+    second end marker, with which the file ends. An intact picture may be followed by padding, by a
+    video, or by further pictures, which begin with a start marker. For these, the result is False.
     """
     end = _end_from(data, 2)
     if end is None or not data[end:-2].strip(b"\0\xff"):

@@ -1,4 +1,4 @@
-"""OKLab: a colour space in which equal distances look about equally large.
+"""OKLab: a colour space in which colours at equal distances look about equally different.
 
 Its coordinates are lightness and two axes, one from green to red and one from blue to yellow.
 

@@ -91,13 +91,13 @@ def recoloured(
 
     The function works in OKLab, whose channels are the lightness L and two axes of chroma, a and b.
     The new L is that of `image`, limited to the style's range of L. The new a and b are those of
-    `content`, moved to the mean and covariance of the style's, and then smoothed by five rounds of a
-    joint bilateral filter. In each round, a pixel becomes the weighted mean of the 3 x 3 pixels around
-    it. Each of these has the weight exp(-10 |d|), where d is its new L minus that of the central pixel.
-    Finally, L, a and b are limited to the style's ranges.
+    `content`, moved to the mean and covariance of the style's a and b, and then smoothed by five rounds
+    of a joint bilateral filter. In each round, a pixel becomes the weighted mean of the 3 x 3 pixels
+    around it. Each of these has the weight exp(-10 |d|), where d is its new L minus that of the central
+    pixel. Finally, L, a and b are limited to the style's ranges.
 
-    If a and b of the style hardly vary, the style counts as grey. Then the L of `image` and the a and b
-    of `content` are first moved together, as colours of three channels, to the style's mean and
+    If a and b of the style hardly vary, the style counts as grey. Then the limited L of `image` and the
+    a and b of `content` are first moved together, as colours of three channels, to the style's mean and
     covariance.
 
     The formula of OKLab is meant for linear RGB; like the code of the paper's authors, this function
@@ -202,7 +202,7 @@ def _smoothed(
     """Smooth the channels a and b, `hues`, except across edges of the channel L, `light`.
 
     This is a joint bilateral filter. `size` is the (height, width) of the picture, if it lies at the
-    top left of larger arrays; None: it fills them.
+    top left of larger arrays. None: the picture fills its arrays.
     """
     height, width, _ = light.shape
 

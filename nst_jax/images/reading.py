@@ -120,6 +120,7 @@ def glance(path: Source, *, argument: str = "path") -> Glance:
       ValueError: if the file is missing, damaged, too large or no picture; see `read`. What only
         decoding can find is not reported: some kinds of damage, too little memory, and that it is
         unclear which of the grey values is white.
+      TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
       >>> from nst_jax import images
@@ -143,8 +144,9 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       The metadata, a dictionary of JSON values by name; None if nothing was embedded.
 
     Raises:
-      ValueError: if the file is missing, damaged or no picture, as in `read`, or if the metadata is
-        damaged.
+      ValueError: if the file cannot be read, as in `read`; if it is neither a picture nor a film; or if
+        the metadata are damaged.
+      TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
       >>> from nst_jax import images

@@ -33,7 +33,10 @@ def sample(name: str) -> HostImage:
 
 
 def sample_picture(name: str) -> Picture:
-    """Read a sample picture, with the name and digest of its file; `sample` lists the pictures."""
+    """Read a sample picture, with the name and digest of its file.
+
+    `sample` lists the names of the pictures; another name raises a ValueError.
+    """
     if name not in SAMPLES:
         raise _checks.unknown("name", name, SAMPLES, "sample picture")
     return read(SAMPLES[name], argument="name")

@@ -38,8 +38,9 @@ def to_srgb(
 
     The profile is used if `info`, Pillow's dictionary of what the file states, has one. Without a
     profile, `gamma` is used if it is not None; see `gamma_to_srgb`. Otherwise the colours are taken to
-    be in sRGB already, or in Lab if their mode is "LAB". `notes` gets a note if colours are converted
-    by a profile, and if a profile is ignored since it cannot be used.
+    be in sRGB already, or in Lab if their mode is "LAB"; Pillow's `convert` makes RGB of grey and CMYK.
+    `notes` gets a note if colours are converted by a profile, and if a profile is ignored since it
+    cannot be used.
     """
     converted = None
     if profile := info.get("icc_profile"):

@@ -40,7 +40,11 @@ def with_forms(
         convolution, a layer then has the same weights as without it.
 
     Returns:
-      Parameters for `nst_jax.step` and `nst_jax.run`.
+      Weights for `nst_jax.step` and `nst_jax.run`.
+
+    Raises:
+      TypeError: if a tap is not a string.
+      ValueError: if `taps` is empty, or if a tap is unknown or ambiguous; see `vgg.resolve_tap`.
 
     Example:
       >>> import nst_jax as nst

@@ -65,13 +65,13 @@ def conv3x3(
       x: the features, [n, h, w, i].
       kernel: the layer's weights, [3, 3, i, o].
       forms: the kernel transposed, and perhaps transformed for Winograd convolution, as
-        `kernel_forms.with_forms` computes it once before a loop. If None, this function computes the
-        transposed kernel itself.
+        `kernel_forms.with_forms` computes them once before a loop. If None or empty, this function
+        computes the transposed kernel itself.
       products: the precision of products that the convolution requests from the device.
 
     Returns:
       [n, h, w, o]. It is computed by Winograd convolution if `forms` contains the kernel transformed
-      for that, and `winograd.pays` says that it is faster for a layer of this size.
+      for that, and `winograd.pays` says that this is faster for a layer of this size.
     """
     return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 
@@ -237,9 +237,10 @@ def _convolve_padded(
 
 
 def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
-    """Return four arrays with the four members (positions), in reading order, of all 2 x 2 windows.
+    """Return four arrays: the first members (pixels) of all 2 x 2 windows, the second ones, and so on.
 
-    The windows are those of pooling. The sides of `x` must be even; the results' are half as long.
+    The windows are those of pooling, and their members are in reading order. The sides of `x` must be
+    even; the sides of the four arrays are half as long.
     """
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
@@ -358,7 +359,7 @@ AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
 def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return twice the mean of each 2 x 2 window: after a ReLU, about as large as with max pooling."""
+    """Return twice the mean of each 2 x 2 window, which is about its maximum if `x` is from a ReLU."""
     return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
 
 

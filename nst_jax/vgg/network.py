@@ -54,8 +54,9 @@ class Network:
         which is right unless a published recipe deliberately uses another one.
       precision: precision of products and activations, one of those in `nst_jax.vgg.precision`; with
         `AUTO`, the platform decides, see `precision_on`.
-      accelerator_precision: what `AUTO` means on an accelerator (a GPU or TPU). PyTorch and
-        TensorFlow convolve with tensorfloat32 there by default, and so do published recipes.
+      accelerator_precision: what `AUTO` means on an accelerator (a GPU or TPU). The default is
+        tensorfloat32, with which PyTorch and TensorFlow convolve on GPUs by default. Published recipes
+        use it.
       remat: whether the activations of a block (the layers between two poolings) are computed again for
         the gradient instead of stored (rematerialisation). This takes 50 % more work and less memory;
         XLA's CPU compiler stores the activations anyway.
@@ -241,7 +242,7 @@ def features(
       top left of these arrays, and all else is zero.
 
     Raises:
-      TypeError: if `images` is not an array, or `taps` is not a list of strings.
+      TypeError: if `images` is not an array, or `taps` is not a sequence of strings.
       ValueError: if `taps` is empty, or has a tap that is unknown, ambiguous or repeated; or if
         `images` is too small, has an integer dtype, or is not [..., h, w, 3]. With `size`, also if a
         side of the arrays is no multiple of 16 px, or if the network has a padding or pooling that does
@@ -275,8 +276,8 @@ def measured(
     """Compute given functions of the network's activations at some taps.
 
     A tap is a point before or after a ReLU. The functions are called inside the network's blocks. So
-    with `network.remat`, which computes blocks again for the gradient, the activations need not be
-    stored for it. (The activations that `features` returns have to be stored.)
+    with `network.remat`, which computes blocks again for the gradient, the activations at the taps need
+    not be stored. (The activations that `features` returns have to be stored.)
 
     Args:
       params: weights from `nst_jax.load_params`.

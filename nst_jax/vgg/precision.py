@@ -83,7 +83,7 @@ def precision_named(name: Any) -> AnyPrecision:
     Args:
       name: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`. `"auto"` stands for float32 on a
         CPU. On an accelerator it stands for the recipe's `network.accelerator_precision`, which is
-        bfloat16 in the recipe `default` and tensorfloat32 in published recipes.
+        bfloat16 in the recipes `default` and `gram`, and tensorfloat32 in published recipes.
 
     Returns:
       The precision; `AUTO` for `"auto"`.

@@ -85,14 +85,14 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     side. The frame repeats the border pixels of the features. If `mirrored`, it repeats the pixels next
     to the border pixels instead, unless a side of the features has only 1 px.
 
-    There are two forms, which give the same numbers. On a CPU, the lines (rows and columns) of the
-    frame are written in place, in the gradient too. On other devices, every pixel is selected from the
-    features and the lines: this is one operation on the whole array, where writing in place would
-    start many small ones.
+    There are two implementations, which give the same numbers. On a CPU, the lines (rows and columns)
+    of the frame are written in place, in the gradient too. On other devices, every pixel is selected
+    from the features and the lines: this is one operation on the whole array, where writing in place
+    would start many small ones.
 
-    The gradient rule is written by hand, since automatic differentiation of the first form would make
-    an array of the size of `x` for each line. Outside the features, the gradient is arbitrary: the
-    operation that made `x` zero there passes no gradient on.
+    The gradient rule is written by hand, since automatic differentiation of the first implementation
+    would make an array of the size of `x` for each line. Outside the features, the gradient is
+    arbitrary: `x` comes from a ReLU or from `cut`, which pass no gradient on where `x` is zero there.
     """
     return lax.platform_dependent(
         x,
@@ -214,8 +214,8 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     # Which rows and columns are copied to the frame: those at the border of the features (0), or those
-    # next to them (1), as mirroring does. If a side has length 1, none is next to its border. Then the
-    # frame has copies of the border on all sides (0), as in `layers.reflect_padded`.
+    # next to them (1), as mirroring does. If a side has length 1, no line is next to its border. Then
+    # the frame has copies of the border on all sides (0), as in `layers.reflect_padded`.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 

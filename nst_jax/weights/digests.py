@@ -48,7 +48,7 @@ def digest_of_weights(family: str, pixels: str, arrays: Mapping[str, np.ndarray]
     Args:
       family: where the weights come from, such as "vgg19-caffe".
       pixels: name of the pixel convention with which they were trained, such as "caffe-bgr".
-      arrays: the weights by dataset, such as `"conv1_1/kernel"`, as the file stores them.
+      arrays: the weights as the file stores them, by name of the dataset, such as `"conv1_1/kernel"`.
 
     Returns:
       The digest of all weights, of `family` and of `pixels`.

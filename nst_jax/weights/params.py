@@ -104,8 +104,8 @@ class WeightsInfo(NamedTuple):
 
     name: str  # name of the file, without its folder
     network: str  # the network that the weights fit, such as "vgg19"
-    family: str  # short name of the network's origin, such as "vgg19-caffe"
-    pixels: str  # order and scale of channels that the weights expect, a key of `vgg.PIXELS`
+    family: str  # short name of the weights' origin, such as "vgg19-caffe"
+    pixels: str  # name of the pixel convention of the network's input, a key of `vgg.PIXELS`
     encoding: str  # how kernels are stored, one of `quantization.ENCODINGS`
     digest: str  # the digest that the file states; verified only when the weights are read
     origin: str  # where the weights come from, as free text

@@ -1,4 +1,4 @@
-"""Read PyTorch's two file formats without torch and without executing the pickles in them.
+"""Read PyTorch's two file formats without torch, and without importing what the pickles in them name.
 
 A PyTorch file contains pickles, and a pickle can import and call anything. The unpickler here knows the
 names of a few functions and classes; it imports none of them, and makes descriptions of tensors instead
@@ -218,7 +218,7 @@ _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default, and of
+# All opcodes that are accepted: those that torch writes in pickle protocol 2, its default, or in
 # protocol 4, which the argument `pickle_protocol` of `torch.save` can select. BINSTRING and
 # SHORT_BINSTRING occur in files that torch wrote under Python 2.
 _OPCODES = frozenset(

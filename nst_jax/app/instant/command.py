@@ -64,9 +64,12 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
-      words: names or paths of the styles, each with its weight in the blend of styles, or None if no
-        weight was given. If the option `--styles` names the styles, `words` are further contents.
+      words: names or paths of the styles, each with its share in the blend of styles, or None if no
+        share was given. If the option `--styles` names the styles, `words` are further contents.
       chosen: the options of the command.
+
+    Raises:
+      ValueError: if an argument or option cannot be used; the message names it.
     """
     pictures = [path for path, _ in words]
     inputs = {"content": [] if content is None else [content], "style": pictures}
@@ -116,8 +119,9 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
         # An error that begins with one of these names means that an input file cannot be decoded or has
-        # changed, or that the bucket (the array in which the picture is padded) is too small for it or
-        # too large for memory. It is raised as a ValueError, which gives the exit code of bad input, 2.
+        # changed, or that the bucket (the array in which the picture is padded) is too small for the
+        # picture or too large for memory. The error is raised as a ValueError, so that the exit code is
+        # 2, that of bad input.
         if error.startswith(("`content`", "`style`", "`protect`", "`bucket`")):
             raise ValueError(error)
         print_message("error", as_flags(error))

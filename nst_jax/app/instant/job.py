@@ -192,8 +192,9 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
       argument: the name of the command-line argument that has the words, for messages.
 
     Raises:
-      ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, shares
-        that cannot be used, and a trained network of several styles of which none is named.
+      ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, a name
+        that is given twice, and shares that cannot be used; for a trained network that is damaged, is
+        not the first word or has a share, or that has several styles of which none is named.
     """
     if any(given_styles.is_trained(path) for path, _ in words):
         return _of_network(words, argument)
@@ -345,14 +346,13 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
 
     Args:
       content: the first content: a file, a folder or a glob pattern.
-      words: the arguments after it. With `--styles`, these are further contents; without it, names or
-        files that describe the only style.
+      words: the arguments after the first content. With `--styles`, they are further contents; without
+        `--styles`, they are names or files that describe the only style.
       chosen: the options.
 
     Raises:
-      ValueError: naming the argument that cannot be used; also if a content that was typed cannot be
-        read. A content that was found in a folder and cannot be read becomes a record in the job's
-        `bad` instead.
+      ValueError: if an argument or option cannot be used; the message names it. A content that a folder
+        or a pattern gave and that cannot be used becomes a record in the job's `bad` instead.
     """
     folder = chosen["output"]
     if folder is None:
@@ -406,7 +406,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     sheet, which is written to `output`. `chosen` has the values of the command's options, by name.
 
     Raises:
-      ValueError: naming the argument that cannot be used.
+      ValueError: if an argument or option cannot be used; the message names it.
     """
     styles = [ChosenStyle((name,), (), (1.0,)) for name in style_names.NAMES]
     _check_options(chosen, styles)
