@@ -60,8 +60,8 @@ def check_additive(argument: str, loss: Loss) -> None:
       Traceback (most recent call last):
       ValueError: `style_loss`: says that it is additive, but its sums over two halves of random ...
     """
-    if isinstance(loss, (MatchingLoss, JointContentLoss)) or not loss.additive or loss in BUILT_IN:
-        return  # losses of the first two kinds compare positions of whole pictures
+    if not loss.additive or loss in BUILT_IN:
+        return
     finding = _not_additive_cached(loss) if _is_hashable(loss) else _not_additive(loss)
     if finding:
         raise ValueError(
@@ -70,12 +70,14 @@ def check_additive(argument: str, loss: Loss) -> None:
         )
 
 
-def _not_additive(loss: ContentLoss | StyleLoss | Variation) -> str:
+def _not_additive(loss: Loss) -> str:
     """Return a phrase for messages that says why a loss is not additive, or "" if it seems additive.
 
     A loss is additive if it is computed from sums over positions, so that the sums over the parts of a
     picture add up to those over the whole picture.
     """
+    if isinstance(loss, (MatchingLoss, JointContentLoss)):
+        return "it compares positions of a whole picture"
     try:
         # This context gives concrete values even if JAX is tracing the caller.
         with jax.ensure_compile_time_eval():

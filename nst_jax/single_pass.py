@@ -211,6 +211,8 @@ def instant_many(
       (3, 43, 64, 3)
     """
     chosen = chosen_precision(precision)
+    _check_numbers("strength", strength)
+    _check_numbers("realism", realism)
     check_strength(np.asarray(strength))
     check_colors_and_realism(colors, np.asarray(realism))
     _check_params(params)
@@ -339,6 +341,16 @@ def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: 
     if style_opacity is not None and not is_picture:
         raise ValueError(
             f"`style_opacity`: is for style pictures, and `{argument}` is none; omit it"
+        )
+
+
+def _check_numbers(argument: str, values: Any) -> None:
+    """Refuse an array of numbers for several pictures that is empty or has more than one axis."""
+    shape = np.shape(values)
+    if len(shape) > 1 or 0 in shape:
+        raise ValueError(
+            f"`{argument}`: expected a number, or one for each picture, got an array of the shape "
+            f"{list(shape)}"
         )
 
 

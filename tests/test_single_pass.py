@@ -486,6 +486,9 @@ def test_bad_input_is_refused_by_name(arguments, options, said):
         ((GREY, ["mosaic", "mosiac"]), {}, "`styles[1]`: there is no style or file 'mosiac'"),
         (([GREY, GREY * 255], "mosaic"), {}, "`contents[1]`: expected values in [0, 1]"),
         ((GREY, "mosaic"), {"chunk": 0}, "`chunk`: expected 1 or more, got 0"),
+        ((GREY, GREY), {"strength": []}, "`strength`: expected a number, or one for each picture"),
+        ((GREY, GREY), {"strength": [[0.1, 1]]}, "got an array of the shape [1, 2]"),
+        ((GREY, GREY), {"realism": []}, "`realism`: expected a number, or one for each picture"),
     ],
 )
 def test_bad_input_of_many_is_refused_by_name(arguments, options, said):

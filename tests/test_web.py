@@ -923,6 +923,7 @@ def test_positions_are_bounded_and_the_newest_stays(tmp_path, monkeypatch):
     assert kept.before(0) is None and not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("as_users_do")  # strings take the place of checkpoints here
 def test_a_damaged_position_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(positions, "SECONDS", 0.0)
     monkeypatch.setattr(positions, "PAUSE", 0.0)

@@ -56,7 +56,10 @@ class PageDisplay(Display):
 
 
 class PageRecorder(Recorder):
-    """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
+    """Writes the unfinished pictures of a run into files that the page shows.
+
+    Each is a PNG file of the size of the result, as the option `--frames` of `stylize` writes it.
+    """
 
     run: Run  # set after `__init__`, which is inherited and has no argument for the run
 
@@ -64,8 +67,7 @@ class PageRecorder(Recorder):
         if self._is_there(shot):
             return
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
-            # A picture of a coarser scale (resolution) is enlarged to the final size, as the option
-            # `--frames` does.
+            # A picture of a coarser scale (resolution) is enlarged to the size of the result.
             final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
