@@ -242,7 +242,7 @@ class Recorder:
             self._early.close()
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
-            self._rescued = True  # the picture is written, so `rescue` has nothing left to save
+            self._rescued = True  # the picture is written, so `rescue` need not write it
             self._write_film(shot)
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
@@ -356,9 +356,9 @@ class Recorder:
     def _nothing(self) -> str:
         """What the output file contains if the run has written no canvas, as a phrase for messages.
 
-        It may contain a preview, a fast approximate result by a feed-forward network. If the preview has
-        replaced a picture that was there before the run, that picture comes back at the end, and the
-        phrase says that nothing was written.
+        It may contain a preview, a fast approximate result by a feed-forward network. If the preview
+        has replaced a picture that was there before the run, that picture comes back at the end, and
+        the phrase says that nothing was written.
         """
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:
