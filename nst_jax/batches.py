@@ -357,12 +357,13 @@ def _contents_of(
             )
         return _checks.images("contents", contents), recipe or recipes.DEFAULT, size
     texturing.check_many_textures(**given)
-    if recipe is not None and np.ndim(recipe.terms.content_weight) > 0:
+    recipe = recipes.GATYS_TEXTURE if recipe is None else recipes.check(recipe)
+    if np.ndim(recipe.terms.content_weight) > 0:
         raise ValueError(
             "`recipe`: `terms.content_weight` is an array, but textures (`contents` is None) have no "
             "content; give one number"
         )
-    recipe = texturing.of_texture(recipe or recipes.GATYS_TEXTURE, seamless=seamless)
+    recipe = texturing.of_texture(recipe, seamless=seamless)
     blanks = texturing.blank_contents(styles, size, recipe)
     return blanks, texturing.with_canvas_as_it_is(recipe), None
 
