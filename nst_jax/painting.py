@@ -365,9 +365,11 @@ def paint(
 
     Raises:
       TypeError: if an argument is of the wrong type; raised by the call itself, before the first
-        snapshot.
+        snapshot. But if `every` is an iterable, an item that is not a whole number raises this error
+        only when its interval begins.
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory; raised by
-        the call itself. If `resume` is a checkpoint of another run, the message names the differences.
+        the call itself, except for a number below 1 in an iterable `every`: this is refused when its
+        interval begins. If `resume` is a checkpoint of another run, the message names the differences.
       OutOfMemory: if the device runs out of memory; raised when a snapshot is requested.
 
     Example:

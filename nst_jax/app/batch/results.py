@@ -342,7 +342,8 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 def written_before(folder: Path) -> set[str]:
     """Return the paths of all results that a folder's result manifests list, except failed ones.
 
-    A result manifest records how each picture of a batch ended. Symbolic links in the paths are
+    A result manifest records how each picture of a batch ended. A picture for which it has several
+    lines is left out only if all of them say that the picture failed. Symbolic links in the paths are
     followed.
     """
     found = set()
