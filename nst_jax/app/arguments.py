@@ -249,7 +249,7 @@ def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
 
     Raises:
       ValueError: for an unknown or repeated layer, for a weight that is negative or not finite, and if
-        the text after `=` is neither a number nor the path of a file.
+        the text after `=` is not a number and FILE in it is not the path of a file.
 
     Example:
       >>> style_layers(["relu1_1=0.5", "relu2_1"])[0]
