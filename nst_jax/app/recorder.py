@@ -464,8 +464,9 @@ class Recorder:
 
 
 def _steps_done(shot: Shot) -> int:
-    """Return after how many updates a snapshot's picture was the canvas.
+    """Return the number of updates that a snapshot's picture has had.
 
-    If a loss is not finite, the picture is the last canvas before that loss.
+    If the losses after an update, or their gradient, were not finite, the picture is the canvas before
+    this update.
     """
     return shot.step if shot.broke_at < 0 else shot.broke_at - 1
