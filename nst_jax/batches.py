@@ -329,7 +329,8 @@ def _contents_of(
     """Return the contents, the recipe and the size with which a batch is painted.
 
     If the argument `contents` is None, textures are painted. Then each content is a grey picture of the
-    texture's size; the recipe has no content loss, and its size rule keeps the size of each content.
+    texture's size (a single one if all textures have the same size); the recipe's content loss has the
+    weight 0; its size rule keeps the size of each content; and the returned size is None.
 
     Args:
       contents: the argument of `stylize_many`.
@@ -340,7 +341,7 @@ def _contents_of(
       **given: further arguments of `stylize_many`, which `check_many_textures` checks.
 
     Raises:
-      TypeError: if `contents` or `recipe` is of the wrong type.
+      TypeError: if `contents` is of the wrong type.
       ValueError: if an argument cannot be used.
     """
     if contents is not None:

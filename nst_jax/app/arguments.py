@@ -534,7 +534,7 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return what `--init` and `--noise-ratio` name: the initial canvas, or a function that makes it.
+    """Return the start that `--init` and `--noise-ratio` name: an initial canvas, or how it is made.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.

@@ -150,7 +150,8 @@ class Results(AbstractContextManager):
         The result manifest is a file with one record, of how a picture ended, in each line.
 
         Returns:
-          Why the result manifest lacks records, and where they are saved instead; "" if it lacks none.
+          Why the result manifest lacks records, and, if all records could be saved elsewhere, in which
+          file; "" if the result manifest lacks none.
         """
         if self._failure is None:
             return ""
