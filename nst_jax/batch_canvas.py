@@ -738,8 +738,8 @@ def match_many(
       targets: what the losses compare each canvas with, along a first axis.
       contents: the contents at the size of the canvases, [canvases, h, w, 3].
       recipe: the recipe, with its numbers as arrays.
-      first: whether this is the coarsest scale (resolution), at which the content is matched instead of
-        the canvas.
+      first: whether this is the coarsest scale (resolution). At the coarsest scale, the features of the
+        contents are matched; at later scales, those of mixtures of the canvases and the contents.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: one device, which holds the arrays.
 

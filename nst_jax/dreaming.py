@@ -1,7 +1,8 @@
 """`dream`: paint into a picture what the network sees in it (Deep Dream).
 
-A dream changes copies of the picture of growing size, called octaves. At each octave, steps of gradient
-ascent increase the activations of the network at some taps (layers).
+A dream changes the picture at several sizes, from the smallest to the largest; each size is called an
+octave. At each octave, steps of gradient ascent increase the activations of the network at some taps
+(layers).
 """
 
 import functools

@@ -240,7 +240,8 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture, so that it is not put back.
 
-        The copy is not needed: the result's file has that picture itself, or a canvas of a run.
+        The copy is not needed if the result's file has that picture itself, or a canvas of a run. The
+        copy is also deleted if the result's file is missing and this run may not overwrite files.
         """
         self.replaced = False
         with suppress(OSError):  # if this fails, the next run with this output deletes the copy
