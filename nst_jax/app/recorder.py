@@ -234,6 +234,9 @@ class Recorder:
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the picture, any film and the end of the log; return how the run ended.
 
+        If there is no snapshot, or if already the losses of the first canvas are not finite, neither
+        picture nor film is written.
+
         Args:
           stopped_by: number of the signal that stopped the run; None if no signal did.
         """
@@ -356,9 +359,9 @@ class Recorder:
     def _nothing(self) -> str:
         """What the output file contains if the run has written no canvas, as a phrase for messages.
 
-        It may contain a preview, a fast approximate result by a feed-forward network. If the preview has
-        replaced a picture that was there before the run, that picture comes back at the end, and the
-        phrase says that nothing was written.
+        It may contain a preview, a fast approximate result by a feed-forward network. If the preview
+        has replaced a picture that was there before the run, that picture comes back at the end, and
+        the phrase says that nothing was written.
         """
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:
