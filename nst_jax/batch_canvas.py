@@ -617,7 +617,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
 
     If a batch compares several values of a number, such as a loss weight, the number is an array with
     one entry for each picture of the batch. From such an array, the entries of the wanted pictures are
-    taken.
+    taken. An array with a single entry holds for all pictures.
 
     Args:
       recipe: the recipe of the whole batch.

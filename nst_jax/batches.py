@@ -421,8 +421,8 @@ def _resizes_on_host(
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
     """Return the least side, in px, of the square arrays in which pictures are recoloured.
 
-    Each picture is recoloured at the top left of such an array. So pictures of several sizes lie in
-    arrays of the same size, and share a compiled program.
+    Each picture is recoloured at the top left of such an array, whose side is a multiple of the result.
+    So pictures of several sizes lie in arrays of the same size, and share a compiled program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)
