@@ -430,7 +430,7 @@ class DreamCanvas:
 
 
 def _copied(canvas: Image) -> Image:
-    """Return a copy of a canvas whose buffer the loop is going to donate."""
+    """Return a copy of a canvas, which stays valid when the loop donates the canvas' own buffer."""
     return jnp.asarray(np.array(canvas))
 
 
