@@ -356,9 +356,9 @@ class Recorder:
     def _nothing(self) -> str:
         """What the output file contains if the run has written no canvas, as a phrase for messages.
 
-        It may contain a preview, a fast approximate result by a feed-forward network. If the preview has
-        replaced a picture that was there before the run, that picture comes back at the end, and the
-        phrase says that nothing was written.
+        It may contain a preview, a fast approximate result by a feed-forward network. If the preview
+        has replaced a picture that was there before the run, that picture comes back at the end, and
+        the phrase says that nothing was written.
         """
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:

@@ -21,9 +21,9 @@ FILM_SECONDS = 8.0  # default length of a film, in seconds; a test compares it w
 # cores.
 DEMO_SIZE = "256"
 # Defaults of the command `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015, since
-# users take the ratios of content to style weight (option `--ratio`) from that paper. The same ratio has
-# another effect with the losses of another recipe, and also at another size: the help of `--ratio` says
-# how to convert it.
+# users take the ratios of content to style weight (option `--ratio`) from that paper. The same ratio
+# has another effect with the losses of another recipe, and also at another size: the help of `--ratio`
+# says how to convert it.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 
 RECIPES = "the recipe's"  # the words in help texts for a default that the recipe decides
