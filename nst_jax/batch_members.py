@@ -280,8 +280,8 @@ def _resized(
 # --- The arguments --------------------------------------------------------------------------------
 
 
-# A number of a recipe may be an array [n], with one value for each picture of a batch, if the path of
-# its attributes, such as "terms.style_weight", begins with one of these.
+# A number of a recipe may be an array [n], with one value for each picture of a batch, if its path in
+# the recipe, such as "terms.style_weight", begins with one of these strings.
 SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
