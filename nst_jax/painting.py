@@ -49,7 +49,10 @@ class _NoResult(RuntimeError):
 
 
 class Diverged(_NoResult):
-    """Raised when the losses of a run stop being finite.
+    """Raised when the losses of a run, or the values that a dream maximises, stop being finite.
+
+    If the optimiser is guarded (it undoes updates that are too large), this error is also raised when
+    only the gradient of the losses at the first canvas is not finite.
 
     Attributes:
       step: number of the update after which the losses were not finite; 0 for the first canvas.

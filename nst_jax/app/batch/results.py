@@ -45,7 +45,7 @@ class Record(NamedTuple):
     """How one row (one picture) of a batch ended; becomes a line of the result manifest."""
 
     row: int  # number of the row, from 1
-    content: str  # path of the content
+    content: str  # path of the content; empty if the row has none, and so paints a texture
     style: str  # paths or names of the styles as one text, such as "a.jpg:0.3;b.jpg:0.7"
     output: str  # path of the result
     # "done", "skipped" (the picture was finished before), "diverged" (the losses stopped being finite),
