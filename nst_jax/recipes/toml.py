@@ -115,7 +115,7 @@ def _table(items: Iterable[Item]) -> dict[str, Any]:
 
 
 def _plain(item: Item) -> Any:
-    """Return the value of a field as a number, string, list or table, which TOML can represent."""
+    """Return a field's value as a number, boolean, string, list or table, which TOML can represent."""
     if item.value is None:
         return NONE
     if item.choice is not None:
