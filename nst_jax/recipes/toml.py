@@ -29,7 +29,7 @@ from nst_jax.recipes.walk import (
     parts_of,
 )
 
-# The first line of every file that this module writes.
+# The first line of every text that `to_toml` returns.
 HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )

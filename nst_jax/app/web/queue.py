@@ -91,8 +91,8 @@ class Queue:
         """Let a run go back to its picture after `step` updates and pause there.
 
         A run can go back even if it has ended. The later pictures of the run are deleted. A run that
-        paints goes back as soon as it has stopped painting. If `stop` was called for it before, it does
-        not go back.
+        paints goes back as soon as it has stopped painting; but it does not go back if `stop` is called
+        for it while it paints, whether before this method or after it.
 
         Raises:
           ValueError: if there is no such picture.
