@@ -251,11 +251,12 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     check_number_of_regions(len(named))
     for region in named:
-        for path in (region.mask, region.style_mask):
-            if path is not None and not path.is_dir():
-                mask_of(images.read(path, argument="regions"), "regions")
+        # Only the mask of the content may be a folder, with a mask for each content.
+        if not region.mask.is_dir():
+            mask_of(images.read(region.mask, argument="regions"), "regions")
         style = images.glance(region.style, argument="regions")
-        if region.style_mask is not None and not region.style_mask.is_dir():
+        if region.style_mask is not None:
+            mask_of(images.read(region.style_mask, argument="regions"), "regions")
             mask = images.glance(region.style_mask, argument="regions")
             _check_style_mask((mask.name, mask.shape), (style.name, style.shape))
     for path in chosen.get("region_maps") or ():
