@@ -270,7 +270,8 @@ def _paint_together(
     members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
         # `notes_on_regions` is also a check: it raises ValueError if a region (a part of the picture
-        # with a style of its own) is empty at every layer that the style loss reads.
+        # with a style of its own), or what is left of a picture without its transparent and protected
+        # parts, is empty at every layer that the style loss reads.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")

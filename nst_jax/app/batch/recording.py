@@ -26,7 +26,8 @@ Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
 class BatchEnding(NamedTuple):
     """How a batch ended: what became of each picture, and whether the batch ran to its end."""
 
-    # For each picture, a record that says whether it was painted or skipped, or has failed.
+    # For each picture that was painted, was skipped or has failed, a record that says which. After
+    # Ctrl-C, pictures that were not painted yet have no record.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     # Why the result manifest, the file of all records, lacks some of them; empty if it has all.

@@ -161,7 +161,8 @@ class Queue:
         except Failure as failure:
             why = str(failure)
         except BaseException as error:  # no exception may end the thread that paints all runs
-            # After `close`, folders are deleted even while a run paints, so errors are expected then.
+            # After `close`, the server deletes the folders of all runs, even while a run paints. So
+            # errors are expected then.
             if not self._closed:
                 LOGGER.exception("a run failed")
             why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"
