@@ -32,7 +32,8 @@ Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 # several sizes can share a compiled program; see `nst_jax._real_size`.
 RealSize: TypeAlias = Int[Array, "2"]
 
-# A Gram matrix: for each pair of channels, the products of their features, summed over positions.
+# A Gram matrix: for each pair of channels, the products of their features, summed or averaged over all
+# positions.
 Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]  # one number; in a batch, one for each picture

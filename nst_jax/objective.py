@@ -299,7 +299,8 @@ class _Measured(NamedTuple):
     variation: Variation
     network: vgg.Network
     # The tap (layer) that a second content loss reads, which keeps the protected part of the picture as
-    # it is in the content; None if nothing is protected.
+    # it is in the content. None if there is no such loss: nothing is protected, or the recipe's content
+    # loss cannot be limited to a part of the picture.
     held_tap: str | None = None
 
     @classmethod

@@ -89,9 +89,10 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
-    """Return the functions that `batch` and `sweep` compile, with traced programs stored on disk.
+    """Return the functions that `batch` and `sweep` compile.
 
-    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    For those that are slow to trace, the traced programs are stored on disk. The arguments are those of
+    `kept_in`, which does the same for runs of `stylize`.
     """
     if place is None or not _sources():
         return batch_canvas.PROGRAMS
@@ -149,7 +150,9 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles, with traced programs stored on disk.
+    """Return the functions that `dream` compiles.
+
+    For those that are slow to trace, the traced programs are stored on disk.
 
     Args:
       place: the folder for traced programs. Nothing is stored if `place` is None, or if this package is

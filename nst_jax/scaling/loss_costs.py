@@ -204,7 +204,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
-    """Estimate the operations of a jaxpr's equation; 0 unless it is a product, a sort or a gather."""
+    """Estimate the operations of a jaxpr's equation; 0 if it is no matrix product, sort or gather."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape
