@@ -1,4 +1,4 @@
-"""The masks and styles of regions and of protected parts, read from the files that options name.
+"""The masks and styles of regions, and the masks of protected parts, read from files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
 content. Both are called controls. This module also checks them, and adds the opacities of the pictures,
