@@ -238,11 +238,11 @@ def _matting(
 ) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
-    The energy says how far the image is from being a locally affine function of the photo's colours;
-    see `nst_jax.controls.matting`. It is computed on the whole image (on several devices, on the band
-    of each), even if the network computes the image in tiles. The energy is a sum over small windows of
-    pixels. If the image lies in a larger array, `size` is its real (height, width), and only windows
-    within the image count.
+    The energy says how far the image is from being a locally affine function of the colours of `photo`,
+    the content picture; see `nst_jax.controls.matting`. It is computed on the whole image (on several
+    devices, on the band of each), even if the network computes the image in tiles. The energy is a sum
+    over small windows of pixels. If the image lies in a larger array, `size` is its real (height,
+    width), and only windows within the image count.
     """
     if photo is None:
         raise ValueError(

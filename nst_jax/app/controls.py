@@ -181,9 +181,10 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
     """Return the options for regions and the protected part, for one of many pictures to paint.
 
     A region has a style of its own; the protected part stays as it is in the content. A map is a
-    picture in which each colour marks a region. An option may name a folder in place of a mask or a
-    map. The mask (or map) of a content is then the file in this folder that has the same name as the
-    content, up to the suffix. The map of a style has the same name as the style.
+    picture in which each colour marks a region. An option may name a folder in place of a mask of the
+    content or a map. The mask (or map) of a content is then the file in this folder that has the same
+    name as the content, up to the suffix. The map of a style has the same name as the style. The mask
+    of a region's style is always a file.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -191,7 +192,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
       styles: the paths of the styles in which it is painted.
 
     Returns:
-      The options, with paths of files in place of paths of folders.
+      The options, with paths of files in place of paths of these folders.
 
     Raises:
       ValueError: if a folder has no mask or map for the picture, has more than one, or cannot be read.
