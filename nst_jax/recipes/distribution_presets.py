@@ -197,7 +197,9 @@ NNST = Recipe(
     family="vgg16-torchvision",
     pictures=Pictures(
         size=sizes.LongEdge(512),
-        # It is not known how the source reduces files to 512 px; an antialiasing filter was chosen.
+        # A departure: the source reduces files to 512 px by PyTorch's bilinear interpolation, which is
+        # not antialiased (`load_path_for_pytorch` in its utils/misc.py); here an antialiasing filter
+        # was chosen.
         resize=filters.antialiased,
         colors="palette",
     ),
