@@ -61,7 +61,8 @@ def run_batch(
 ) -> BatchEnding:
     """Paint the unfinished pictures of a batch, and record for each picture how it ended.
 
-    If the job has a contact sheet (one picture that shows all results), it is drawn at the end.
+    If the job has a contact sheet (one picture that shows all results), it is drawn at the end, unless
+    the batch is interrupted or has no results.
 
     Args:
       params: the weights.
