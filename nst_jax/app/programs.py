@@ -4,8 +4,9 @@ JAX's compilation cache finds a compiled program by its lowered form. So every s
 would have to trace and lower the program first, which for large pictures takes longer than loading the
 compiled program. Therefore the traced program is stored, too, as `jax.export` writes it (StableHLO,
 without pickles). The stored program is found by a key, the hash of all that tracing depends on: the
-code of this package, the versions of the packages that it calls, JAX's settings, and the structure,
-shapes and types of the arguments.
+traced function and its static arguments, the code of this package, the versions of Python and of the
+packages that it calls, JAX's settings and platform, and the structure, shapes and types of the other
+arguments.
 """
 
 import hashlib
