@@ -1,4 +1,4 @@
-"""Preparing the pictures of a run by its recipe: resizing, colours, first image.
+"""Prepare the pictures of a run by its recipe: their sizes, their colours, and the initial canvas.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
 both.

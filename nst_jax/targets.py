@@ -292,7 +292,7 @@ def sum_style(
 
 
 def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over all positions of features from which statistics are computed.
+    """Return the sums of features over all positions; style statistics are computed from these sums.
 
     Args:
       found: the features of a style, or of one tile of it: name of the tap (layer) -> [h', w', c].

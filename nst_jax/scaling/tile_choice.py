@@ -160,7 +160,7 @@ def _refusal(
       scale: the last and finest resolution of the run: the sizes of canvas and styles, the number of
         regions, and whether a part is protected.
       smallest: of the variants that paint the same picture, the one that takes the least memory.
-      available: bytes that can be allocated.
+      available: bytes that each device can allocate.
       platform: platform of the device.
       devices: number of devices that share the canvas.
       shorter: `smallest` with a shorter history of L-BFGS, which fits, but paints another picture. The
