@@ -151,8 +151,9 @@ class State(NamedTuple):
     `optimize.init` makes the first state, and `optimize.step` each later one.
 
     A canvas is pending until its losses are computed. Then it is rejected if they are not finite, or if
-    the optimiser undoes the update that made this canvas; otherwise it is accepted. A new state has
-    `step == -1`: its first canvas is pending.
+    the optimiser undoes the update that made this canvas; otherwise it is accepted. No update made the
+    first canvas; a guarded optimiser (see `nst_jax.optimizers`) rejects it also if only the gradient of
+    its losses is not finite. A new state has `step == -1`: its first canvas is pending.
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
