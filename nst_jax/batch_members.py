@@ -280,8 +280,8 @@ def _resized(
 # --- The arguments --------------------------------------------------------------------------------
 
 
-# A number of a recipe may be an array [n], with one value for each picture of a batch, if the path of
-# its attributes, such as "terms.style_weight", begins with one of these.
+# A number of a recipe may be an array [n], with one value for each picture of a batch, if its path in
+# the recipe, such as "terms.style_weight", begins with one of these strings.
 SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
@@ -468,8 +468,8 @@ def with_fine_structures(
       styles: lists of style pictures: one list for all pictures of the batch, or one for each.
       fine: the pictures that have the fine structure, one for all pictures of the batch or one for
         each; None leaves the first style as it is.
-      members: the pictures of the batch. Each has the final size of its first style, at which this
-        style is combined with the fine structure.
+      members: the pictures of the batch. Each `Member` states to which final size its first style is
+        resized. At this size, the style is combined with the fine structure.
       precision: as in `stylize_many`.
       tile: as in `stylize_many`.
 

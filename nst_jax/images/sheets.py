@@ -316,9 +316,9 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's built-in font has hardly more than the ASCII characters. So accents are dropped, and any
-    # other character becomes `?`. Labels may be names of files, so there may also be line breaks, which
-    # become spaces, and invalid bytes, which become `?`.
+    # Pillow's built-in font has hardly more than the ASCII characters. So accents are dropped, and each
+    # character that is still not ASCII becomes `?`. Labels may be names of files, so there may also be
+    # line breaks, which become spaces, and invalid bytes, which become `?`.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())

@@ -132,7 +132,10 @@ class Plan:
 
     @property
     def operations_per_update(self) -> list[float]:
-        """For each scale (resolution), the number of operations that one device does in one update."""
+        """For each scale, the number of operations of one device in one update of one picture.
+
+        A scale is one of the resolutions of the run.
+        """
         return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
