@@ -40,7 +40,8 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
     does not know it.
 
     Args:
-      platform: JAX's name of the platform, such as "gpu"; None means that of the default device.
+      platform: JAX's name of the platform, such as "gpu"; None means JAX's default platform,
+        `jax.default_backend()`, even if the setting `jax_default_device` is a device of another one.
 
     Returns:
       Names and values for the argument `compiler_options` of `jax.jit`, or of the method `compile` of
@@ -91,9 +92,9 @@ class Jitted:
     `programs_in_memory()` of them, the one that was used least recently is dropped, and its memory is
     freed.
 
-    The compiler options are those for the default device's platform. The platform is known only once
-    JAX has looked for devices, which importing this package should not cause; so `jax.jit` is called on
-    first use.
+    The compiler options are those for JAX's default platform, as `compiler_options` returns them. The
+    platform is known only once JAX has looked for devices, which importing this package should not
+    cause; so `jax.jit` is called on first use.
     """
 
     def __init__(

@@ -280,8 +280,8 @@ def _resized(
 # --- The arguments --------------------------------------------------------------------------------
 
 
-# A number of a recipe may be an array [n], with one value for each picture of a batch, if the path of
-# its attributes, such as "terms.style_weight", begins with one of these.
+# A number of a recipe may be an array [n], with one value for each picture of a batch, if its path in
+# the recipe, such as "terms.style_weight", begins with one of these strings.
 SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
@@ -305,7 +305,7 @@ def _count(
 
     Raises:
       ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
-        number of the recipe is an array and may not be one.
+        number of the recipe is an array, but an empty one, or one with several axes, or may not be one.
     """
     sizes = {"contents": len(contents), "styles": len(styles), **several}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
@@ -317,6 +317,10 @@ def _count(
                 f"`recipe`: `{name}` may not be an array of shape {list(np.shape(leaf))}; "
                 "a sweep is an array [n] in `terms` or `descent.optimizer`, or of learning rates, "
                 "or `realism`"
+            )
+        if len(leaf) == 0:
+            raise ValueError(
+                f"`recipe`: `{name}` is an empty array; give a number for each picture"
             )
         sizes[f"recipe.{name}"] = len(leaf)
     counts = {size for size in sizes.values() if size != 1}
@@ -468,8 +472,8 @@ def with_fine_structures(
       styles: lists of style pictures: one list for all pictures of the batch, or one for each.
       fine: the pictures that have the fine structure, one for all pictures of the batch or one for
         each; None leaves the first style as it is.
-      members: the pictures of the batch. Each has the final size of its first style, at which this
-        style is combined with the fine structure.
+      members: the pictures of the batch. Each `Member` states to which final size its first style is
+        resized. At this size, the style is combined with the fine structure.
       precision: as in `stylize_many`.
       tile: as in `stylize_many`.
 

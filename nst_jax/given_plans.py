@@ -40,9 +40,11 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
 def check_plan_of_one(plan: Plan) -> None:
     """Raise a ValueError if a plan is for several pictures (for `stylize_many`) and not for one."""
-    if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
+    parallel = sharding.pictures_in_parallel(plan.mesh)
+    if plan.pictures > 1 or parallel > 1:
+        what = f"of {plan.pictures}" if plan.pictures > 1 else f"on {parallel} devices"
         raise ValueError(
-            f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
+            f"`plan`: is for a batch {what}; make it without `pictures` and `bands`, or "
             "call `nst_jax.stylize_many`"
         )
 
@@ -68,14 +70,18 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
 
 
 def check_plan_fits(plan: Plan, scales: Sequence[run_scales.Scale]) -> None:
-    """Refuse a plan whose sizes or numbers of updates differ from those that the pictures need.
+    """Refuse a plan whose scales (resolutions) differ from those that the pictures need.
+
+    A scale states the sizes of canvas and styles, the number of updates, the number of regions (parts
+    with styles of their own), and whether a part of the content is protected from changes.
 
     Args:
       plan: the plan that the caller gave.
-      scales: the sizes and numbers of updates that follow from the pictures and the recipe.
+      scales: the scales that follow from the pictures, the masks and the recipe.
 
     Raises:
-      ValueError: if a size or number differs; the message names both sizes of the canvas.
+      ValueError: if anything in the scales differs. The message names the final size of the canvas
+        twice: as the plan has it, and as the pictures need it.
     """
     if plan.real_scales == tuple(scales):
         return

@@ -251,7 +251,7 @@ def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
 
     Raises:
       ValueError: for an unknown or repeated layer, for a weight that is negative or not finite, and if
-        the text after `=` is neither a number nor the path of a file.
+        the text after `=` is not a number and FILE in it is not the path of a file.
 
     Example:
       >>> style_layers(["relu1_1=0.5", "relu2_1"])[0]
@@ -536,7 +536,7 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return what `--init` and `--noise-ratio` name: the initial canvas, or a function that makes it.
+    """Return the start that `--init` and `--noise-ratio` name: an initial canvas, or how it is made.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.

@@ -323,8 +323,9 @@ def nearest_costs(
     )
 
 
-# The loss of NNST at its successive resolutions (scales): the nearest hypercolumns are found at the
-# beginning of a scale and then stay fixed.
+# The loss of NNST at its successive resolutions (scales). A hypercolumn is a vector with the features
+# of all style layers at one place. The nearest hypercolumns of the style are found at the beginning of
+# a scale and then stay fixed.
 NEAREST_HYPERCOLUMNS = MatchingLoss(
     all_hypercolumns,
     distance_to_matches,

@@ -114,7 +114,9 @@ class MeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StyleMeanNoise:
-    """The initial canvas is the style's mean colour plus weak normal noise; it is used for textures.
+    """The initial canvas is the style's mean colour plus weak normal noise.
+
+    A recipe for textures uses this start.
 
     Attributes:
       deviation: standard deviation of the noise, where black is 0 and white is 1.
@@ -207,8 +209,8 @@ class SeededBlend:
         # float32, so that after the multiplication they may be up to 2e-5 away from a whole number.
         # Such pixels are rounded. Others are kept, since they do not come from an 8-bit file.
         picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - IMAGENET_MEAN
-        # As in the notebook: the noise is multiplied by `ratio` in float32, added to the content in
-        # float64, and the sum is cast to float32.
+        # As in the notebook: the noise is multiplied by `ratio` in float32, the content by `1 - ratio`
+        # in float64; both are added in float64, and the sum is cast to float32.
         blend = noise.astype(np.float32) * np.float32(self.ratio) + picture * (1 - self.ratio)
         return blend.astype(np.float32)
 

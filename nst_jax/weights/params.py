@@ -49,7 +49,8 @@ VARIABLE = "NST_JAX_WEIGHTS"  # environment variable with the path of a weights 
 
 _REINSTALL = "clone nst-jax again and reinstall it"
 
-# Advice about a file that comes with the package, which users neither get nor convert themselves.
+# The format of a file that comes with the package. Error messages give other advice about it, since
+# users neither get nor convert such a file themselves.
 _EMBEDDED_FORMAT = WEIGHTS_FORMAT._replace(if_damaged=_REINSTALL, if_foreign=_REINSTALL)
 
 EMBEDDED = "embedded weights"  # what messages call a weights file that comes with the package

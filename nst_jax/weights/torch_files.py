@@ -25,7 +25,7 @@ LONGEST_PROBLEM = 400  # largest number of characters that `refusal` takes of it
 
 
 class Refusal(ValueError):
-    """Raised to refuse a file for a known reason; other errors mean that the file is damaged."""
+    """Raised to refuse a file for a known reason; if reading raises another error, it is damaged."""
 
 
 def refusal(path: Path, problem: str) -> Refusal:
@@ -208,8 +208,9 @@ LARGEST_PICKLE = 2**20
 
 # Largest size of a tuple. The size is 1, plus the sizes of the tuples in it, plus 1 for each other
 # value. Tuples that torch writes have sizes under 30. There is a limit because a tuple may contain
-# another one twice, this one may contain a third one twice, and so on. Python hashes a tuple by hashing
-# all values in it, at any depth, so a small file could keep Python busy for hours.
+# another one twice, this one may contain a third one twice, and so on. If such a tuple is the key of a
+# dictionary, Python hashes it by hashing all values in it, at any depth. So a small file could keep
+# Python busy for hours.
 LARGEST_TUPLE = 128
 
 # Three sets of opcodes: those that make a tuple, those that store a value in the memo, and those that

@@ -271,7 +271,8 @@ def _paint_together(
     members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
         # `notes_on_regions` is also a check: it raises ValueError if a region (a part of the picture
-        # with a style of its own) is empty at every layer that the style loss reads.
+        # with a style of its own), or what is left of a picture without its transparent and protected
+        # parts, is empty at every layer that the style loss reads.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")
@@ -331,8 +332,8 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
-    item. If not, but all have the same content, the list of contents has a single item. Then
-    `members_of` uses this item for all pictures, and its features are computed only once.
+    item. If not, but all have the same content, the list of contents has a single item. In both cases,
+    `members_of` uses the single item for all pictures, and its features are computed only once.
 
     Args:
       loaded: the pictures to paint, with what was read from their files.
