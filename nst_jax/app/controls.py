@@ -214,9 +214,12 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
 
 
 def _in_folder(path: Path, picture: Path, argument: str) -> Path:
-    """Return the file in folder `path` with the same name as `picture`, whatever the suffix.
+    """Return the picture in folder `path` that has the same name as `picture` but for the suffix.
 
-    If `path` is not a folder, it is returned as it is.
+    If `path` is not a folder, it is returned as it is. `argument` names the option in error messages.
+
+    Raises:
+      ValueError: if the folder has no such picture or several, or cannot be read.
     """
     if not path.is_dir():
         return path
