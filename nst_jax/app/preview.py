@@ -167,8 +167,9 @@ class Preview(AbstractContextManager):
             return False
         # If `_kept`, the copy of an earlier picture, exists, an earlier run could neither put it back
         # nor delete it, for instance since that run was killed. The copy is put back now if there is
-        # still a preview in the picture's place, or nothing, and deleted otherwise. If this run may not
-        # overwrite files, the picture's place stays free for its result.
+        # still a preview in the earlier picture's place, or if nothing is there and this run may
+        # overwrite files. Otherwise the copy is deleted. So if nothing is there and this run may not
+        # overwrite files, the place stays free for the result of this run.
         if self._kept.exists():
             is_lost = self._outputs.overwrite and not self._file.exists()
             if is_lost or _is_preview(self._file):
