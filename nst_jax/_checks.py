@@ -150,7 +150,10 @@ def image(argument: str, value: Any) -> np.ndarray:
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
-    """Return a hint on how to convert an array of this shape to an image; "" if there is none."""
+    """Return a hint on what to do with an array of this shape, which is no image; "" if there is none.
+
+    The hint says how to convert the array to an image or, for a batch of images, what to call instead.
+    """
     if len(shape) == 4:
         return "; for a batch use `stylize_many`"
     if len(shape) == 2 or shape[-1:] == (1,):

@@ -222,7 +222,10 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 
 
 def _remove_unless_locked(part: Path) -> None:
-    """Remove a temporary file unless a process that is writing it has locked it."""
+    """Remove a temporary file, unless it is locked by a process that is writing it.
+
+    If the system or the disk has no locks, the file is not removed either.
+    """
     with part.open("r+b") as file:
         if _locks.lock(file.fileno()):
             # The file is removed before its lock is released. So a process that has just created the

@@ -189,7 +189,7 @@ REHEARSAL_RATE = 10e6  # bytes per second of a slow disk
 
 # The program of the other process in a rehearsal. Python's handler of Ctrl-C would not run while HDF5
 # loops. So it is replaced by the system's default handler, which ends the process at once. The limit of
-# CPU time ends the process even if its parent was killed.
+# CPU time, which Windows does not have, ends the process even if its parent was killed.
 _REHEARSAL = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -49,7 +49,8 @@ class Params:
       layers: the arrays of each layer, float32 as loaded. For VGG-19, a dictionary from a layer's name
         (`"conv1_1"` ... `"conv5_4"`) to `{"kernel": [3, 3, in, out], "bias": [out]}`;
         `vgg.with_forms` adds transposed kernels and kernels for Winograd convolution. For
-        feed-forward networks, the parameters of a Flax module: nested dictionaries of arrays.
+        feed-forward networks, the parameters of one or several Flax modules: nested dictionaries of
+        arrays.
       family: where the weights come from, e.g. `"vgg19-caffe"` or `"vgg19-torchvision"`. Static.
       pixels: name of the pixel convention that the network expects, such as `"caffe-bgr"` or
         `"torchvision"`; `nst_jax.vgg.PIXELS` has all names. Static.

@@ -361,8 +361,9 @@ class BatchCanvas:
 
         A scale is one of the resolutions, coarse to fine, at which pictures are painted. The exact
         canvases are the same pictures in the optimiser's pixel convention, without rounding errors; see
-        `_starts`. They are None for all scales but the first. `before` has the results of the coarser
-        scale; it is None for the first.
+        `_starts`. They are None for all scales but the first, and also for the first scale if the
+        first canvases are defined as images. `before` has the results of the coarser scale; it is None
+        for the first scale.
         """
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
@@ -617,7 +618,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
 
     If a batch compares several values of a number, such as a loss weight, the number is an array with
     one entry for each picture of the batch. From such an array, the entries of the wanted pictures are
-    taken.
+    taken. An array with a single entry holds for all pictures.
 
     Args:
       recipe: the recipe of the whole batch.
@@ -738,8 +739,8 @@ def match_many(
       targets: what the losses compare each canvas with, along a first axis.
       contents: the contents at the size of the canvases, [canvases, h, w, 3].
       recipe: the recipe, with its numbers as arrays.
-      first: whether this is the coarsest scale (resolution), at which the content is matched instead of
-        the canvas.
+      first: whether this is the coarsest scale (resolution). At the coarsest scale, the features of the
+        contents are matched; at later scales, those of mixtures of the canvases and the contents.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: one device, which holds the arrays.
 

@@ -222,7 +222,7 @@ def check_run_in_plan(plan: Plan, index: int, scales: Sequence[run_scales.Scale]
     """Refuse a picture that does not fit into a plan's arrays, or differs in its numbers of updates.
 
     Args:
-      plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.
+      plan: a plan whose `in_bucket` is True: its arrays may be larger than the pictures in them.
       index: the picture's index in the batch.
       scales: the picture's scales (resolutions), with the sizes of the picture and not of the arrays.
 

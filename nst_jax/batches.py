@@ -329,7 +329,8 @@ def _contents_of(
     """Return the contents, the recipe and the size with which a batch is painted.
 
     If the argument `contents` is None, textures are painted. Then each content is a grey picture of the
-    texture's size; the recipe has no content loss, and its size rule keeps the size of each content.
+    texture's size (a single one if all textures have the same size); the recipe's content loss has the
+    weight 0; its size rule keeps the size of each content; and the returned size is None.
 
     Args:
       contents: the argument of `stylize_many`.
@@ -340,7 +341,7 @@ def _contents_of(
       **given: further arguments of `stylize_many`, which `check_many_textures` checks.
 
     Raises:
-      TypeError: if `contents` or `recipe` is of the wrong type.
+      TypeError: if `contents` is of the wrong type.
       ValueError: if an argument cannot be used.
     """
     if contents is not None:
@@ -357,12 +358,13 @@ def _contents_of(
             )
         return _checks.images("contents", contents), recipe or recipes.DEFAULT, size
     texturing.check_many_textures(**given)
-    if recipe is not None and np.ndim(recipe.terms.content_weight) > 0:
+    recipe = recipes.GATYS_TEXTURE if recipe is None else recipes.check(recipe)
+    if np.ndim(recipe.terms.content_weight) > 0:
         raise ValueError(
             "`recipe`: `terms.content_weight` is an array, but textures (`contents` is None) have no "
             "content; give one number"
         )
-    recipe = texturing.of_texture(recipe or recipes.GATYS_TEXTURE, seamless=seamless)
+    recipe = texturing.of_texture(recipe, seamless=seamless)
     blanks = texturing.blank_contents(styles, size, recipe)
     return blanks, texturing.with_canvas_as_it_is(recipe), None
 
@@ -419,8 +421,8 @@ def _resizes_on_host(
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
     """Return the least side, in px, of the square arrays in which pictures are recoloured.
 
-    Each picture is recoloured at the top left of such an array. So pictures of several sizes lie in
-    arrays of the same size, and share a compiled program.
+    Each picture is recoloured at the top left of such an array, whose side is a multiple of the result.
+    So pictures of several sizes lie in arrays of the same size, and share a compiled program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)

@@ -236,8 +236,8 @@ class SingleCanvas:
     def _number_of_matches(self, scale: int) -> int | None:
         """Return how many positions of the canvas' features are compared with a match in the style.
 
-        Some style losses compare each position with a position of the style, its match. For other
-        losses, the result is None.
+        Some style losses compare such positions with positions of the style, their matches, which are
+        found once, at the beginning of the scale. For all other losses, the result is None.
         """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 

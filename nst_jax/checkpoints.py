@@ -127,10 +127,11 @@ def check_resumable(
 def check_same_run(
     was: Mapping[str, Any], now: Mapping[str, Any], *, argument: str = "resume"
 ) -> None:
-    """Refuse a checkpoint whose run had other inputs or settings than this run.
+    """Refuse a checkpoint whose run had other inputs, settings or package versions than this run.
 
     Args:
-      was: inputs (as hashes) and settings of the checkpoint's run, by name, as JSON values.
+      was: inputs (as hashes), settings and versions of packages of the checkpoint's run, by name, as
+        JSON values.
       now: those of this run.
       argument: the caller's name for the checkpoint, used in messages.
 

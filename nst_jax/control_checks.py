@@ -91,8 +91,9 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     """Return a warning for each region that is empty at some of the layers that the style loss reads.
 
     A region is empty at a layer if no pixel of the feature maps lies in it, in the content or in the
-    region's style. If the user gives regions, the rest of the content may be empty without a warning.
-    Only the final scale (the full resolution) is examined.
+    region's style. A region that is empty in both gets two warnings. If the user gives regions, the
+    rest of the content may be empty without a warning. Only the final scale (the full resolution) is
+    examined.
 
     Raises:
       ValueError: if a region is empty at all of these layers; the message names the size.

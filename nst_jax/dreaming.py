@@ -1,7 +1,8 @@
 """`dream`: paint into a picture what the network sees in it (Deep Dream).
 
-A dream changes copies of the picture of growing size, called octaves. At each octave, steps of gradient
-ascent increase the activations of the network at some taps (layers).
+A dream changes the picture at several sizes, from the smallest to the largest; each size is called an
+octave. At each octave, steps of gradient ascent increase the activations of the network at some taps
+(layers).
 """
 
 import functools
@@ -43,6 +44,9 @@ from nst_jax.vgg.kernel_forms import with_forms
 # since the canvas is clipped and the gradient normalised. Only weights that are not finite can.
 REMEDY = "other weights of the network, since these are not finite"
 REMEDY_IF_STALLED = "a larger step size or another tap"
+# The beginnings of the messages of `Diverged` and `Stalled`, whose own are about losses.
+NOT_FINITE = "what the dream maximises is not finite after {step} updates; the last finite picture"
+UNCHANGED = "none of {step} updates changed a pixel; the picture"
 
 
 class DreamShot(NamedTuple):
@@ -162,9 +166,9 @@ def dream(
         pass
     assert last is not None
     if last.broke_at >= 0:
-        raise Diverged(last.broke_at, last.image, REMEDY)
+        raise Diverged(last.broke_at, last.image, REMEDY, NOT_FINITE)
     if is_unchanged(last, content, plan):
-        raise Stalled(last.step, last.image, REMEDY_IF_STALLED)
+        raise Stalled(last.step, last.image, REMEDY_IF_STALLED, UNCHANGED)
     return last.image
 
 
@@ -426,7 +430,7 @@ class DreamCanvas:
 
 
 def _copied(canvas: Image) -> Image:
-    """Return a copy of a canvas whose buffer the loop is going to donate."""
+    """Return a copy of a canvas, which stays valid when the loop donates the canvas' own buffer."""
     return jnp.asarray(np.array(canvas))
 
 

@@ -40,9 +40,11 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
 def check_plan_of_one(plan: Plan) -> None:
     """Raise a ValueError if a plan is for several pictures (for `stylize_many`) and not for one."""
-    if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
+    parallel = sharding.pictures_in_parallel(plan.mesh)
+    if plan.pictures > 1 or parallel > 1:
+        what = f"of {plan.pictures}" if plan.pictures > 1 else f"on {parallel} devices"
         raise ValueError(
-            f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
+            f"`plan`: is for a batch {what}; make it without `pictures` and `bands`, or "
             "call `nst_jax.stylize_many`"
         )
 

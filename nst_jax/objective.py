@@ -268,8 +268,9 @@ def _matting(
 def _device_matting(bands: Bands, band: Image, photo: Resized) -> Scalar:
     """Return the matting energy of a whole image, added up over devices that have one band each.
 
-    Each device adds up the windows of pixels that begin in its band. Windows that begin in its last
-    rows reach into the band below, so the device also gets the first two rows of that band.
+    The energy is a sum over all squares of 3 x 3 pixels. Each device sums over those that begin in its
+    band. Squares that begin in its last rows reach into the band below, so the device also gets the
+    first two rows of that band.
 
     Args:
       bands: how the image is cut into bands.

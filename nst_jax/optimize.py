@@ -167,7 +167,8 @@ def step(
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
     # If several devices share the canvas, it is padded with rows of zeros. `height` is the number of
-    # rows without this padding, for optimisers that average over pixels.
+    # rows without this padding, for optimisers that average over pixels or make reduced copies of the
+    # canvas.
     padding: dict[str, Any] = {} if bands is None else {"height": bands.height}
     if targets.size is not None:
         check_descent_in_bucket(recipe.descent)

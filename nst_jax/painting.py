@@ -36,12 +36,16 @@ class _NoResult(RuntimeError):
     # The beginning of the message, which each subclass sets; `{step}` stands for the number of updates.
     _what = ""
 
-    def __init__(self, step: int, image: Image, remedy: str = SMALLER_WEIGHTS):
-        super().__init__(f"{self._what.format(step=step)} is in `.image`: try {remedy}")
-        self.step, self.image, self._remedy = step, image, remedy
+    def __init__(
+        self, step: int, image: Image, remedy: str = SMALLER_WEIGHTS, what: str | None = None
+    ) -> None:
+        """Make an error; `what` takes the place of `_what` if it is given."""
+        beginning = (self._what if what is None else what).format(step=step)
+        super().__init__(f"{beginning} is in `.image`: try {remedy}")
+        self.step, self.image, self._remedy, self._given = step, image, remedy, what
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.step, np.asarray(self.image), self._remedy)
+        return type(self), (self.step, np.asarray(self.image), self._remedy, self._given)
 
 
 class Diverged(_NoResult):
@@ -364,9 +368,11 @@ def paint(
 
     Raises:
       TypeError: if an argument is of the wrong type; raised by the call itself, before the first
-        snapshot.
+        snapshot. But if `every` is an iterable, an item that is not a whole number raises this error
+        only when its interval begins.
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory; raised by
-        the call itself. If `resume` is a checkpoint of another run, the message names the differences.
+        the call itself, except for a number below 1 in an iterable `every`: this is refused when its
+        interval begins. If `resume` is a checkpoint of another run, the message names the differences.
       OutOfMemory: if the device runs out of memory; raised when a snapshot is requested.
 
     Example:

@@ -29,8 +29,8 @@ class PaintedBatch(NamedTuple):
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. Those of a picture in `broken` belong to a
-    # rejected canvas: they, or their gradient, are not finite. Its entry in `images` is the canvas that
-    # was accepted last, or the first canvas if none was.
+    # rejected canvas: they, or their gradient, are not finite. The entry of such a picture in `images`
+    # is the canvas that was accepted last, or the first canvas if none was accepted.
     losses: dict[int, Losses]
     # Index of each diverged picture -> number of the update after which its losses, or their gradient,
     # were not finite; 0 for the first canvas.

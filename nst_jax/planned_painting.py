@@ -40,7 +40,7 @@ class Painting(Iterator[Snapshot]):
         # thin for some layers: no position of these layers' features lies in it, so the style loss
         # leaves it out there. If the user gives no regions, the painted part of the content, which is
         # neither transparent nor protected, is checked as a region. The opaque part of the default
-        # style is checked in either case.
+        # style (the style of all pixels outside the regions) is checked in either case.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns a record of all inputs and settings of the run, for checkpoints. Its

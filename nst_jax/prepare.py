@@ -1,4 +1,4 @@
-"""Preparing the pictures of a run by its recipe: resizing, colours, first image.
+"""Prepare the pictures of a run by its recipe: their sizes, their colours, and the initial canvas.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
 both.
@@ -51,12 +51,12 @@ def prepare_pictures(
     side: int = SMALLEST,
     originals: Sequence[Shape] | None = None,
 ) -> Prepared:
-    """Check a content and its style, or styles, and resize them as the recipe says.
+    """Check a content and its style, or styles; resize and recolour them as the recipe says.
 
     Args:
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
-      recipe: the recipe whose size rules, filter and schedule apply.
+      recipe: the recipe whose size rules, filter, schedule and choice of colours apply.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.

@@ -6,7 +6,7 @@ of the content and the statistics of the style, at the taps (the layers that los
 The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
 whose features are taken from the tile. The window of a tile is its core with a halo: the margin of
 pixels around the core on which the core's features depend. If several devices share a picture, each
-computes one band of it.
+computes one band of it, which is a horizontal strip.
 """
 
 from collections.abc import Sequence
@@ -292,7 +292,7 @@ def sum_style(
 
 
 def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over all positions of features from which statistics are computed.
+    """Return the sums of features over all positions; style statistics are computed from these sums.
 
     Args:
       found: the features of a style, or of one tile of it: name of the tap (layer) -> [h', w', c].

@@ -41,7 +41,7 @@ def texture(
 ) -> Image:
     """Synthesise a texture: a picture that looks like the style everywhere, but depicts nothing.
 
-    Beginning with noise, a picture is optimised until its style statistics are close to those of the
+    Beginning with noise, a picture is optimised so that its style statistics come close to those of the
     style; there is no content. The statistics do not say where in the picture something is, so the
     result may have any size.
 

@@ -288,7 +288,9 @@ def test_a_decay_is_less_than_one(params, name):
 
 def test_layer_weights_are_a_tuple(params):
     recipe = with_terms(style_layer_weights=np.ones(2))
-    with pytest.raises(TypeError, match="`style_layer_weights`: expected a tuple .*, got ndarray"):
+    with pytest.raises(
+        TypeError, match="`style_layer_weights`: expected a list or tuple .*, got ndarray"
+    ):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 

@@ -702,6 +702,12 @@ def test_a_run_without_a_preview_brings_an_earlier_picture_back_too(job, earlier
     Path("out.png").rename(".out.png.before")
     assert cli.main(job) == 130
     assert Path("out.png").read_bytes() == earlier and hidden() == []
+    # With --no-overwrite, its place stays free for the result, and it gets a name of its own.
+    Path("out.png").rename(".out.png.before")
+    assert cli.main([*job, "--no-overwrite"]) == 130
+    assert Path("out_before.png").read_bytes() == earlier and hidden() == []
+    assert not Path("out.png").exists()
+    Path("out_before.png").rename("out.png")
     # A copy beside a result is what a run left that was killed just after its first canvas.
     Path(".out.png.before").write_bytes(b"older")
     assert cli.main(job) == 130

@@ -183,6 +183,7 @@ def test_losses_are_the_same_compiled_and_mapped(params, content, style):
     assert mapped.content[0] < 1e-6 * mapped.content[1]
 
 
+@pytest.mark.usefixtures("as_users_do")
 @pytest.mark.parametrize(
     ("image", "said"),
     [

@@ -309,6 +309,10 @@ SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
         ({"protect": box()}, "`protect`: expected Protect, got ndarray"),
         ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
         (
+            {"protect": Protect(box(), np.array([0.2, 0.5]))},
+            r"`protect.amount`: expected one number from 0 to 1, got an array of the shape \[2\]; ",
+        ),
+        (
             {"protect": Protect(np.ones((HEIGHT, WIDTH)))},
             "`protect`: at 64x48 px, what is not protected is too small or too thin for every layer",
         ),

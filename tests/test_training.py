@@ -278,7 +278,7 @@ def test_a_training_whose_first_loss_is_not_finite_has_no_network_to_keep(params
     ):
         next(run)
     assert run.best_step == 0 and run.checkpoint() is None
-    with pytest.raises(RuntimeError, match="there is no best network yet"):
+    with pytest.raises(RuntimeError, match="there is no best network: the loss"):
         run.best  # noqa: B018
 
 

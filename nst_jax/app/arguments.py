@@ -72,7 +72,9 @@ class Changes(NamedTuple):
     learning_rate: float | None = None
     strength: float | None = None
     quality: str | None = None  # such as "draft"; sets the number of updates, as `steps` does
-    style_layer: tuple[str, ...] = ()  # layers and weights, e.g. "relu1_1=0.2"; see `style_layers`
+    # Style layers such as "relu1_1", "relu1_1=0.2" (with a weight) or "relu1_1=a.jpg" (with a style of
+    # its own); see the function `style_layers`.
+    style_layer: tuple[str, ...] = ()
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
@@ -249,7 +251,7 @@ def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
 
     Raises:
       ValueError: for an unknown or repeated layer, for a weight that is negative or not finite, and if
-        the text after `=` is neither a number nor the path of a file.
+        the text after `=` is not a number and FILE in it is not the path of a file.
 
     Example:
       >>> style_layers(["relu1_1=0.5", "relu2_1"])[0]
@@ -534,7 +536,7 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return what `--init` and `--noise-ratio` name: the initial canvas, or a function that makes it.
+    """Return the start that `--init` and `--noise-ratio` name: an initial canvas, or how it is made.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.

@@ -65,8 +65,9 @@ class PictureJob(Job):
         opacity remains; an opaque picture has no opacity.
       combined: the first style combined with the fine structure of another picture, [h, w, 3] at the
         final size; the run uses it in place of `styles[0]`. None if the style is used as read.
-      strength: the strength of the style (0 to 1, the option `--strength`) that has changed the style
-        weight of the plan's recipe; None if the recipe's own weights are used.
+      strength: the strength of the style (0 to 1) that has changed the plan's recipe: its style weight
+        or, for some style losses, `terms.search_content`. The user gave it by `--strength`, by `--set`
+        or in a recipe file. None if no strength was given.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """

@@ -171,7 +171,7 @@ def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | Non
       params: the parameters of the command. A name that is none of theirs stays as it is.
 
     Returns:
-      The message; None if it does not begin with the name of an argument.
+      The message; None if it does not begin with a name in backquotes.
     """
     found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", message)
     if found is None:

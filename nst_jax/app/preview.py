@@ -167,12 +167,11 @@ class Preview(AbstractContextManager):
             return False
         # If `_kept`, the copy of an earlier picture, exists, an earlier run could neither put it back
         # nor delete it, for instance since that run was killed. The copy is put back now if there is
-        # still a preview in the earlier picture's place, or if nothing is there and this run may
-        # overwrite files. Otherwise the copy is deleted. So if nothing is there and this run may not
-        # overwrite files, the place stays free for the result of this run.
+        # still a preview in the picture's place, or nothing, and deleted otherwise.
         if self._kept.exists():
-            is_lost = self._outputs.overwrite and not self._file.exists()
-            if is_lost or _is_preview(self._file):
+            if not self._file.exists() and not self._outputs.overwrite:
+                self._put_beside()
+            elif not self._file.exists() or _is_preview(self._file):
                 self._put_back()
                 self._exists = self._file.exists()
             else:
@@ -198,6 +197,15 @@ class Preview(AbstractContextManager):
                 f"note: {self._file} could not be put back as it was ({why}); the earlier picture is "
                 f"in '{self._kept}'"
             )
+
+    def _put_beside(self) -> None:
+        """Give the earlier picture a name of its own, since this run may not overwrite its file."""
+        place = self._file.with_name(f"{self._file.stem}_before{self._file.suffix}")
+        if place.exists():
+            return
+        with suppress(OSError):
+            os.replace(self._kept, place)
+            self._display.say(f"note: '{place}' is the picture that an earlier run had replaced")
 
     def _abandon(self) -> None:
         """Put back the picture that the preview replaced, before a signal ends this process at once."""
@@ -232,7 +240,8 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture, so that it is not put back.
 
-        The copy is not needed: the result's file has that picture itself, or a canvas of a run.
+        The copy is not needed if the result's file has that picture itself, or a canvas of a run. The
+        copy is also deleted if the result's file is missing and this run may not overwrite files.
         """
         self.replaced = False
         with suppress(OSError):  # if this fails, the next run with this output deletes the copy

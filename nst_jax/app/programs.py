@@ -243,7 +243,7 @@ class Kept:
         )
 
     def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
-        if bands is not None:  # several devices share the picture; such programs are not stored
+        if bands is not None:  # several devices share the picture; programs for this are not stored
             self._used.add(None)
             return self._jitted(*arguments, bands=bands, **named)
         static = {name: value for name, value in named.items() if name in self._static}

@@ -46,8 +46,8 @@ def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
       recipe: the value of `--recipe`. For the name of a preset, and for None, the result is empty.
 
     Raises:
-      ValueError: for an unknown key, for a value that its option would refuse, and if the table has
-        both `region` and `regions`.
+      ValueError: for a file that is missing, unreadable, empty or not a recipe; for an unknown key, for
+        a value that its option would refuse, and if the table has both `region` and `regions`.
     """
     path = None if recipe is None else arguments.recipe_file(recipe)
     if path is None:

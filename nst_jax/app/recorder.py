@@ -234,6 +234,9 @@ class Recorder:
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the picture, any film and the end of the log; return how the run ended.
 
+        If there is no snapshot, or if already the losses of the first canvas are not finite, neither
+        picture nor film is written.
+
         Args:
           stopped_by: number of the signal that stopped the run; None if no signal did.
         """
@@ -242,7 +245,7 @@ class Recorder:
             self._early.close()
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
-            self._rescued = True  # the picture is written, so `rescue` has nothing left to save
+            self._rescued = True  # the picture is written, so `rescue` need not write it
             self._write_film(shot)
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
@@ -358,7 +361,7 @@ class Recorder:
 
         It may contain a preview, a fast approximate result by a feed-forward network. If the preview
         has replaced a picture that was there before the run, that picture comes back at the end, and
-        the phrase says that nothing was written.
+        the phrase says that the file is as it was.
         """
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:
@@ -464,8 +467,9 @@ class Recorder:
 
 
 def _steps_done(shot: Shot) -> int:
-    """Return after how many updates a snapshot's picture was the canvas.
+    """Return the number of updates that a snapshot's picture has had.
 
-    If a loss is not finite, the picture is the last canvas before that loss.
+    If the losses after an update, or their gradient, were not finite, the picture is the canvas before
+    this update.
     """
     return shot.step if shot.broke_at < 0 else shot.broke_at - 1

@@ -69,7 +69,8 @@ class CompileClock(AbstractContextManager):
 
     def _on_event(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del kwargs
-        # JAX calls this in the thread that compiles; compiling in other threads does not count.
+        # JAX calls this method in the thread that compiles. Only events of the thread that made the
+        # clock are counted.
         if not self._open or threading.get_ident() != self._thread:
             return
         if event.startswith(COMPILE_EVENTS):

@@ -175,7 +175,7 @@ class Square(NamedTuple):
 
 
 def side_of(recipe: Recipe, bucket: int | None = None) -> int:
-    """Return the side, in px, of the bucket: a square array for every picture that a recipe paints.
+    """Return the side, in px, of the bucket (a square array) for all pictures that a recipe paints.
 
     Args:
       recipe: the recipe, whose size rule gives the size of its pictures.

@@ -1,4 +1,4 @@
-"""Waiting for arrays that JAX computes, so that Python can run the handlers of signals meanwhile.
+"""Waiting for arrays that JAX computes, in short pauses, between which Python can handle signals.
 
 Some of these arrays are targets: what the losses compare the picture with. Computing the targets is
 called measuring. Its duration is recorded, and its progress is shown.

@@ -205,7 +205,12 @@ def _checked_protect(content: Shape, protect: Any) -> Protect:
 def check_amount(argument: str, amount: Any) -> None:
     """Refuse an amount, which says how strongly pixels are protected, if it is not from 0 to 1."""
     _checks.number(argument, amount, least=0)
-    if np.max(amount) > 1:
+    if np.ndim(amount) > 0:
+        raise ValueError(
+            f"`{argument}`: expected one number from 0 to 1, got an array of the shape "
+            f"{list(np.shape(amount))}; `stylize_many` takes one for each picture"
+        )
+    if amount > 1:
         raise ValueError(f"`{argument}`: expected 0 to 1, got {amount:g}")
 
 

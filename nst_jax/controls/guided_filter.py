@@ -151,8 +151,8 @@ def filtered_by_guide(
     Args:
       picture: the picture p, [h, w, 3].
       guide: the guide I, [h, w, 3], of the same size.
-      radius: radius of the windows, whose side is 2 `radius` + 1 pixels. If `largest` is given, it may
-        be an array that JAX traces, so that one compiled program serves all radii.
+      radius: radius of the windows, whose side is 2 `radius` + 1 pixels. If `largest` is given,
+        `radius` may be an array that JAX traces, so that one compiled program serves all radii.
       epsilon: the constant ε. Where the guide has less variance than this, the result is smooth.
       inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as
         padding beyond the picture's border. None: all count.

@@ -156,8 +156,9 @@ def climb(
         maximised.
 
     Returns:
-      The next `DreamState`. If the excitement of `state.pending` is not finite, `canvas` stays as it
-      was, in this step and in all later ones, and `broke_at` becomes the index of this step.
+      The next `DreamState`. If the excitement of `state.pending` is not finite, and was finite in all
+      steps before, `broke_at` becomes the index of this step. From this step on, `canvas` stays as it
+      was.
 
     Raises:
       ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if `ascent`

@@ -152,8 +152,8 @@ def trained_model(style: ReadStyle) -> Model:
     """Return a `Model` of a network that `nst_jax.train` trained.
 
     `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`.
-    `weights` are those of the network. `shares` [styles] says how much of each of its styles is in a
-    mixture of styles. The program divides the shares by their sum.
+    `weights` are those of the network. `shares` [styles] says how much of each style of the network is
+    in a mixture of these styles. The program divides the shares by their sum.
 
     Args:
       style: the trained network with its facts and digest, as

@@ -1,8 +1,8 @@
 """Random crops (square parts) of photos, on which a feed-forward network is trained.
 
-Threads make the crops before they are needed. Crop number n of a training depends only on the seed, on
-n and on the photos. So it does not matter which thread makes a crop and when, and a training that is
-resumed from a checkpoint gets the same crops as one that was never interrupted.
+Threads make the crops before they are needed. Crop number n of a training depends only on n, the seed,
+the photos and the side of the crops. So it does not matter which thread makes a crop and when, and a
+training that is resumed from a checkpoint gets the same crops as one that was never interrupted.
 """
 
 import functools

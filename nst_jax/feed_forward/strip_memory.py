@@ -167,10 +167,11 @@ def bytes_in_strips(
         rows = min(strip + 2 * HALO, shape[0])
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
     # A pass computes some layers for one strip after another. Meanwhile the host holds four arrays: the
-    # content, the input features of the pass, its output features, and the input of the residual block.
-    # Each is counted as large as the picture, which has 3 numbers for each pixel. None is larger: kept
-    # features have at most `tiling.KEPT` (3) numbers for each pixel, and those of the residual blocks
-    # have 2, in `arbitrary` as in `styles26`.
+    # content, the input features of the pass, its output features, and the input of the current
+    # residual block. Each is counted as large as the picture, which has 3 numbers for each pixel. None
+    # is larger: features that are stored between two passes have at most `tiling.KEPT` (3) numbers for
+    # each pixel of the picture, and those of the residual blocks have 2, in `arbitrary` as in
+    # `styles26`.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 

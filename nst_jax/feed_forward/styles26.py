@@ -156,8 +156,8 @@ def stylize_mixture(
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
       ValueError: if the weights are of another network; if `content` has another shape, a side under
         16 px, or numbers that are not floating point; if there are not 26 shares for each picture; if
-        `size` is no (height, width) within `content`; or if, with `size`, a side of `content` is not a
-        multiple of 4 px.
+        `size` is no (height, width) in whole px, from 16 px to the sides of `content`; or if, with
+        `size`, a side of `content` is not a multiple of 4 px.
 
     Example:
       >>> import jax

@@ -47,8 +47,9 @@ MOST_MEASURED = 64
 # is not finite is noticed soon.
 IN_FLIGHT = 2
 
+# Error message of `Training.best` and `Training.outcome`.
 UNMEASURED = (
-    "there is no best network yet: the loss on the photos was not measured"  # error message
+    "there is no best network: the loss on the held-out photos was not measured, or is not finite"
 )
 
 

@@ -292,9 +292,9 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
     if file.suffix.lower() not in SUFFIXES:
         what = f"plots are not written as {file.suffix}" if file.suffix else "has no suffix"
         raise ValueError(f"`{argument}`: {what}; expected one of {', '.join(SUFFIXES)}")
-    if file.exists() and not file.is_dir() and not overwrite:
-        raise ValueError(f"`{argument}`: '{file}' exists; choose another name or allow overwriting")
     _files.check_destination(file, argument=argument)
+    if file.exists() and not overwrite:
+        raise ValueError(f"`{argument}`: '{file}' exists; choose another name or allow overwriting")
 
 
 def check_matplotlib(argument: str) -> None:

@@ -1,7 +1,7 @@
 """Decode a file's bytes to sRGB pixels, whatever its orientation, colour profile, depth or opacity.
 
-`decoded` returns the pixels, and a note (one line of text) for every conversion that may surprise the
-user.
+`decoded` returns the pixels, the opacity, and a note (one line of text) for every conversion that may
+surprise the user.
 """
 
 import contextlib

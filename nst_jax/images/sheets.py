@@ -144,8 +144,8 @@ def captioned(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError: for a picture that is not an array, labels that are not a list or tuple, `columns` that
-        are not a whole number, and a `cell` that is not a number.
+      TypeError: for a picture that is not an array, labels that are not a list or tuple, a label that
+        is not a string, and `columns` or a `cell` that is not a whole number.
       ValueError: for an array that is no image, no pictures at all, more or fewer labels than pictures,
         `columns` under 1, and a `cell` under 16.
 
@@ -316,9 +316,9 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's built-in font has hardly more than the ASCII characters. So accents are dropped, and any
-    # other character becomes `?`. Labels may be names of files, so there may also be line breaks, which
-    # become spaces, and invalid bytes, which become `?`.
+    # Pillow's built-in font has hardly more than the ASCII characters. So accents are dropped, and each
+    # character that is still not ASCII becomes `?`. Labels may be names of files, so there may also be
+    # line breaks, which become spaces, and invalid bytes, which become `?`.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())

@@ -119,8 +119,9 @@ def channel_histograms_gradient_scaled(
 ) -> Scalar:
     """Return the gradient-scaled square of F - R(F), where F are the features of the canvas.
 
-    R(F) is that of `channel_histograms`. The gradient-scaled square of differences d is
-    sum(d²) / (sum|d| + 1e-8); see `squares.gradient_scaled_square`.
+    R(F) are the same features after `matched_channels`, which gives each channel the style's
+    distribution of values. The gradient-scaled square of differences d is sum(d²) / (sum|d| + 1e-8);
+    see `squares.gradient_scaled_square`.
 
     Args:
       canvas: features of one picture at one tap (layer).

@@ -69,8 +69,9 @@ def random_places(step: Int[Array, ""] | int, shape: Shape, most: int) -> Places
     """Return random places on a grid over a picture, none of them twice.
 
     The grid consists of every s-th row and column of the picture, where s is sqrt(height * width) / 128
-    rounded down, but at least 1. The first row and the first column of the grid are drawn anew every 10
-    updates. Which places of the grid are returned is drawn anew in every update.
+    rounded down, but at least 1. It has height / s rows and width / s columns, rounded down, but at
+    least one of each; see `grid_lines`. The first row and the first column of the grid are drawn anew
+    every 10 updates. Which places of the grid are returned is drawn anew in every update.
 
     Args:
       step: number of the update, counted from 0 at each scale (resolution) of a run.

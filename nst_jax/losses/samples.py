@@ -185,8 +185,8 @@ class Ranks(NamedTuple):
 def ranks(values: Float[Array, "d m"]) -> Ranks:
     """Sort each row of `values`, and find the place of each number in its sorted row.
 
-    Equal numbers have consecutive places in the sorted row. `Ranks.first` has the first of these places
-    for each of the numbers, and `Ranks.middle` has their middle.
+    Equal numbers have consecutive places in the sorted row. `Ranks.first` has, for each number, the
+    first of these places. At this first place, `Ranks.middle` has the middle of these places.
     """
     given = _as_integers(values)
     ordered = jnp.sort(given, axis=-1, stable=False)

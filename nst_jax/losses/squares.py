@@ -23,7 +23,7 @@ def absolute(x: Array) -> Array:
 def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:
     """Return sum(d²) / (sum|d| + 1e-8), given the sums over all differences d.
 
-    This is for losses whose two sums are computed before, for example tile by tile.
+    Losses that already have the two sums, for example computed tile by tile, use this function.
 
     Args:
       squares: sum(d²), a scalar for each picture.

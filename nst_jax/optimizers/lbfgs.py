@@ -450,9 +450,11 @@ def lbfgs(
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
     """Return a function that multiplies by a first approximation of the inverse Hessian.
 
-    The function applies `multilevel` with `levels` and `gain` to each array of a pytree; if `levels` is
-    0, it is the identity. `height` is the number of rows of the canvas, if rows of zeros may lie below
-    it. `size` is the (height, width) of the canvas, if it lies at the top left of a larger array.
+    The function applies `multilevel`, which computes the product from an image pyramid with `levels`
+    halvings, to each array of a pytree. `gain` is the weight of a level of the pyramid relative to the
+    next finer level. If `levels` is 0, the function is the identity. `height` is the number of rows of
+    the canvas, if rows of zeros may lie below them. `size` is the (height, width) of the canvas, if the
+    canvas lies at the top left of a larger array.
     """
 
     def of_picture(picture: Array) -> Array:

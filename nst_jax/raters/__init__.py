@@ -13,8 +13,9 @@ they measure. docs/raters.md says how far the value of each rater can be trusted
 and `rating` has the functions that use all raters.
 
 All raters are pure functions of single pictures [h, w, 3] in [0, 1], or of their features [h, w, c] at
-one tap (layer) of VGG-19. JAX can trace them, and `jax.vmap` gives batches. They compute in float32, or
-in the dtype of the pictures if that has more bits.
+one tap (layer) of VGG-19; `style_vector_distance` also takes the weights of the network that predicts
+style vectors. JAX can trace all raters, and `jax.vmap` gives batches. They compute in float32, or in
+the dtype of the pictures if that has more bits.
 """
 
 from typing import TYPE_CHECKING

@@ -12,7 +12,8 @@ and 1000:1 for Gatys' code and the program pastiche.
 S grows with the fourth power of the features and K with the second, so balances can be compared only
 among recipes whose features have the same magnitude: those with network weights of the same origin,
 such as Caffe's VGG-19, and the same pixel convention. Other losses, such as the Wasserstein-2 distance
-or gradient-scaled squares, are no multiples of S or K; a recipe with such a loss has no balance.
+or sum(d²) / sum|d| of differences d, are no multiples of S or K; a recipe with such a loss has no
+balance.
 """
 
 import math

@@ -162,7 +162,7 @@ def _checked_terms(terms: Terms) -> Terms:
 
 
 def _check_joint_content(terms: Terms) -> None:
-    """Refuse style losses and layer weights that cannot be used with a `losses.JointContentLoss`.
+    """Refuse a style loss or content layer weights that do not go with a `losses.JointContentLoss`.
 
     Such a content loss reads all its layers together. Terms with another content loss are not checked.
     """

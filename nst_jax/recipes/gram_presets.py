@@ -363,8 +363,8 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
-# The tutorial is run with each release of PyTorch, so the default values here are those of today's
-# release. In early releases, the tolerance `tolerance_grad`, at which L-BFGS stops, was 1e-5 and not
+# The tutorial is run with each release of PyTorch, so L-BFGS has the default values of today's release
+# here. In early releases, the tolerance `tolerance_grad`, at which L-BFGS stops, was 1e-5 and not
 # 1e-7. This makes no difference, since the gradients of a run never become that small.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",

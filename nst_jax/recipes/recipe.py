@@ -581,7 +581,10 @@ SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
 
 
 def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
-    """Return the recipe with each of its numbers replaced by `convert(number)`."""
+    """Return the recipe with each number that is a leaf replaced by `convert(number)`.
+
+    The static numbers, such as the tile size, are no leaves and stay as they are.
+    """
     return jax.tree.map(convert, recipe)
 
 

@@ -26,7 +26,7 @@ class OneScale:
     def plan(
         self, shape: Shape, steps: int, original: Shape | None = None
     ) -> tuple[tuple[Shape, int], ...]:
-        """Return the only scale, as ((height, width) in px, number of updates).
+        """Return a tuple of one scale, which is ((height, width) in px, number of updates).
 
         Args:
           shape: the final (height, width) of the canvas in px.

@@ -454,7 +454,8 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
 
     numbers = range(SMALLEST, LARGEST + 1)
     found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
-    # If the class of `content` was written by a user, its canvases may all be smaller than `canvas`.
+    # If the class of `content` was written by a user, the canvases that `content.resized` gives may be
+    # smaller than `canvas` for all of `numbers`.
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 

@@ -114,7 +114,9 @@ class MeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StyleMeanNoise:
-    """The initial canvas is the style's mean colour plus weak normal noise; it is used for textures.
+    """The initial canvas is the style's mean colour plus weak normal noise.
+
+    A recipe for textures uses this start.
 
     Attributes:
       deviation: standard deviation of the noise, where black is 0 and white is 1.

@@ -82,7 +82,8 @@ def factor_of(strength: Any) -> Any:
     if np.ndim(strength):
         numbers = np.asarray(strength, np.float64)
         return np.array([factor_of(float(one)) for one in numbers.ravel()]).reshape(numbers.shape)
-    if strength in (0, OWN):  # the formula below would give these two factors with rounding errors
+    # The formula below would give the factors of these two strengths with rounding errors.
+    if strength in (0, OWN):
         return SMALLEST if strength == 0 else 1.0
     least = _way(SMALLEST)
     gone = least + strength * (_way(1.0) - least) / OWN

@@ -2,7 +2,7 @@
 
 A table is a dictionary as `tomllib` reads it. A recipe consists of dataclasses. This module reads their
 fields and annotations, and the names of functions and dataclasses in `nst_jax.recipes.walk.CHOICES`. So
-it need not change for a new field or a new named value.
+it need not change if a dataclass gets a new field, or if a function or dataclass is added to `CHOICES`.
 """
 
 import math

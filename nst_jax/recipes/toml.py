@@ -29,7 +29,7 @@ from nst_jax.recipes.walk import (
     parts_of,
 )
 
-# The first line of every file that this module writes.
+# The first line of every text that `to_toml` returns.
 HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
@@ -115,7 +115,7 @@ def _table(items: Iterable[Item]) -> dict[str, Any]:
 
 
 def _plain(item: Item) -> Any:
-    """Return the value of a field as a number, string, list or table, which TOML can represent."""
+    """Return a field's value as a number, boolean, string, list or table, which TOML can represent."""
     if item.value is None:
         return NONE
     if item.choice is not None:

@@ -132,7 +132,10 @@ class Plan:
 
     @property
     def operations_per_update(self) -> list[float]:
-        """For each scale (resolution), the number of operations that one device does in one update."""
+        """For each scale, the number of operations of one device in one update of one picture.
+
+        A scale is one of the resolutions of the run.
+        """
         return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
@@ -481,9 +484,9 @@ def plan_in_arrays(
 
     With "auto", a single picture on an accelerator is padded to a square that has the same size at all
     scales, if that is possible and its side is at most `buckets.LARGEST_SHARED` px. All scales then
-    share their programs, which saves time since compiling takes far longer than painting there. In all
-    other cases, such as on a CPU or with several pictures, the arrays have the size of the canvas. A
-    run that resumes is an exception: see `resume`.
+    share their programs, which saves time, since compiling takes far longer than painting on an
+    accelerator. In all other cases with "auto", such as on a CPU or with several pictures, the arrays
+    have the size of the canvas. A run that resumes is an exception: see `resume`.
 
     Args:
       recipe: a recipe that `recipes.check` returned.

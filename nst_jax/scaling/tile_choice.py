@@ -160,7 +160,7 @@ def _refusal(
       scale: the last and finest resolution of the run: the sizes of canvas and styles, the number of
         regions, and whether a part is protected.
       smallest: of the variants that paint the same picture, the one that takes the least memory.
-      available: bytes that can be allocated.
+      available: bytes that each device can allocate.
       platform: platform of the device.
       devices: number of devices that share the canvas.
       shorter: `smallest` with a shorter history of L-BFGS, which fits, but paints another picture. The
@@ -213,8 +213,8 @@ def _refusal(
 def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
     """Return the largest number of regions (parts with a style of their own) that fits, plus one.
 
-    The one stands for the rest of the picture, which has the default style. The result is None if there
-    are no regions, or if the picture would not fit even without them.
+    The added 1 stands for the rest of the picture, which has the default style. The result is None if
+    there are no regions, or if the picture would not fit even without them.
     """
     if scale.regions == 1 or not fitting(scale._replace(regions=1)):
         return None

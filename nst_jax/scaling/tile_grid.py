@@ -132,9 +132,10 @@ class Grid:
     def top(self) -> Index:
         """Return the row of the picture at which this device's slab begins.
 
-        A slab is a device's band, and the rows above and below on which the band's features depend. On
-        one device, it is what `tiles.surrounded` returns: the picture, extended beyond its borders as
-        far as windows reach. The row is negative if the slab begins above the picture.
+        A slab is a device's band (the horizontal strip of the picture that the device computes), and
+        the rows above and below on which the band's features depend. On one device, the slab is what
+        `tiles.surrounded` returns: the picture, extended beyond its borders as far as windows reach.
+        The row is negative if the slab begins above the picture.
         """
         if self.bands is None:
             return -self.margins[0]

@@ -47,8 +47,8 @@ class Crop(NamedTuple):
     inside: Index  # index of the same line in the features that are computed for this tile
     length: int  # number of lines that are read, the same for all tiles
     # Which of the lines that are read count for this tile. If the last core has fewer lines than the
-    # others, the lines before it are read too, so that there are `length` lines. They belong to the
-    # core before it and are False here, so that no line counts twice.
+    # others, the lines before it are read too, so that there are `length` lines. These earlier lines
+    # belong to the core before it, and are False here, so that no line counts twice.
     owned: Bool[Array, " length"]
 
 

@@ -1,4 +1,4 @@
-"""Convolution, ReLU, padding and pooling, as pure functions with gradient rules of their own.
+"""Convolution, ReLU, padding and pooling, as pure functions; some have gradient rules of their own.
 
 A gradient rule is written by hand where that of automatic differentiation is slower, needs more memory,
 or differs from torch's.

@@ -25,7 +25,7 @@ LONGEST_PROBLEM = 400  # largest number of characters that `refusal` takes of it
 
 
 class Refusal(ValueError):
-    """Raised to refuse a file for a known reason; other errors mean that the file is damaged."""
+    """Raised to refuse a file for a known reason; if reading raises another error, it is damaged."""
 
 
 def refusal(path: Path, problem: str) -> Refusal:

@@ -331,8 +331,8 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
-    item. If not, but all have the same content, the list of contents has a single item. Then
-    `members_of` uses this item for all pictures, and its features are computed only once.
+    item. If not, but all have the same content, the list of contents has a single item. In both cases,
+    `members_of` uses the single item for all pictures, and its features are computed only once.
 
     Args:
       loaded: the pictures to paint, with what was read from their files.

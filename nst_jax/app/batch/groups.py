@@ -58,7 +58,7 @@ class FineFile(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One picture to paint; its files are read only shortly before it is painted."""
+    """One picture to paint; its files are decoded only shortly before it is painted."""
 
     number: int  # number of the picture's row in the batch, from 1
     content: Path | None  # None for a texture, which has no content

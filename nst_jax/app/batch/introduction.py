@@ -35,7 +35,7 @@ def introduce_batch(
     display: Display,
     parts: Sequence[Group] | None,
 ) -> None:
-    """Show which pictures will be painted, by which recipes, and how much memory that takes.
+    """Show how many pictures will be painted, by which recipes, and how much memory that takes.
 
     Args:
       job: the batch without its finished pictures.

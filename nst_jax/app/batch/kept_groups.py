@@ -89,10 +89,12 @@ def kept_programs(
     chunk: int | None = None,
     mesh: sharding.AnyMesh | None = None,
 ) -> list[KeptPrograms]:
-    """Describe the programs on disk that can paint groups of pictures like a given one.
+    """Describe the programs on disk that can paint groups of pictures with recipes like a given one.
+
+    Recipes are alike if they differ only in names and in numbers that `groups.VARIABLE` lists.
 
     Args:
-      entry: the given picture; any one of the pictures of such a group will do.
+      entry: a picture with the given recipe; any one of the pictures of such a group will do.
       varying: for each leaf (number) of a recipe, whether it differs within the set of pictures that
         is divided into groups.
       chunk: largest number of pictures painted at once; None sets no limit.
@@ -101,7 +103,8 @@ def kept_programs(
     Returns:
       One `KeptPrograms` for each valid record that `record_group` wrote for such groups, in a fixed
       order. They differ in the sizes of their arrays, in the number of pictures, or in whether the
-      canvases fill the arrays.
+      canvases fill the arrays. The list is empty if the picture `entry` has regions or a protected
+      part.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
     # No record describes the programs that paint a picture with masks (of regions or a protected part).

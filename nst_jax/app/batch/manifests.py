@@ -495,8 +495,8 @@ def _typed(value: Any) -> str:
 
 
 def file_exists(path: Path) -> bool:
-    """Return whether a file or folder is at a path; False, not an error, for an impossible path."""
+    """Return whether a file or folder is at a path; False if the path is impossible or inaccessible."""
     try:
         return path.exists()
-    except (OSError, ValueError):  # `path` is not a possible file name
+    except (OSError, ValueError):  # `path` is no possible file name, or its folder may not be read
         return False

@@ -26,7 +26,8 @@ Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
 class BatchEnding(NamedTuple):
     """How a batch ended: what became of each picture, and whether the batch ran to its end."""
 
-    # For each picture, a record that says whether it was painted or skipped, or has failed.
+    # For each picture that was painted, was skipped or has failed, a record that says which. After
+    # Ctrl-C, pictures that were not painted yet have no record.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     # Why the result manifest, the file of all records, lacks some of them; empty if it has all.
@@ -60,7 +61,8 @@ def run_batch(
 ) -> BatchEnding:
     """Paint the unfinished pictures of a batch, and record for each picture how it ended.
 
-    If the job has a contact sheet (one picture that shows all results), it is drawn at the end.
+    If the job has a contact sheet (one picture that shows all results), it is drawn at the end, unless
+    the batch is interrupted or has no results.
 
     Args:
       params: the weights.

@@ -150,7 +150,8 @@ class Results(AbstractContextManager):
         The result manifest is a file with one record, of how a picture ended, in each line.
 
         Returns:
-          Why the result manifest lacks records, and where they are saved instead; "" if it lacks none.
+          Why the result manifest lacks records, and, if all records could be saved elsewhere, in which
+          file; "" if the result manifest lacks none.
         """
         if self._failure is None:
             return ""
@@ -342,7 +343,8 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 def written_before(folder: Path) -> set[str]:
     """Return the paths of all results that a folder's result manifests list, except failed ones.
 
-    A result manifest records how each picture of a batch ended. Symbolic links in the paths are
+    A result manifest records how each picture of a batch ended. A picture for which it has several
+    lines is left out only if all of them say that the picture failed. Symbolic links in the paths are
     followed.
     """
     found = set()

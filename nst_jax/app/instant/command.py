@@ -228,8 +228,8 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     assert folder is not None
     check_bucket(job)
     folder.mkdir(exist_ok=True)
-    # The result manifest, a file that lists the painted pictures, is locked before this process looks
-    # for finished pictures. So no other process can paint into the same folder at the same time.
+    # The result manifest, a file that records how each picture ended, is locked before this process
+    # looks for finished pictures. So no other process can paint into the same folder at the same time.
     with _files.reserved(listing_of(folder, None), argument="output"):
         raise_on_interrupt()
         listed, complete = _run(job, chosen, folder)

@@ -231,8 +231,8 @@ class PictureWork:
     def _finished(run: Run, recorder: PageRecorder) -> bool:
         """Write the result and return True; raise `Failure` if losses diverged or never changed.
 
-        If the losses stopped changing while still high, the run gets the warning that the command line
-        would print.
+        If the losses stopped changing while still high, the run gets a warning, as on the command line,
+        but with advice that can be followed on the page.
         """
         ending = recorder.finish(None)
         if ending.status == "failed":

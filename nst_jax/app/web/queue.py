@@ -91,8 +91,8 @@ class Queue:
         """Let a run go back to its picture after `step` updates and pause there.
 
         A run can go back even if it has ended. The later pictures of the run are deleted. A run that
-        paints goes back as soon as it has stopped painting. If `stop` was called for it before, it does
-        not go back.
+        paints goes back as soon as it has stopped painting; but it does not go back if `stop` is called
+        for it while it paints, whether before this method or after it.
 
         Raises:
           ValueError: if there is no such picture.
@@ -161,7 +161,8 @@ class Queue:
         except Failure as failure:
             why = str(failure)
         except BaseException as error:  # no exception may end the thread that paints all runs
-            # After `close`, folders are deleted even while a run paints, so errors are expected then.
+            # After `close`, the server deletes the folders of all runs, even while a run paints. So
+            # errors are expected then.
             if not self._closed:
                 LOGGER.exception("a run failed")
             why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"

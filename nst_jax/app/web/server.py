@@ -505,7 +505,10 @@ class Server:
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
 
     async def run_command(self, request: Request, visitor: Visitor) -> Response:
-        """Send the command line that makes a picture of the run, and where it writes the picture."""
+        """Send the command line that makes a picture of the run, and where it writes the picture.
+
+        If the run starts from a picture, also send the command lines that make this picture.
+        """
         run, kept = self._kept(request, visitor)
         return JSONResponse(archive.command_of(run, kept.step))
 
