@@ -111,9 +111,9 @@ class Targets(NamedTuple):
 
     content: Features  # content tap -> features of the content picture
     # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
-    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If there
-    # are regions with styles of their own (`guides`), the targets of all regions are stacked along a
-    # first axis.
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If
+    # `guides` is not None, the targets of all regions are stacked along a first axis; the region with
+    # the default style is the first, and may be the only one.
     style: dict[str, Any]
     # The content picture, for losses that read its pixels: None unless the recipe has a
     # `matting_weight` or a `losses.JointContentLoss`.
