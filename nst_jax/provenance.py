@@ -30,7 +30,8 @@ from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
 # `of_recipe` records a value of a recipe only if the value's key, such as "terms.style_weight", begins
-# with one of these prefixes. The keys of name, source and family of weights do not.
+# with one of these prefixes. So the recipe's name, source and family of weights are not recorded: their
+# keys ("name", "source", "family") have none of these prefixes.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # The default of the arguments `controls`: an empty dictionary, for a run without masks and `strength`.

@@ -1,4 +1,4 @@
-"""The masks and styles of regions and of protected parts, read from the files that options name.
+"""The masks and styles of regions, and the masks of protected parts, read from files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
 content. Both are called controls. This module also checks them, and adds the opacities of the pictures,
@@ -214,9 +214,12 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
 
 
 def _in_folder(path: Path, picture: Path, argument: str) -> Path:
-    """Return the file in folder `path` with the same name as `picture`, whatever the suffix.
+    """Return the picture in folder `path` that has the same name as `picture` but for the suffix.
 
-    If `path` is not a folder, it is returned as it is.
+    If `path` is not a folder, it is returned as it is. `argument` names the option in error messages.
+
+    Raises:
+      ValueError: if the folder has no such picture or several, or cannot be read.
     """
     if not path.is_dir():
         return path
@@ -252,11 +255,12 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     check_number_of_regions(len(named))
     for region in named:
-        for path in (region.mask, region.style_mask):
-            if path is not None and not path.is_dir():
-                mask_of(images.read(path, argument="regions"), "regions")
+        # Only the mask of the content may be a folder, with a mask for each content.
+        if not region.mask.is_dir():
+            mask_of(images.read(region.mask, argument="regions"), "regions")
         style = images.glance(region.style, argument="regions")
-        if region.style_mask is not None and not region.style_mask.is_dir():
+        if region.style_mask is not None:
+            mask_of(images.read(region.style_mask, argument="regions"), "regions")
             mask = images.glance(region.style_mask, argument="regions")
             _check_style_mask((mask.name, mask.shape), (style.name, style.shape))
     for path in chosen.get("region_maps") or ():

@@ -2,8 +2,8 @@
 
 The losses use the mean Gram matrix G = R / M, where the raw Gram matrix R is a sum over M positions.
 Some sources use R itself. Since they resize the style to the size of the content, M is the same for
-both pictures. So the squared differences of R are M² times those of G, a factor that the losses of the
-recipes after these sources include.
+both pictures. So the squared differences of R are M² times those of G. If a recipe computes the method
+of such a source, its losses include this factor.
 
 The source of a recipe is the paper or program whose method it computes; comments state where the recipe
 departs from its source. The module `presets` has the list of all recipes, and says what holds for all
