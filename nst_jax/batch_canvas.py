@@ -214,7 +214,7 @@ class BatchCanvas:
 
         In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
         at the top left. The functions that compute its features then need the argument `size`, the
-        (height, width) of the picture without the padding. Without a bucket, they need no argument.
+        (height, width) of the picture without the padding. Without a bucket, they do not need it.
 
         Args:
           picture: [h, w, 3], at the size that it has at the last scale.

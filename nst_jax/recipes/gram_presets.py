@@ -275,8 +275,9 @@ COURSERA_TF2 = Recipe(
 
 
 # This recipe resizes pictures with the filter BICUBIC, as `COURSERA_TF2` does. The source's notebook
-# was run in early 2021 with an unknown version of Pillow. It is assumed to be 7.0 (January 2020) or
-# later, which resizes with BICUBIC; older versions used NEAREST.
+# was run in early 2021 with an unknown version of Pillow, and uses Pillow's default filter. The version
+# is assumed to be 7.0 (January 2020) or later, whose default is BICUBIC; in older versions it was
+# NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
