@@ -199,7 +199,7 @@ def labelled_grid(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError: for a picture that is not an array, and a `cell` that is not a number.
+      TypeError: for a picture that is not an array, and a `cell` that is not a whole number.
       ValueError: for an array that is no image, no pictures at all, a picture outside the labelled
         cells, and a `cell` under 16.
 
