@@ -276,7 +276,8 @@ class BatchCanvas:
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
             # What `pieces` computes is cached under a name, and used again for the same name. The
             # content's name is its number. A style's name is the pair of the `id`s of its array and of
-            # its mask: pictures with the same style share its array, and a missing mask is None.
+            # its mask: pictures with the same style share its array, and a missing mask is None, whose
+            # `id` is always the same.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)

@@ -1,9 +1,10 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
 A record is a dictionary that says what a result depends on: recipe, pictures, sizes, weights,
-versions, device. It consists of strings, numbers, lists and dictionaries, and contains neither times
-nor paths. So repeating a run with the same device and packages gives the same record, unless less
-memory is available and the picture is therefore computed in tiles (parts) of another size.
+versions, device. It consists of strings, numbers, truth values, None, lists and dictionaries, and
+contains neither times nor paths. So repeating a run with the same device and packages gives the same
+record, unless less memory is available and the picture is therefore computed in tiles (parts) of
+another size.
 """
 
 import hashlib
@@ -212,7 +213,8 @@ def of_picture(
         to masks, such as the weights of regions with a style of their own. Empty if there are none.
 
     Returns:
-      A dictionary of strings, numbers, lists and dictionaries. Repeating a run gives an equal one.
+      A dictionary of strings, numbers, truth values, None, lists and dictionaries. Repeating a run
+      gives an equal one, unless its tiles (the parts in which a picture is computed) differ in size.
     """
     return {
         "recipe": recipe.name,

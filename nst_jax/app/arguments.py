@@ -349,7 +349,10 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return an optimiser by its name, with its default step lengths converted to `coordinates`.
+    """Return an optimiser by its name, with default step lengths that are converted to `coordinates`.
+
+    The step lengths that this function converts are the learning rates of `Adam` and `KerasAdam`, and
+    the radii of `LBFGS`. The other optimisers keep their default settings.
 
     Args:
       name: a name in `optimizers.OPTIMIZERS`, in upper or lower case.

@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _allocate_gpu_memory_on_demand() -> None:
-    """Let JAX allocate GPU memory as a run needs it, unless the environment says otherwise.
+    """Let JAX allocate GPU memory as a run needs it, unless an environment variable is about this.
+
+    These variables are those whose names begin with `ALLOCATION`; if any is set, nothing is changed.
 
     By default, JAX reserves three quarters of a GPU's memory when it starts, even for a small picture.
     A desktop that is drawn by the same GPU may then lack memory. The disadvantage of allocating on

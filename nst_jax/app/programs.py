@@ -4,8 +4,9 @@ JAX's compilation cache finds a compiled program by its lowered form. So every s
 would have to trace and lower the program first, which for large pictures takes longer than loading the
 compiled program. Therefore the traced program is stored, too, as `jax.export` writes it (StableHLO,
 without pickles). The stored program is found by a key, the hash of all that tracing depends on: the
-code of this package, the versions of the packages that it calls, JAX's settings, and the structure,
-shapes and types of the arguments.
+traced function and its static arguments, the code of this package, the versions of Python and of the
+packages that it calls, JAX's settings and platform, and the structure, shapes and types of the other
+arguments.
 """
 
 import hashlib
@@ -387,10 +388,11 @@ def _sources() -> list[Path]:
 
 @cache
 def _surroundings() -> list[Any]:
-    """Return a hash of the sources, and versions and settings, on which every traced program depends.
+    """Return what every traced program depends on, as a list of JSON values.
 
-    These JSON values are part of a program's key. So a program is traced again after a source, version
-    or setting has changed.
+    The list has a hash of this package's source files, the versions of Python and of the packages that
+    tracing calls, JAX's default platform, and JAX's settings except the default device. The list is
+    part of a program's key. So a program is traced again after one of these values has changed.
     """
     sha = hashlib.sha256()
     for path in _sources():

@@ -255,8 +255,8 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or another number than the recipe needs; the message states
-        the expected number and the given one.
+      ValueError: if there is no picture, or another number than the recipe needs; the message says how
+        many are expected.
     """
     shares, own = len(terms.style_shares), len(terms.tap_styles)
     if not count:
