@@ -173,7 +173,8 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
-            # If the visitor asked to go back, this is done even if the run has ended in the meantime.
+            # If the visitor asked the run to go back to an earlier picture, it does so even if it has
+            # ended in the meantime.
             if run.request is Wish.BACK:
                 self._back(run, run.back_to)
                 return True
