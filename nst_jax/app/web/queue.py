@@ -17,7 +17,8 @@ LOGGER = logging.getLogger(__name__)
 class Queue:
     """A queue of runs (paintings by optimisation): the first one paints, the others wait.
 
-    `serve` is the loop of the thread that paints; all other methods may be called by any thread.
+    `serve` is the loop of the thread that paints, and calls `paint_next` for each run. Only this thread
+    may call these two methods; any thread may call the others.
     """
 
     def __init__(self, most: int = limits.MOST_RUNS) -> None:
