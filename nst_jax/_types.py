@@ -32,7 +32,8 @@ Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 # several sizes can share a compiled program; see `nst_jax._real_size`.
 RealSize: TypeAlias = Int[Array, "2"]
 
-# A Gram matrix: for each pair of channels, the products of their features, summed over positions.
+# A Gram matrix: for each pair of channels, the products of their features, summed or averaged over all
+# positions.
 Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]  # one number; in a batch, one for each picture
@@ -110,9 +111,9 @@ class Targets(NamedTuple):
 
     content: Features  # content tap -> features of the content picture
     # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
-    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If there
-    # are regions with styles of their own (`guides`), the targets of all regions are stacked along a
-    # first axis.
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If
+    # `guides` is not None, the targets of all regions are stacked along a first axis; the region with
+    # the default style is the first, and may be the only one.
     style: dict[str, Any]
     # The content picture, for losses that read its pixels: None unless the recipe has a
     # `matting_weight` or a `losses.JointContentLoss`.

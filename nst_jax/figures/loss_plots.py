@@ -1,4 +1,4 @@
-"""Plots of losses over the updates of a style transfer, from the log that `nst-jax stylize` writes.
+"""Plots of losses over the updates of a style transfer, from the log that `stylize --log` writes.
 
 The plots are made by matplotlib, which the extra `plots` installs.
 """

@@ -88,8 +88,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
     """Read the input files of a group's pictures.
 
-    A content or style that several pictures use is read only once. Masks and the styles of regions are
-    read for each picture.
+    If several pictures use the same content, style, or picture with the fine structure for a style
+    (`--style-fine`), that file is read only once. Masks and the styles of regions are read anew for
+    each picture.
 
     Returns:
       A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
