@@ -39,7 +39,8 @@ def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array
     one more such row. It is left out, so that the number of indices does not depend on `first`.
 
     Args:
-      first: the first index to return, less than `stride`.
+      first: the first index to return, less than `stride`; if the picture has no such row (or column),
+        the index of the last one is returned instead.
       side: how many rows (or columns) the picture has.
       stride: the distance of two successive indices.
     """

@@ -179,8 +179,8 @@ def _with_rows(
     """Return `x` with `rows` in place of its rows (axis 1) at `indices`, or added to them if `added`.
 
     The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
-    the last update with the operation that reads the result; that operation would check for each number
-    whether it lies in the updated row.
+    the writing of the last row with the operation that reads the result; that operation would check for
+    each number whether it lies in the last row.
     """
     lines, places = jnp.stack(rows), jnp.stack([jnp.asarray(index, jnp.int32) for index in indices])
 
