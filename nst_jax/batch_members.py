@@ -305,7 +305,7 @@ def _count(
 
     Raises:
       ValueError: if two lists or arrays have different lengths, neither of which is 1; or if a number
-        of the recipe is an array, but may not be one (see `SWEPT`), or an array with several axes.
+        of the recipe is an array, but may not be one (see `SWEPT`), or is empty or has several axes.
     """
     sizes = {"contents": len(contents), "styles": len(styles), **several}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
@@ -317,6 +317,10 @@ def _count(
                 f"`recipe`: `{name}` may not be an array of shape {list(np.shape(leaf))}; "
                 "a sweep is an array [n] in `terms` or `descent.optimizer`, or of learning rates, "
                 "or `realism`"
+            )
+        if len(leaf) == 0:
+            raise ValueError(
+                f"`recipe`: `{name}` is an empty array; give a number for each picture"
             )
         sizes[f"recipe.{name}"] = len(leaf)
     counts = {size for size in sizes.values() if size != 1}

@@ -371,7 +371,7 @@ def test_a_list_that_is_no_blend_is_told_how_to_be_one(as_users_do, params, cont
         nst.stylize_many(params, contents[0], styles[:2], recipe=recipe)
 
 
-# --- The door -------------------------------------------------------------------------------------
+# --- Arguments that are refused --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -394,6 +394,11 @@ def test_numbers_that_do_not_fit_together_are_refused(
 
 
 def test_what_cannot_be_swept_is_refused(params, contents, styles):
+    empty = with_terms(style_weight=np.zeros(0, np.float32))
+    with pytest.raises(
+        ValueError, match="`recipe`: `terms.style_weight` is an empty array; give a"
+    ):
+        nst.stylize_many(params, contents, styles, recipe=empty)
     square = with_terms(style_weight=np.ones((2, 2), np.float32))
     with pytest.raises(
         ValueError, match=r"`terms.style_weight` may not be an array of shape \[2, 2\]"

@@ -316,7 +316,7 @@ def test_the_remedy_at_rest_is_accepted_with_every_recipe(name):
     assert toml.with_values(recipe, dict(settings)).descent.optimizer.guarded
 
 
-# --- The door -------------------------------------------------------------------------------------
+# --- Arguments that are refused --------------------------------------------------------------------
 
 
 def test_paint_checks_at_the_call_not_at_the_first_snapshot(params, content, style):

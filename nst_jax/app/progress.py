@@ -116,7 +116,7 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is being done while no units of work are counted, such as preparing a run.
+        """Show what is being done, such as preparing a run, while no units of work are counted.
 
         Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 

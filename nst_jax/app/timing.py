@@ -250,7 +250,7 @@ class IntervalChooser(Iterator[int]):
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
         # Enlarging the picture to the next scale counts as the last update of a scale. So every scale
-        # but the final one ends one update earlier than the sum of the updates says.
+        # but the final one ends one update before the sum of its updates and those of earlier scales.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done

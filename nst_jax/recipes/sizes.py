@@ -375,7 +375,7 @@ _GRAMMAR = (
 )
 
 SMALLEST, LARGEST = 16, 65536  # smallest and largest number of px in a size rule
-SMALLEST_DPI, LARGEST_DPI = 16, 4800  # the same for the resolution of paper, in pixels per inch
+SMALLEST_DPI, LARGEST_DPI = 16, 4800  # smallest and largest number of pixels per inch of paper
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:

@@ -376,7 +376,7 @@ def values_and_strength(
     """Replace values of a recipe like `with_values`, but return the strength and do not apply it.
 
     A strength is a number from 0 to 1 that makes the style weaker or stronger; see
-    `changes.with_strength`. The caller applies it, or another.
+    `changes.with_strength`. The caller can apply the returned strength, or another one.
 
     Args:
       recipe: the recipe to change.

@@ -512,8 +512,9 @@ def _rows(
 ) -> tuple[list[Row], list[results.Record]]:
     """Return a `Row` for each picture that can be painted, and a `Record` for each that cannot.
 
-    A picture cannot be painted if its content cannot be used. If this content was typed on the command
-    line, the error is raised instead.
+    A picture cannot be painted if its content or the masks of its protected part cannot be used, or if
+    its size does not fit its file format or its bucket (a larger array in which it lies). If its
+    content was typed on the command line, the error that says so is raised instead.
 
     Args:
       drafts: the pictures to paint, not checked yet.
