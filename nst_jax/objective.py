@@ -430,10 +430,11 @@ def _total(
 def _over_regions(
     part: StylePart, sums: Any, target: Any, extent: Extent, guides: Guides
 ) -> Scalar:
-    """Return a style loss as the weighted sum over regions, which are parts with their own styles.
+    """Return a style loss: the sum of the losses of all regions, each times the region's weight.
 
-    The weights of the regions at a layer, their shares, sum to 1. Along the first axis, `sums` and
-    `target` have one entry for each region.
+    A region is a part of the picture with a style of its own; the rest of the picture, which has the
+    default style, is one more region. The weights of the regions at a layer (`guides.shares`) sum to 1.
+    Along the first axis, `sums` and `target` have one entry for each region.
     """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:

@@ -223,8 +223,8 @@ def _check_shares(shares: Any) -> None:
 
 
 # A style share is the weight of a style in a mixture. It must be less than this number, so that the sum
-# of several shares is finite in float32. Shares are divided by their sum. So if the sum is at most
-# 1 / LARGEST_SHARE, they are refused, as if all were 0.
+# of several shares is finite in float32. Shares are divided by their sum, which must not be tiny:
+# if it is at most 1 / LARGEST_SHARE, the shares are refused, as if all were 0.
 LARGEST_SHARE = 1e30
 
 
