@@ -235,8 +235,8 @@ def _identity(
     """Return the `facts` of a run; a run can resume from a checkpoint only if their `facts` are equal.
 
     `facts` are JSON values, by name: the run's settings, except its number of updates; hashes of its
-    pictures, masks and weights; its random key; and the versions of the packages on which results
-    depend.
+    pictures, masks and weights; its random key; the versions of the packages on which results depend;
+    and, if the canvas lies in a larger array (bucket), the sizes of this array at all scales.
     """
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]

@@ -355,7 +355,7 @@ def _check_numbers(argument: str, values: Any) -> None:
 
 
 def check_strength(strength: Any) -> None:
-    """Refuse a strength, or an array of strengths, with a number that is not between 0 and 1."""
+    """Refuse a strength that is not from 0 to 1, or an array that contains such a strength."""
     _checks.number("strength", strength, least=0)
     if np.max(strength) > 1:
         raise ValueError(

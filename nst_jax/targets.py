@@ -445,9 +445,10 @@ def blend(
 ) -> dict[str, Statistic]:
     """Blend the statistics of several styles. For most losses, the blend is their weighted average.
 
-    Take a loss that is the squared distance of the canvas' statistics to a target. With the weighted
-    average as its target, it differs from the weighted average of the losses to the single styles only
-    by a constant: the variance of the styles' statistics. So the gradient is the same.
+    Take losses that are the squared distance of the canvas' statistics to a target. One such loss has
+    the weighted average as its target. The weighted average of several such losses, each with the
+    statistics of a single style as its target, is larger by a constant: the variance of the styles'
+    statistics. So the gradient is the same.
 
     Args:
       statistics: the statistics of each style: first of the styles that are blended, then of the style

@@ -1,4 +1,4 @@
-"""The masks and styles of regions and of protected parts, read from the files that options name.
+"""The masks and styles of regions, and the masks of protected parts, read from files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
 content. Both are called controls. This module also checks them, and adds the opacities of the pictures,
@@ -181,9 +181,10 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
     """Return the options for regions and the protected part, for one of many pictures to paint.
 
     A region has a style of its own; the protected part stays as it is in the content. A map is a
-    picture in which each colour marks a region. An option may name a folder in place of a mask or a
-    map. The mask (or map) of a content is then the file in this folder that has the same name as the
-    content, up to the suffix. The map of a style has the same name as the style.
+    picture in which each colour marks a region. An option may name a folder in place of a mask of the
+    content or a map. The mask (or map) of a content is then the file in this folder that has the same
+    name as the content, up to the suffix. The map of a style has the same name as the style. The mask
+    of a region's style is always a file.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -191,7 +192,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
       styles: the paths of the styles in which it is painted.
 
     Returns:
-      The options, with paths of files in place of paths of folders.
+      The options, with paths of files in place of paths of these folders.
 
     Raises:
       ValueError: if a folder has no mask or map for the picture, has more than one, or cannot be read.
@@ -254,11 +255,12 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     check_number_of_regions(len(named))
     for region in named:
-        for path in (region.mask, region.style_mask):
-            if path is not None and not path.is_dir():
-                mask_of(images.read(path, argument="regions"), "regions")
+        # Only the mask of the content may be a folder, with a mask for each content.
+        if not region.mask.is_dir():
+            mask_of(images.read(region.mask, argument="regions"), "regions")
         style = images.glance(region.style, argument="regions")
-        if region.style_mask is not None and not region.style_mask.is_dir():
+        if region.style_mask is not None:
+            mask_of(images.read(region.style_mask, argument="regions"), "regions")
             mask = images.glance(region.style_mask, argument="regions")
             _check_style_mask((mask.name, mask.shape), (style.name, style.shape))
     for path in chosen.get("region_maps") or ():

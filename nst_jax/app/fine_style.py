@@ -28,7 +28,7 @@ from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.taps import SMALLEST
 
-# The key of the picture with the fine structure in the dict of a run's input files.
+# In the dict of a run's input files, the picture that has the fine structure has this key.
 ROLE = "fine_style"
 
 UPDATES = 10  # number of updates after which the shown progress is refreshed

@@ -39,6 +39,7 @@ TIDYING_SECONDS = 1.0
 # replaced.
 _in_charge = False
 _listener: "_Listener | None" = None
+_raised: int = signal.SIGINT  # see `raised_signal`
 # Whether a thread may still be running, for instance compiling, although nobody needs its result. If
 # so, the command line ends without waiting for the thread; see `leave_threads`.
 threads_left = False
@@ -105,8 +106,18 @@ def raise_on_interrupt() -> None:
             signal.signal(number, _raise)
 
 
+def raised_signal() -> int:
+    """Return the number of the signal that `raise_on_interrupt` turned into KeyboardInterrupt.
+
+    It is that of Ctrl-C if no other signal came.
+    """
+    return _raised
+
+
 def _raise(number: int, frame: Any) -> NoReturn:
+    global _raised
     del frame
+    _raised = number
     signal.signal(number, signal.SIG_IGN if _is_hangup(number) else _end_at_once)
     raise KeyboardInterrupt
 

@@ -188,8 +188,8 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            # Either `_write` was interrupted before the copy of the earlier picture was complete, or
-            # another run that wrote the same file has deleted the copy.
+            # Either `_write` was interrupted, or failed, before the copy of the earlier picture was
+            # complete; or another run that wrote the same file has deleted the copy.
             pass
         except OSError as error:
             why = _files.reason_of(error)

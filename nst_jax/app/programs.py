@@ -4,8 +4,9 @@ JAX's compilation cache finds a compiled program by its lowered form. So every s
 would have to trace and lower the program first, which for large pictures takes longer than loading the
 compiled program. Therefore the traced program is stored, too, as `jax.export` writes it (StableHLO,
 without pickles). The stored program is found by a key, the hash of all that tracing depends on: the
-code of this package, the versions of the packages that it calls, JAX's settings, and the structure,
-shapes and types of the arguments.
+traced function and its static arguments, the code of this package, the versions of Python and of the
+packages that it calls, JAX's settings and platform, and the structure, shapes and types of the other
+arguments.
 """
 
 import hashlib
@@ -89,9 +90,10 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
-    """Return the functions that `batch` and `sweep` compile, with traced programs stored on disk.
+    """Return the functions that `batch` and `sweep` compile.
 
-    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    For those that are slow to trace, the traced programs are stored on disk. The arguments are those of
+    `kept_in`, which does the same for runs of `stylize`.
     """
     if place is None or not _sources():
         return batch_canvas.PROGRAMS
@@ -149,7 +151,9 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles, with traced programs stored on disk.
+    """Return the functions that `dream` compiles.
+
+    For those that are slow to trace, the traced programs are stored on disk.
 
     Args:
       place: the folder for traced programs. Nothing is stored if `place` is None, or if this package is

@@ -297,7 +297,7 @@ def _evaluation_costs(scales: Sequence[run_scales.Scale]) -> list[int]:
     return [*costs, update_cost(scales[-1])]
 
 
-# Message on a picture whose losses no update changed.
+# How the message on a picture whose losses no update changed begins; `stalled` adds advice to it.
 STALLED = "the losses after the last update are those of the start; nothing was painted"
 
 

@@ -186,7 +186,8 @@ def known_training(what: str) -> Range | None:
 
     Args:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:
-        precision, batch, crop, network and number of devices. The kind of device is added here.
+        precision, batch, crop, size of the network, deepest layer that the losses read, and number of
+        devices. The kind of device is added here.
     """
     found = _read().get(f"{device_key()}, {what}")
     return Range(min(found), max(found)) if found else None
@@ -199,7 +200,8 @@ def record_training(what: str, seconds: float) -> None:
 
     Args:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:
-        precision, batch, crop, network and number of devices. The kind of device is added here.
+        precision, batch, crop, size of the network, deepest layer that the losses read, and number of
+        devices. The kind of device is added here.
       seconds: mean seconds of an update.
     """
     _record({f"{device_key()}, {what}": seconds})

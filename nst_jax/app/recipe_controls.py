@@ -34,8 +34,9 @@ from nst_jax.recipes.toml import CONTROLS
 # The options that define regions (parts of a picture with a style of their own). If one of them is
 # given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
-# Options that give masks of a picture -> the key of the table `controls` that sets the option. In the
-# program, the option `--region` is called "regions", and `--regions` is called "region_maps".
+# Options that give masks or colour-coded maps of a picture -> the key of the table `controls` that sets
+# the option. In the program, the option `--region` is called "regions", and `--regions` is called
+# "region_maps".
 MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 

@@ -418,10 +418,10 @@ def compile_instant(
 ) -> None:
     """Compile and store `instant`'s programs for buckets (square arrays), by painting grey pictures.
 
-    The network gets the style as a vector. To compute this vector, the style picture is put into a
-    square array, and each size of this array needs a program of its own. The programs for style
+    The network `arbitrary` gets the style as a vector. To compute this vector, the style picture is put
+    into a square array, and each size of this array needs a program of its own. The programs for style
     pictures with an aspect ratio of 1:1 and of 2:1 are compiled here. If the recipe's `colors` need no
-    style picture, those of the network that has learned 26 styles are compiled as well.
+    style picture, the programs of the network that has learned 26 styles are compiled as well.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. A program

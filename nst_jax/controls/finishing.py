@@ -138,7 +138,7 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return the number of rows per strip in which a picture is filtered; all rows if it is small."""
+    """Return how many rows of a picture are filtered at once; all of them if the picture is small."""
     return min(height, max(2 * filter_radius(height, width), STRIP_PIXELS // width))
 
 

@@ -64,7 +64,8 @@ def controls_of(
       canvas: (height, width) of the canvas (the picture being optimised).
       styles: (height, width) of each default style (a style of the pixels outside all regions), then of
         each region's style.
-      on_host: whether the masks are NumPy arrays, made without compiling a program for their sizes.
+      on_host: whether the arrays are NumPy arrays, made without compiling a program for their sizes;
+        otherwise they are JAX arrays.
     """
     own = len(styles) - len(given.regions)
     opacities = given.style_opacities or (None,) * own

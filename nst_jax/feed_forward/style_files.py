@@ -191,7 +191,7 @@ class TrainingCheckpoint(NamedTuple):
     """The state of a training after some update, as plain data from which it can be resumed.
 
     The held-out loss is the mean loss on photos that are never trained on. It is measured before the
-    first update, and then at regular intervals.
+    first update, then at regular intervals, and after the last update.
     """
 
     arrays: Mapping[str, Any]  # name -> array of the training's state, a `TrainingState`

@@ -11,12 +11,12 @@ Here, `condition` is a style vector, or the weights of the 26 styles in a mixtur
 
 An instance norm needs the mean and variance of the features of the whole picture, and these depend on
 all instance norms before it. So the network is computed in several passes over the picture, strip by
-strip. A pass ends with, or before, the next layer with a norm whose mean and variance are still
-unknown. It measures the mean and variance of the features of its last layer. If these features are not
-larger than the picture, they are kept: they are stored on the host, and the next pass starts from them.
-Larger features are computed again in the next pass. Most layers have 32 channels at a quarter of the
-picture's height and width. Their features are kept, since they have 2 numbers for each pixel of the
-picture, and the picture itself has 3.
+strip. A pass ends with the next layer with a norm whose mean and variance are still unknown, or with an
+earlier layer, without a norm, whose features are kept. The pass measures the mean and variance of the
+features of its last layer. If these features are not larger than the picture, they are kept: they are
+stored on the host, and the next pass starts from them. Larger features are computed again in the next
+pass. Most layers have 32 channels at a quarter of the picture's height and width. Their features are
+kept, since they have 2 numbers for each pixel of the picture, and the picture itself has 3.
 
 A strip is computed together with the rows above and below it that its convolutions need. Rows are
 mirrored only where the picture ends. So the result differs from that of painting in one piece only by

@@ -304,7 +304,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def present(self) -> StyleNetwork:
-        """The network as it is after the latest update, which need not be the best one."""
+        """The network after the latest update; the `best` network may be that after an earlier one."""
         return self._named(self._host(self._state.network))
 
     def _named(self, leaves: Mapping[str, Any]) -> StyleNetwork:

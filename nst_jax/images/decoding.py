@@ -329,7 +329,10 @@ def memory_of(opened: PilImage.Image) -> int:
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
-    """Return the peak memory of decoding this picture in bytes per pixel, as measured, rounded up."""
+    """Return how many bytes per pixel it takes at most to decode this picture.
+
+    The numbers in this function were measured and rounded up.
+    """
     most = 25  # the float32 array that is returned takes 12, Pillow's picture 4, the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20

@@ -57,7 +57,7 @@ def _save_all(
 ) -> None:
     """Write a film that repeats for ever, by Pillow's writer of the format `kind`.
 
-    `picture_of` makes a picture of Pillow from a frame; `options` are passed to the writer.
+    `picture_of` turns a frame into an image object of Pillow; `options` are passed to the writer.
     """
     later = _LaterPictures(frames, picture_of)
     picture_of(frames[0]).save(path, kind, save_all=True, append_images=later, loop=0, **options)

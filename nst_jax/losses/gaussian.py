@@ -236,8 +236,8 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     different network weights, are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
-    iterations yield the inverse root together with the root, so the backward pass needs no iterations.
-    The root C_s^½ is computed once, as part of the target.
+    iterations that compute the root of C_s^½ C C_s^½ yield the inverse of this root, too, so the
+    backward pass needs no iterations. The root C_s^½ is computed once, as part of the target.
 
     Args:
       canvas: mean and second moment of the canvas' features.

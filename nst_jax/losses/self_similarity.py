@@ -30,7 +30,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
     """Return features at the positions of a regular grid, as a matrix with one row for each position.
 
     The grid has at most `GRID` x `GRID` positions. This limits memory and time, since the loss compares
-    every two of these positions.
+    each of these positions with all others.
 
     Args:
       features: [*batch, h, w, c], the features at one layer.

@@ -116,9 +116,9 @@ SLICED_WASSERSTEIN = Recipe(
 # The source's default optimiser is SciPy's L-BFGS-B with a line search; this recipe computes what the
 # source computes with its option `--optimizer adam`.
 # Departures: the source matches histograms of 256 bins, of features to the power of 1/4; here the
-# values themselves are matched (see `losses.channel_histograms`). The source resizes pictures with
-# OpenCV's INTER_AREA; here a Lanczos filter is used. Parts of the paper's method are left out here,
-# among them several scales, and weights that adapt to the gradients.
+# features themselves are matched, without bins and without a power (see `losses.channel_histograms`).
+# The source resizes pictures with OpenCV's INTER_AREA; here a Lanczos filter is used. Parts of the
+# paper's method are left out here, among them several scales, and weights that adapt to the gradients.
 # The source ran with TensorFlow 1 of 2017, whose Adam is defined like Keras' Adam.
 HISTOGRAM = Recipe(
     name="histogram",
@@ -197,7 +197,9 @@ NNST = Recipe(
     family="vgg16-torchvision",
     pictures=Pictures(
         size=sizes.LongEdge(512),
-        # It is not known how the source reduces files to 512 px; an antialiasing filter was chosen.
+        # A departure: the source reduces files to 512 px by PyTorch's bilinear interpolation, which is
+        # not antialiased (`load_path_for_pytorch` in its utils/misc.py); here an antialiasing filter
+        # was chosen.
         resize=filters.antialiased,
         colors="palette",
     ),

@@ -203,9 +203,10 @@ SCHEDULES = {
 def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> Shape:
     """Return the (height, width) of a picture whose longer side gets a given length.
 
-    If the final size is that of the original picture, scaled and rounded, the result has the exact
-    proportions of the original, without the error of that rounding. If not, or if the original size is
-    not known, the result has the proportions of the final size.
+    If the final size is the size of the original picture, scaled and rounded to whole pixels, the
+    result is computed from the proportions of the original. So it does not inherit the rounding error
+    of the final size. Otherwise, or if the original size is not known, the result is computed from the
+    proportions of the final size. The result is rounded to whole pixels, too.
 
     Args:
       longer: the new length of the longer side, in px.

@@ -228,11 +228,11 @@ class RecipeFile(NamedTuple):
 def recipe_and_controls(
     text: str, *, argument: str = "recipe"
 ) -> tuple[Recipe, dict[str, str | list[str] | dict[str, str]]]:
-    r"""Read a recipe from TOML, and the pictures that a table `controls` names.
+    r"""Read a recipe from TOML, and the table `controls`, which names pictures.
 
-    A recipe has no pictures. But a file may name some: masks of regions (areas with a style of their
-    own) and their styles, the mask of a part that keeps the content, and styles of single layers.
-    Commands that paint with this file read them.
+    A recipe has no pictures. But a file may name some, such as masks of regions (areas with a style of
+    their own) and their styles, the mask of a part that keeps the content, and styles of single layers.
+    The pictures are not read here, but by the commands that paint with this file.
 
     Args:
       text: TOML that `from_toml` accepts, perhaps with a table `controls` in addition.
@@ -376,7 +376,7 @@ def values_and_strength(
     """Replace values of a recipe like `with_values`, but return the strength and do not apply it.
 
     A strength is a number from 0 to 1 that makes the style weaker or stronger; see
-    `changes.with_strength`. The caller applies it, or another.
+    `changes.with_strength`. The caller can apply the returned strength, or another one.
 
     Args:
       recipe: the recipe to change.

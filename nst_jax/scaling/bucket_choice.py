@@ -270,7 +270,7 @@ def cheapest_square(
 
 
 class _Kind(NamedTuple):
-    """A set of runs whose canvases have the same shape at each scale."""
+    """A set of runs: at each scale (resolution), all their canvases have the same shape."""
 
     # The scales of the first run, but with other `style_shapes`: at each scale, all styles have one
     # shape, the smallest (height, width) into which the styles of all these runs fit. The number of

@@ -119,7 +119,7 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
     Args:
       taps: names of taps.
       shape: (height, width) of the picture, which decides the sizes of the layers.
-      recipe: the recipe of the run. Each `Layer` lists those of its losses that read the layer.
+      recipe: the recipe of the run. Each `Layer` lists those of the recipe's losses that read it.
     """
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)

@@ -1,8 +1,9 @@
 """Operations and memory that a loss takes at one tap (layer), counted in its jaxpr.
 
-JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Only
-products of matrices, sorts and gathers are counted: the other operations are mostly elementwise, and
-take under a hundredth of the network's time.
+JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Of the
+operations, only products of matrices, sorts and gathers are counted: the others are mostly elementwise,
+and take under a hundredth of the network's time. The memory is that of the results of these three kinds
+of operations and of loops.
 """
 
 import math
@@ -204,7 +205,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
-    """Estimate the operations of a jaxpr's equation; 0 unless it is a product, a sort or a gather."""
+    """Estimate the operations of a jaxpr's equation; 0 if it is no matrix product, sort or gather."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape

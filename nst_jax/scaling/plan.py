@@ -594,9 +594,11 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run in tiles would fit without tiles if its styles had the canvas' shape.
+    """Return whether only the styles are too large for a run to fit into memory without tiles.
 
-    If so, the styles are too large, and the error message names them instead of the bucket.
+    This is so if the run would fit without tiles if its styles had the canvas' shape. The error message
+    then names the size of the styles instead of the bucket. The result is False if the caller asked for
+    tiles.
     """
     if plan.requested.network.tile:  # the caller asked for tiles, so the styles are not the reason
         return False

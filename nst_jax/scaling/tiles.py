@@ -81,7 +81,8 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 def surrounded(image: Image, grid: Grid) -> Resized:
     """Return a picture extended by pixels of its opposite borders, as far as windows reach beyond it.
 
-    If the network's padding does not wrap around, no window does, and the picture is returned as it is.
+    Windows reach beyond the borders only if the network's padding wraps around. If it does not, the
+    picture is returned as it is.
     """
     down, across = grid.margins
     if not (down or across):

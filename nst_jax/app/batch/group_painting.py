@@ -213,9 +213,10 @@ def paint_group(
 def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
     """Record that the programs of a painted group are kept on disk, unless the group has masks.
 
-    A later batch reads the record when it chooses buckets: groups whose programs are kept need no
-    compilation. Regions, protected parts and transparent parts are masks. Pictures with masks are
-    painted by other programs, which such a record does not describe.
+    A later batch reads the record when it chooses buckets (arrays in which pictures of several shapes
+    lie): groups whose programs are kept need no compilation. Regions, protected parts and transparent
+    parts are masks. Pictures with masks are painted by other programs, which such a record does not
+    describe.
     """
     transparent = any(
         picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)

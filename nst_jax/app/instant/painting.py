@@ -305,9 +305,9 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # Each picture is now painted without the others. In a bucket, it is painted with `filled` - 1
-        # copies of itself, by the program for `filled` pictures, so that no other program is compiled.
-        # But if the memory was exhausted, it is painted without copies.
+        # Each picture is now painted without the others. If it lies in a bucket (a square array), it is
+        # painted with `filled` - 1 copies of itself, by the program for `filled` pictures, so that no
+        # other program is compiled. But if the memory was exhausted, it is painted without copies.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

@@ -157,9 +157,10 @@ class PictureWork:
         self._back_to = step
 
     def _current_job(self) -> PictureJob:
-        # A job that is read again keeps the plan (sizes and tiles) made when the run was begun. If less
-        # memory is available now, a new plan might have smaller tiles. These have other rounding
-        # errors, so the picture would not be the same bit for bit.
+        # If a run that had ended goes on, its job is read from the files again, but keeps the plan
+        # (sizes and tiles) made when the run was begun. If less memory is available now, a new plan
+        # might have smaller tiles. Smaller tiles have other rounding errors, so the picture would not
+        # be the same bit for bit.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))

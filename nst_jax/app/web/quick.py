@@ -89,7 +89,10 @@ class _Kept(NamedTuple):
 
 
 class Superseded(Exception):
-    """Raised if the visitor asked for another picture before the painting of this one began."""
+    """Raised in place of painting a picture that the visitor does not want any more.
+
+    The visitor has asked for another picture before the painting of the first one began.
+    """
 
 
 class QuickPainter:
