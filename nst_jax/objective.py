@@ -325,8 +325,8 @@ class _Measured(NamedTuple):
 class _Size(NamedTuple):
     """The size of the features at one tap (layer that a loss reads).
 
-    The numbers are ints; or traced floats, if the picture lies at the top left of a larger array, since
-    the program then gets the picture's size only at runtime.
+    The numbers are ints. But if the picture lies at the top left of a larger array, all of them except
+    `channels` are traced floats, since the program then gets the picture's size only at runtime.
     """
 
     height: Count
