@@ -530,12 +530,12 @@ def _sums(
 def _wrapped(
     image: Image, where: Mask = None, divided: tuple[bool, bool] = (False, False)
 ) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
-    """Return a picture with its first row and column repeated at the end, and a mask.
+    """Return `image` with its first row and column repeated at the end, and a mask.
 
-    With them, the variation loss also compares the last row and column of the original with the first.
-    The mask is True for the pixels that the loss counts: those of `where` (None means all), and none of
-    the repeated ones. `divided` says for the height and for the width whether the image is only a part
-    of the picture in that direction. If it is, nothing is repeated in that direction.
+    With the repeated pixels, the variation loss also compares the last row and column of `image` with
+    the first. The mask is True for the pixels that the loss counts: those of `where` (None means all),
+    and none of the repeated ones. `divided` says for the height and for the width whether `image` is
+    only a part of the whole picture, such as a tile. In such a direction, nothing is repeated.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")
