@@ -168,8 +168,8 @@ class Preview(AbstractContextManager):
             return False
         # If `_kept`, the copy of an earlier picture, exists, an earlier run could neither put it back
         # nor delete it, for instance since that run was killed. The copy is put back now if there is
-        # still a preview in the picture's place, or nothing, and deleted otherwise. If there is nothing,
-        # but this run may not overwrite files, the place stays free for the run's result.
+        # still a preview in the picture's place, or nothing, and deleted otherwise. If there is nothing
+        # and this run may not overwrite files, the place stays free for the run's result.
         if self._kept.exists():
             if not self._file.exists() and not self._outputs.overwrite:
                 self._put_beside()
