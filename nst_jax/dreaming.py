@@ -65,7 +65,8 @@ class DreamShot(NamedTuple):
     # [n]. In the first shot, those of the first canvas alone.
     history: Excitement
     octave: int  # index of the octave; 0 is the smallest
-    # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
+    # Number of the first step, over all octaves and counted from 0, whose maximised values were not
+    # finite; -1 if there is none.
     broke_at: int
 
 

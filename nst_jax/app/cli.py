@@ -500,7 +500,10 @@ def list_recipes() -> None:
 @recipes.command("show", short_help="Print a recipe as TOML, which --recipe reads.")
 @click.argument("recipe", metavar="NAME|FILE")
 def show_recipe(recipe: str) -> None:
-    """Print every value of a recipe and its source, as TOML that `--recipe` reads."""
+    """Print every value of a recipe, and the paper or program that it follows, as TOML.
+
+    `--recipe` reads this TOML from a file.
+    """
     with _imports():
         from nst_jax.app import inspection
 

@@ -97,7 +97,7 @@ class ChosenStyle:
 class Row(NamedTuple):
     """One picture to paint; its content has not been decoded yet."""
 
-    number: int  # number of the picture among those that the command paints, from 1
+    number: int  # number of the picture, from 1, among all that the command was asked to paint
     content: Path
     style: ChosenStyle
     output: Path

@@ -60,9 +60,10 @@ FIRST_PICTURES = (
 )
 # The files that `FIRST_PICTURES` names, from the samples of the package.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
-# Style pictures are padded to squares, and each size of square needs a program of its own. After
-# painting the pictures above, the server computes the style vector of a black picture of this (height,
-# width). Its square is larger than those of the styles above, so one more program is compiled.
+# Style pictures are padded to squares, and each size of square needs a program of its own, which
+# computes the style vector: 100 numbers that describe a style to the network. After painting the
+# pictures above, the server computes the style vector of a black picture of this (height, width). Its
+# square is larger than those of the styles above, so one more program is compiled.
 WIDE_STYLE = (256, 512)
 # The method `warm` paints `FIRST_PICTURES`. After the first of them, it waits until a visitor has got a
 # picture, but at most this many seconds. Otherwise, a visitor who comes when the server starts would
