@@ -454,7 +454,10 @@ def compile_instant(
 
 
 def _grey_pictures(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
-    """Compile the programs for style vectors by running them on two grey pictures; return both."""
+    """Compile the programs for style vectors by running them on two grey pictures.
+
+    The result is these two pictures.
+    """
     rule = given_styles.style_rule(style_size)
     pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
     for picture in pictures:

@@ -146,7 +146,7 @@ def load_params(path: PathLike | None = None) -> Params:
 def load_params_of(
     architecture: Architecture, path: PathLike | None = None, *, on_host: bool = False
 ) -> Params:
-    """Read and verify the weights of a network other than VGG-19, as `load_params` does.
+    """Read and verify the weights of another network, as `load_params` does those of VGG-19.
 
     Args:
       architecture: the description of the network.

@@ -407,7 +407,7 @@ class Shard(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """Text such as "-2-of-8", so that the file of each shard's results has a name of its own."""
+        """Text such as "-2-of-8", which makes the name of the file of this shard's results unique."""
         return f"-{self.number}-of-{self.parts}"
 
 
