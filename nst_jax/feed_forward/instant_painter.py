@@ -209,8 +209,8 @@ def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
     the only possible result.
 
     Raises:
-      OutOfMemory: if the picture fits into memory neither as a whole nor, where the network can paint
-        in strips, in strips.
+      OutOfMemory: if the picture fits into memory neither as a whole nor in strips, or if it does not
+        fit as a whole and the network cannot paint in strips.
     """
     available = capacity.available()
     if isinstance(network.params, Params):
