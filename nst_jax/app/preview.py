@@ -88,8 +88,8 @@ class Preview(AbstractContextManager):
         self._file = outputs.picture.resolve()
         self._kept = _files.hidden_path(self._file, "before")  # the copy of the earlier picture
         self.replaced = False
-        # A function that `__exit__` calls. If `begin` has had `_abandon` registered, to be called when
-        # a signal ends the process, this function cancels that. Otherwise it does nothing.
+        # A function that `__exit__` calls. If `begin` has registered `_abandon`, to be called when a
+        # signal ends the process, this function cancels the registration. Otherwise it does nothing.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
         # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None

@@ -6,8 +6,9 @@ The duration of later runs is predicted from the speeds in this file. The peak s
 operations per second, says little about a run, so no duration is predicted before a run has been timed.
 What is predicted is a range, since other programs on the machine make runs slower.
 
-A run first computes its targets, which the losses compare the canvas with (this is called measuring),
-and then makes its updates. The two have different speeds, or rates, in operations per second.
+At each of its resolutions, a run first computes the targets, which the losses compare the picture with
+(this is called measuring), and then makes updates of the picture. Measuring and updates have different
+speeds, or rates, in operations per second.
 """
 
 import json

@@ -183,7 +183,7 @@ def vgg19() -> Architecture:
 
 
 def read_info(path: PathLike | None = None) -> WeightsInfo:
-    """Read what a file of VGG-19's weights states about itself, without reading the weights.
+    """Read what a file of VGG-19's weights states about itself, without loading the weights.
 
     Args:
       path: a weights file, or None for the one that `load_params` would read.
