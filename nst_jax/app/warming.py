@@ -2,8 +2,8 @@
 
 A bucket is a square array. Pictures of all shapes fit into it if their longer side is at most the side
 of the bucket, and are painted by the same programs; see `nst_jax.scaling.buckets`. The programs for a
-recipe and a bucket serve every picture that a later command paints by this recipe in a bucket of this
-side.
+recipe, a bucket and a number of pictures painted at once serve all pictures that later commands paint
+by this recipe in a bucket of this side, if the commands paint the same number of pictures at once.
 """
 
 import time
