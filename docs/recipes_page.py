@@ -147,7 +147,10 @@ NOTES = {
         "pass, a sum over ten taps, and no continuation of the one at the start",
         "the source runs on VGG-16, here it is VGG-19 with the same taps; how much each tap "
         "contributes to a vector of all taps depends on the weights, and is not calibrated; scales "
-        "are made from the final size with a Lanczos filter, in the source by bilinear halvings; at "
+        "are made from the final size with a Lanczos filter, in the source by bilinear halvings; files "
+        "are reduced to 512 px with an antialiasing filter, in the source bilinearly with aligned "
+        "corners, without antialiasing, and the shorter side is rounded to the nearest number, in the "
+        "source down; at "
         "1024 px and more the source adds the finest detail of the content to the canvas at the "
         "beginning of two scales, here it is added at none; in its final "
         "pass, the source's code compares samples of another tap at taps with at most 64 lines "

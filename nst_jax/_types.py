@@ -32,7 +32,8 @@ Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 # several sizes can share a compiled program; see `nst_jax._real_size`.
 RealSize: TypeAlias = Int[Array, "2"]
 
-# A Gram matrix: for each pair of channels, the products of their features, summed over positions.
+# A Gram matrix: for each pair of channels, the products of their features, summed or averaged over all
+# positions.
 Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]  # one number; in a batch, one for each picture
@@ -110,9 +111,9 @@ class Targets(NamedTuple):
 
     content: Features  # content tap -> features of the content picture
     # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
-    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If there
-    # are regions with styles of their own (`guides`), the targets of all regions are stacked along a
-    # first axis.
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If
+    # `guides` is not None, the targets of all regions are stacked along a first axis; the region with
+    # the default style is the first, and may be the only one.
     style: dict[str, Any]
     # The content picture, for losses that read its pixels: None unless the recipe has a
     # `matting_weight` or a `losses.JointContentLoss`.
@@ -150,8 +151,9 @@ class State(NamedTuple):
     `optimize.init` makes the first state, and `optimize.step` each later one.
 
     A canvas is pending until its losses are computed. Then it is rejected if they are not finite, or if
-    the optimiser undoes the update that made this canvas; otherwise it is accepted. A new state has
-    `step == -1`: its first canvas is pending.
+    the optimiser undoes the update that made this canvas; otherwise it is accepted. No update made the
+    first canvas; a guarded optimiser (see `nst_jax.optimizers`) rejects it also if only the gradient of
+    its losses is not finite. A new state has `step == -1`: its first canvas is pending.
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
@@ -209,10 +211,13 @@ class Checkpoint(NamedTuple):
     facts: Mapping[str, Any]
     # For each scale, the sizes of the pictures and the number of updates; `provenance.of_scales` gives
     # the keys. Even if the canvas lies in a bucket (an array that is larger than the picture), these
-    # are the sizes of the pictures; `facts["bucket"]` then has those of the arrays.
+    # are the sizes of the pictures; `facts["bucket"]` then has the sizes of the canvas' arrays.
     scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
-    notes: Mapping[str, Any] = {}  # JSON values that the caller adds
+    # JSON values by name, added by whoever saves the checkpoint; `paint` ignores them. The command line
+    # and the web page add "seconds": for the initial picture and after each update, the seconds since
+    # painting began.
+    notes: Mapping[str, Any] = {}
 
 
 __all__ = [

@@ -214,7 +214,7 @@ class BatchCanvas:
 
         In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
         at the top left. The functions that compute its features then need the argument `size`, the
-        (height, width) of the picture without the padding. Without a bucket, they need no argument.
+        (height, width) of the picture without the padding. Without a bucket, they do not need it.
 
         Args:
           picture: [h, w, 3], at the size that it has at the last scale.
@@ -276,7 +276,8 @@ class BatchCanvas:
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
             # What `pieces` computes is cached under a name, and used again for the same name. The
             # content's name is its number. A style's name is the pair of the `id`s of its array and of
-            # its mask: pictures with the same style share its array, and a missing mask is None.
+            # its mask: pictures with the same style share its array, and a missing mask is None, whose
+            # `id` is always the same.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)

@@ -293,8 +293,8 @@ def _count(
 ) -> int:
     """Return the number of pictures of a batch.
 
-    It is the length that all lists and arrays with more than one item have, and 1 if every list or
-    array has a single item.
+    It is the common length of all lists and arrays whose length is not 1, and 1 if every list or array
+    has a single item.
 
     Args:
       contents: the content pictures.
@@ -304,8 +304,8 @@ def _count(
         an item for each picture, such as masks and `style_scale`.
 
     Raises:
-      ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
-        number of the recipe is an array, but an empty one, or one with several axes, or may not be one.
+      ValueError: if two lists or arrays have different lengths, neither of which is 1; or if a number
+        of the recipe is an array, but may not be one (see `SWEPT`), or is empty or has several axes.
     """
     sizes = {"contents": len(contents), "styles": len(styles), **several}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
@@ -419,8 +419,8 @@ def checked_fine_styles(
 
     Raises:
       TypeError: if `given` is of the wrong type.
-      ValueError: if its pictures cannot be used, their number does not fit the contents and styles,
-        styles are blended, or a plan is given.
+      ValueError: if it has no pictures, its pictures cannot be used, their number does not fit the
+        contents and styles, styles are blended, or a plan is given.
     """
     if given is None:
         return [None], list(styles)

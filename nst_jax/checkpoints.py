@@ -150,10 +150,11 @@ def check_same_run(
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Yield a phrase for each setting or input that differs between a checkpoint's run and this run.
 
+    The phrases for those that this run lacks come last.
+
     Args:
-      old: settings and inputs of the checkpoint's run, by name. Those that this run lacks
-        come last.
-      new: those of this run.
+      old: settings and inputs of the checkpoint's run, by name.
+      new: settings and inputs of this run, by name.
     """
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):

@@ -156,7 +156,8 @@ def _why_refused(what: str, side: str, controls: Controls) -> str:
 def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
     """Return the (height, width), at the last scale, of the style of region `number`.
 
-    Region 0 has the default style; the regions with styles of their own count from 1.
+    Region 0 has the default style; if that is a blend, the size is that of the first blended style. The
+    regions with styles of their own count from 1.
     """
     shapes = prepared.scales[-1].style_shapes
     return shapes[len(prepared.styles) + number - 1] if number else shapes[0]

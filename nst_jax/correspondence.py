@@ -2,10 +2,10 @@
 
 Other style losses compare statistics of all positions, such as Gram matrices. The functions of this
 module compute the targets, the matches (the nearest neighbours in the style) and the distances of a
-`MatchingLoss`; `measuring`, `objective` and `optimize` call them. `content_distance` computes a content
-loss that reads all its layers together (`JointContentLoss`). Any two positions may be compared. So all
-functions need the features of whole pictures, never those of parts that are computed one by one or on
-several devices.
+`MatchingLoss`; the modules `measuring`, `targets`, `objective` and `optimize` call them.
+`content_distance` computes a content loss that reads all its layers together (`JointContentLoss`). Any
+two positions may be compared. So all functions need the features of whole pictures, never those of
+parts that are computed one by one or on several devices.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -160,10 +160,10 @@ class Finisher:
         return self._mixed(styles_at(self._prepared, scale), masks)
 
     def _mixed(self, styles: Sequence[Any], opacities: Sequence[Any]) -> Palette:
-        """Return the palette of all styles together, each weighted by the recipe's `style_shares`.
+        """Return the palette of all blended styles together, weighted by the recipe's `style_shares`.
 
-        `opacities` has the opacity mask of each style, or None for an opaque style; if it is empty, all
-        styles are opaque.
+        The palette is the mean, covariance and range of the styles' colours. `opacities` has the
+        opacity mask of each style, or None for an opaque style; if it is empty, all styles are opaque.
         """
         # Styles for single taps (layers; see `Terms.tap_styles`) have no weight in `style_shares`, so
         # their colours are left out.

@@ -67,8 +67,8 @@ class Sums(NamedTuple):
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
     # the sum of a second content loss, for the part of the picture that must stay as in the content.
-    # The sum of a content loss is None at taps that this loss does not read. If there are regions, the
-    # sums of a style loss are stacked, with one entry for each region.
+    # The sum of a content loss is None at taps that this loss does not read. If there are guides, the
+    # sums of a style loss are stacked, with one entry for each region, even if there is only one.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # the sums that `Variation.sums` returns for the variation loss
 
@@ -98,8 +98,8 @@ def losses_of(
         into tiles, only the gradient with respect to the image is defined. If the precision is `AUTO`,
         the platform of JAX's default device decides on it when the function is traced.
       bands: how the canvas is distributed over several devices; None means one device.
-      step: number of the update, for style losses that make random choices in each update; others do
-        not depend on it.
+      step: number of the update, for style and content losses that make random choices in each update;
+        other losses do not depend on it.
       matches: `State.matches`, for style losses that compare each position of the image with a fixed
         position of the style, its match; None for others.
 
@@ -109,11 +109,11 @@ def losses_of(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if the image is not [h, w, 3] or not floating point, or differs in size from the
-        content of `targets`;
-        if the image is computed in tiles or on several devices although a loss is not a sum over
-        positions; if a loss needs `matches` or `targets.photo` and gets None; or if `targets` have a
-        `size` and the recipe is one that `recipes.check_in_bucket` refuses.
+      ValueError: if the weights are those of another network than VGG-19; if the image is not [h, w, 3]
+        or not floating point, or differs in size from the content of `targets`; if the image is
+        computed in tiles or on several devices although a loss is not a sum over positions; if a loss
+        needs `matches` or `targets.photo` and gets None; or if `targets` have a `size` and the recipe
+        is one that `recipes.check_in_bucket` refuses.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -238,11 +238,11 @@ def _matting(
 ) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
-    The energy says how far the image is from being a locally affine function of the photo's colours;
-    see `nst_jax.controls.matting`. It is computed on the whole image (on several devices, on the band
-    of each), even if the network computes the image in tiles. The energy is a sum over small windows of
-    pixels. If the image lies in a larger array, `size` is its real (height, width), and only windows
-    within the image count.
+    The energy says how far the image is from being a locally affine function of the colours of `photo`,
+    the content picture; see `nst_jax.controls.matting`. It is computed on the whole image (on several
+    devices, on the band of each), even if the network computes the image in tiles. The energy is a sum
+    over small windows of pixels. If the image lies in a larger array, `size` is its real (height,
+    width), and only windows within the image count.
     """
     if photo is None:
         raise ValueError(
@@ -299,7 +299,8 @@ class _Measured(NamedTuple):
     variation: Variation
     network: vgg.Network
     # The tap (layer) that a second content loss reads, which keeps the protected part of the picture as
-    # it is in the content; None if nothing is protected.
+    # it is in the content. None if there is no such loss: nothing is protected, or the recipe's content
+    # loss cannot be limited to a part of the picture.
     held_tap: str | None = None
 
     @classmethod
@@ -325,8 +326,8 @@ class _Measured(NamedTuple):
 class _Size(NamedTuple):
     """The size of the features at one tap (layer that a loss reads).
 
-    The numbers are ints; or traced floats, if the picture lies at the top left of a larger array, since
-    the program then gets the picture's size only at runtime.
+    The numbers are ints. But if the picture lies at the top left of a larger array, all of them except
+    `channels` are traced floats, since the program then gets the picture's size only at runtime.
     """
 
     height: Count
@@ -429,10 +430,11 @@ def _total(
 def _over_regions(
     part: StylePart, sums: Any, target: Any, extent: Extent, guides: Guides
 ) -> Scalar:
-    """Return a style loss as the weighted sum over regions, which are parts with their own styles.
+    """Return a style loss: the sum of the losses of all regions, each times the region's weight.
 
-    The weights of the regions at a layer, their shares, sum to 1. Along the first axis, `sums` and
-    `target` have one entry for each region.
+    A region is a part of the picture with a style of its own; the rest of the picture, which has the
+    default style, is one more region. The weights of the regions at a layer (`guides.shares`) sum to 1.
+    Along the first axis, `sums` and `target` have one entry for each region.
     """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
@@ -530,12 +532,12 @@ def _sums(
 def _wrapped(
     image: Image, where: Mask = None, divided: tuple[bool, bool] = (False, False)
 ) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
-    """Return a picture with its first row and column repeated at the end, and a mask.
+    """Return `image` with its first row and column repeated at the end, and a mask.
 
-    With them, the variation loss also compares the last row and column of the original with the first.
-    The mask is True for the pixels that the loss counts: those of `where` (None means all), and none of
-    the repeated ones. `divided` says for the height and for the width whether the image is only a part
-    of the picture in that direction. If it is, nothing is repeated in that direction.
+    With the repeated pixels, the variation loss also compares the last row and column of `image` with
+    the first. The mask is True for the pixels that the loss counts: those of `where` (None means all),
+    and none of the repeated ones. `divided` says for the height and for the width whether `image` is
+    only a part of the whole picture, such as a tile. In such a direction, nothing is repeated.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")

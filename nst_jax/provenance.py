@@ -1,9 +1,10 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
 A record is a dictionary that says what a result depends on: recipe, pictures, sizes, weights,
-versions, device. It consists of strings, numbers, lists and dictionaries, and contains neither times
-nor paths. So repeating a run with the same device and packages gives the same record, unless less
-memory is available and the picture is therefore computed in tiles (parts) of another size.
+versions, device. It consists of strings, numbers, truth values, None, lists and dictionaries, and
+contains neither times nor paths. So repeating a run with the same device and packages gives the same
+record, unless less memory is available and the picture is therefore computed in tiles (parts) of
+another size.
 """
 
 import hashlib
@@ -29,7 +30,8 @@ from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
 # `of_recipe` records a value of a recipe only if the value's key, such as "terms.style_weight", begins
-# with one of these prefixes. The keys of name, source and family of weights do not.
+# with one of these prefixes. So the recipe's name, source and family of weights are not recorded: their
+# keys ("name", "source", "family") have none of these prefixes.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # The default of the arguments `controls`: an empty dictionary, for a run without masks and `strength`.
@@ -211,7 +213,8 @@ def of_picture(
         to masks, such as the weights of regions with a style of their own. Empty if there are none.
 
     Returns:
-      A dictionary of strings, numbers, lists and dictionaries. Repeating a run gives an equal one.
+      A dictionary of strings, numbers, truth values, None, lists and dictionaries. Repeating a run
+      gives an equal one, unless its tiles (the parts in which a picture is computed) differ in size.
     """
     return {
         "recipe": recipe.name,

@@ -445,9 +445,10 @@ def blend(
 ) -> dict[str, Statistic]:
     """Blend the statistics of several styles. For most losses, the blend is their weighted average.
 
-    Take a loss that is the squared distance of the canvas' statistics to a target. With the weighted
-    average as its target, it differs from the weighted average of the losses to the single styles only
-    by a constant: the variance of the styles' statistics. So the gradient is the same.
+    Take losses that are the squared distance of the canvas' statistics to a target. One such loss has
+    the weighted average as its target. The weighted average of several such losses, each with the
+    statistics of a single style as its target, is larger by a constant: the variance of the styles'
+    statistics. So the gradient is the same.
 
     Args:
       statistics: the statistics of each style: first of the styles that are blended, then of the style
@@ -543,9 +544,10 @@ def controlled_style(
     controls: Controls,
     recipe: Recipe,
 ) -> tuple[dict[str, Any], Guides]:
-    """Return the targets of the style loss for all regions, stacked, and the masks of the canvas.
+    """Return the targets of the style loss for all regions, stacked, and the `Guides` of the canvas.
 
-    The first region has the default style, the blend of the styles without a region.
+    The guides are the masks of the canvas and the weights of the regions. The first region has the
+    default style, the blend of the styles without a region.
 
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.

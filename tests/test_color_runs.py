@@ -465,6 +465,12 @@ def test_an_export_refuses_matting(params):
         nst.export.step_model(params, with_matting(1.0))
 
 
+def test_an_export_refuses_several_styles(params):
+    recipe = recipes.GRAM.replace(style_shares=(0.5, 0.5))
+    with pytest.raises(ValueError, match="`recipe`: the exported programs take one style picture"):
+        nst.export.step_model(params, recipe)
+
+
 def test_memory_for_matting_and_realism_is_planned():
     shape = (2048, 2048)
     tiled = recipes.GRAM.replace(network__tile=256)

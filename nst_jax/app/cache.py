@@ -116,7 +116,7 @@ def cache_enabled() -> bool:
 
 
 def disable_cache() -> None:
-    """Switch JAX's compilation cache off in this process, even if an environment variable sets it."""
+    """Switch JAX's compilation cache off in this process, even if JAX's own settings switch it on."""
     jax.config.update("jax_enable_compilation_cache", False)
 
 

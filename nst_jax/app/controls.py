@@ -1,4 +1,4 @@
-"""The masks and styles of regions and of protected parts, read from the files that options name.
+"""The masks and styles of regions, and the masks of protected parts, read from files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
 content. Both are called controls. This module also checks them, and adds the opacities of the pictures,
@@ -95,11 +95,11 @@ class ReadControls(NamedTuple):
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return a dict with the numbers of regions and of a protected part, for a picture's metadata.
+    """Return the weights of regions and the amount of a protected part, for a picture's metadata.
 
-    "regions" has the weight of each region's style loss. "protect" has the amount by which the part
-    stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is left out without
-    regions, and the second without a protected part.
+    In the returned dict, "regions" has the weight of each region's style loss. "protect" has the amount
+    by which the part stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is
+    left out without regions, and the second without a protected part.
     """
     found: dict[str, Any] = {}
     if regions:
@@ -181,9 +181,10 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
     """Return the options for regions and the protected part, for one of many pictures to paint.
 
     A region has a style of its own; the protected part stays as it is in the content. A map is a
-    picture in which each colour marks a region. An option may name a folder in place of a mask or a
-    map. The mask (or map) of a content is then the file in this folder that has the same name as the
-    content, up to the suffix. The map of a style has the same name as the style.
+    picture in which each colour marks a region. An option may name a folder in place of a mask of the
+    content or a map. The mask (or map) of a content is then the file in this folder that has the same
+    name as the content, up to the suffix. The map of a style has the same name as the style. The mask
+    of a region's style is always a file.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -191,7 +192,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
       styles: the paths of the styles in which it is painted.
 
     Returns:
-      The options, with paths of files in place of paths of folders.
+      The options, with paths of files in place of paths of these folders.
 
     Raises:
       ValueError: if a folder has no mask or map for the picture, has more than one, or cannot be read.
@@ -213,9 +214,12 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
 
 
 def _in_folder(path: Path, picture: Path, argument: str) -> Path:
-    """Return the file in folder `path` with the same name as `picture`, whatever the suffix.
+    """Return the picture in folder `path` that has the same name as `picture` but for the suffix.
 
-    If `path` is not a folder, it is returned as it is.
+    If `path` is not a folder, it is returned as it is. `argument` names the option in error messages.
+
+    Raises:
+      ValueError: if the folder has no such picture or several, or cannot be read.
     """
     if not path.is_dir():
         return path
@@ -251,11 +255,12 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     check_number_of_regions(len(named))
     for region in named:
-        for path in (region.mask, region.style_mask):
-            if path is not None and not path.is_dir():
-                mask_of(images.read(path, argument="regions"), "regions")
+        # Only the mask of the content may be a folder, with a mask for each content.
+        if not region.mask.is_dir():
+            mask_of(images.read(region.mask, argument="regions"), "regions")
         style = images.glance(region.style, argument="regions")
-        if region.style_mask is not None and not region.style_mask.is_dir():
+        if region.style_mask is not None:
+            mask_of(images.read(region.style_mask, argument="regions"), "regions")
             mask = images.glance(region.style_mask, argument="regions")
             _check_style_mask((mask.name, mask.shape), (style.name, style.shape))
     for path in chosen.get("region_maps") or ():
@@ -518,7 +523,8 @@ def _check_style_mask(
 ) -> None:
     """Refuse a mask whose proportions are not those of its style.
 
-    Both are given as pairs (name, (height, width)). `argument` is what error messages call the mask.
+    Both are given as pairs (name, (height, width)). `argument` is the option that gives the mask, named
+    in error messages.
     """
     masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 

@@ -28,7 +28,7 @@ from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.taps import SMALLEST
 
-# The key of the picture with the fine structure in the dict of a run's input files.
+# In the dict of a run's input files, the picture that has the fine structure has this key.
 ROLE = "fine_style"
 
 UPDATES = 10  # number of updates after which the shown progress is refreshed
@@ -130,7 +130,10 @@ class FineStyle:
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Combine `style` with `self.picture`; yield a snapshot after every `UPDATES` updates."""
+        """Combine `style` with `self.picture`; yield snapshots, `UPDATES` updates apart.
+
+        The first snapshot is that before the first update, and the last one that after the last update.
+        """
         return planned_painting.paint_planned(
             self.params,
             style,
@@ -266,7 +269,7 @@ class FineStyles:
     precision: str | None = None
     tile: str | None = None
     # Digests of a style and of the picture with the fine structure, and the (height, width) of the
-    # result -> the combined style, or the error that was raised.
+    # result -> the combined style, or the `NotCombined` error that was raised.
     _known: dict[tuple[str, str, Shape], Any] = field(default_factory=dict, compare=False)
 
     def combined(

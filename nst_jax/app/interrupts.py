@@ -32,13 +32,14 @@ PATIENCE = 0.5
 # destructor. `_raise_again` raises it once more after this many seconds. By then, the callback or the
 # destructor should have ended.
 CALLBACK_SECONDS = 0.01
-# Time limit in seconds for removing unfinished files before the process is ended.
+# Time limit in seconds for the last work before the process ends, such as removing unfinished files.
 TIDYING_SECONDS = 1.0
 
 # Whether this process runs the command line and nothing else, so that its signal handlers may be
 # replaced.
 _in_charge = False
 _listener: "_Listener | None" = None
+_raised: int = signal.SIGINT  # see `raised_signal`
 # Whether a thread may still be running, for instance compiling, although nobody needs its result. If
 # so, the command line ends without waiting for the thread; see `leave_threads`.
 threads_left = False
@@ -105,8 +106,18 @@ def raise_on_interrupt() -> None:
             signal.signal(number, _raise)
 
 
+def raised_signal() -> int:
+    """Return the number of the signal that `raise_on_interrupt` turned into KeyboardInterrupt.
+
+    It is that of Ctrl-C if no other signal came.
+    """
+    return _raised
+
+
 def _raise(number: int, frame: Any) -> NoReturn:
+    global _raised
     del frame
+    _raised = number
     signal.signal(number, signal.SIG_IGN if _is_hangup(number) else _end_at_once)
     raise KeyboardInterrupt
 
@@ -156,7 +167,8 @@ def _say_interrupted() -> None:
 def exit_at_once(code: int) -> NoReturn:
     """Remove unfinished files and exit, without the clean-up that Python does at its end.
 
-    During that clean-up, JAX may crash if it was interrupted at work.
+    During that clean-up, JAX may crash if it was interrupted at work. The functions that
+    `call_before_exit` was given are called first.
 
     Args:
       code: the exit code.

@@ -89,7 +89,8 @@ class RunLog(AbstractContextManager):
             self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
         except OSError as error:
             file, self._file = self._file, None
-            with suppress(OSError):  # `close` tries to write the rest, and fails again
+            # `close` tries to write what is still in the buffer, which may fail, too.
+            with suppress(OSError):
                 file.close()
             raise self._failed(error) from error
 

@@ -174,8 +174,8 @@ def joined_protect(parts: Sequence[ProtectFile]) -> ProtectFile | None:
     """Return several protected parts as one, whose masks are those of all parts; None without parts.
 
     Args:
-      parts: the protected parts, which keep the content. All must have the same amount, since the
-        result has only one.
+      parts: the protected parts, which keep the content. All must have the same amount of protection
+        (`ProtectFile.amount`, from 0 to 1), since the result has a single amount for all its masks.
 
     Raises:
       ValueError: if two parts have different amounts.

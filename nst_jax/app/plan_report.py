@@ -36,9 +36,10 @@ PARTS = (
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
-    """Return the "platform" and the "kind" of the device on which a run is planned.
+    """Return the "platform" and the "kind" of the device for which a run is planned.
 
-    If this process does not have this device, only the platform is known, and "kind" repeats it.
+    If the run is planned for a platform that is not that of this process' devices, only the platform is
+    known, and "kind" repeats it.
     """
     return provenance.device() if plan.here else {"platform": plan.platform, "kind": plan.platform}
 

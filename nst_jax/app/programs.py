@@ -90,9 +90,10 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
-    """Return the functions that `batch` and `sweep` compile, with traced programs stored on disk.
+    """Return the functions that `batch` and `sweep` compile.
 
-    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    For those that are slow to trace, the traced programs are stored on disk. The arguments are those of
+    `kept_in`, which does the same for runs of `stylize`.
     """
     if place is None or not _sources():
         return batch_canvas.PROGRAMS
@@ -150,7 +151,9 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles, with traced programs stored on disk.
+    """Return the functions that `dream` compiles.
+
+    For those that are slow to trace, the traced programs are stored on disk.
 
     Args:
       place: the folder for traced programs. Nothing is stored if `place` is None, or if this package is
@@ -385,10 +388,11 @@ def _sources() -> list[Path]:
 
 @cache
 def _surroundings() -> list[Any]:
-    """Return a hash of the sources, and versions and settings, on which every traced program depends.
+    """Return what every traced program depends on, as a list of JSON values.
 
-    These JSON values are part of a program's key. So a program is traced again after a source, version
-    or setting has changed.
+    The list has a hash of this package's source files, the versions of Python and of the packages that
+    tracing calls, JAX's default platform, and JAX's settings except the default device. The list is
+    part of a program's key. So a program is traced again after one of these values has changed.
     """
     sha = hashlib.sha256()
     for path in _sources():

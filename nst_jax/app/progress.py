@@ -116,7 +116,7 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is being done while no units of work are counted, such as preparing a run.
+        """Show what is being done, such as preparing a run, while no units of work are counted.
 
         Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 
@@ -297,7 +297,7 @@ def _evaluation_costs(scales: Sequence[run_scales.Scale]) -> list[int]:
     return [*costs, update_cost(scales[-1])]
 
 
-# Message on a picture whose losses no update changed.
+# How the message on a picture whose losses no update changed begins; `stalled` adds advice to it.
 STALLED = "the losses after the last update are those of the start; nothing was painted"
 
 
@@ -307,10 +307,11 @@ def stalled(recipe: Recipe) -> str:
 
 
 def divergence(broke_at: int | None, recipe: Recipe) -> str:
-    """Return a message on a picture if its losses were not finite; "" if all were finite.
+    """Return a message on a picture whose losses or gradient were not finite; "" if all were finite.
 
     Args:
-      broke_at: number of updates after which the losses were not finite; None if all were finite.
+      broke_at: number of updates after which the losses or their gradient were not finite; None if all
+        were finite.
       recipe: the recipe of the picture, on which the advice depends.
     """
     if broke_at is None:

@@ -257,7 +257,10 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Add the last snapshot, `shot`, to the film if its losses are finite, and write the film."""
+        """Write the film, if one is wanted.
+
+        The last snapshot, `shot`, is first added to the film if the snapshot's losses are finite.
+        """
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:

@@ -220,9 +220,9 @@ class IntervalChooser(Iterator[int]):
 
     A snapshot is the picture after some updates, and a scale is one of the run's resolution levels.
     An interval ends early where the number of updates becomes a multiple of `every` or of a number in
-    `also`, and at the last update of a scale. The first interval of a scale is one update, whose time
-    tells how long an update takes. The lengths of later intervals are computed from the time of all
-    updates at this scale so far, without compilation.
+    `also`, and at the end of a scale, just before the picture is enlarged to the next scale. The first
+    interval of a scale is one update, whose time tells how long an update takes. The lengths of later
+    intervals are computed from the time of all updates at this scale so far, without compilation.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class IntervalChooser(Iterator[int]):
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
         # Enlarging the picture to the next scale counts as the last update of a scale. So every scale
-        # but the final one ends one update earlier than the sum of the updates says.
+        # but the final one ends one update before the sum of its updates and those of earlier scales.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done

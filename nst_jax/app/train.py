@@ -413,7 +413,13 @@ class _Recorder:
         return Ending("done", "", 0)
 
     def _write_or_elsewhere(self, path: Path, save: Callable[[Path], None]) -> Path | None:
-        """Write a file by `save`; return where it was written, None if nowhere."""
+        """Write a file by `save` to `path`, or to another folder if that fails.
+
+        A message on standard error says what failed, and where the file is.
+
+        Returns:
+          The path to which the file was written; None if it could not be written to any folder.
+        """
         try:
             save(path)
             return path

@@ -64,7 +64,8 @@ def controls_of(
       canvas: (height, width) of the canvas (the picture being optimised).
       styles: (height, width) of each default style (a style of the pixels outside all regions), then of
         each region's style.
-      on_host: whether the masks are NumPy arrays, made without compiling a program for their sizes.
+      on_host: whether the arrays are NumPy arrays, made without compiling a program for their sizes;
+        otherwise they are JAX arrays.
     """
     own = len(styles) - len(given.regions)
     opacities = given.style_opacities or (None,) * own
@@ -383,7 +384,7 @@ def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[A
     Here k is the share of the content in a pixel: more than 0 in a protected part, and 0 elsewhere.
     During a run, `image` is the canvas, and the losses are computed from the mixture. So the gradient
     with respect to the canvas is 1 - k times that with respect to the mixture. Whatever the optimiser,
-    a pixel of the mixture changes by 1 - k times what the canvas changes.
+    a pixel of the mixture changes 1 - k times as much as that of the canvas.
 
     Scaling the gradient by 1 - k without mixing would be worse. L-BFGS needs the gradient of a
     function, and in general no function has the scaled gradient. And where k is less than 1, the

@@ -88,8 +88,9 @@ class DreamState(NamedTuple):
     # The last picture, in [0, 1], whose excitement was computed and found to be finite. If there is
     # none yet, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
-    # The excitement of `canvas`; NaN before the first step. If `broke_at` is not -1, the excitement of
-    # the picture that the latest step rejected: from step `broke_at` on, all pictures are rejected.
+    # The excitement of `canvas`; NaN before the first step. If `broke_at` is not -1, it is the
+    # excitement that the latest step computed, of a picture that did not become `canvas`: from step
+    # `broke_at` on, `canvas` stays as it is.
     excitement: Excitement
     # The picture whose excitement is computed next: `canvas`, changed by one step. Before the first
     # step, the picture from which the octave starts. It has no meaning if `broke_at` is not -1.

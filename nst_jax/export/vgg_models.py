@@ -163,7 +163,7 @@ def step_model(
 
     Raises:
       ValueError: if a style loss of the recipe compares positions of the picture with positions of the
-        style (a `losses.MatchingLoss`), or if the recipe has a `matting_weight`.
+        style (a `losses.MatchingLoss`), or if the recipe has several styles or a `matting_weight`.
 
     Example:
       >>> import nst_jax as nst
@@ -175,6 +175,11 @@ def step_model(
         raise ValueError(
             f"`recipe`: {recipe.name!r} seeks nearest neighbours in the style, for which there is no "
             "exported program; choose a recipe with another style loss"
+        )
+    if recipe.terms.tap_styles or len(recipe.terms.style_shares) > 1:
+        raise ValueError(
+            "`recipe`: the exported programs take one style picture; leave out `terms.tap_styles`, and "
+            "give at most one of `terms.style_shares`"
         )
     if recipe.terms.matting_weight is not None:
         raise ValueError(

@@ -14,12 +14,12 @@ are built, and `transformer` has the architecture that Magenta's two networks sh
 `styles26` are these two networks. `arbitrary_on_host` is the network `arbitrary` in NumPy, which paints
 a picture without waiting for JAX's compiler. `style_names` has the names of the 26 styles. `tiling`
 paints pictures that are too large for memory strip by strip, and `strip_memory` estimates which
-pictures are too large. `johnson` is the network that `nst_jax.train` trains; `crops`, `training_step`,
-`training_job` and `training` train it. `style_files` reads and writes the files of trained networks.
-`given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in
-these styles, and `instant_start` paints the picture from which an optimisation may start.
-`instant_controls` applies the controls that give a result the content's colours or edges, or keep parts
-of the content.
+pictures are too large. `johnson` is the network that `nst_jax.train` trains. `style_files` reads and
+writes the files of trained networks and the checkpoints of trainings. `crops`, `training_step`,
+`training_job` and `training` train the network `johnson`. `given_styles` checks the styles that callers
+give to `nst_jax.instant`, `instant_painter` paints in these styles, and `instant_start` paints the
+picture from which an optimisation may start. `instant_controls` applies the controls that give a result
+the content's colours or edges, or keep parts of the content.
 """
 
 from typing import TYPE_CHECKING

@@ -358,7 +358,7 @@ def stylize_with(
 
 
 def conditions_of_vectors(params: Params, vectors: Float[Array, "n 100"]) -> Conditions:
-    """Return the transformer's gammas and betas for n style vectors: two arrays [n, c] per layer."""
+    """Return the transformer's gammas and betas for n style vectors: two arrays [n, c] per norm."""
     conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
     return conditions
 

@@ -412,10 +412,10 @@ class InstantPainter:
 
 
 class HostPainter(InstantPainter):
-    """Paints in the styles of pictures with NumPy alone, so that nothing is compiled.
+    """Paints in styles that are given by pictures; NumPy computes the network, which is not compiled.
 
-    It paints the first small picture of a process sooner than `InstantPainter`, and larger or later
-    ones more slowly. Its network is `arbitrary`.
+    This class paints the first small picture of a process sooner than `InstantPainter`, and larger or
+    later ones more slowly. Its network is `arbitrary`.
     """
 
     @functools.cached_property

@@ -249,8 +249,8 @@ def module_of(params: LayerParams) -> Johnson:
 def layer_table_of(params: LayerParams) -> TransformerLayers:
     """Return a table of the network's layers, by which its memory is estimated.
 
-    Magenta's networks have layers of the same kinds in the same order, so that their table describes
-    this network, too. Only the names of the layers differ from those in `params`.
+    The table is made as that of one of Magenta's networks, which have layers of the same kinds in the
+    same order. Only the names of the layers differ from those in `params`.
 
     Example:
       >>> import jax

@@ -11,12 +11,12 @@ Here, `condition` is a style vector, or the weights of the 26 styles in a mixtur
 
 An instance norm needs the mean and variance of the features of the whole picture, and these depend on
 all instance norms before it. So the network is computed in several passes over the picture, strip by
-strip. A pass ends with, or before, the next layer with a norm whose mean and variance are still
-unknown. It measures the mean and variance of the features of its last layer. If these features are not
-larger than the picture, they are kept: they are stored on the host, and the next pass starts from them.
-Larger features are computed again in the next pass. Most layers have 32 channels at a quarter of the
-picture's height and width. Their features are kept, since they have 2 numbers for each pixel of the
-picture, and the picture itself has 3.
+strip. A pass ends with the next layer with a norm whose mean and variance are still unknown, or with an
+earlier layer, without a norm, whose features are kept. The pass measures the mean and variance of the
+features of its last layer. If these features are not larger than the picture, they are kept: they are
+stored on the host, and the next pass starts from them. Larger features are computed again in the next
+pass. Most layers have 32 channels at a quarter of the picture's height and width. Their features are
+kept, since they have 2 numbers for each pixel of the picture, and the picture itself has 3.
 
 A strip is computed together with the rows above and below it that its convolutions need. Rows are
 mirrored only where the picture ends. So the result differs from that of painting in one piece only by
@@ -56,7 +56,9 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 
-LEAST = 16  # smallest number of rows of the picture that a strip may have
+# Smallest number of rows of the picture that the argument `strip` may request for a strip. The rows are
+# then divided about evenly among the strips, so a strip can have fewer rows, such as 12.
+LEAST = 16
 
 # The features of layers in residual blocks, and of the layer before the first block, are always stored
 # on the host between two passes. Those of other layers are stored only if they have at most this many

@@ -1,4 +1,4 @@
-"""Plots of losses over the updates of a style transfer, from the log that `nst-jax stylize` writes.
+"""Plots of losses over the updates of a style transfer, from the log that `stylize --log` writes.
 
 The plots are made by matplotlib, which the extra `plots` installs.
 """
@@ -157,7 +157,8 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
       A `matplotlib.figure.Figure`, which can be changed further, and saved by `save_plot`.
 
     Raises:
-      ValueError: if `runs` is empty or all its losses are 0, or if matplotlib is not installed.
+      ValueError: if `runs` is empty, if all losses are 0 and no run has taps, or if matplotlib is not
+        installed.
     """
     check_matplotlib("runs")
     if not runs:

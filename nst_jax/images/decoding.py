@@ -167,7 +167,7 @@ def _readable() -> list[str]:
 
 def suffixes() -> tuple[str, ...]:
     """Return the suffixes by which pictures are found in folders; HEIC's only if Pillow can open it."""
-    # Pillow knows more suffixes, but folders rarely have pictures in those formats.
+    # Pillow knows the suffixes of more formats, but folders rarely have pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
 

@@ -10,7 +10,7 @@ from nst_jax.images import decoding
 def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
     """Return the paths in a folder that have a picture's suffix and are not hidden, sorted by name.
 
-    Only names are looked at, so even a folder is returned if its name has such a suffix.
+    Folders are left out. Files are not opened, so any file whose name has such a suffix is returned.
 
     Args:
       folder: the folder; folders inside it are not searched.

@@ -48,9 +48,10 @@ def checked_chunks(data: bytes) -> list[Chunk]:
 
 
 def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
-    """Return the colour primaries and transfer function that a cICP chunk states; None if it is absent.
+    """Return the colour primaries and the transfer function that the first cICP chunk states, or None.
 
-    Both are numbers whose meaning ITU-T H.273 defines.
+    Both are numbers whose meaning ITU-T H.273 defines. None means that there is no such chunk, or that
+    it has fewer than two bytes.
     """
     found = [bytes(chunk.content[:2]) for chunk in chunks if chunk.kind == b"cICP"]
     return (found[0][0], found[0][1]) if found and len(found[0]) == 2 else None

@@ -154,9 +154,11 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       True
     """
     data, _, words = contents_of(path, argument)
+    whole = ""  # what is known of the pixels, for the message
     if film_encoding.is_mp4(data):
         text = film_encoding.text_in_mp4(data)
     else:
+        whole = "; the picture itself is whole"
         with decoding.opened_picture(data, words, argument) as opened:
             decoding.load_pixels(opened)  # raises an error if the pixels are damaged
             text = encoding.text_in(opened)
@@ -167,9 +169,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError(
-            f"`{argument}`: the settings in {words} are damaged; the picture itself is whole"
-        )
+        raise ValueError(f"`{argument}`: the settings in {words} are damaged{whole}")
     return found
 
 

@@ -49,8 +49,8 @@ def side_by_side(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError: for a picture that is not an array, labels that are not a list or tuple, and a `height`
-        that is not a number.
+      TypeError: for a picture that is not an array, labels that are not a list or tuple of texts,
+        and a `height` that is not a whole number.
       ValueError: for an array that is no image, no pictures at all, more or fewer labels than pictures,
         and a height under 1.
 
@@ -97,8 +97,8 @@ def contact_sheet(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError: for a picture that is not an array, labels that are not a list or tuple, and a `cell`
-        that is not a number.
+      TypeError: for a picture that is not an array, labels that are not a list or tuple of texts,
+        and a `cell` that is not a whole number.
       ValueError: for an array that is no image, no contents or no styles, more or fewer labels than
         pictures, a `cell` under 16, and a result that belongs to no content or style.
 
@@ -199,7 +199,7 @@ def labelled_grid(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError: for a picture that is not an array, and a `cell` that is not a number.
+      TypeError: for a picture that is not an array, and a `cell` that is not a whole number.
       ValueError: for an array that is no image, no pictures at all, a picture outside the labelled
         cells, and a `cell` under 16.
 

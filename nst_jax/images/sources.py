@@ -30,7 +30,7 @@ class Contents(NamedTuple):
     """All bytes of a picture file, and what its source is called."""
 
     data: bytes
-    name: str  # the file's name without its folder; `NAME_OF_BYTES` if it has none
+    name: str  # the file's name without its folder; `NAME_OF_BYTES` if the source has no name
     words: str  # what messages call the source: its path in quotes, or such words as "the data"
 
 
@@ -46,9 +46,10 @@ def contents_of(source: Source, argument: str) -> Contents:
       The `Contents`.
 
     Raises:
-      ValueError: if there is no such file, it cannot be read, is empty, or is larger than the memory
-        that is available.
-      TypeError: if `source` is none of these, such as a file opened as text.
+      ValueError: if there is no such file; or if the file or the bytes cannot be read, are empty, or
+        are larger than the memory that is available.
+      TypeError: if `source` is neither a path, nor bytes, nor a binary file object; for example, if it
+        is a file opened as text.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)

@@ -145,8 +145,8 @@ class GaussianTarget(NamedTuple):
 
 
 # `wasserstein_absolute` adds the identity matrix times this number, or a larger one if rounding errors
-# require it, to the covariances of canvas and style. crowsonkb/style-transfer-pytorch always adds 1e-4.
-# No eigenvalue is then zero, and the matrix roots and their gradients can be computed.
+# require it, to the covariances of canvas and style. So no eigenvalue is zero, and the matrix roots and
+# their gradients can be computed. crowsonkb/style-transfer-pytorch adds 1e-4 in all cases.
 ABSOLUTE_PART = 1e-4
 
 
@@ -236,8 +236,8 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     different network weights, are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
-    iterations yield the inverse root together with the root, so the backward pass needs no iterations.
-    The root C_s^½ is computed once, as part of the target.
+    iterations that compute the root of C_s^½ C C_s^½ yield the inverse of this root, too, so the
+    backward pass needs no iterations. The root C_s^½ is computed once, as part of the target.
 
     Args:
       canvas: mean and second moment of the canvas' features.

@@ -16,7 +16,8 @@ from nst_jax.losses.sums import at_least_float32, unchanged
 
 GRID = 32  # the largest number of positions along each side of the features that are compared
 
-# A vector whose squared length is at most this counts as a vector of zeros, which has no direction.
+# A vector whose squared length is at most this is not divided by its length, since it may be a vector
+# of zeros, which has no direction.
 SHORTEST = 1e-12
 
 # The distances from a position to all n positions are divided by their sum, or by n times this number
@@ -29,7 +30,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
     """Return features at the positions of a regular grid, as a matrix with one row for each position.
 
     The grid has at most `GRID` x `GRID` positions. This limits memory and time, since the loss compares
-    every two of these positions.
+    each of these positions with all others.
 
     Args:
       features: [*batch, h, w, c], the features at one layer.

@@ -38,10 +38,10 @@ def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:
 def gradient_scaled_square(differences: Array) -> Scalar:
     """Return sum(d²) / (sum|d| + 1e-8) over all differences d.
 
-    If all differences are multiplied by a factor, the result is multiplied by it too, and the gradient
-    does not change. So layers and terms of the loss are balanced roughly without weights. The gradient
-    is that of the whole quotient: as in the source (see References), the denominator is differentiated
-    too.
+    If all differences are multiplied by a positive factor, the result is multiplied by it too, and the
+    gradient does not change. So layers and terms of the loss are balanced roughly without weights. The
+    gradient is that of the whole quotient: as in the source (see References), the denominator is
+    differentiated too.
 
     Args:
       differences: any array.

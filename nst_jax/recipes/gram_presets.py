@@ -2,8 +2,8 @@
 
 The losses use the mean Gram matrix G = R / M, where the raw Gram matrix R is a sum over M positions.
 Some sources use R itself. Since they resize the style to the size of the content, M is the same for
-both pictures. So the squared differences of R are M² times those of G, a factor that the losses of the
-recipes after these sources include.
+both pictures. So the squared differences of R are M² times those of G. If a recipe computes the method
+of such a source, its losses include this factor.
 
 The source of a recipe is the paper or program whose method it computes; comments state where the recipe
 departs from its source. The module `presets` has the list of all recipes, and says what holds for all
@@ -275,8 +275,9 @@ COURSERA_TF2 = Recipe(
 
 
 # This recipe resizes pictures with the filter BICUBIC, as `COURSERA_TF2` does. The source's notebook
-# was run in early 2021 with an unknown version of Pillow. It is assumed to be 7.0 (January 2020) or
-# later, which resizes with BICUBIC; older versions used NEAREST.
+# was run in early 2021 with an unknown version of Pillow, and uses Pillow's default filter. The version
+# is assumed to be 7.0 (January 2020) or later, whose default is BICUBIC; in older versions it was
+# NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",

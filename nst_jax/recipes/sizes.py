@@ -33,11 +33,7 @@ class SizeRule(Protocol):
         ...
 
     def resized(self, pixels: int) -> "SizeRule":
-        """Return this rule with `pixels` as its number: `LongEdge(512)` becomes `LongEdge(pixels)`.
-
-        A rule with two sides, such as `Exact`, keeps their ratio, and the longer one becomes `pixels`.
-        A rule without a number, such as `AsIs`, becomes `LongEdge(pixels)`.
-        """
+        """Return this rule with `pixels` as its number: `LongEdge(512)` becomes `LongEdge(pixels)`."""
         ...
 
 
@@ -378,8 +374,8 @@ _GRAMMAR = (
     "'20x30cm@300', or 'as-is'"
 )
 
-SMALLEST, LARGEST = 16, 65536  # smallest and largest length of a side, in px, in a size rule
-SMALLEST_DPI, LARGEST_DPI = 16, 4800  # the same for the resolution of paper, in pixels per inch
+SMALLEST, LARGEST = 16, 65536  # smallest and largest number of px in a size rule
+SMALLEST_DPI, LARGEST_DPI = 16, 4800  # smallest and largest number of pixels per inch of paper
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:

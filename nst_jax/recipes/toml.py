@@ -43,8 +43,8 @@ BASE = "base"
 # or, if a style loss looks for matches (`Terms.searched`), `terms.search_content`.
 STRENGTH = "strength"
 
-# The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
-# paint read this table; it does not become a part of the `Recipe`.
+# The key of a table in a recipe file. The table contains the paths of pictures, such as masks. It does
+# not become a part of the `Recipe`: only commands that paint pictures, or plan their painting, use it.
 CONTROLS = "controls"
 
 # The controls of a file that has no table `controls`.
@@ -228,11 +228,11 @@ class RecipeFile(NamedTuple):
 def recipe_and_controls(
     text: str, *, argument: str = "recipe"
 ) -> tuple[Recipe, dict[str, str | list[str] | dict[str, str]]]:
-    r"""Read a recipe from TOML, and the pictures that a table `controls` names.
+    r"""Read a recipe from TOML, and the table `controls`, which names pictures.
 
-    A recipe has no pictures. But a file may name some: masks of regions (areas with a style of their
-    own) and their styles, the mask of a part that keeps the content, and styles of single layers.
-    Commands that paint with this file read them.
+    A recipe has no pictures. But a file may name some, such as masks of regions (areas with a style of
+    their own) and their styles, the mask of a part that keeps the content, and styles of single layers.
+    The pictures are not read here, but by the commands that paint with this file.
 
     Args:
       text: TOML that `from_toml` accepts, perhaps with a table `controls` in addition.

@@ -170,8 +170,9 @@ def chosen_buckets(
     for index, scales in enumerate(runs):
         alike[tuple(scale.steps for scale in scales)].append(index)
     loaded = {one.key(recipe) for one in kept}
-    # The arrays of all buckets for which `kept` has programs, without repetition. They are sorted, so
-    # that a choice between equally fast buckets does not depend on the order of `kept`.
+    # The arrays of all programs in `kept` that paint canvases at the top left of larger arrays, without
+    # repetition. They are sorted, so that a choice between equally fast buckets does not depend on the
+    # order of `kept`.
     rooms = sorted({_of_no_updates(one.arrays) for one in kept if not one.exact})
 
     def seconds_in(arrays: Scales, whole: Sequence[_Kind], exact: bool) -> float:
@@ -270,7 +271,7 @@ def cheapest_square(
 
 
 class _Kind(NamedTuple):
-    """A set of runs whose canvases have the same shape at each scale."""
+    """A set of runs: at each scale (resolution), all their canvases have the same shape."""
 
     # The scales of the first run, but with other `style_shapes`: at each scale, all styles have one
     # shape, the smallest (height, width) into which the styles of all these runs fit. The number of

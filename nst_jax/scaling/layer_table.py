@@ -119,7 +119,7 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
     Args:
       taps: names of taps.
       shape: (height, width) of the picture, which decides the sizes of the layers.
-      recipe: the recipe of the run. Each `Layer` lists those of its losses that read the layer.
+      recipe: the recipe of the run. Each `Layer` lists those of the recipe's losses that read it.
     """
     names = list(vgg.LAYERS)
     deepest = max(names.index(vgg.layer_of(tap)) for tap in taps)
@@ -205,7 +205,7 @@ def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> d
 
 
 def size_in_bytes(shapes: Any) -> int:
-    """Return the bytes of all arrays of a pytree together; the arrays may be `ShapeDtypeStruct`s."""
+    """Return how many bytes the arrays of a pytree have together; they may be `ShapeDtypeStruct`s."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 

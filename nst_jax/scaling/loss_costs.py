@@ -1,8 +1,9 @@
 """Operations and memory that a loss takes at one tap (layer), counted in its jaxpr.
 
-JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Only
-products of matrices, sorts and gathers are counted: the other operations are mostly elementwise, and
-take under a hundredth of the network's time.
+JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Of the
+operations, only products of matrices, sorts and gathers are counted: the others are mostly elementwise,
+and take under a hundredth of the network's time. The memory is that of the results of these three kinds
+of operations and of loops.
 """
 
 import math
@@ -144,11 +145,14 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Return the shapes and types that `target` returns; cached, since tracing a loss takes time."""
+    """Return the shapes and types of the arrays that `loss.target` returns for a number of styles.
+
+    The results are cached, since tracing a loss takes time.
+    """
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
-        # With a single style, `targets.blend` returns its statistics unchanged, so this does the same.
+        # `targets.blend` returns the statistics of a single style unchanged, so this line does, too.
         one = loss.blend(statistics, [1 / styles] * styles) if styles > 1 else statistics[0]
         return loss.target(one)
 
@@ -204,7 +208,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
-    """Estimate the operations of a jaxpr's equation; 0 unless it is a product, a sort or a gather."""
+    """Estimate the operations of a jaxpr's equation; 0 if it is no matrix product, sort or gather."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape

@@ -167,7 +167,8 @@ def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> f
     """Return the number of operations that computing the targets of the losses takes.
 
     Targets are what the losses compare the canvas with: the features of the content and the statistics
-    of the styles. The number is for one scale (resolution); with several devices, for one of them.
+    of the styles. The operations that `matching_operations` counts are included. The number is for one
+    scale (resolution); with several devices, for one of them.
     """
     styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
     total = content_operations(scale.shape, recipe, devices=devices) + sum(styles)

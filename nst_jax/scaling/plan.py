@@ -1,8 +1,9 @@
 """The plan of a run: everything that is decided before it starts, without reading any pixels.
 
 A plan contains the recipe, the scales (resolutions), the devices, how the canvas is divided to fit into
-memory, and the predicted memory and number of arithmetic operations. Each run has one plan:
-`paint`, `stylize_many` and every command either take it as an argument or make it first.
+memory, and the predicted memory and number of arithmetic operations. A run paints one picture, or one
+group of pictures together, and has one plan. `paint` and `stylize_many` take it as an argument or make
+it first; the commands that paint by optimisation make it first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -594,9 +595,11 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run in tiles would fit without tiles if its styles had the canvas' shape.
+    """Return whether only the styles are too large for a run to fit into memory without tiles.
 
-    If so, the styles are too large, and the error message names them instead of the bucket.
+    This is so if the run would fit without tiles if its styles had the canvas' shape. The error message
+    then names the size of the styles instead of the bucket. The result is False if the caller asked for
+    tiles.
     """
     if plan.requested.network.tile:  # the caller asked for tiles, so the styles are not the reason
         return False

@@ -81,7 +81,8 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 def surrounded(image: Image, grid: Grid) -> Resized:
     """Return a picture extended by pixels of its opposite borders, as far as windows reach beyond it.
 
-    If the network's padding does not wrap around, no window does, and the picture is returned as it is.
+    Windows reach beyond the borders only if the network's padding wraps around. If it does not, the
+    picture is returned as it is.
     """
     down, across = grid.margins
     if not (down or across):
@@ -395,9 +396,10 @@ def slab_of(picture: Image, grid: Grid) -> Slab:
 
 
 def _with_columns(rows: Image, grid: Grid) -> Slab:
-    """Extend rows of a picture by columns of the opposite borders, as far as windows reach beyond them.
+    """Extend rows of a picture, at both ends, by the columns that lie at the opposite border.
 
-    Windows reach beyond the borders only if the network's padding wraps around.
+    The rows are extended as far as windows reach beyond the picture's borders. Windows reach beyond the
+    borders only if the network's padding wraps around; otherwise the rows are returned as they are.
     """
     across = grid.margins[1]
     if not across:

@@ -88,8 +88,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
     """Read the input files of a group's pictures.
 
-    A content or style that several pictures use is read only once. Masks and the styles of regions are
-    read for each picture.
+    If several pictures use the same content, style, or picture with the fine structure for a style
+    (`--style-fine`), that file is read only once. Masks and the styles of regions are read anew for
+    each picture.
 
     Returns:
       A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
@@ -212,9 +213,10 @@ def paint_group(
 def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
     """Record that the programs of a painted group are kept on disk, unless the group has masks.
 
-    A later batch reads the record when it chooses buckets: groups whose programs are kept need no
-    compilation. Regions, protected parts and transparent parts are masks. Pictures with masks are
-    painted by other programs, which such a record does not describe.
+    A later batch reads the record when it chooses buckets (arrays in which pictures of several shapes
+    lie): groups whose programs are kept need no compilation. Regions, protected parts and transparent
+    parts are masks. Pictures with masks are painted by other programs, which such a record does not
+    describe.
     """
     transparent = any(
         picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)

@@ -203,8 +203,9 @@ def inspected(
             raise found
         return found
 
-    # Why a picture does not fit into memory, or "" if it fits. The keys are the recipe's structure (a
-    # `PyTreeDef`), the sizes of the picture, and whether it has no regions and no protected part.
+    # Why a picture does not fit into memory; "" if it fits, or if `here` is False, so that nothing is
+    # checked. Each key consists of the recipe's structure (a `PyTreeDef`), the sizes of the picture at
+    # all scales (resolutions), and whether the picture has no regions and no protected part.
     # Recipes with the same structure differ only in numbers, which do not change the memory, so
     # thousands of pictures may share one check.
     refusals: dict[Any, str] = {}
@@ -241,7 +242,7 @@ def inspected(
 
 
 def _argument_of(role: str) -> str:
-    """Return the name of the option that gives a file, for a role such as "region_1_style"."""
+    """Return the name of the option that gives the file with a role such as "region_1_style"."""
     if role.startswith("protect"):
         return "protect"
     if role.startswith("map"):

@@ -78,7 +78,10 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return, for each group, what the estimate of the time left needs: see `GroupWork`."""
+    """Return, for each group, its number of pictures and its scales (resolutions).
+
+    The time left is estimated from these.
+    """
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 

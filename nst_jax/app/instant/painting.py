@@ -285,8 +285,8 @@ def _paint_together(
       inputs: reads styles and masks.
       job: the rows of all groups, and the options of the command.
       painter: runs the network.
-      filled: number of pictures for which the program is compiled, see `RowGroup.filled`. If the group
-        has fewer, copies of its last picture are painted too.
+      filled: if the group has fewer pictures than this, copies of its last picture are painted too, so
+        that the program for this number of pictures can be used; see `RowGroup.filled`.
 
     Yields:
       For each row, the painted picture, or a `Record` that says why it could not be painted.
@@ -305,9 +305,9 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # Each picture is now painted without the others. In a bucket, it is painted with `filled` - 1
-        # copies of itself, by the program for `filled` pictures, so that no other program is compiled.
-        # But if the memory was exhausted, it is painted without copies.
+        # Each picture is now painted without the others. If it lies in a bucket (a square array), it is
+        # painted with `filled` - 1 copies of itself, by the program for `filled` pictures, so that no
+        # other program is compiled. But if the memory was exhausted, it is painted without copies.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

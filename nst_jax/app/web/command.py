@@ -108,8 +108,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
         running.run(sockets=[listening])
-    except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt:  # a signal came before the server handled signals itself
+        return 128 + interrupts.raised_signal()
     finally:
         close()
     return 0 if running.signal is None else 128 + running.signal
