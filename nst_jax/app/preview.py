@@ -92,8 +92,8 @@ class Preview(AbstractContextManager):
         # signal ends the process, this function cancels the registration. Otherwise it does nothing.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
-        # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None
-        # stands for JAX's default device.
+        # The device on which JAX applies controls such as `--colors` to the preview; NumPy computes the
+        # rest. None stands for JAX's default device.
         self._device: Any = None
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
