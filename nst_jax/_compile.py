@@ -105,7 +105,7 @@ class Jitted:
         static_argnames: tuple[str, ...] = (),
         **arguments: Any,
     ) -> None:
-        """Wrap a pure function; the arguments are those of `jax.jit`."""
+        """Wrap a pure function; the arguments are those of `jax.jit`, except `compiler_options`."""
         functools.update_wrapper(self, function)
         self._function, self._arguments = function, arguments
         self._static_argnums, self._static_argnames = static_argnums, static_argnames

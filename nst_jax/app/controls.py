@@ -95,11 +95,11 @@ class ReadControls(NamedTuple):
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return a dict with the numbers of regions and of a protected part, for a picture's metadata.
+    """Return the weights of regions and the amount of a protected part, for a picture's metadata.
 
-    "regions" has the weight of each region's style loss. "protect" has the amount by which the part
-    stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is left out without
-    regions, and the second without a protected part.
+    In the returned dict, "regions" has the weight of each region's style loss. "protect" has the amount
+    by which the part stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is
+    left out without regions, and the second without a protected part.
     """
     found: dict[str, Any] = {}
     if regions:
@@ -523,7 +523,8 @@ def _check_style_mask(
 ) -> None:
     """Refuse a mask whose proportions are not those of its style.
 
-    Both are given as pairs (name, (height, width)). `argument` is what error messages call the mask.
+    Both are given as pairs (name, (height, width)). `argument` is the option that gives the mask, named
+    in error messages.
     """
     masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 

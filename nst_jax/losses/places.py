@@ -58,9 +58,9 @@ def grid_stride(shape: Shape) -> int:
 
 
 def number_of_places(shape: Shape, most: int) -> int:
-    """Return how many places `random_places` returns: `most`, or all of its grid if these are fewer.
+    """Return how many places `random_places` returns: `most`, or all places of its grid if fewer.
 
-    `shape` is the (height, width) of the picture in px.
+    `most` is the largest number of places, and `shape` the (height, width) of the picture in px.
     """
     down, across = (max(1, side // grid_stride(shape)) for side in shape)
     return min(most, down * across)

@@ -1,4 +1,7 @@
-"""The forms of a kernel that a loop of updates uses: transposed, for Winograd convolution, rounded."""
+"""Make forms of convolution kernels, once for all updates of a loop: rounded, transposed, transformed.
+
+The transformed kernels are for Winograd convolution.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -91,8 +91,8 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     would start many small ones.
 
     The gradient rule is written by hand, since automatic differentiation of the first implementation
-    would make an array of the size of `x` for each line. Outside the features, the gradient is
-    arbitrary: `x` comes from a ReLU or from `cut`, which pass no gradient on where `x` is zero there.
+    would make an array of the size of `x` for each line. Outside the features, where `x` is zero, the
+    gradient may be arbitrary: `x` comes from a ReLU or from `cut`, which pass no gradient on there.
     """
     return lax.platform_dependent(
         x,
