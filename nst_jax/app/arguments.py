@@ -198,7 +198,8 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
       styles: the path of each style, and its share if one was typed, else None.
 
     Raises:
-      ValueError: if only some styles have a share, if a share is out of range, or if all shares are 0.
+      ValueError: if only some styles have a share, if a share is out of range, or if the sum of the
+        shares is 0 or, at 1e-30 or less, almost 0.
     """
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
@@ -316,7 +317,10 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
 
 
 def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
-    """Return layer -> path of its own style picture, for the values of `--style-layer` with a path."""
+    """Return the style picture's path for each layer to which a value of `--style-layer` gives one.
+
+    The result is a dictionary: full name of the layer, such as relu1_1 -> path.
+    """
     return {layer.tap: layer.file for layer in style_layers(chosen) if layer.file is not None}
 
 

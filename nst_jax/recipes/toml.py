@@ -345,9 +345,10 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     Args:
       recipe: the recipe to change.
       values: a dictionary from keys to text. A key is the full key of a field, such as "descent.steps",
-        or "strength". Each text is a value as in TOML, but strings need no quotation marks, and lists
-        no brackets. A name such as "Adam" selects that optimiser with its defaults. The values are
-        replaced in the order of the dictionary, and a strength is applied after all others.
+        or "strength", for a number from 0 to 1 that makes the style weaker or stronger. Each text is a
+        value as in TOML, but strings need no quotation marks, and lists no brackets. A name such as
+        "Adam" selects that optimiser with its defaults. The values are replaced in the order of the
+        dictionary, and a strength is applied after all others.
       argument: what the caller calls the values, shown in error messages.
 
     Returns:
