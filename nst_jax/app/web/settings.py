@@ -109,7 +109,7 @@ def settings_in(given: Any, known: Collection[str]) -> Settings:
       known: names of the visitor's pictures.
 
     Raises:
-      ValueError: if the JSON is not an object, or if a setting is unknown, is missing or cannot be used.
+      ValueError: if the JSON is not an object, or if a setting is unknown, missing or cannot be used.
         The message is one sentence, which names the setting.
     """
     if not isinstance(given, Mapping):
