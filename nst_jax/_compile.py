@@ -120,7 +120,7 @@ class Jitted:
         return self._program(arguments, named).lower(*arguments, **named)
 
     def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return the jitted function for these shapes and dtypes of arguments; make it on first use."""
+        """Return the jitted function for these shapes, dtypes and static values; make it if needed."""
         by_place = dict(enumerate(arguments))
         static = [by_place.pop(index) for index in self._static_argnums]
         by_name = dict(named)

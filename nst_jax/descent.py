@@ -226,7 +226,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
 
 
 def _equal_at_the_end(losses: np.ndarray) -> int:
-    """Return how many losses at the end of the array are equal: at least 1, the last loss itself."""
+    """Return how many losses at the end of the array are equal: at least 1, or 0 if the last is NaN."""
     others = np.flatnonzero(losses != losses[-1])
     return len(losses) - (int(others[-1]) + 1 if len(others) else 0)
 

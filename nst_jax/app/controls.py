@@ -523,7 +523,8 @@ def _check_style_mask(
 ) -> None:
     """Refuse a mask whose proportions are not those of its style.
 
-    Both are given as pairs (name, (height, width)). `argument` is what error messages call the mask.
+    Both are given as pairs (name, (height, width)). `argument` is the option that gives the mask, named
+    in error messages.
     """
     masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 

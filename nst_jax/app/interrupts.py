@@ -32,7 +32,7 @@ PATIENCE = 0.5
 # destructor. `_raise_again` raises it once more after this many seconds. By then, the callback or the
 # destructor should have ended.
 CALLBACK_SECONDS = 0.01
-# Time limit in seconds for removing unfinished files before the process is ended.
+# Time limit in seconds for the last work before the process ends, such as removing unfinished files.
 TIDYING_SECONDS = 1.0
 
 # Whether this process runs the command line and nothing else, so that its signal handlers may be
@@ -167,7 +167,8 @@ def _say_interrupted() -> None:
 def exit_at_once(code: int) -> NoReturn:
     """Remove unfinished files and exit, without the clean-up that Python does at its end.
 
-    During that clean-up, JAX may crash if it was interrupted at work.
+    During that clean-up, JAX may crash if it was interrupted at work. The functions that
+    `call_before_exit` was given are called first.
 
     Args:
       code: the exit code.

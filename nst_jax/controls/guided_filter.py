@@ -63,11 +63,12 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
     """Return the same as `_line_sums`, but for a traced radius, which is at most `largest`."""
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
-    # In what follows, `power[i]` is the sum of `length` padded lines from line i on, and `first` is the
-    # padded line at which the next block of line 0's window begins.
+    # The window of a line is the `side` lines centred on it, which are added. Each window is divided
+    # into blocks of 1, 2, 4, ... lines: one block for each 1 in the binary form of `side`. In what
+    # follows, `power[i]` is the sum of `length` padded lines from line i on, and `first` is the padded
+    # line at which the next block of line 0's window begins.
     first, length = largest - radius, 1
-    # Each window is divided into blocks of 1, 2, 4, ... lines: one block for each 1 in the binary form
-    # of `side`. The side is odd, so there is a block of 1 line; the loop adds the other blocks.
+    # The side is odd, so there is a block of 1 line; the loop adds the other blocks.
     total = lax.dynamic_slice_in_dim(power, first, count)
     first = first + 1
     while 4 * length <= 2 * (2 * largest + 1):

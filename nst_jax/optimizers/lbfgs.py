@@ -179,8 +179,9 @@ def _newton_direction(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
     # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once. This saves
-    # time if it is `multilevel`, since the image pyramid makes a long program. y is also in the ring
-    # buffer, but XLA would copy the whole buffer to read it there. So y is passed in as `change`.
+    # time if `guess` applies `multilevel`, which makes an image pyramid and so a long program. y is
+    # also in the ring buffer, but XLA would copy the whole buffer to read it there. So y is passed in
+    # as `change`.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]

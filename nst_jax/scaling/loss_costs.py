@@ -145,11 +145,14 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Return the shapes and types that `target` returns; cached, since tracing a loss takes time."""
+    """Return the shapes and types of the arrays that `loss.target` returns for a number of styles.
+
+    The results are cached, since tracing a loss takes time.
+    """
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
-        # With a single style, `targets.blend` returns its statistics unchanged, so this does the same.
+        # `targets.blend` returns the statistics of a single style unchanged, so this line does, too.
         one = loss.blend(statistics, [1 / styles] * styles) if styles > 1 else statistics[0]
         return loss.target(one)
 

@@ -1,6 +1,7 @@
 """The paths of a batch's result pictures, and checks that no result overwrites another file.
 
-A row is one picture of the batch: a content, its styles, and perhaps the name of the result.
+A row describes one picture of the batch: its content (none for a texture), its styles, and perhaps the
+name of its result.
 """
 
 import os
@@ -61,8 +62,8 @@ def destinations(
                         f"`output`: '{row.output}' is also the output of row {other}; name another"
                     )
             taken[path] = row
-    # Names are compared in lower case, since some file systems take `A.png` and `a.png` for the same
-    # file.
+    # A path that is made here is compared with the others in lower case, since some file systems take
+    # `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
     # A name that is taken gets a number, such as `cat_wave-2`. `counts` maps a name without its number
     # to the last number that was tried, so that no number is tried twice.

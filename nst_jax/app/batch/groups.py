@@ -108,8 +108,8 @@ def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]
     """Return the sizes and digests of those files that are the styles of regions.
 
     Args:
-      masked: all files of a picture's regions (masks and styles) and of its protected part (a mask):
-        role of the file, such as "region_1_style" -> its size and digest.
+      masked: all files of a picture's regions (masks and styles, or two colour-coded maps) and of its
+        protected part (masks): role of the file, such as "region_1_style" -> its size and digest.
     """
     return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 

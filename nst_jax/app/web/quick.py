@@ -60,9 +60,10 @@ FIRST_PICTURES = (
 )
 # The files that `FIRST_PICTURES` names, from the samples of the package.
 SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
-# Style pictures are padded to squares, and each size of square needs a program of its own. After
-# painting the pictures above, the server computes the style vector of a black picture of this (height,
-# width). Its square is larger than those of the styles above, so one more program is compiled.
+# Style pictures are padded to squares, and each size of square needs a program of its own, which
+# computes the style vector: 100 numbers that describe a style to the network. After painting the
+# pictures above, the server computes the style vector of a black picture of this (height, width). Its
+# square is larger than those of the styles above, so one more program is compiled.
 WIDE_STYLE = (256, 512)
 # The method `warm` paints `FIRST_PICTURES`. After the first of them, it waits until a visitor has got a
 # picture, but at most this many seconds. Otherwise, a visitor who comes when the server starts would
@@ -376,7 +377,8 @@ def _known(
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
     """Return whether each sample (picture of the package) that `words` name is unchanged in `folder`.
 
-    A visitor may have uploaded another picture under the name of a sample.
+    `words` are the words of a command line, and `folder` is that of the visitor's pictures. A visitor
+    may have uploaded another picture under the name of a sample.
     """
     return all(
         (folder / path.name).exists() and (folder / path.name).read_bytes() == path.read_bytes()
