@@ -117,7 +117,8 @@ class SingleCanvas:
     def _formed(self) -> Params:
         """The network's weights, with kernels prepared once for the updates at all scales.
 
-        Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
+        Kernels are transposed for the gradient and, on a CPU, also transformed for Winograd convolution
+        where that is faster.
         """
         network, taps = self._recipe.network, self._recipe.terms.taps
         shape = tile_grid.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())

@@ -181,8 +181,9 @@ def _tile(text: str) -> int | str:
     return tables.NONE if tile is None else tile
 
 
-# For each flag whose values are written differently in recipe files: the function that converts a value
-# of the flag to a value of a recipe file.
+# Name of a flag -> the function that converts a value of the flag to a value of a recipe file. Values
+# of flags that are not listed here are the same in recipe files. So is a precision; its function only
+# checks it.
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
     "style_scale": list,

@@ -309,10 +309,10 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
 
 def _find(path: PathLike | None) -> _hdf5.Source:
-    """Return VGG-19's weights file, which is `path` unless that is None.
+    """Return the weights file at `path`, or the default file if `path` is None.
 
-    For None, it is the file that the environment variable `NST_JAX_WEIGHTS` names. If the variable is
-    not set, it is the file that comes with the package.
+    The default file is the one that the environment variable `NST_JAX_WEIGHTS` names. If the variable
+    is not set or is empty, it is the file with VGG-19 that comes with the package.
     """
     if path is not None:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)

@@ -114,9 +114,9 @@ class QuickPainter:
         # these programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures by NumPy. `bucket` is the side of a square array in which pictures
-        # lie. With a bucket, pictures are resized by NumPy, too, so that JAX compiles nothing for their
-        # sizes.
+        # Paints provisional pictures by NumPy. Other painters place pictures in square arrays with the
+        # side `bucket`; a `HostPainter` does not. But with a bucket, it also resizes pictures by NumPy,
+        # so that JAX compiles nothing for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # Some keys of `_painters`: these painters have painted in a style that is a picture (not one of
@@ -231,7 +231,7 @@ class QuickPainter:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Context manager: wait until no other thread paints.
+        """Context manager: wait until no other thread paints, and let none paint during the block.
 
         If a thread paints several pictures, as `warm` does, a waiting thread gets its turn after the
         current one. This needs two locks: with a single one, the thread that has painted a picture
