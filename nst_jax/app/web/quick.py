@@ -100,7 +100,7 @@ class QuickPainter:
     """Paints with the feed-forward networks, even while a run (by optimisation) uses the same device.
 
     Such a network paints a picture by a single pass. This takes a fraction of a second and little
-    memory, so the pass does not wait in the queue of runs. It waits only for an earlier single pass.
+    memory, so the pass does not wait in the queue of runs. It waits only for earlier single passes.
     """
 
     def __init__(self) -> None:
