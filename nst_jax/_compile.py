@@ -105,7 +105,7 @@ class Jitted:
         static_argnames: tuple[str, ...] = (),
         **arguments: Any,
     ) -> None:
-        """Wrap a pure function; the arguments are those of `jax.jit`."""
+        """Wrap a pure function; the arguments are those of `jax.jit`, except `compiler_options`."""
         functools.update_wrapper(self, function)
         self._function, self._arguments = function, arguments
         self._static_argnums, self._static_argnames = static_argnums, static_argnames
@@ -120,7 +120,7 @@ class Jitted:
         return self._program(arguments, named).lower(*arguments, **named)
 
     def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return the jitted function for these shapes and dtypes of arguments; make it on first use."""
+        """Return the jitted function for these shapes, dtypes and static values; make it if needed."""
         by_place = dict(enumerate(arguments))
         static = [by_place.pop(index) for index in self._static_argnums]
         by_name = dict(named)

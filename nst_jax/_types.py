@@ -211,10 +211,13 @@ class Checkpoint(NamedTuple):
     facts: Mapping[str, Any]
     # For each scale, the sizes of the pictures and the number of updates; `provenance.of_scales` gives
     # the keys. Even if the canvas lies in a bucket (an array that is larger than the picture), these
-    # are the sizes of the pictures; `facts["bucket"]` then has those of the arrays.
+    # are the sizes of the pictures; `facts["bucket"]` then has the sizes of the canvas' arrays.
     scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
-    notes: Mapping[str, Any] = {}  # JSON values that the caller adds
+    # JSON values by name, added by whoever saves the checkpoint; `paint` ignores them. The command line
+    # and the web page add "seconds": for the initial picture and after each update, the seconds since
+    # painting began.
+    notes: Mapping[str, Any] = {}
 
 
 __all__ = [

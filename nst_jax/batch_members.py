@@ -419,8 +419,8 @@ def checked_fine_styles(
 
     Raises:
       TypeError: if `given` is of the wrong type.
-      ValueError: if its pictures cannot be used, their number does not fit the contents and styles,
-        styles are blended, or a plan is given.
+      ValueError: if it has no pictures, its pictures cannot be used, their number does not fit the
+        contents and styles, styles are blended, or a plan is given.
     """
     if given is None:
         return [None], list(styles)

@@ -174,7 +174,8 @@ class SingleCanvas:
         This is done only on an accelerator. There, compiling takes seconds, mostly outside Python, on
         cores of the host that are otherwise idle. On a CPU, compiling would slow down computing the
         targets. The canvas must also lie in a larger array, as is usual on accelerators, and have no
-        masks, since `_compile_first` calls only the programs for such a canvas.
+        masks, since `_compile_first` calls only the programs for such a canvas. And there must be
+        memory for two runs at once. If one of these conditions is not met, nothing is done.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.

@@ -65,7 +65,8 @@ class DreamShot(NamedTuple):
     # [n]. In the first shot, those of the first canvas alone.
     history: Excitement
     octave: int  # index of the octave; 0 is the smallest
-    # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
+    # Number of the first step, over all octaves and counted from 0, whose maximised values were not
+    # finite; -1 if there is none.
     broke_at: int
 
 
@@ -462,8 +463,9 @@ def dream_planned(
       begin: a function that starts work, possibly in another thread; see `descent.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold
         both octaves. With None, they are made when the next octave begins.
-      watch: an object that waits until the guide's features are computed; it may end the run earlier by
-        an exception. None: a `Watch`, which only waits.
+      watch: an object that waits until the guide's features are computed. An object of a subclass of
+        `Watch` may end this wait, and with it the run, by an exception. None: a `Watch`, which only
+        waits.
 
     Yields:
       `DreamShot`s: before the first step, after every interval, and at the end. If the maximised values

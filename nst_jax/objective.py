@@ -326,8 +326,8 @@ class _Measured(NamedTuple):
 class _Size(NamedTuple):
     """The size of the features at one tap (layer that a loss reads).
 
-    The numbers are ints; or traced floats, if the picture lies at the top left of a larger array, since
-    the program then gets the picture's size only at runtime.
+    The numbers are ints. But if the picture lies at the top left of a larger array, all of them except
+    `channels` are traced floats, since the program then gets the picture's size only at runtime.
     """
 
     height: Count
@@ -430,10 +430,11 @@ def _total(
 def _over_regions(
     part: StylePart, sums: Any, target: Any, extent: Extent, guides: Guides
 ) -> Scalar:
-    """Return a style loss as the weighted sum over regions, which are parts with their own styles.
+    """Return a style loss: the sum of the losses of all regions, each times the region's weight.
 
-    The weights of the regions at a layer, their shares, sum to 1. Along the first axis, `sums` and
-    `target` have one entry for each region.
+    A region is a part of the picture with a style of its own; the rest of the picture, which has the
+    default style, is one more region. The weights of the regions at a layer (`guides.shares`) sum to 1.
+    Along the first axis, `sums` and `target` have one entry for each region.
     """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
@@ -531,12 +532,12 @@ def _sums(
 def _wrapped(
     image: Image, where: Mask = None, divided: tuple[bool, bool] = (False, False)
 ) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
-    """Return a picture with its first row and column repeated at the end, and a mask.
+    """Return `image` with its first row and column repeated at the end, and a mask.
 
-    With them, the variation loss also compares the last row and column of the original with the first.
-    The mask is True for the pixels that the loss counts: those of `where` (None means all), and none of
-    the repeated ones. `divided` says for the height and for the width whether the image is only a part
-    of the picture in that direction. If it is, nothing is repeated in that direction.
+    With the repeated pixels, the variation loss also compares the last row and column of `image` with
+    the first. The mask is True for the pixels that the loss counts: those of `where` (None means all),
+    and none of the repeated ones. `divided` says for the height and for the width whether `image` is
+    only a part of the whole picture, such as a tile. In such a direction, nothing is repeated.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")

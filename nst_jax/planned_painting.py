@@ -174,8 +174,9 @@ def paint_planned(
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
       begin: a function that starts work, possibly in another thread, see `descent.Begin`. If it is
         given, the targets of the next scale (resolution) are computed and its programs compiled while
-        the current scale is painted, if both scales fit into memory. With None, that is done when the
-        next scale begins.
+        the current scale is painted, if both scales fit into memory. On an accelerator, the programs
+        of the first scale may be compiled while its targets are computed. With None, the targets of
+        a scale are computed and its programs compiled only when the scale begins.
       watch: an object that waits while the targets are computed, and may show progress or end the run
         by an exception; None: a `Watch`, which only waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.

@@ -113,7 +113,7 @@ def enlarged_styles(
     Args:
       originals: (height, width) of each style, before any resizing.
       shapes: (height, width) of each style at the final scale.
-      recipe: the recipe whose factors apply.
+      recipe: the recipe; its `pictures.style_scale` has the factors for the sides of the styles.
     """
     return [
         index

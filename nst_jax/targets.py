@@ -544,9 +544,10 @@ def controlled_style(
     controls: Controls,
     recipe: Recipe,
 ) -> tuple[dict[str, Any], Guides]:
-    """Return the targets of the style loss for all regions, stacked, and the masks of the canvas.
+    """Return the targets of the style loss for all regions, stacked, and the `Guides` of the canvas.
 
-    The first region has the default style, the blend of the styles without a region.
+    The guides are the masks of the canvas and the weights of the regions. The first region has the
+    default style, the blend of the styles without a region.
 
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.

@@ -785,6 +785,13 @@ def test_optimizer_defaults_scale_with_the_coordinates():
     )
     assert raw == optimizers.LBFGS() and caffe.radius == pytest.approx(255 * raw.radius)
     assert caffe.slack == raw.slack
+    for name, factor in {
+        "Adam": 255, "KerasAdam": 255, "RMSprop": 255, "DecayedSGD": 1, "TorchLBFGS": 1,
+    }.items():  # fmt: skip
+        changes = arguments.Changes(recipe="gatys-pytorch", optimizer=name)
+        found = arguments.recipe_of(changes).descent.optimizer.learning_rate
+        own = optimizers.OPTIMIZERS[name]().learning_rate
+        assert found == pytest.approx(factor * own), name
 
 
 # --- Recipes in files -----------------------------------------------------------------------------

@@ -189,7 +189,7 @@ def test_losses_are_the_same_compiled_and_mapped(params, content, style):
     [
         (
             np.zeros((32, 32), np.float32),
-            r"`image`: expected an image \[.*\], got shape \[32, 32\]",
+            r"`image`: expected an image \[.*, got shape \[32, 32\]",
         ),
         (np.zeros((32, 32, 3), np.int32), "`image`: expected floating point .* got int32"),
     ],

@@ -349,7 +349,12 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return an optimiser by its name, with its default step lengths converted to `coordinates`.
+    """Return an optimiser by its name, with default step lengths that are converted to `coordinates`.
+
+    The step lengths that this function converts are the learning rates of `Adam`, `KerasAdam` and
+    `RMSprop`, whose updates do not depend on how large gradients are, and the radii of `LBFGS`. The
+    other optimisers keep their default settings: the updates of `DecayedSGD` and `TorchLBFGS` depend on
+    the gradient.
 
     Args:
       name: a name in `optimizers.OPTIMIZERS`, in upper or lower case.
@@ -366,7 +371,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
     # divided by the mean of `spread`.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
-    if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
+    if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam, optimizers.RMSprop)):
         lengths.add("learning_rate")
     return replace(rule, **{field: getattr(rule, field) * unit for field in lengths})
 

@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _allocate_gpu_memory_on_demand() -> None:
-    """Let JAX allocate GPU memory as a run needs it, unless the environment says otherwise.
+    """Let JAX allocate GPU memory as a run needs it, unless an environment variable is about this.
+
+    These variables are those whose names begin with `ALLOCATION`; if any is set, nothing is changed.
 
     By default, JAX reserves three quarters of a GPU's memory when it starts, even for a small picture.
     A desktop that is drawn by the same GPU may then lack memory. The disadvantage of allocating on
@@ -498,7 +500,10 @@ def list_recipes() -> None:
 @recipes.command("show", short_help="Print a recipe as TOML, which --recipe reads.")
 @click.argument("recipe", metavar="NAME|FILE")
 def show_recipe(recipe: str) -> None:
-    """Print every value of a recipe and its source, as TOML that `--recipe` reads."""
+    """Print every value of a recipe, and the paper or program that it follows, as TOML.
+
+    `--recipe` reads this TOML from a file.
+    """
     with _imports():
         from nst_jax.app import inspection
 

@@ -95,11 +95,11 @@ class ReadControls(NamedTuple):
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return a dict with the numbers of regions and of a protected part, for a picture's metadata.
+    """Return the weights of regions and the amount of a protected part, for a picture's metadata.
 
-    "regions" has the weight of each region's style loss. "protect" has the amount by which the part
-    stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is left out without
-    regions, and the second without a protected part.
+    In the returned dict, "regions" has the weight of each region's style loss. "protect" has the amount
+    by which the part stays as it is in the content, from 0 (not at all) to 1 (fully). The first key is
+    left out without regions, and the second without a protected part.
     """
     found: dict[str, Any] = {}
     if regions:

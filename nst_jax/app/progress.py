@@ -307,10 +307,11 @@ def stalled(recipe: Recipe) -> str:
 
 
 def divergence(broke_at: int | None, recipe: Recipe) -> str:
-    """Return a message on a picture if its losses were not finite; "" if all were finite.
+    """Return a message on a picture whose losses or gradient were not finite; "" if all were finite.
 
     Args:
-      broke_at: number of updates after which the losses were not finite; None if all were finite.
+      broke_at: number of updates after which the losses or their gradient were not finite; None if all
+        were finite.
       recipe: the recipe of the picture, on which the advice depends.
     """
     if broke_at is None:

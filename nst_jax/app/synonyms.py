@@ -1,4 +1,4 @@
-"""The names that other programs, and people who guess, give to the options of this program.
+"""Names that options like those of this program have in other programs, or that people may guess.
 
 For a misspelt option, the known option with the most similar spelling is suggested. For a name such as
 `--mask`, under which other programs have an option, the most similar spelling would be a wrong

@@ -220,9 +220,9 @@ class IntervalChooser(Iterator[int]):
 
     A snapshot is the picture after some updates, and a scale is one of the run's resolution levels.
     An interval ends early where the number of updates becomes a multiple of `every` or of a number in
-    `also`, and at the last update of a scale. The first interval of a scale is one update, whose time
-    tells how long an update takes. The lengths of later intervals are computed from the time of all
-    updates at this scale so far, without compilation.
+    `also`, and at the end of a scale, just before the picture is enlarged to the next scale. The first
+    interval of a scale is one update, whose time tells how long an update takes. The lengths of later
+    intervals are computed from the time of all updates at this scale so far, without compilation.
     """
 
     def __init__(

@@ -378,7 +378,7 @@ def _paint_one(
 def _paint_together(params: Params, plan: Plan, init: Any) -> None:
     """Paint grey pictures together as `batch` does; this compiles and stores the programs of `batch`.
 
-    Their number is `plan.pictures`.
+    The number of grey pictures is `plan.pictures`.
     """
     start = same_start(plan.recipe.pictures.start if init is None else init, 0)
     members = members_of(

@@ -55,6 +55,8 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
 def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
     """Write a picture to another folder; return the end of an error message that says where it is.
 
+    If the picture can be written to no other folder either, the text says this instead.
+
     Args:
       path: the path to which the picture could not be written.
       image: [h, w, 3] in [0, 1].

@@ -265,7 +265,8 @@ class BatchControls(NamedTuple):
     """The regions, protected parts and opacities that a caller gave for a batch of pictures.
 
     Each mask, weight, amount and opacity is either one value for all pictures, or several values, one
-    for each picture, in a list or along the first axis of an array. A list of length 1 serves all.
+    for each picture, in a list or along the first axis of an array. The value in a list or array of
+    length 1 is that of all pictures.
     """
 
     # A list of `Region`, whose `mask`, `style_mask` and `weight` may be several values.

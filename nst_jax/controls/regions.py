@@ -384,7 +384,7 @@ def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[A
     Here k is the share of the content in a pixel: more than 0 in a protected part, and 0 elsewhere.
     During a run, `image` is the canvas, and the losses are computed from the mixture. So the gradient
     with respect to the canvas is 1 - k times that with respect to the mixture. Whatever the optimiser,
-    a pixel of the mixture changes by 1 - k times what the canvas changes.
+    a pixel of the mixture changes 1 - k times as much as that of the canvas.
 
     Scaling the gradient by 1 - k without mixing would be worse. L-BFGS needs the gradient of a
     function, and in general no function has the scaled gradient. And where k is less than 1, the

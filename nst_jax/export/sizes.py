@@ -93,8 +93,8 @@ def _is_shape(value: Any) -> bool:
 def any_size_allowed(name: str) -> Iterator[None]:
     """Replace JAX's error about symbolic sizes, in a `with` block, by one that says what to do.
 
-    JAX raises the error while it traces a program, if what the program computes depends on which of two
-    symbolic sizes is larger.
+    JAX raises the error while it traces a program, if what the program computes depends on the value of
+    a symbolic size, for example on which of two sizes is larger.
 
     Args:
       name: the model's name, for the message.

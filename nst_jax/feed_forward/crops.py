@@ -312,7 +312,7 @@ class PhotoCrops:
         return pixels
 
     def _too_few(self, usable: int) -> str:
-        """Return how many photos can be used, and why not the others; all have been looked at."""
+        """Return how many photos can be used, and why the others cannot, once all have been tried."""
         total, damaged = len(self._photos), len(self._damaged)
         why = []
         if damaged:

@@ -126,7 +126,7 @@ def controlled_request(
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
     if given is not None and given.protect is None and not _reads_opacity(recipe.pictures.colors):
-        given = None  # nothing is left that changes the picture, so nothing is compiled for it
+        given = None  # the rest would not change the picture, so no program is compiled for it
     on_host = side is not None
     # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.
     prepared = prepare.prepared_of(

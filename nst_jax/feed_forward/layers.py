@@ -289,9 +289,9 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        # The padded size, from the start of the first window to the end of the last one. It contains
-        # `ceil(size / stride)`, but not in the usual form `-(-size // stride)`: jax2onnx would round
-        # the quotient of a negative number up instead of down.
+        # The padded size, from the start of the first window to the end of the last one. Its formula
+        # contains `ceil(size / stride)`, but not in the usual form `-(-size // stride)`: jax2onnx would
+        # round the quotient of a negative number up instead of down.
         needed = stride * ((size + stride - 1) // stride - 1) + side
         # `needed - size` zeros are necessary; half of this number, rounded down, belong before the
         # features. The array `padded` has `margin` zeros there; the slice leaves out `first` of them.

@@ -56,7 +56,9 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 
-LEAST = 16  # smallest number of rows of the picture that a strip may have
+# Smallest number of rows of the picture that the argument `strip` may request for a strip. The rows are
+# then divided about evenly among the strips, so a strip can have fewer rows, such as 12.
+LEAST = 16
 
 # The features of layers in residual blocks, and of the layer before the first block, are always stored
 # on the host between two passes. Those of other layers are stored only if they have at most this many

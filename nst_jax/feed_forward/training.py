@@ -448,9 +448,9 @@ def train(
     The network is that of Johnson et al., with a scale and shift of its instance norms for each
     painting (Dumoulin et al.). In an update, the network paints a batch of random crops (square parts)
     of photos, and Adam reduces the mean loss of the results. The loss of a result is the one that
-    `stylize` would minimise with the same recipe, crop and painting. After every `every` updates and
-    after the last one, the loss is measured on photos that are held out, that is, never trained on. The
-    network for which this loss was least is returned.
+    `stylize` would minimise with the same recipe, crop and painting. Before the first update, after
+    every `every` updates and after the last one, the loss is measured on photos that are held out, that
+    is, never trained on. The network for which this loss was least is returned.
 
     Args:
       params: weights of VGG-19, from `nst_jax.load_params`.

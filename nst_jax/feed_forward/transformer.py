@@ -120,9 +120,9 @@ class StyleTransformer(nn.Module):
     mirroring, and the result is cropped to the original size.
 
     If a call is given `size`, pictures of this (height, width) fill only the top left part of
-    `content`, so that one compiled program serves pictures of several sizes. The sides of `content` are
-    then multiples of 4 px. The result has the painted pictures at the top left, and arbitrary values
-    elsewhere.
+    `content`, so that one compiled program serves pictures of several sizes. The sides of `content`
+    must then be multiples of 4 px. The result has the painted pictures at the top left, and arbitrary
+    values elsewhere.
 
     Attributes:
       layers: the network's layers, in their order.

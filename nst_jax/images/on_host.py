@@ -97,7 +97,7 @@ def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
-    """Return the weights of the `old` rows (or columns) in each of the `new` ones; they sum to 1.
+    """Return, for each of `new` rows (or columns), the weights of the `old` ones, whose sum is 1.
 
     `how` is the filter that gives the weights.
     """

@@ -35,7 +35,11 @@ def sample(name: str) -> HostImage:
 def sample_picture(name: str) -> Picture:
     """Read a sample picture, with the name and digest of its file.
 
-    `sample` lists the names of the pictures; another name raises a ValueError.
+    Args:
+      name: a key of `SAMPLES`, such as "chelsea".
+
+    Raises:
+      ValueError: for another name.
     """
     if name not in SAMPLES:
         raise _checks.unknown("name", name, SAMPLES, "sample picture")

@@ -30,7 +30,7 @@ class Contents(NamedTuple):
     """All bytes of a picture file, and what its source is called."""
 
     data: bytes
-    name: str  # the file's name without its folder; `NAME_OF_BYTES` if it has none
+    name: str  # the file's name without its folder; `NAME_OF_BYTES` if the source has no name
     words: str  # what messages call the source: its path in quotes, or such words as "the data"
 
 

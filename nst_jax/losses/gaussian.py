@@ -145,8 +145,8 @@ class GaussianTarget(NamedTuple):
 
 
 # `wasserstein_absolute` adds the identity matrix times this number, or a larger one if rounding errors
-# require it, to the covariances of canvas and style. crowsonkb/style-transfer-pytorch always adds 1e-4.
-# No eigenvalue is then zero, and the matrix roots and their gradients can be computed.
+# require it, to the covariances of canvas and style. So no eigenvalue is zero, and the matrix roots and
+# their gradients can be computed. crowsonkb/style-transfer-pytorch adds 1e-4 in all cases.
 ABSOLUTE_PART = 1e-4
 
 

@@ -229,7 +229,8 @@ class JointContentLoss(NamedTuple):
 
     Attributes:
       distance: function of (features by tap of the canvas, which is the picture that is optimised;
-        features of the content by tap; the (height, width) of both pictures; number of the update);
+        features of the content by tap; the (height, width) that both pictures have; number of the
+        update);
         returns the loss, a scalar. The function also gets a keyword argument `units`: for each tap, the
         number by which the features at this tap are to be divided.
       costs: function of (features of the canvas by tap, the canvas' (height, width)); returns the

@@ -39,7 +39,8 @@ def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array
     one more such row. It is left out, so that the number of indices does not depend on `first`.
 
     Args:
-      first: the first index to return, less than `stride`.
+      first: the first index to return, less than `stride`; if the picture has no such row (or column),
+        the index of the last one is returned instead.
       side: how many rows (or columns) the picture has.
       stride: the distance of two successive indices.
     """
@@ -57,9 +58,9 @@ def grid_stride(shape: Shape) -> int:
 
 
 def number_of_places(shape: Shape, most: int) -> int:
-    """Return how many places `random_places` returns: `most`, or all of its grid if these are fewer.
+    """Return how many places `random_places` returns: `most`, or all places of its grid if fewer.
 
-    `shape` is the (height, width) of the picture in px.
+    `most` is the largest number of places, and `shape` the (height, width) of the picture in px.
     """
     down, across = (max(1, side // grid_stride(shape)) for side in shape)
     return min(most, down * across)

@@ -163,12 +163,12 @@ def _value_and_gradient(
     """Return the loss, and its gradient with respect to the canvas' `features` [m, c].
 
     Loss and gradient are added up over groups of `directions` [d, c], so that the projections on only
-    one group are in memory. The gradient has a formula of its own here, since automatic differentiation
-    would keep the projections on all directions. Without `with_gradient`, the gradient is an empty
-    array.
+    one group are in memory at a time. The gradient has a formula of its own here, since automatic
+    differentiation would keep the projections on all directions. Without `with_gradient`, the gradient
+    is an empty array.
 
-    If `scaled`, the loss is the gradient-scaled square of the differences, and otherwise their mean
-    square.
+    Let d be the differences between the sorted projections of canvas and style. If `scaled`, the loss
+    is their gradient-scaled square sum(d²) / (sum|d| + 1e-8), and otherwise their mean square.
     """
     size, channels = features.shape
     add = partial(_add_group, features, style, scaled, with_gradient)

@@ -132,7 +132,10 @@ def _shape(picture: Array) -> Shape:
 
 
 def _shapes(shape: Shape, levels: int) -> list[Shape]:
-    """Return the (height, width) of each level: `shape` halved 0 times, once, up to `levels` times."""
+    """Return the (height, width) of each level: `shape`, and `shape` halved once to `levels` times.
+
+    Halves are rounded down, but are at least 1.
+    """
     shapes = [(shape[0], shape[1])]
     for _ in range(levels):
         shapes.append((max(shapes[-1][0] // 2, 1), max(shapes[-1][1] // 2, 1)))

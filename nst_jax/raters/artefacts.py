@@ -28,7 +28,8 @@ class Border(NamedTuple):
 
     # Euclidean distance between the mean colour [3] of the border and that of the pixels inside.
     mean: Scalar
-    # ln(variance of the border / variance inside); a variance is the sum over the three channels.
+    # ln(variance of the border / variance inside); each of these two variances is the sum of the
+    # variances of the three channels.
     variance: Scalar
 
 

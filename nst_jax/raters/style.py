@@ -167,8 +167,9 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
 def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
     """Return a factor R [c, c] of the covariance of features [h, w, c], and the features' mean [c].
 
-    R is upper triangular, and RᵀR is the covariance. `wasserstein_distance` uses R, since in a formula
-    with covariances the traces of these would nearly cancel for similar Gaussians.
+    R is upper triangular, and RᵀR is the covariance. `wasserstein_distance` uses R in place of the
+    covariance: with covariances, it would subtract nearly equal traces for similar Gaussians, and the
+    rounding errors would be large.
     """
     x = features.reshape(-1, features.shape[-1])
     mean = jnp.mean(x, axis=0)

@@ -223,8 +223,8 @@ def _check_shares(shares: Any) -> None:
 
 
 # A style share is the weight of a style in a mixture. It must be less than this number, so that the sum
-# of several shares is finite in float32. Shares are divided by their sum. So if the sum is at most
-# 1 / LARGEST_SHARE, they are refused, as if all were 0.
+# of several shares is finite in float32. Shares are divided by their sum, which must not be tiny:
+# if it is at most 1 / LARGEST_SHARE, the shares are refused, as if all were 0.
 LARGEST_SHARE = 1e30
 
 
@@ -257,8 +257,8 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or another number than the recipe needs; the message states
-        the expected number and the given one.
+      ValueError: if there is no picture, or another number than the recipe needs; the message says how
+        many are expected.
     """
     shares, own = len(terms.style_shares), len(terms.tap_styles)
     if not count:
@@ -269,9 +269,10 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
             f"{', '.join(terms.tap_styles)} (`tap_styles`), got {count}"
         )
     if shares not in (1, count - own):
+        beside = f", beside the {own} of `tap_styles`" if own else ""
         raise ValueError(
             f"`{argument}`: expected {shares} pictures, as many as the recipe's `style_shares`, got "
-            f"{count - own}; give as many, or other shares"
+            f"{count - own}{beside}; give as many, or other shares"
         )
 
 

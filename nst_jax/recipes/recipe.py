@@ -108,7 +108,7 @@ class StylePart(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class SecondStyle:
-    """A second style loss beside `Terms.style_loss`, which may read other taps than that loss.
+    """A second style loss, which may read other taps than the first one, `Terms.style_loss`.
 
     `Terms` has the formula of the total loss with both style losses.
 

@@ -43,8 +43,8 @@ BASE = "base"
 # or, if a style loss looks for matches (`Terms.searched`), `terms.search_content`.
 STRENGTH = "strength"
 
-# The key of a table in a recipe file with the paths of pictures, such as masks. Only the commands that
-# paint read this table; it does not become a part of the `Recipe`.
+# The key of a table in a recipe file. The table contains the paths of pictures, such as masks. It does
+# not become a part of the `Recipe`: only commands that paint pictures, or plan their painting, use it.
 CONTROLS = "controls"
 
 # The controls of a file that has no table `controls`.

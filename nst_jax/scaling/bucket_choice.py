@@ -170,8 +170,9 @@ def chosen_buckets(
     for index, scales in enumerate(runs):
         alike[tuple(scale.steps for scale in scales)].append(index)
     loaded = {one.key(recipe) for one in kept}
-    # The arrays of all buckets for which `kept` has programs, without repetition. They are sorted, so
-    # that a choice between equally fast buckets does not depend on the order of `kept`.
+    # The arrays of all programs in `kept` that paint canvases at the top left of larger arrays, without
+    # repetition. They are sorted, so that a choice between equally fast buckets does not depend on the
+    # order of `kept`.
     rooms = sorted({_of_no_updates(one.arrays) for one in kept if not one.exact})
 
     def seconds_in(arrays: Scales, whole: Sequence[_Kind], exact: bool) -> float:

@@ -205,7 +205,7 @@ def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> d
 
 
 def size_in_bytes(shapes: Any) -> int:
-    """Return the bytes of all arrays of a pytree together; the arrays may be `ShapeDtypeStruct`s."""
+    """Return how many bytes the arrays of a pytree have together; they may be `ShapeDtypeStruct`s."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 

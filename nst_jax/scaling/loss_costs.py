@@ -145,7 +145,10 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Return the shapes and types that `target` returns; cached, since tracing a loss takes time."""
+    """Return the shapes and types of the arrays that `loss.target` returns for a number of styles.
+
+    The results are cached, since tracing a loss takes time.
+    """
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]

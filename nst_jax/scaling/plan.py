@@ -1,8 +1,9 @@
 """The plan of a run: everything that is decided before it starts, without reading any pixels.
 
 A plan contains the recipe, the scales (resolutions), the devices, how the canvas is divided to fit into
-memory, and the predicted memory and number of arithmetic operations. Each run has one plan:
-`paint`, `stylize_many` and every command either take it as an argument or make it first.
+memory, and the predicted memory and number of arithmetic operations. A run paints one picture, or one
+group of pictures together, and has one plan. `paint` and `stylize_many` take it as an argument or make
+it first; the commands that paint by optimisation make it first.
 """
 
 from collections.abc import Mapping, Sequence

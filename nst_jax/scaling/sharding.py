@@ -106,7 +106,7 @@ def pictures_in_parallel(mesh: AnyMesh | None) -> int:
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    """Return the devices that the argument `devices` of `mesh_of`, which is not None here, chooses."""
+    """Return the devices that `devices`, an argument of `mesh_of`, stands for; it must not be None."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:

@@ -262,9 +262,10 @@ def window_of(
 def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
     """Cut a side of a picture into as few cores of equal length as possible.
 
-    A core is the part of the side that belongs to one tile. The network's input for it is a window,
-    which extends past the core by a halo on each side, but not past the border of the picture. If there
-    are only two cores, each lies at a border and has one halo, so it may be longer by the other halo.
+    The last core may be shorter. A core is the part of the side that belongs to one tile. The network's
+    input for it is a window, which extends past the core by a halo on each side but, unless `wraps` is
+    True, not past the border of the picture. So if there are only two cores, each lies at a border and
+    has one halo, and it may be longer by the other halo.
 
     A side shorter than `tile` + 2 * `halo` + 16 px is not cut, since a window can be nearly as long: it
     begins at a multiple of 16 px, so it may be up to 15 px longer than a core with its halos.

@@ -1,4 +1,7 @@
-"""The forms of a kernel that a loop of updates uses: transposed, for Winograd convolution, rounded."""
+"""Make forms of convolution kernels, once for all updates of a loop: rounded, transposed, transformed.
+
+The transformed kernels are for Winograd convolution.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -99,7 +102,7 @@ def _on_cpu(params: Params) -> bool:
 
 
 def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
-    """Return whether Winograd convolution is faster for a layer if the picture has this shape.
+    """Return whether Winograd convolution on a CPU is faster for a layer of a picture of this shape.
 
     `name` and `kernel` are those of the layer; `shape` is the (height, width) of the picture in px.
     """

@@ -91,8 +91,8 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     would start many small ones.
 
     The gradient rule is written by hand, since automatic differentiation of the first implementation
-    would make an array of the size of `x` for each line. Outside the features, the gradient is
-    arbitrary: `x` comes from a ReLU or from `cut`, which pass no gradient on where `x` is zero there.
+    would make an array of the size of `x` for each line. Outside the features, where `x` is zero, the
+    gradient may be arbitrary: `x` comes from a ReLU or from `cut`, which pass no gradient on there.
     """
     return lax.platform_dependent(
         x,
@@ -179,8 +179,8 @@ def _with_rows(
     """Return `x` with `rows` in place of its rows (axis 1) at `indices`, or added to them if `added`.
 
     The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
-    the last update with the operation that reads the result; that operation would check for each number
-    whether it lies in the updated row.
+    the writing of the last row with the operation that reads the result; that operation would check for
+    each number whether it lies in the last row.
     """
     lines, places = jnp.stack(rows), jnp.stack([jnp.asarray(index, jnp.int32) for index in indices])
 

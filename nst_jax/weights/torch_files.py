@@ -213,8 +213,9 @@ LARGEST_PICKLE = 2**20
 # Python busy for hours.
 LARGEST_TUPLE = 128
 
-# Three sets of opcodes: those that make a tuple, those that store a value in the memo, and those that
-# fetch a value from the memo.
+# Three sets of opcodes: those that make a tuple, those that store a value in the memo under a given
+# index (MEMOIZE, which takes the next index, is not among them), and those that fetch a value from the
+# memo.
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})

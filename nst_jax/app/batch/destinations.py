@@ -1,6 +1,7 @@
 """The paths of a batch's result pictures, and checks that no result overwrites another file.
 
-A row is one picture of the batch: a content, its styles, and perhaps the name of the result.
+A row describes one picture of the batch: its content (none for a texture), its styles, and perhaps the
+name of its result.
 """
 
 import os

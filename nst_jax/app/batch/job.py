@@ -242,7 +242,7 @@ def inspected(
 
 
 def _argument_of(role: str) -> str:
-    """Return the name of the option that gives a file, for a role such as "region_1_style"."""
+    """Return the name of the option that gives the file with a role such as "region_1_style"."""
     if role.startswith("protect"):
         return "protect"
     if role.startswith("map"):

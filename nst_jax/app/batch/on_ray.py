@@ -263,7 +263,8 @@ def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Reco
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
     """Yield a `Record` of each picture that no actor has reported, since its actors died.
 
-    It says "done" if an actor finished the picture before it died, else "failed".
+    The record says "done" if the file of the finished picture exists, since an actor may have written
+    it before the actor died. Otherwise, the record says "failed".
     """
     for entry in batch.entries:
         if entry.number not in reported:

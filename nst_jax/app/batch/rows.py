@@ -67,13 +67,13 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
       rows: the rows.
       chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine` and `recipe`,
         and those of `init`, `runner` and `cluster`, which are only checked. A folder may stand in place
-        of a mask; see `controls.of_content`.
+        of a mask or of a colour-coded map of regions; see `controls.of_content`.
 
     Raises:
-      ValueError: if `chosen` has both `regions` and `region_maps`; if a folder has no mask for the
-        content of a row, or several; if the style of a row cannot get a fine structure; or if a row
-        without a content (a texture) would get a control, or a start other than noise. A message about
-        a row names it if it came from a manifest.
+      ValueError: if `chosen` has both `regions` and `region_maps`; if a folder has no mask or map for a
+        row, or several; if the controls in a recipe file cannot be used; if the style of a row cannot
+        get a fine structure; or if a row without a content (a texture) would get a control, or a start
+        other than noise. A message about a row names the row if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found, known = [], cache(controls_of_recipe)

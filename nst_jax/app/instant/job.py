@@ -97,7 +97,7 @@ class ChosenStyle:
 class Row(NamedTuple):
     """One picture to paint; its content has not been decoded yet."""
 
-    number: int  # number of the picture among those that the command paints, from 1
+    number: int  # number of the picture, from 1, among all that the command was asked to paint
     content: Path
     style: ChosenStyle
     output: Path
@@ -127,7 +127,8 @@ class InstantJob:
     Attributes:
       rows: the pictures to paint.
       bad: for each picture that cannot be painted, a record with the reason.
-      folder: folder of the results and of the file that lists them; None if there is a single result.
+      folder: folder of the results and of the file that lists them; None if the command writes only one
+        file: a single result, or the sheet with one content in all 26 styles.
       sheet: path of the contact sheet, one picture that shows all results; None draws none.
       strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
       size: the value of `--size`, such as "512"; None means the size of the recipe `default`.
@@ -138,10 +139,10 @@ class InstantJob:
       bucket: side, in px, of a square array at whose top left each picture lies, so that pictures of
         several sizes share compiled programs; None if the array has the size of the picture.
       metadata: whether settings are embedded in the results.
-      overwrite: for a single result, whether an existing file is replaced. For several results, what
-        happens if the file of a result exists already. With None, a finished picture of the same inputs
-        and options is not painted again, any other picture that this program painted is replaced, and
-        all other files are an error. With False, every file except such a finished picture is an error.
+      overwrite: without a `folder`, whether an existing file is replaced. With a `folder`, what happens
+        if the file of a result exists already. With None, a finished picture of the same inputs and
+        options is not painted again, any other picture that this program painted is replaced, and all
+        other files are an error. With False, every file except such a finished picture is an error.
         With True, any file is replaced.
       begun: when the command began, by `time.perf_counter`.
     """

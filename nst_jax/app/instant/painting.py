@@ -285,8 +285,8 @@ def _paint_together(
       inputs: reads styles and masks.
       job: the rows of all groups, and the options of the command.
       painter: runs the network.
-      filled: number of pictures for which the program is compiled, see `RowGroup.filled`. If the group
-        has fewer, copies of its last picture are painted too.
+      filled: if the group has fewer pictures than this, copies of its last picture are painted too, so
+        that the program for this number of pictures can be used; see `RowGroup.filled`.
 
     Yields:
       For each row, the painted picture, or a `Record` that says why it could not be painted.

@@ -344,7 +344,8 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Let XLA print all its messages, if the user has given `--xla-logs`.
 
-    This sets an environment variable before JAX is imported, since JAX reads the variable then.
+    This function sets an environment variable before JAX is imported, since JAX reads the variable
+    while it is imported.
     """
     del ctx, param
     if value:

@@ -104,7 +104,8 @@ def check_side(shape: Shape) -> None:
         )
 
 
-# Advice in errors about memory that only the command line and Python can follow.
+# Matches the advice on tiles at the end of a message that a picture does not fit in memory. Users of
+# the command line and of Python can follow this advice, but a visitor of the page cannot choose tiles.
 _ADVICE_ON_TILES = re.compile(r"; to try it anyway, set `(--)?tile` to off or a number")
 
 

@@ -50,9 +50,10 @@ class Positions:
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint after `step` updates, unless it is too soon after the last one.
 
-        Between two checkpoints, `SECONDS` seconds must pass, and also `PAUSE` times the seconds that it
-        took to write the last one. Nor is a checkpoint written if there is one after `step` or more
-        updates already, or if there is no room for it.
+        Before the first checkpoint, `SECONDS` seconds must pass since this object was made. Between two
+        checkpoints, `SECONDS` seconds must pass, and also `PAUSE` times the seconds that it took to
+        write the last one. Nor is a checkpoint written if there is one after `step` or more updates
+        already, or if there is no room for it.
 
         Args:
           step: number of updates.

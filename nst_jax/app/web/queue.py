@@ -17,7 +17,8 @@ LOGGER = logging.getLogger(__name__)
 class Queue:
     """A queue of runs (paintings by optimisation): the first one paints, the others wait.
 
-    `serve` is the loop of the thread that paints; all other methods may be called by any thread.
+    `serve` is the loop of the thread that paints, and calls `paint_next` for each run. Only this thread
+    may call these two methods; any thread may call the others.
     """
 
     def __init__(self, most: int = limits.MOST_RUNS) -> None:
@@ -173,7 +174,8 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
-            # If the visitor asked to go back, this is done even if the run has ended in the meantime.
+            # If the visitor asked the run to go back to an earlier picture, it does so even if it has
+            # ended in the meantime.
             if run.request is Wish.BACK:
                 self._back(run, run.back_to)
                 return True

@@ -378,7 +378,8 @@ def _known(
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
     """Return whether each sample (picture of the package) that `words` name is unchanged in `folder`.
 
-    A visitor may have uploaded another picture under the name of a sample.
+    `words` are the words of a command line, and `folder` is that of the visitor's pictures. A visitor
+    may have uploaded another picture under the name of a sample.
     """
     return all(
         (folder / path.name).exists() and (folder / path.name).read_bytes() == path.read_bytes()

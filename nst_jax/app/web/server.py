@@ -178,8 +178,9 @@ class Server:
         """Return an ASGI application that calls `application` for requests that the guard permits.
 
         The guard (`self.guard`) checks the host, the origin and the token of a request. A request that
-        it refuses is answered with one sentence in JSON, and with the HTTP status of an error. Security
-        headers are added to all answers.
+        it refuses is answered with one sentence in JSON, and with the HTTP status of an error. Once the
+        server has begun to close, every request is answered in this way. Security headers are added to
+        all answers. Websockets, which the page does not use, are closed.
 
         Args:
           application: the ASGI application that is called.

@@ -35,7 +35,8 @@ class Upload(NamedTuple):
 
     name: str  # name of its file in the visitor's folder
     shape: Shape  # height and width
-    notes: tuple[str, ...]  # what was converted when the file was read, such as its colour profile
+    # What was converted or left out when the file was read, such as its colour profile; one line each.
+    notes: tuple[str, ...]
     role: str  # what the picture is for, one of `ROLES`
     version: int  # a number that no other upload of the visitor has; new if the file is replaced
     sample: str = ""  # key in `images.SAMPLES` if it is a sample picture of the package, else ""
