@@ -240,7 +240,7 @@ class StyleLayer(NamedTuple):
     """One value of the flag `--style-layer`, parsed."""
 
     tap: str  # the full name of the layer whose activations are compared, such as relu1_1
-    # Weight of the layer's style loss; None, after NAME=FILE, keeps the recipe's weight.
+    # Weight of the layer's style loss. None if the value is NAME=FILE: the recipe's weight is kept.
     weight: float | None
     file: Path | None  # a style picture for this layer alone; None: the layer uses the run's styles
 

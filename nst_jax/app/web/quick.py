@@ -43,8 +43,9 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
-# While a network's programs are being compiled, NumPy paints a provisional picture, if the picture fits
-# in a square of this side in px. Larger pictures would take NumPy too much time and memory.
+# While a network's programs are being compiled, NumPy paints a provisional picture, but only if the
+# picture fits in a square of this side in px; `_suits_numpy` names the other conditions. Larger
+# pictures would take NumPy too much time and memory.
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
@@ -99,7 +100,7 @@ class QuickPainter:
     """Paints with the feed-forward networks, even while a run (by optimisation) uses the same device.
 
     Such a network paints a picture by a single pass. This takes a fraction of a second and little
-    memory, so the pass does not wait in the queue of runs. It waits only for an earlier single pass.
+    memory, so the pass does not wait in the queue of runs. It waits only for earlier single passes.
     """
 
     def __init__(self) -> None:
