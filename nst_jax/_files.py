@@ -160,7 +160,10 @@ def _created_part(target: Path) -> Iterator[Path]:
 
 
 def _like(target: Path, part: Path) -> int | None:
-    """Give a temporary file the owner and group of the file that it will replace.
+    """Give a temporary file the owner and group of the file that it will replace, if that is possible.
+
+    If this process has no right to change them, they stay as they are. The returned permissions then
+    have none for the group, which may be another group than that of the replaced file.
 
     Args:
       target: the file to be replaced, which need not exist.

@@ -3,7 +3,7 @@
 The sums are taken over the whole picture at once, or tile by tile, which takes less memory. The core of
 a tile is the part of the picture over which the tile's sums are taken. Its window is the core with a
 halo: the margin of pixels around the core on which the core's features depend. If several devices share
-a picture, each computes one band of it.
+a picture, each computes one band of it, which is a horizontal strip.
 
 A tap is a layer whose features a loss reads. Masks mark regions of the picture with styles of their
 own, and protected parts, which are to stay as they are in the content. Guides are arrays made from

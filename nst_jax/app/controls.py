@@ -488,7 +488,7 @@ def check_masks_of_content(
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Styles, and masks
-        of styles, are ignored.
+        and maps of styles, are ignored.
       content: name and (height, width) of the content.
     """
     for role, (name, shape) in masks_seen.items():

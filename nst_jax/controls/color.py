@@ -150,8 +150,8 @@ def _rotation_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matr
 def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
     """Return the symmetric matrix that maps one covariance to another and moves colours least.
 
-    This is optimal transport: T = A^-½ (A^½ B A^½)^½ A^-½ for covariances A and B. Of all matrices with
-    T A Tᵀ = B, T has the least mean squared distance between a colour c and T c.
+    This is optimal transport: T = A^-½ (A^½ B A^½)^½ A^-½ for covariances A and B. Of all matrices X
+    with X A Xᵀ = B, T is the one with the least mean squared distance between a colour c and X c.
 
     Args:
       own: covariance A of the colours before they are mapped, [3, 3].

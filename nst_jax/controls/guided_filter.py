@@ -106,7 +106,7 @@ def solve_symmetric(
     """Solve a system of equations A x = y at each pixel, where A is symmetric and positive definite.
 
     The Cholesky decomposition is written out here, with one array [h, w] for each entry of the
-    matrices, since JAX's own would call LAPACK once for each pixel.
+    matrices, since JAX's own decomposition would, on a CPU, call LAPACK once for each pixel.
 
     Args:
       matrix: the matrix A of each pixel, [h, w, n, n].

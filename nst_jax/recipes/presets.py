@@ -136,8 +136,8 @@ PRESETS = {
 # `Recipe.__repr__` reads the presets from the dictionary `PUBLISHED`.
 PUBLISHED.update(PRESETS)
 
-# For this project's own recipes: word for a quality -> number of updates. Published recipes have no
-# such words, since their numbers of updates are those of their sources.
+# Name of each of this project's own recipes -> word for a quality -> number of updates. Published
+# recipes have no such words, since their numbers of updates are those of their sources.
 QUALITIES = {
     name: {"draft": 30, "good": int(PRESETS[name].descent.steps), "best": 300}
     for name in (DEFAULT.name, GRAM.name)

@@ -433,10 +433,11 @@ def _is_region(text: str, folder: Path) -> bool:
 
 
 def _two_maps(value: Any, folder: Path) -> list[str]:
-    """Split a cell of the column `regions`, which names two files (maps), between the two names.
+    """Split a cell of the column `regions`, which names two files, between the two names.
 
-    The names may contain semicolons. So the text is split at the first semicolon that has names of
-    existing files on both sides. If there is none, the text is split at all semicolons.
+    The files are colour-coded pictures: a map of the content's regions and a map of the style's. Their
+    names may contain semicolons. So the text is split at the first semicolon that has names of existing
+    files on both sides. If there is no such semicolon, the text is split at all semicolons.
     """
     parts = (_text("regions", value) or "").split(SEPARATOR)
     for first in range(1, len(parts)):

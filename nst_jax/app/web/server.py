@@ -571,7 +571,8 @@ async def _body(request: Request, what: str, most: int, too_much: str) -> bytes:
       too_much: the error message about more bytes.
 
     Raises:
-      ValueError: if there are more bytes, or if the sender stalls for `STALLED_SECONDS`.
+      ValueError: if there are more bytes, if the header Content-Length is not a number, or if the
+        sender stalls for `STALLED_SECONDS`.
     """
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
