@@ -218,8 +218,9 @@ NNST = Recipe(
         pyramid_levels=8,
         one_pyramid=True,
         enlarge=filters.bilinear,
-        # These are 200 updates at each of 64, 128, 256 and 512 px, and 200 more at 512 px with
-        # `last_style_loss` (the source's final pass).
+        # At the size of 512 px, the 1000 updates are 200 at each of the scales with a longer side of
+        # 64, 128, 256 and 512 px, and 200 more at 512 px with `last_style_loss` (the source's final
+        # pass).
         steps=1000,
         schedule=Halvings(smallest=64, passes=2),
     ),

@@ -450,7 +450,10 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 
 def _declared(recipe: Recipe, key: str) -> Any:
-    """Return the type that is declared for the field at a full key; None if there is no such field."""
+    """Return the declared type of a field, given its full key, such as "descent.steps".
+
+    If there is no such field, the result is None.
+    """
     record: Any = recipe
     entry: Declared | None = None
     for name in key.split("."):
