@@ -416,7 +416,7 @@ def test_the_queue_is_bounded(tmp_path):
     queue = Queue(most=2)
     queue.add(made(tmp_path))
     queue.add(made(tmp_path))
-    with pytest.raises(ValueError, match="2 runs are waiting"):
+    with pytest.raises(ValueError, match="2 runs wait or paint"):
         queue.add(made(tmp_path))
 
 
@@ -481,7 +481,7 @@ def test_a_refused_run_leaves_the_one_before(tmp_path):
     visitor.uploads.add("a.png", png(seed=1), "painting")
     given = {"photo": "photo.png", "styles": [["a.png", 1]]}
     first = visitor.begin(given, queue, lambda words, folder: Steps(), keep=False)
-    with pytest.raises(ValueError, match="1 runs are waiting"):
+    with pytest.raises(ValueError, match="1 runs wait or paint"):
         visitor.begin(given, queue, lambda words, folder: Steps(), keep=False)
     assert visitor.run is first and first.state is RunState.WAITING and queue.place(first) == 0
 

@@ -323,9 +323,10 @@ class InstantPainter:
         """
         if not style.pictures:
             if strength != 1:
+                advice = "mix several styles of the network" if style.trained is None else "omit it"
                 raise ValueError(
                     "`strength`: needs a style picture, since it leads from the content's own style to "
-                    "that of the picture; of the 26 styles, mix several instead"
+                    f"that of the picture; {advice} instead"
                 )
             if style.trained is not None:
                 return Request(content, self.trained(style.trained), style.shares)

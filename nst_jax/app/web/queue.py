@@ -39,7 +39,7 @@ class Queue:
         with self._changed:
             if len(self._line) >= self._most:
                 raise ValueError(
-                    f"run: {len(self._line)} runs are waiting for this machine already; try again later"
+                    f"run: {len(self._line)} runs wait or paint here already; try again later"
                 )
             run.state, run.why, run.request = RunState.WAITING, "", Wish.NOTHING
             self._line.append(run)

@@ -575,7 +575,9 @@ async def _body(request: Request, what: str, most: int, too_much: str) -> bytes:
         sender stalls for `STALLED_SECONDS`.
     """
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > most:
+    if not length.isdecimal():
+        raise ValueError(f"{what}: the header Content-Length is no whole number")
+    if int(length) > most:
         raise ValueError(too_much)
     parts: list[bytes] = []
     size = 0
