@@ -155,7 +155,7 @@ def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another process of its cluster is lost or has stopped with an error.
+    """Ends this process when another process of its cluster is lost, fails, or tells it to stop.
 
     The cluster is the processes that paint one picture together. A thread of every process writes a
     heartbeat, a number that it counts up, into JAX's key-value store, and reads the heartbeats of the

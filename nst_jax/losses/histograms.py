@@ -51,8 +51,9 @@ def ordered_channels(style: Samples) -> OrderedChannels:
 def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> Float[Array, "c m"]:
     """Return features with each channel changed to have the style's distribution of values.
 
-    This is histogram matching. A value at level p of its channel (a share p of the channel's values is
-    smaller) is replaced by the quantile of the style's channel at level p. If `style` holds several
+    This is histogram matching. Number i, from 0, of the m values of a channel in ascending order has
+    the level (i + 1/2) / m; equal values all have the level at the middle of their places i. Each value
+    is replaced by the quantile of the style's channel at the value's level. If `style` holds several
     pictures, the replacement is the mean of their quantiles, weighted by their shares.
 
     Args:

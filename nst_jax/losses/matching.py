@@ -127,7 +127,8 @@ def hypercolumn_matches(
 
     A hypercolumn is a vector with the features of all style layers at one place of a picture. First the
     hypercolumns of the picture and those of the style are centred: the mean of either set is subtracted
-    from each vector in the set. Of the centred vectors, the nearest is the one at the smallest angle.
+    from each vector in the set. For a centred vector of the picture, the nearest is the centred vector
+    of the style at the smallest angle to it.
 
     Args:
       features: features of the picture at each style tap (layer).

@@ -309,8 +309,9 @@ def _opacities(
 
     An opacity is an array [h, w] from 0 to 1, or None for an opaque picture. Since each item in the
     list of styles may be a blend of several styles, the second list has a list of opacities for each
-    item. A list is None if all its pictures are opaque. If the losses of the recipe cannot leave out
-    transparent parts, both lists are None, and transparent parts count as white.
+    item. Each of these two results is None instead of a list if all its pictures are opaque. If the
+    losses of the recipe cannot leave out transparent parts, both results are None, and transparent
+    parts count as white.
 
     Args:
       loaded: the pictures to paint, with what was read from their files.
