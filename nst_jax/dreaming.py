@@ -181,7 +181,9 @@ def plan_dream(
     device: Any = None,
     files: FileMemory | None = None,
 ) -> Plan:
-    """Plan a dream: its octaves, its precision, and the tiles that its memory needs.
+    """Plan a dream: its octaves, its precision, and whether it is computed in tiles to fit into memory.
+
+    Tiles are parts of the picture that are computed one after another.
 
     Args:
       settings: the settings, as `settings_of` checks and returns them.

@@ -67,7 +67,7 @@ def precision_words(name: str, auto_on: str) -> str:
     Args:
       name: the name of the precision.
       auto_on: the platform, such as "cpu", for which the precision was chosen automatically; empty if
-        the recipe or a flag sets it.
+        the recipe or a flag sets the precision.
 
     Example:
       >>> precision_words("bfloat16", "gpu")

@@ -95,7 +95,8 @@ class Recorder:
         # For the initial picture and after each update: the seconds since painting began, without the
         # time for compiling and for computing the targets of the losses.
         self.seconds: list[float] = []
-        # For each snapshot so far, the total losses after each update since the snapshot before it.
+        # For each snapshot so far, the total losses of the canvases since the snapshot before it. The
+        # canvases of a run are the initial canvas, and one after each update.
         self._totals: list[np.ndarray] = []
         self.compiling, self.watch = compiling, watch
         # The value of `seconds` at the checkpoint from which the run resumes; [] for a new run.

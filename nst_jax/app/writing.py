@@ -38,7 +38,7 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
 
 
 def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
-    """Write a picture to another folder, under a new name, since it could not be written to `path`.
+    """Write a picture, which could not be written to `path`, under a new name, to one of two folders.
 
     Args:
       path: the path to which the picture could not be written.

@@ -170,9 +170,9 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
       argument: the caller's name for the style, shown in error messages.
 
     Raises:
-      ValueError: if the style is a number (an int, or text of digits) that none of the 26 styles has;
-        or if it is a word (text without suffix and folder) that names neither a style nor an existing
-        file.
+      ValueError: if the style is an int that is not the number of one of the 26 styles; or if it is a
+        word (text without suffix and folder; digits, too) that is neither the name or number of a style
+        nor the name of an existing file.
     """
     if style_names.is_name(style):
         return True

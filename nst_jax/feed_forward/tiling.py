@@ -345,8 +345,9 @@ def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditi
 class _Painter:
     """Paints one picture strip by strip, in several passes over all strips.
 
-    A pass measures the mean and variance of a layer's features over the whole picture. The painter
-    stores them for the layer's instance norm, which is applied after the pass or in later passes.
+    A pass measures the mean and variance of its last layer's features over the whole picture. If this
+    layer has an instance norm, the painter stores them for the norm, which is applied after the pass or
+    in later passes.
     """
 
     def __init__(

@@ -124,7 +124,11 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """For each scale (resolution), the number of operations for computing the losses' targets."""
+        """For each scale (resolution), the number of operations that computing the targets takes.
+
+        The targets are what the losses compare the canvas with. With several devices that share a
+        canvas, the number is for one of them.
+        """
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)

@@ -29,9 +29,9 @@ def compile_groups(
 ) -> None:
     """Compile the programs with which a batch will be painted, and store them in the cache on disk.
 
-    To compile the programs, grey pictures of the same sizes are painted with one update at each scale.
-    The pictures are not written. Pictures with masks or transparent parts need other programs, which
-    are not compiled here.
+    To compile the programs, grey pictures of the sizes of the batch's pictures are painted with one
+    update at each scale (resolution). The grey pictures are not written. Pictures with masks or
+    transparent parts need other programs, which are not compiled here.
 
     Args:
       params: the weights.

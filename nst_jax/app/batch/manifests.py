@@ -42,7 +42,7 @@ COLUMNS = (
 
 LARGEST_SEED = 2**32 - 1
 
-SEPARATOR = ";"  # separates the styles, overrides or regions in one cell of a manifest
+SEPARATOR = ";"  # separates the styles, overrides, regions, masks or maps in one cell of a manifest
 
 Cells = Mapping[str, Any]  # one row of a manifest: name of a column -> the cell
 
