@@ -88,7 +88,8 @@ def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float])
     )
 
 
-# Largest count of numbers that are sorted at once, which limits the memory for sorting.
+# Largest count of numbers that are sorted at once, unless a single row has more; see `group_size`. This
+# limits the memory for sorting.
 AT_ONCE = 2**21
 
 

@@ -147,8 +147,8 @@ def _newton_direction(
       change: y, the change of the gradient that was given to `_remember`.
       fresh: whether `_remember` added a pair. If so, `scale` is computed from this pair; if not,
         `scale` stays as it is.
-      guess: multiplies a pytree by the matrix P. `memory.scale` times P is the first approximation of
-        the inverse Hessian.
+      guess: multiplies a pytree by the matrix P. The updated `scale` times P is the first approximation
+        of the inverse Hessian, from which the recursion makes H.
     """
     history = memory.inverse.shape[0]
     pairs = jnp.minimum(memory.kept, history)

@@ -404,8 +404,8 @@ def values_and_strength(
             if key == STRENGTH:
                 strength = _checked_strength(_value(text))
             else:
-                # An unknown key is refused here, so that the message can suggest `strength`, which
-                # `_changed` does not know as a key.
+                # A key whose part before the first dot is unknown is refused here, so that the message
+                # can suggest `strength`, which `_changed` does not know as a key.
                 refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return checked(recipe), strength

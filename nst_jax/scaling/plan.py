@@ -201,8 +201,8 @@ class Plan:
         """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
         If so, the next scale can be compiled while this one is painted. The result is False for the
-        last scale. For other scales, it is True if the available memory is not known. The memory of all
-        pictures that are painted at once is counted.
+        last scale. For other scales, it is True if the available memory is not known. Of the pictures
+        that are painted at once, those are counted that share one memory, such as that of one GPU.
 
         Args:
           scale: index of the scale that is painted.

@@ -347,7 +347,7 @@ def _embedded(architecture: Architecture) -> _hdf5.Source:
 
 
 def _read(source: _hdf5.Source, architecture: Architecture, *, on_host: bool = False) -> Params:
-    """Read a weights file, verify its digest, and compare names and shapes with the network's.
+    """Read a weights file, verify its digest, and check that its arrays are those of the network.
 
     With `on_host`, the weights stay NumPy arrays; else they are put on JAX's default device.
     """

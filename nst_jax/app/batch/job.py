@@ -354,7 +354,8 @@ def batch_job(
       check: called as `check(recipe, seed)` for each different recipe of the rows: with the seed of one
         of its rows that name a seed, and with None if some of its rows name none. It raises ValueError
         if an option, or the seed, cannot be used with the recipe.
-      inputs: files that the batch reads besides contents and styles; no result may overwrite them.
+      inputs: files that the batch reads besides those that the rows name. No result may overwrite a
+        file that the batch reads.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
       anywhere: whether rows may name outputs outside `folder`.

@@ -78,7 +78,8 @@ class QuickPicture(NamedTuple):
     path: Path
     words: list[str]  # the words of a command line that paints the same picture
     # Duration of the painting, from reading the inputs to writing the file. The wait for earlier
-    # pictures is left out. For a kept picture, it is the duration of its painting.
+    # pictures is left out. If the picture was painted earlier and kept in memory, this is how long it
+    # took to paint it then.
     seconds: float
 
 
