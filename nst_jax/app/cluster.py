@@ -254,7 +254,9 @@ class PeerMonitor(AbstractContextManager):
                 "start all of them again, with `--checkpoint FILE --resume` to resume the run"
             )
         finally:
-            os._exit(1)  # not sys.exit: the main thread may wait for the lost process forever
+            # `sys.exit` would end only this thread; the main thread might wait for the lost process
+            # forever.
+            os._exit(1)
 
 
 def _store() -> Any:

@@ -154,8 +154,8 @@ class FineStyle:
           recipe: the recipe; None is `GATYS_FINE_STYLE`.
 
         Raises:
-          ValueError: if `self.picture`, resized for this run, is too small; the message names
-            `style_fine`.
+          ValueError: if `self.picture`, resized for this combination, is too small (the message names
+            `style_fine`); or as in `plan_scales`, for example if there is too little memory.
         """
         tile = self.tile
         recipe = with_options(

@@ -96,8 +96,8 @@ def describe_weights(weights: Path | None) -> None:
         case the other weights files of the package are listed too.
 
     Raises:
-      ValueError: if the file is damaged, or if it belongs to a network that this version of the package
-        does not know.
+      ValueError: if the file is missing, damaged or not a weights file, or if its weights are those of
+        a network that this version of the package does not know.
     """
     from nst_jax.feed_forward import arbitrary, styles26
     from nst_jax.weights.params import (

@@ -142,14 +142,16 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     Args:
       text: `"cumulative"` (sets of the first layer, of the first two, and so on up to all layers),
         `"single"` (each layer alone), or sets separated by commas, each with `+` between its layers,
-        such as `"relu1_1,relu1_1+relu2_1"`.
+        such as `"relu1_1,relu1_1+relu2_1"`. In such sets, other names that `vgg.resolve_taps` accepts
+        can be used, too, such as `"r21"` for `"relu2_1"`.
       taps: the names of the recipe's style layers, which are those that its style loss reads.
 
     Returns:
       The sets, each in the order of `taps`.
 
     Raises:
-      ValueError: if `text` is an unknown word, or names a layer that is not in `taps`.
+      ValueError: if `text` is an unknown word, names a layer that is not in `taps`, or names a layer
+        twice in one set.
 
     Example:
       >>> layer_sets("cumulative", ("relu1_1", "relu2_1"))

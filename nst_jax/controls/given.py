@@ -257,7 +257,10 @@ def _checked_style_opacities(styles: Sequence[Shape], given: Any) -> tuple[np.nd
 
 
 def is_batch(mask: Any) -> bool:
-    """Return whether a value is several masks: a list, or an array [n, h, w] or [n, h, w, 1 or 3]."""
+    """Return whether a value is several masks: a list, or an array [n, h, w] or [n, h, w, 1 or 3].
+
+    An array with three axes whose last one has length 1 or 3 counts as a single mask [h, w, 1 or 3].
+    """
     if isinstance(mask, (list, tuple)):
         return True
     shape = np.shape(mask)

@@ -28,7 +28,7 @@ Writer = Callable[[Path, Sequence[Frame], Sequence[float], str | None], None]
 VIDEO_RATE = 25
 
 _SAMPLED_FRAMES = 12  # largest number of frames from which the palette of a GIF is chosen
-_SAMPLED_PIXELS = 100_000  # approximate number of pixels that are taken from all these frames
+_SAMPLED_PIXELS = 100_000  # approximate largest number of pixels taken from these frames together
 _REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 

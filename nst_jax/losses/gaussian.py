@@ -46,7 +46,7 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 
     `products`, the precision of matrix products that every style loss gets as an argument, is not used:
     the matrix product FᵀF always uses all bits of float32. If the second moment S were rounded more
-    coarsely than the mean m, as in tensorfloat32, the covariance S - m mᵀ would have negative
+    coarsely than the mean m, as in tensorfloat32, the covariance S - m mᵀ could have negative
     eigenvalues where features hardly vary. For bfloat16 features this takes no more time, since a
     product of two bfloat16 numbers is exact in float32.
     """

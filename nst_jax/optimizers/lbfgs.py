@@ -45,7 +45,7 @@ class Memory(NamedTuple):
     # Number of pairs that were ever stored; of these, the buffers still have the last `history` ones.
     kept: Int[Array, ""]
     # (y . s) / (y . P y) of the newest pair, where P is the matrix of `Guess`, below. This number times
-    # P is the first approximation of the inverse Hessian.
+    # P is the approximation of the inverse Hessian that the pairs then correct.
     scale: Float[Array, ""]
 
 

@@ -155,7 +155,7 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
       The recipe.
 
     Raises:
-      ValueError: for an unknown name; the message suggests the nearest known one.
+      ValueError: for an unknown name; the message suggests a similar known name, or lists all of them.
 
     Example:
       >>> from nst_jax import recipes

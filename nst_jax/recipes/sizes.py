@@ -33,7 +33,11 @@ class SizeRule(Protocol):
         ...
 
     def resized(self, pixels: int) -> "SizeRule":
-        """Return this rule with `pixels` as its number: `LongEdge(512)` becomes `LongEdge(pixels)`."""
+        """Return this rule with `pixels` as its number: `LongEdge(512)` becomes `LongEdge(pixels)`.
+
+        A rule with two sides, such as `Exact`, keeps their ratio, and the longer one becomes `pixels`.
+        A rule without a number, such as `AsIs`, becomes `LongEdge(pixels)`.
+        """
         ...
 
 

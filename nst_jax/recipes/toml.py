@@ -151,7 +151,8 @@ def _number(key: str, value: Any) -> Any:
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """Yield the lines of a table: first its simple values, as TOML requires, then its tables.
 
-    `prefix` stands before the names of these tables: the key of `table` and a dot, or "" for a recipe.
+    `prefix` stands before the names of these tables: the full key of `table` and a dot, such as
+    "descent.optimizer.", or "" if `table` is the whole recipe.
     """
     for key, value in table.items():
         if not isinstance(value, Mapping):

@@ -86,7 +86,8 @@ def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) 
     """Return how many of the `total` available bytes each device can allocate.
 
     An accelerator has all of `total` to itself. CPU devices that share a picture also share the memory
-    of the machine, so each gets an equal part of `total`. The result is None if `total` is None.
+    of the machine, so each gets an equal part of `total`. The result is None if `total` is
+    None, that is, not known.
     """
     if total is None or mesh is None or platform != "cpu":
         return total

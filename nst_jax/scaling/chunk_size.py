@@ -3,8 +3,8 @@
 Two numbers may limit the size: how many pictures fit into memory, and the number of pictures beyond
 which a larger chunk is hardly faster. Within these limits, a size is chosen for which few programs have
 to be compiled. There are three rules for this: `even_chunk` prefers a size that divides the number of
-pictures, `worthwhile_divisor` always takes such a size, and `even_size` always makes as few groups as
-possible.
+pictures, `worthwhile_divisor` always takes such a size, and `even_size` always divides the pictures
+into as few groups as possible.
 """
 
 import bisect

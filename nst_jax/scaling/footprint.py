@@ -193,8 +193,8 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# The matting energy is a loss that penalises edges which the content does not have. This is the number
-# of float32 values per pixel in the arrays from which the energy and its gradient are computed. It is
+# Number of float32 values per pixel in the arrays from which the matting energy and its gradient are
+# computed. This energy is a loss that penalises edges which the content does not have. The number is
 # large, since most of these arrays hold a window of 9 pixels for each pixel. The energy is computed
 # before or after the network's pass, so its memory is not added to that of the network.
 MATTING_NUMBERS = 200

@@ -605,7 +605,8 @@ def _fits_but_for_styles(plan: Plan) -> bool:
     then names the size of the styles instead of the bucket. The result is False if the caller asked for
     tiles.
     """
-    if plan.requested.network.tile:  # the caller asked for tiles, so the styles are not the reason
+    # If the caller asked for tiles, the size of the styles is not why the run has tiles.
+    if plan.requested.network.tile:
         return False
     last = plan.scales[-1]
     smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))

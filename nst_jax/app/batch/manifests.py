@@ -25,8 +25,8 @@ CONTENTS = "contents"  # name of the command-line argument that names pictures o
 PICTURES = ("content", "style")
 # Columns that must be empty in a row without a content, which makes a texture. The first three name
 # masks or colour-coded maps of parts of the content. `style_fine` gives a style the fine structure of
-# another picture. For a texture, the user has to combine these two before the batch, by
-# `nst_jax.combined_style`.
+# another picture. For a texture, the user has to combine the style with that picture before the batch,
+# by `nst_jax.combined_style`.
 OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
 COLUMNS = (
