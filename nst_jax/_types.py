@@ -70,7 +70,7 @@ ADDED_LATER = "added later"
 
 
 class Guides(NamedTuple):
-    """The masks of a canvas at the taps (layers that losses read), for regions with their own styles.
+    """What the losses need for the regions and protected parts of a canvas, by tap (layer they read).
 
     There are r regions with styles of their own, and the rest of the canvas is one more region, with
     the default style. T is the value of a region's mask at a position of the features, from 0 to 1. In

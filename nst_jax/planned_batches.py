@@ -38,7 +38,8 @@ class PaintedBatch(NamedTuple):
     # Indices of the pictures in which nothing was painted: at every scale (resolution), their last
     # losses equal the first.
     stalled: set[int]
-    # Index of each picture whose loss stopped changing while still high -> when; see `descent.Rest`.
+    # Index of each picture whose loss stopped changing while still high -> when it stopped, and how
+    # high it still is; see `descent.Rest`.
     resting: dict[int, Rest]
 
 

@@ -176,7 +176,8 @@ def _stylize_job(
     if fine is None:
         return job
     # The combined style already has the size at which the run uses it. A new plan would resize it once
-    # more, by the size rule and `style_scale`. So the plan is kept, and only the pixels are replaced.
+    # more, by the recipe's rule for the sizes of pictures and its factor `style_scale` for styles. So
+    # the plan is kept, and only the pixels are replaced.
     shape = job.plan.real_scales[-1].style_shapes[0]
     recorded = controls._replace(combined=fine.facts(shape))
     return replace(job, combined=fine.combined(read[0], shape), controls=recorded)

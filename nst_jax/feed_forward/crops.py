@@ -217,8 +217,9 @@ class PhotoCrops:
         self._photos, self._damaged = tuple(photos), dict[int, str]()
         order = self._random(_SPLIT).permutation(len(photos)).tolist()
         middles: list[Crop] = []
-        # Photos that turn out to be damaged or nearly uniform are not counted. Otherwise, if there are
-        # many of them, all others could be held out, and none would be left to train on.
+        # A share of the photos is held out. Photos that turn out to be damaged or nearly uniform are
+        # not counted when the size of this share is computed. Otherwise, if there are many of them,
+        # all other photos could be held out, and none would be left to train on.
         while order and len(middles) < number_held_out(len(order) + len(middles)):
             pixels = self._reduced(order.pop())
             if pixels is not None and _has_contrast(middle := _middle(pixels, size)):

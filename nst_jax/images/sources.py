@@ -1,7 +1,7 @@
 """Read the bytes of a picture file, given as a path, as bytes, or as a binary file object.
 
 A path must be that of a regular file, and a file object must be open. None of these sources may be
-empty, or larger than the memory that is available.
+empty. A file or file object may not have more bytes than the memory that is available.
 """
 
 import io
@@ -46,8 +46,8 @@ def contents_of(source: Source, argument: str) -> Contents:
       The `Contents`.
 
     Raises:
-      ValueError: if there is no such file; or if the file or the bytes cannot be read, are empty, or
-        are larger than the memory that is available.
+      ValueError: if there is no such file; if the source is empty; or if a file or file object cannot
+        be read, or has more bytes than the memory that is available.
       TypeError: if `source` is neither a path, nor bytes, nor a binary file object; for example, if it
         is a file opened as text.
     """

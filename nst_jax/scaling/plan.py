@@ -556,8 +556,8 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
     Raises:
       ValueError: if the memory is too small for arrays that are computed without tiles, or if the
-        recipe asks for tiles. The message names `style_size` or `style_scale` if the array for the
-        styles is too large, `regions` if fewer regions would fit, and else `bucket`. Also for the other
+        recipe asks for tiles. The message begins with `style_size` or `style_scale` if only the array
+        for the styles is too large, else with `bucket`. A ValueError is also raised for the other
         reasons that `plan_scales` lists.
     """
     try:

@@ -126,7 +126,7 @@ def convert(
 def _check_options(
     path: Path, destination: PathLike, encoding: str | None, pixels: str | None
 ) -> None:
-    """Refuse paths and options that would cause an error later, before any weights are read."""
+    """Refuse, before any weights are read, paths and options that would cause an error later."""
     if not path.exists():
         raise refusal(path, "does not exist; check the path")
     if path.is_dir():

@@ -61,7 +61,8 @@ class PaintedPicture(NamedTuple):
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # losses of `image` by name; None if painting diverged
-    # Number of updates after which losses that are not finite were found; None if all were finite.
+    # Number of updates after which the losses, or their gradient, were found not to be finite; None if
+    # all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
     rest: Rest | None  # when the loss stopped changing while still high; None if it did not

@@ -391,7 +391,8 @@ def compiled_programs(programs: Mapping[Any, int]) -> float:
 def _sizes(count: int, most: int) -> set[int]:
     """Return the different sizes of chunks, if each has `most` pictures but the last may have fewer.
 
-    `count` is the number of pictures in all chunks together.
+    A chunk consists of pictures of one group that are painted at once. `count` is the number of
+    pictures in all chunks together.
     """
     return {min(most, count - first) for first in range(0, count, most)}
 

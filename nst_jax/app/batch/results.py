@@ -364,11 +364,12 @@ def is_ours(path: Path, written: set[str]) -> bool:
     """Return whether this program wrote a file.
 
     It did if the file is a picture with this program's metadata, or if the result manifest (the list of
-    results) of a batch names it.
+    results) of a batch says that the file was written.
 
     Args:
       path: an existing file.
-      written: the paths of pictures that result manifests record, from `written_before`.
+      written: from `written_before`, the paths of results that result manifests list, except failed
+        ones.
     """
     return os.path.realpath(path) in written or reading.has_metadata(path)
 

@@ -1,9 +1,10 @@
-"""The HTTP server of the page, by Starlette: it sends files, answers requests, and sends events.
+"""The HTTP server of the web page, built on Starlette: it sends files and events, and answers requests.
 
 A request is an HTTP request of a browser. A visitor is somebody who uses the page in a browser, and is
 recognised by a cookie. A run is the painting of one picture by optimisation, which a visitor began. An
 instant picture is painted by a single pass of a network. The page's state, which `Visitor.status`
-returns, is what the page shows of the visitor's pictures, run and settings.
+returns, is what the page shows of the visitor's pictures, run and settings. An event is a message with
+this state; the server sends one when a page is opened, and whenever the state changes.
 """
 
 import asyncio
