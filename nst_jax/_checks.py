@@ -260,7 +260,10 @@ def number(
 
 
 def _as_float(value: int) -> float:
-    """Return a whole number as a float, which may be larger than NumPy's integers; or as infinity."""
+    """Return a whole number as a float, even if NumPy's integers are too small for the number.
+
+    If floats are too small for it, too, the result is infinity, with the sign of the number.
+    """
     try:
         return float(value)
     except OverflowError:

@@ -255,7 +255,7 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32.
 
     If the default device is an accelerator, NumPy resizes the picture, since XLA takes seconds there to
-    compile the filter for each size.
+    compile the filter for each size. A filter for which NumPy has no equivalent is called as it is.
     """
     if image.shape[:2] == shape:
         return jnp.asarray(image)

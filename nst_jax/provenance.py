@@ -43,8 +43,8 @@ NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 def strength_facts(strength: float | None) -> dict[str, Any]:
     """Return a record of the argument `strength` of `stylize`; empty if it was not given (None).
 
-    The record needs it, since the recipe of the run contains only the value that follows from the
-    strength: in most recipes the style weight, in some the weight `search_content`.
+    The record of a run needs the strength, since the run's recipe contains only the value that follows
+    from it: in most recipes the style weight, in some the weight `search_content`.
 
     Example:
       >>> strength_facts(0.6), strength_facts(None)

@@ -83,7 +83,8 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
     stem = os.fsencode(path.stem)[: _files.LONGEST_NAME].decode(errors="ignore")
     name = f"{stem}-{secrets.token_hex(4)}{path.suffix}"
     # `gettempdir` tests folders by writing to them, so on a full disk the call itself may fail.
-    # Therefore `getcwd` and `gettempdir` are called in the loop, where their errors are suppressed.
+    # `getcwd` fails if the current folder has been deleted. Therefore both are called in the loop,
+    # where their errors are suppressed.
     folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
     for folder in folders:
         with suppress(OSError, MemoryError):

@@ -410,9 +410,10 @@ def _from_deep_grey(
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
     """Convert a grey picture of more than 8 bits to 8-bit grey (mode L), and get its opacity.
 
-    With a `gamma`, the samples are also converted from it to sRGB. With None, they are only scaled and
-    rounded. The file may name one value of samples as transparent: the opacity is 0 at pixels with this
-    value, and 1 elsewhere. It is None if every pixel is opaque.
+    `gamma` is the exponent with which the file encodes intensities; the samples are then also converted
+    to sRGB. If it is None, they are only scaled and rounded. The file may name one value of samples as
+    transparent: the opacity is 0 at pixels with this value, and 1 elsewhere. The opacity is None if
+    every pixel is opaque.
     """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))

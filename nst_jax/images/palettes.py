@@ -54,8 +54,8 @@ def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palett
     Args:
       styles: pictures [h, w, 3] in [0, 1].
       opacities: for each style its opacity, [h, w] in [0, 1], or None if it is opaque; () if all styles
-        are opaque. A pixel's weight in the mean and covariance is its opacity; for the smallest and
-        largest values, only pixels of at least half the largest opacity count.
+        are opaque. A pixel's weight in the mean and covariance is its opacity. The smallest and largest
+        values are those of the pixels whose opacity is at least half the largest opacity.
 
     Returns:
       The `Palette` of the pixels of all styles together.

@@ -427,9 +427,9 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # If the memory has no pairs yet, the direction is the negative gradient times the matrix P of
-        # `guess`. Its length says nothing about the right length of a move. So the move then gets
-        # exactly the allowed length.
+        # If the memory has no pairs yet, the direction is the negative gradient times P, the matrix by
+        # which `guess` multiplies. The length of this direction says nothing about the right length of
+        # a move. So the move then gets exactly the allowed length.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)

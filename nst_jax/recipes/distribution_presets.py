@@ -139,8 +139,8 @@ HISTOGRAM = Recipe(
         content_weight=5.0,
         style_taps=STYLE_TAPS,
         style_loss=losses.GRAM_PAPER,
-        # The source has the weight 1e4 and layer weights of 1/5, as `Terms` has by default, and divides
-        # by the number of layers, 5, once more.
+        # The source has the weight 1e4 and layer weights of 1/5, which are also the default of `Terms`.
+        # It divides by the number of layers, 5, once more.
         style_weight=1e4 / 5,
         second_style=SecondStyle(
             taps=("relu1_1", "relu4_1"),

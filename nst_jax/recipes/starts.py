@@ -2,9 +2,9 @@
 
 A start is called as (content, style, key) -> image. `content` is the content picture [h, w, 3] at the
 size of the canvas, `style` is a style picture [h', w', 3] of any size, and `key` is a JAX random key,
-which only starts that draw noise use. The result is an image [h, w, 3], whose values may lie a little
-outside [0, 1] where noise or detail is added. `Instant` cannot be called: it only says that the run
-itself paints the initial canvas, by a feed-forward network.
+which is used only by starts that draw noise. The result is an image [h, w, 3], whose values may lie a
+little outside [0, 1] where noise or detail is added. `Instant` cannot be called: it only says that the
+run itself paints the initial canvas, by a feed-forward network.
 
 Starts without fields, such as `Blank`, are dataclasses too, so that all starts can be registered as
 pytrees, compared, and written to files in the same way.

@@ -62,7 +62,9 @@ def check_installed() -> None:
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Connect to the Ray cluster at `$RAY_ADDRESS`, or start one on this machine.
+    """Connect to the Ray cluster at `$RAY_ADDRESS`, or to one on this machine, or start one here.
+
+    If Ray has been initialised in this process already, its cluster is used.
 
     Enter this context before JAX is used, for two reasons. Ray forks this process, and a fork may hang
     once JAX has started its threads. And JAX would reserve memory of the devices that the actors use,

@@ -106,7 +106,8 @@ class Run:
       keep: whether the run goes on when no page shows it.
       files: names of the files in `folder` that the command line reads.
       state: the state of the run.
-      why: why the run is paused or has failed, in one sentence; empty otherwise.
+      why: why the run is paused, such as "nobody was looking", or why it has failed; empty if the
+        visitor paused it.
       warning: what is wrong with the result of a finished run, in one sentence; empty if nothing is.
       request: what the visitor has asked of the run while it paints.
       back_to: number of updates of the picture to which the run goes back, if `request` is BACK.

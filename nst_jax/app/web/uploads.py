@@ -169,7 +169,10 @@ class Uploads:
         images.save(self.view(name), image)
 
     def _check_room(self, name: str, data: bytes, others: int) -> None:
-        """Refuse a file that is empty or too large, or for which there are too many `others`."""
+        """Refuse a file that is empty or too large, or that would be one picture too many.
+
+        `others` is the number of pictures that the visitor will have besides this file.
+        """
         if not data:
             raise ValueError(f"picture: {safe_name(name)!r} is empty; choose another file")
         if len(data) > limits.MOST_BYTES:
