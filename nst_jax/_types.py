@@ -195,8 +195,8 @@ class Snapshot(NamedTuple):
     # before the first update, and one after each update.
     history: Losses
     scale: int  # index of the scale (resolution); 0 is the coarsest
-    # Number of the update, counted over all scales, whose losses, or their gradient, were not finite;
-    # -1 if there is none.
+    # Number of the update, counted over all scales, after which the losses, or their gradient, were not
+    # finite, so that the run ended; 0 for the first canvas, before any update. -1 if there is none.
     broke_at: int
 
 

@@ -318,11 +318,11 @@ def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
 
 
 def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Resized:
-    """Resize the final image of one scale for the next, finer one, and clip it to [0, 1] if `clip`.
+    """Resize the image with which a scale starts to the scale's size; clip it to [0, 1] if `clip`.
 
     Args:
-      image: [h, w, 3], the image at the end of the coarser scale; or the first image of a run, which is
-        resized to the coarsest scale.
+      image: [h, w, 3], the final image of the next coarser scale; for the coarsest scale, the first
+        image of the run.
       shape: (height, width) of the result.
       enlarge: the recipe's function that resizes between scales.
       clip: whether to clip, since some resizing filters overshoot; between two scales, True for recipes

@@ -143,7 +143,7 @@ def rows_at_once(height: int, width: int) -> int:
 
 
 def filter_memory(height: int, width: int) -> int:
-    """Return how many bytes of memory it takes to filter a picture of this size."""
+    """Return about how many bytes the guided filter needs for a picture of this size in pixels."""
     rows = min(height, rows_at_once(height, width) + 4 * filter_radius(height, width))
     return 4 * FILTER_NUMBERS * rows * width
 

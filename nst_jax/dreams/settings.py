@@ -59,10 +59,10 @@ class DreamSettings:
     """All settings of a dream; `settings_of` makes them from checked options.
 
     Attributes:
-      ascent: taps (layers) and their weights, size of a step, and largest random shift in px. The dream
-        does not use its field `network`, but the network in the plan. `nst_jax.dreaming.plan_dream`
-        makes the plan from `recipe`, with tiles that fit in memory and a precision that suits the
-        platform.
+      ascent: taps (layers) and their weights, size of a step, and largest random shift in px. The field
+        `network` of `ascent` is not used: the dream uses the network in its plan instead.
+        `nst_jax.dreaming.plan_dream` makes the plan from `recipe`, with tiles that fit in memory and a
+        precision that suits the platform.
       steps: number of steps at each octave.
       octaves: number of octaves, which are the sizes at which the picture is painted, one after
         another. The last octave has the final size.

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from PIL import Image as PilImage
 from PIL import ImageCms
 
-# Flag for black point compensation in Little CMS, the library with which Pillow converts colours.
-# Pillow before 10.3 has no name for it.
+# Flag for black point compensation in Little CMS, the library with which Pillow converts colours. The
+# name `ImageCms.Flags.BLACKPOINTCOMPENSATION` for this number is new in Pillow 10.3.
 _BLACK_TO_BLACK: Any = 0x2000
 
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
@@ -123,8 +123,9 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # There are many sRGB profiles, which differ in name and bytes. So a profile counts as sRGB if it
-    # changes no colour of a grid by more than one 8-bit level.
+    # There are many sRGB profiles, which differ in name and bytes. So a profile counts as sRGB if the
+    # conversion from it to sRGB changes no channel of 9 x 9 x 9 evenly spaced colours by more than one
+    # 8-bit level.
     grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
     colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
     converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))

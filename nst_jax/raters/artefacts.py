@@ -98,8 +98,8 @@ def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
 LEAST_SIDE = 48
 
 # Widths in cycles per px, for `grid_peaks`. Frequencies at most `BAND` away from a frequency of the
-# grid belong to its peak. The peak is compared with the next frequencies on either side, as far as
-# `BESIDE` beyond the peak.
+# grid belong to its peak, and so do always the two nearest frequencies on either side. The peak is
+# compared with the next frequencies on either side, as far as `BESIDE` beyond the peak.
 BAND = 1 / 64
 BESIDE = 1 / 32
 

@@ -257,9 +257,9 @@ def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) ->
         return with_neighbours(band, above, below, bands.count, around=True)
     # `around=True` makes the bands a ring, in which the first band follows the last. In the ring, the
     # rows of zeros lie between two copies of the picture. On the way to the farthest row that is needed
-    # above the band, they occur `times_above` times; below it, `times_below` times. For each time,
-    # `zeros` further rows are fetched. `wanted`, the indices of the returned rows in `ring`, skips the
-    # rows of zeros.
+    # above the band, they occur at most `times_above` times; to the farthest below it, at most
+    # `times_below` times. For each of these times, `zeros` further rows are fetched. `wanted`, the
+    # indices of the returned rows in `ring`, skips the rows of zeros.
     times_above = -(-above // bands.height)
     times_below = (bands.padded_height + below - 1) // bands.height
     more = above + times_above * zeros

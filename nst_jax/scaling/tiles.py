@@ -206,10 +206,11 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Return a tile's features, set to zero at positions that belong to the tile before it.
+    """Return a tile's features, set to zero at positions that belong to a tile before it.
 
-    That is the tile before it in its row or column. So no position of the picture's features counts
-    twice in a sum over all tiles.
+    The last tile of a row of tiles may contain positions that belong to the tile at its left, and the
+    last tile of a column positions that belong to the tile above it. With zeros there, no position of
+    the picture's features counts twice in a sum over all tiles.
     """
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
