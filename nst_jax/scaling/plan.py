@@ -569,8 +569,9 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
         argument, _, words = str(error).partition(": ")
         if argument in ("`size`", "`regions`"):
             what, _, _ = words.partition("; ")
+            fewer = "fewer regions, " if argument == "`regions`" else ""
             raise ValueError(
-                f'`bucket`: {what}; use a smaller bucket and `size`, or "off"'
+                f'`bucket`: {what}; use {fewer}a smaller bucket and `size`, or "off"'
             ) from error
         if argument in ("`style_size`", "`style_scale`"):
             what, _, _ = words.partition(" is available")
