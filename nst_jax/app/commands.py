@@ -354,7 +354,8 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
 def train(paintings: Sequence[Path], chosen: Chosen) -> int:
     """Train a network on paintings and photos, and return the exit code.
 
-    At the end, the path of the network's file is printed, or why the training failed or stopped early.
+    At the end, the path of the network's file is printed, unless `--quiet` is given. If the training
+    failed or stopped early, the reason is printed instead, even with `--quiet`.
     """
     recipe = arguments.recipe_of(chosen_changes({**chosen, "steps": None, "learning_rate": None}))
     outputs = training.TrainOutputs.of(

@@ -272,7 +272,7 @@ def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
 
 
 def check_folder(path: Path, argument: str) -> None:
-    """Refuse, with ValueError, a folder that cannot be written to, or cannot be created if missing.
+    """Refuse, with ValueError, a path that is a file, or a folder that cannot be written to or made.
 
     Args:
       path: path of the folder; its parent folder must exist.

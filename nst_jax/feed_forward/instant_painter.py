@@ -151,8 +151,8 @@ def check_in_square(shape: Shape, side: int) -> None:
 def check_square_fits(network: InstantNetwork, side: int, precision: Precision) -> None:
     """Refuse a bucket, a square array in which pictures lie, that is too large for memory.
 
-    Without a bucket, the networks `arbitrary` and `styles26` paint a picture that does not fit in
-    memory in horizontal strips. In a bucket, no network can paint in strips.
+    Without a bucket, if a picture does not fit in memory as a whole, the networks `arbitrary` and
+    `styles26` paint it in horizontal strips. In a bucket, no network can paint in strips.
 
     Args:
       network: the network that shall paint.

@@ -14,7 +14,9 @@ from typing import Any
 from PIL import ExifTags, ImageCms, PngImagePlugin
 from PIL import Image as PilImage
 
-KEYWORD = "nst_jax"  # name of the PNG text chunk, and prefix of the EXIF description
+# Name of the text chunk in a PNG; beginning of the metadata text in the EXIF description of other
+# pictures, and in the comment of a GIF or MP4 film.
+KEYWORD = "nst_jax"
 
 
 Dpi = tuple[float, float]  # pixels per inch, across and down

@@ -89,8 +89,8 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
     """Compile the programs of a batch, print how many are stored on disk, and return the exit code.
 
     Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
-    paint them. Warnings say why pictures cannot be painted. The result manifest, the file that records
-    how each picture ended, is not written.
+    paint them. Warnings say why pictures cannot be painted. With `--quiet`, the number of programs is
+    not printed. The result manifest, the file that records how each picture ended, is not written.
     """
     if chosen["runner"] == "ray":
         raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")
