@@ -254,7 +254,8 @@ class RegionType(click.ParamType):
 class ProtectType(click.ParamType):
     """Parameter type for a protected part, typed as MASK or MASK:AMOUNT.
 
-    A protected part of the picture stays as it is in the content. The value is a `ProtectFile`.
+    A protected part of the picture stays as it is in the content, wholly or, with an AMOUNT from 0 to
+    1, partly. The value is a `ProtectFile`.
     """
 
     name = "mask"

@@ -218,7 +218,8 @@ def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
 
     Raises:
       TypeError: if a weight is not a number.
-      ValueError: if a weight is negative, not finite, or 1e30 or more, or if all weights are 0.
+      ValueError: if a weight is negative, not finite, or 1e30 or more; or if the sum of all weights is
+        0, or at most 1e-30.
     """
     for share in shares:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)

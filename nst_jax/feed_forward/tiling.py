@@ -149,8 +149,8 @@ def steps_for(
 ) -> tuple[tuple[Step, ...], tuple[int, int]]:
     """Return how the layers of a pass compute one strip of the last layer's features.
 
-    A pass computes consecutive layers of the network. For a strip of the last layer, each layer before
-    it has to compute a strip with more rows.
+    A pass computes consecutive layers of the network. Of each layer before the last one, only those
+    rows are computed on which the strip of the last layer depends.
 
     Args:
       layers: the layers of the pass.

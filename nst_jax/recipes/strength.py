@@ -1,7 +1,9 @@
 """The setting `strength`: it multiplies the style weight by a factor.
 
 The factor is chosen such that equal steps of `strength` change the picture by equal amounts, as nearly
-as one formula can do so for all pictures.
+as one formula can do so for all pictures. If the style loss looks for matches before the first
+update of a scale (resolution), `strength` changes `terms.search_content` in place of the style weight,
+by another formula; see `recipes.changes.with_strength`.
 
 As the style weight grows by equal factors, the picture first changes slowly, then fast, then hardly at
 all. Let w be how far a picture has changed on the way from the photo (w = 0) to the picture painted

@@ -89,8 +89,8 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
         if name in names:
             continue
         # Usually the most similar key of any table is suggested. But if files choose the class `kind`
-        # by its name, such as "Adam", only one of its own keys is suggested. And if the unknown key
-        # belongs to another table, it is not misspelt; then all keys of `kind` are listed instead.
+        # by its name, such as "Adam", only a key of this class is suggested. If, for such a class, the
+        # unknown key belongs to another table, it is not misspelt, so all keys of `kind` are listed.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"

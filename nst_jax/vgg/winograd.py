@@ -171,8 +171,8 @@ def _convolve_strips(
         return lax.dynamic_update_slice_in_dim(y, bits_of(part), start, axis=1)
 
     # `y` is overwritten strip by strip, so its first values do not matter. Zeros would not depend on
-    # `x`: XLA would make them when the program begins, and keep them in memory besides a copy for each
-    # layer. So `y` is broadcast from a pixel of `x` instead.
+    # `x`: XLA would make them when the program begins and keep them in memory, and each layer would
+    # still need a copy of them to overwrite. So `y` is broadcast from a pixel of `x` instead.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 

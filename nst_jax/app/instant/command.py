@@ -142,7 +142,7 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
 def _begun(
     job: InstantJob, chosen: Mapping[str, Any], notes: Sequence[str] = ()
 ) -> tuple[instant_painter.InstantPainter, Display]:
-    """Show what will be painted; return the painter, and the display for progress."""
+    """Set up JAX's cache, show what will be painted; return the painter, and the progress display."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
     # From here to the end of the command, entries of JAX's compilation cache that cannot be read are

@@ -152,7 +152,8 @@ class _Inputs:
         the opacities do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            # Opacities only weight pixels in statistics of colours. These values of `colors` use none.
+            # Opacities only weight pixels in statistics of colours. These values of `colors` need no
+            # such statistics.
             return None
         protect = None
         if row.protect is not None:

@@ -24,7 +24,7 @@ MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 # picture from which a run starts ("start").
 ROLES = ("photo", "painting", "mask", "start")
 
-VIEW = 1024  # px, longer side of the copy of a picture that the page shows
+VIEW = 1024  # upper limit of the longer side, in px, of the copy of a picture that the page shows
 
 # Decoding a large picture takes much memory, so pictures of all visitors are decoded one at a time.
 _decoding = threading.Lock()
