@@ -322,8 +322,8 @@ def transport_costs(
         + 4 * MATRIX_COPIES * ours * theirs
         + 4 * COVARIANCE_COPIES * channels**2,
         # The first term counts the cosines of all pairs of vectors; no gradient flows through them. The
-        # second counts the covariance and its gradient: two matrix products of the same size.
-        update_operations=2.0 * ours * theirs * channels + 4.0 * ours * channels**2,
+        # second counts the covariance and its gradient: three matrix products of the same size.
+        update_operations=2.0 * ours * theirs * channels + 6.0 * ours * channels**2,
         measure_bytes=4 * channels * (theirs + channels),
     )
 
