@@ -280,8 +280,9 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
       crowsonkb's style-transfer-pytorch.
     - If the optimiser's state is carried to the next scale, the image is the pending canvas, since
       that state already contains the gradient of the update that made this canvas.
-    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the published
-      code of that method.
+    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, so the last update
+      of a scale has an effect. The published codes of STROTSS and NNST, which update such pyramids,
+      lose this update: they pass on the canvas before it.
 
     A pending canvas is not used if it is not finite, or if losses have stopped being finite before.
     `bands` says how the canvas is distributed over several devices; None means one device.

@@ -231,7 +231,8 @@ def measure_style(
         share the style picture: each computes one band of it, whose height follows from the style's
         height. But if the network pads each border with the pixels of the opposite border, each device
         computes the whole style: with this padding, only heights that are multiples of 16 px can be
-        cut, and a style may have any height.
+        cut, and a style may have any height. If `size` is given, each device computes the whole style,
+        too.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """

@@ -17,7 +17,8 @@ from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.vgg import layers
 
-# Numbers of channels of VGG-19's layers relu1_1 to relu5_1, which are the taps `recipe.STYLE_TAPS`.
+# Numbers of channels of VGG-19's layers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, which are the
+# taps `recipe.STYLE_TAPS`.
 CHANNELS = (64, 128, 256, 512, 512)
 
 # The layer weights of Gatys' code for its five style layers.

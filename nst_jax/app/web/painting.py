@@ -44,7 +44,11 @@ def _programs(place: Path | None) -> Programs:
 
 
 class PageDisplay(Display):
-    """Shows on the page, not on the terminal, what a run does before its updates."""
+    """Shows on the page, not on the terminal, what a run does before its updates and between scales.
+
+    A scale is one of the resolutions at which the picture is painted. Before the updates at a scale,
+    the targets that the losses compare the picture with are computed.
+    """
 
     def __init__(self, run: Run) -> None:
         super().__init__(quiet=True)
