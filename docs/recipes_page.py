@@ -155,8 +155,8 @@ NOTES = {
         "beginning of two scales, here it is added at none; in its final "
         "pass, the source's code compares samples of another tap at taps with at most 64 lines "
         "(relu4 at 512 px), here these are compared as meant; the grid has as many lines wherever it "
-        "begins, in the source sometimes one more; the painting is clipped before its colours are "
-        "moved",
+        "begins, in the source sometimes one more; a scale passes on the canvas after its last update, "
+        "in the source the one before it; the painting is clipped before its colours are moved",
         "not known; Adam and bilinear resizing of PyTorch as today",
     ),
     "strotss": Note(

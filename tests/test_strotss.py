@@ -391,7 +391,7 @@ def test_the_plan_counts_the_products_of_the_losses():
     assert plan.recipe.network.tile == 0
     bare = STROTSS.replace(style_loss=losses.RELAXED_TRANSPORT._replace(costs=None))
     fewer = nst.plan((512, 512), (512, 512), recipe=bare, memory=64 * 10**9, platform="cpu")
-    products = 2 * 1024 * 2179 * (5000 + 2 * 2179)
+    products = 2 * 1024 * 2179 * (5000 + 3 * 2179)
     more = plan.operations_per_update[0] - fewer.operations_per_update[0]
     assert_allclose(more, products, rtol=1e-6)
 

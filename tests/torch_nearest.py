@@ -74,7 +74,10 @@ def distance_to_nearest(taps, style_taps, firsts):
 
 
 def optimised(start, levels, updates, loss_of):
-    """Return the picture after Adam's updates of its pyramid, and the loss before each of them."""
+    """Return the picture after Adam's updates of its pyramid, and the loss before each of them.
+
+    The published code returns the picture before the last update, so that this update is lost.
+    """
     variables = [level.clone().requires_grad_(True) for level in pyramid(start, levels)]
     optimizer, history = torch.optim.Adam(variables, lr=2e-3), []
     for update in range(updates):

@@ -179,7 +179,8 @@ HISTOGRAM = Recipe(
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
-# scales; here nothing is added at any scale. For what differs from the source in the final pass, see
+# scales; here nothing is added at any scale. A scale passes on the canvas after its last update; the
+# source passes on the one before it. For what differs from the source in the final pass, see
 # `losses.matching.distance_to_nearest`; for what differs in the colours, see
 # `images.palettes.recoloured`.
 # The source's optional content loss, off by default, is left out: `content_weight` is 0. During the
