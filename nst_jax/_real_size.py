@@ -64,8 +64,8 @@ def divided_size(size: RealSize, divisor: int) -> RealSize:
     `lax.div` rounds towards 0, which is the same, since sizes are not negative. The operator `//`
     rounds negative numbers down, too; for that, XLA computes several more operations.
     """
-    # Unless JAX's 64-bit types are enabled, this makes int32 of a NumPy array of int64. Without it, JAX
-    # would warn of the dtype int64 in the next line.
+    # Unless JAX's 64-bit types are enabled, `jnp.asarray` converts a NumPy array of int64 to int32.
+    # Without this conversion, the next line would ask for the dtype int64, and JAX would warn about it.
     size = jnp.asarray(size)
     return lax.div(size, jnp.asarray(divisor, size.dtype))
 

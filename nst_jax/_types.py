@@ -1,6 +1,6 @@
 """The types of the values that functions of this package exchange, and the meaning of each array type.
 
-The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
+The image convention of the whole package is defined here: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
 `vgg`, in `recipes.starts.SeededBlend`, and in the canvases (pictures being optimised, `State.canvas`)
 of recipes that optimise in network pixels. (A recipe is an object with all settings of a style

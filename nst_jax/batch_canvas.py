@@ -414,8 +414,9 @@ class BatchCanvas:
             return None
         recipe, bands = self._at(scale), self.plan.bands(scale)
         image = _picture_many(state, recipe, bands, axes=_axes_of(recipe), clipped=False)
-        # The loop donates the buffers of the optimiser's state to further updates, while the thread
-        # that does this work may still read them. So the state is copied.
+        # The compiled loop of updates donates the buffers of the optimiser's state: further updates
+        # overwrite them, while the thread that does the work for the next scale may still read them. So
+        # the optimiser's state is copied.
         before = optimize.hand_over(image, state, recipe)
         before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
         return begin(partial(self._compile_ahead, scale + 1, before))

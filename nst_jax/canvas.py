@@ -117,7 +117,8 @@ class SingleCanvas:
     def _formed(self) -> Params:
         """The network's weights, with kernels prepared once for the updates at all scales.
 
-        Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
+        Kernels are transposed for the gradient and, on a CPU, also transformed for Winograd convolution
+        where that is faster.
         """
         network, taps = self._recipe.network, self._recipe.terms.taps
         shape = tile_grid.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
@@ -330,8 +331,9 @@ class SingleCanvas:
         """
         if not self.plan.fits_beside_next(scale):
             return None
-        # The loop donates the buffers of the optimiser's state to further updates, while the thread
-        # that does this work may still read them. So the state is copied.
+        # The compiled loop of updates donates the buffers of the optimiser's state: further updates
+        # overwrite them, while the thread that does the work for the next scale may still read them. So
+        # the optimiser's state is copied.
         before = self.hand_over(scale, state)
         before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
         return begin(partial(self._compile_ahead, scale + 1, before))

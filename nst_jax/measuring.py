@@ -222,7 +222,8 @@ class Measuring:
           names: a pair: a name for the content, and a list with a name for each style and its mask.
             Any hashable values may be names. What an earlier call computed for a picture of the same
             name is used again. None: everything is computed.
-          shares: the weights with which the styles are blended; None: those of the recipe.
+          shares: the weights with which the styles for the pixels in no region are blended; None: those
+            of the recipe.
           size: the real (height, width) of the content, if content and masks lie at the top left of
             larger arrays; None: they fill their arrays.
           style_sizes: the real (height, width) of each style, if the styles lie at the top left of

@@ -482,7 +482,8 @@ def _sums(
       measured: the losses, and the taps (layers that they read).
       params: the weights of the network.
       image: [h, w, 3], the picture; or a tile with the margin on which the tile's features depend.
-      content: features of the content by tap, for the whole picture.
+      content: features of the content by tap, for the whole picture; if several devices share the
+        picture, for this device's tiles.
       guides: the masks of regions and protected parts at each tap, for the whole picture; None if there
         are none.
       of_image: selects the part of the image's features over which the sums go.

@@ -178,8 +178,9 @@ def step(
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
     # A run is broken by a canvas whose losses are not finite, unless the optimiser rolls back to an
-    # earlier canvas. A guarded optimiser rolls back from any canvas but the first; others never do. A
-    # guarded optimiser rejects the first canvas only if its losses or its gradient are not finite.
+    # earlier canvas. A guarded optimiser rolls back from any such canvas but the first; an optimiser
+    # that is not guarded never rolls back. A guarded optimiser rejects the first canvas only if its
+    # losses or its gradient are not finite.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken

@@ -329,8 +329,8 @@ def _style_sums(
 ) -> dict[str, Any]:
     """Return the sums from which style statistics are computed, over one tile of a style.
 
-    The network gets the tile with a margin of pixels around it, since the tile's features depend on
-    them. The margin's own features are left out of the sums.
+    The network gets the tile's window: its core and the halo, on which the core's features depend. The
+    features of the halo are left out of the sums.
     """
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)

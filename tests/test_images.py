@@ -408,6 +408,14 @@ def test_profile_of_another_kind_is_said_and_ignored(tmp_path):
     assert picture.notes[-1] == "unusable colour profile ignored, assumed to be sRGB"
 
 
+def test_a_broken_profile_of_lab_colours_is_said_and_ignored(tmp_path):
+    white = PIL.Image.new("LAB", (16, 16), (255, 128, 128))  # L* = 100, a* = b* = 0
+    white.save(tmp_path / "a.tif", icc_profile=b"broken" * 40)
+    picture = images.read(tmp_path / "a.tif")
+    assert_allclose(picture.image, 1, atol=0.01)
+    assert picture.notes[-1] == "unusable colour profile ignored, assumed to be Lab"
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("gamma", [1.0, 0.5556])
 def test_gamma_of_a_png_without_a_profile(path, gamma, mode):

@@ -181,8 +181,9 @@ def _tile(text: str) -> int | str:
     return tables.NONE if tile is None else tile
 
 
-# For each flag whose values are written differently in recipe files: the function that converts a value
-# of the flag to a value of a recipe file.
+# Name of a flag -> the function that converts a value of the flag to a value of a recipe file. Values
+# of flags that are not listed here are the same in recipe files. So is a precision; its function only
+# checks it.
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
     "style_scale": list,
@@ -198,7 +199,8 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
       styles: the path of each style, and its share if one was typed, else None.
 
     Raises:
-      ValueError: if only some styles have a share, if a share is out of range, or if all shares are 0.
+      ValueError: if only some styles have a share, if a share is out of range, or if the sum of the
+        shares is 0 or, at 1e-30 or less, almost 0.
     """
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
@@ -238,7 +240,7 @@ class StyleLayer(NamedTuple):
     """One value of the flag `--style-layer`, parsed."""
 
     tap: str  # the full name of the layer whose activations are compared, such as relu1_1
-    # Weight of the layer's style loss; None, after NAME=FILE, keeps the recipe's weight.
+    # Weight of the layer's style loss. None if the value is NAME=FILE: the recipe's weight is kept.
     weight: float | None
     file: Path | None  # a style picture for this layer alone; None: the layer uses the run's styles
 
@@ -316,7 +318,10 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
 
 
 def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
-    """Return layer -> path of its own style picture, for the values of `--style-layer` with a path."""
+    """Return the style picture's path for each layer to which a value of `--style-layer` gives one.
+
+    The result is a dictionary: full name of the layer, such as relu1_1 -> path.
+    """
     return {layer.tap: layer.file for layer in style_layers(chosen) if layer.file is not None}
 
 

@@ -233,7 +233,9 @@ _WARNING = re.compile(
 
 @contextmanager
 def mended(say: Callable[[str], None]) -> Iterator[None]:
-    """Context manager: delete unreadable entries of JAX's cache, so that JAX writes new ones.
+    """Context manager: if JAX cannot read an entry of its cache, delete all entries of this program.
+
+    JAX then writes new ones. If the cache is at a URL, the user is asked to delete the entries instead.
 
     Args:
       say: a function that shows a line to the user. It is called once for each program whose entry JAX

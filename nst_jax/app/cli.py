@@ -488,8 +488,8 @@ def list_recipes() -> None:
     """List all recipes, with their main settings.
 
     "style to content" is the balance of the two losses in a common unit, in which Gatys' code has
-    1000:1 and neural-style 20:1. It compares recipes for weights of the same origin, such as the
-    authors' own or torchvision's.
+    1000:1 and neural-style 20:1. It can be compared only between recipes for network weights of the
+    same origin, such as those of VGG-19's authors or those of torchvision.
     """
     with _imports():
         from nst_jax.app import inspection

@@ -1,7 +1,7 @@
-"""The commands that only read or convert files: `info`, `recipes` and `weights`.
+"""The commands that show settings, recipes and weights, or convert weights files; they paint nothing.
 
-Each function imports what it needs when it is called, so that `nst-jax info`, for instance, does not
-have to wait for the import of optax.
+They are `info`, `recipes` and `weights`. Each function imports what it needs when it is called, so that
+`nst-jax info`, for instance, does not have to wait for the import of optax.
 """
 
 import json

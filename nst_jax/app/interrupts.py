@@ -228,11 +228,12 @@ def _show_cursor() -> None:
 
 
 def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
-    """Remove unfinished files and call `work`, then end this process with exit code 128 + `number`.
+    """Tidy up and call `work`, then end this process with exit code 128 + `number`.
 
-    `number` is the number of the signal that ends the process. The removal and `work` may fail or never
-    end, for instance if nobody reads a pipe to which `work` writes. So they run in a thread of their
-    own, for at most `TIDYING_SECONDS`.
+    Tidying up means to call the functions that `call_before_exit` was given, and to remove unfinished
+    files. `number` is the number of the signal that ends the process. Tidying up and `work` may fail or
+    never end, for instance if nobody reads a pipe to which `work` writes. So they run in a thread of
+    their own, for at most `TIDYING_SECONDS`.
     """
 
     def tidy() -> None:

@@ -225,7 +225,7 @@ class StyleFile(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return an item by which the shell completes names of files when the user presses Tab."""
+        """Return a list with one item, which makes the shell complete names of files at the Tab key."""
         del ctx, param
         return [CompletionItem(incomplete, type="file")]
 

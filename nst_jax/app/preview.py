@@ -5,6 +5,7 @@ is painted in a single pass of a feed-forward network, which NumPy computes: JAX
 compile it, and an accelerator is busy with the run itself.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -87,12 +88,12 @@ class Preview(AbstractContextManager):
         self._file = outputs.picture.resolve()
         self._kept = _files.hidden_path(self._file, "before")  # the copy of the earlier picture
         self.replaced = False
-        # A function that `__exit__` calls. If `begin` has had `_abandon` registered, to be called when
-        # a signal ends the process, this function cancels that. Otherwise it does nothing.
+        # A function that `__exit__` calls. If `begin` has registered `_abandon`, to be called when a
+        # signal ends the process, this function cancels the registration. Otherwise it does nothing.
         self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
-        # JAX's device for controls of the preview such as `--colors`; NumPy computes the rest. None
-        # stands for JAX's default device.
+        # The device on which JAX applies controls such as `--colors` to the preview; NumPy computes the
+        # rest. None stands for JAX's default device.
         self._device: Any = None
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
@@ -167,7 +168,8 @@ class Preview(AbstractContextManager):
             return False
         # If `_kept`, the copy of an earlier picture, exists, an earlier run could neither put it back
         # nor delete it, for instance since that run was killed. The copy is put back now if there is
-        # still a preview in the picture's place, or nothing, and deleted otherwise.
+        # still a preview in the picture's place, or nothing, and deleted otherwise. If there is nothing
+        # and this run may not overwrite files, the place stays free for the run's result.
         if self._kept.exists():
             if not self._file.exists() and not self._outputs.overwrite:
                 self._put_beside()
@@ -200,9 +202,10 @@ class Preview(AbstractContextManager):
 
     def _put_beside(self) -> None:
         """Give the earlier picture a name of its own, since this run may not overwrite its file."""
-        place = self._file.with_name(f"{self._file.stem}_before{self._file.suffix}")
-        if place.exists():
-            return
+        stem, suffix = self._file.stem, self._file.suffix
+        names = (f"{stem}_before{number or ''}{suffix}" for number in itertools.count())
+        place = next(path for path in map(self._file.with_name, names) if not path.exists())
+        # If renaming fails, the folder is not writable, so the copy cannot be deleted either.
         with suppress(OSError):
             os.replace(self._kept, place)
             self._display.say(f"note: '{place}' is the picture that an earlier run had replaced")
@@ -240,8 +243,7 @@ class Preview(AbstractContextManager):
     def give_way(self) -> None:
         """Delete the copy of the earlier picture, so that it is not put back.
 
-        The copy is not needed if the result's file has that picture itself, or a canvas of a run. The
-        copy is also deleted if the result's file is missing and this run may not overwrite files.
+        The copy is not needed if the result's file has that picture itself, or a canvas of a run.
         """
         self.replaced = False
         with suppress(OSError):  # if this fails, the next run with this output deletes the copy

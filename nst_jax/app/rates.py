@@ -6,8 +6,9 @@ The duration of later runs is predicted from the speeds in this file. The peak s
 operations per second, says little about a run, so no duration is predicted before a run has been timed.
 What is predicted is a range, since other programs on the machine make runs slower.
 
-A run first computes its targets, which the losses compare the canvas with (this is called measuring),
-and then makes its updates. The two have different speeds, or rates, in operations per second.
+At each of its resolutions, a run first computes the targets, which the losses compare the picture with
+(this is called measuring), and then makes updates of the picture. Measuring and updates have different
+speeds, or rates, in operations per second.
 """
 
 import json
@@ -30,7 +31,11 @@ FILE = "rates.json"
 # The likely time is computed from their median, which hardly changes if other work slows one of the
 # runs. Older speeds are dropped, so that the effect of a new driver or version soon shows.
 MOST = 9
-LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
+
+# Updates of a run, or the computing of its targets, are not recorded if they took fewer seconds than
+# this, since fixed overhead dominates so short a time. Nor is the compiling of a batch, since its
+# programs had then probably been compiled before.
+LEAST_SECONDS = 1.0
 
 # Version of how the operations and the programs of a run are counted. Speeds in a user's file are per
 # operation or per program, so they are wrong if these are counted in another way later. The version
@@ -159,7 +164,7 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
 
 
 def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float) -> None:
-    """Add the mean seconds to compile the programs of one scale to `rates.json`, if it can be written.
+    """Add to `rates.json`, if it can be written, the mean seconds to compile the programs of one scale.
 
     The mean is that of a batch, over all its scales (resolution levels). A batch with recipes of
     several precisions is ignored, since each list in the file is for one precision. So is a batch that

@@ -146,7 +146,10 @@ class Recorder:
             self._show(shot)
 
     def _announce(self) -> None:
-        """Show how long compiling took and how long the updates will take, if that is known."""
+        """Show how long compiling took and how long the rest of the run will take.
+
+        If the time of the rest is not known, nothing is shown.
+        """
         self._announced = True
         first = self._first_compile or 0.0
         rest = self._range_left()

@@ -185,7 +185,8 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
     """
     try:
         data = picture.read_bytes()
-    except FileNotFoundError:  # nothing was painted, or another process of `--cluster` writes it
+    except FileNotFoundError:
+        # No picture was painted, or another process of `--cluster` writes it.
         return None
     try:
         write_all(output, data)

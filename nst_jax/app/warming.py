@@ -2,8 +2,8 @@
 
 A bucket is a square array. Pictures of all shapes fit into it if their longer side is at most the side
 of the bucket, and are painted by the same programs; see `nst_jax.scaling.buckets`. The programs for a
-recipe and a bucket serve every picture that a later command paints by this recipe in a bucket of this
-side.
+recipe, a bucket and a number of pictures painted at once serve all pictures that later commands paint
+by this recipe in a bucket of this side, if the commands paint the same number of pictures at once.
 """
 
 import time
@@ -346,7 +346,7 @@ def compile_runs(
         # style as a vector. The programs that compute this vector are compiled here.
         if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
-            _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
+            _grey_pictures(instant_painter.InstantPainter(bucket=side), None)
         side, many = max(plan.scales[-1].shape), f"{at_once} at once"
         what = "one picture" if at_once is None else many
         seconds = duration(time.perf_counter() - begun)
@@ -437,7 +437,7 @@ def compile_instant(
         painter = instant_painter.InstantPainter(
             precision=precision, programs=compiled, bucket=side
         )
-        pictures = _grey_vectors(painter, style_size)
+        pictures = _grey_pictures(painter, style_size)
         content = np.full((side, side, 3), 0.5, np.float32)
         named = [style_names.NAMES[0]] if recipe.pictures.colors in WITHOUT_PICTURE else []
         for given in (*pictures, *named):
@@ -453,8 +453,11 @@ def compile_instant(
             )
 
 
-def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
-    """Compile the programs for style vectors by running them on two grey pictures; return both."""
+def _grey_pictures(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
+    """Compile the programs for style vectors by running them on two grey pictures.
+
+    The result is these two pictures.
+    """
     rule = given_styles.style_rule(style_size)
     pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
     for picture in pictures:

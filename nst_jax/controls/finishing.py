@@ -214,7 +214,7 @@ class Windows(NamedTuple):
     """Two arguments of `filtered_by_guide`: the radius of its windows, and the largest such radius."""
 
     radius: Radius  # in px
-    largest: int | None = None  # the largest value of `radius`, if it is a value at runtime
+    largest: int | None = None  # the largest value that `radius` may have; None if it is an int
 
 
 def _filtered_in_strips(

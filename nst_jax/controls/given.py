@@ -66,7 +66,10 @@ class Given(NamedTuple):
 
     @property
     def argument(self) -> str:
-        """The name of the first argument that the caller gave, for error messages."""
+        """The name of an argument that the caller gave, for error messages.
+
+        If the caller gave several, it is the first in the order of the fields above.
+        """
         if self.regions:
             return "regions"
         if self.protect is not None:

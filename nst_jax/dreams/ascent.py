@@ -188,10 +188,10 @@ def climb(
 
 def _normalized(gradient: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
     """Return the gradient divided by its standard deviation; a gradient of zeros stays as it is."""
-    # TensorFlow's tutorial adds 1e-8 to the standard deviation, so its steps become smaller where the
-    # gradient is about as small as 1e-8, as it may be for a large picture or for small weights. Here
-    # nothing is added. Instead, the gradient is first divided by its largest magnitude, so that the
-    # squares in the standard deviation neither overflow nor underflow in float32.
+    # TensorFlow's tutorial adds 1e-8 to the standard deviation, so its steps become smaller if the
+    # standard deviation is about as small as 1e-8, as it may be for a large picture or for small
+    # weights. Here nothing is added. Instead, the gradient is first divided by its largest magnitude,
+    # so that the squares in the standard deviation neither overflow nor underflow in float32.
     largest = jnp.max(jnp.abs(gradient))
     scaled = gradient / jnp.where(largest > 0, largest, jnp.ones_like(largest))
     deviation = jnp.std(scaled)

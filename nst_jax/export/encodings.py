@@ -34,15 +34,16 @@ def encoded_weights(weights: Mapping[str, np.ndarray], encoding: str) -> dict[st
 
     Args:
       weights: float32 arrays by name, such as `"conv1_1/kernel"`.
-      encoding: one of `ENCODINGS`; `"int8"` stores large kernels in 8 bits.
+      encoding: one of `ENCODINGS`; `"float16"` stores kernels with at least `LEAST` entries in 16 bits,
+        and `"int8"` in 8 bits.
 
     Returns:
       The arrays. A kernel in 8 bits becomes two arrays: its codes, such as `"conv1_1/kernel/codes"`,
       and `"conv1_1/kernel/scales"` or the table `"conv1_1/kernel/centres"`.
 
     Raises:
-      ValueError: if the encoding is unknown, or if it is `"float16"` and a kernel has a value outside
-        the range of float16.
+      ValueError: if the encoding is unknown, or if it is `"float16"` and one of these kernels has a
+        value outside the range of float16.
 
     Example:
       >>> import numpy as np

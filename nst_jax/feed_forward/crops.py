@@ -57,7 +57,7 @@ _SPLIT, _ORDER, _CROP = range(3)
 
 
 class Photo(NamedTuple):
-    """A photo from which crops are cut; its file is not decoded before its pixels are needed."""
+    """A photo from which crops are cut; a file is not decoded before the photo's pixels are needed."""
 
     source: Path | Pixels  # the path of the photo's file, or its pixels
     shape: Shape  # (height, width) in px

@@ -205,11 +205,12 @@ def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
     """Return the height, in px, of the strips in which a picture is painted if memory is too small.
 
     The strips are horizontal and are painted one after another. The result is 0 if the whole picture
-    fits in memory. A network that the user trained cannot paint in strips, so that its result is
-    always 0.
+    fits in memory. A network that the user trained cannot paint in strips, so for such a network 0 is
+    the only possible result.
 
     Raises:
-      OutOfMemory: if the picture does not fit, not even in strips if the network can use them.
+      OutOfMemory: if the picture fits into memory neither as a whole nor in strips, or if it does not
+        fit as a whole and the network cannot paint in strips.
     """
     available = capacity.available()
     if isinstance(network.params, Params):

@@ -38,7 +38,7 @@ from nst_jax.vgg.precision import FLOAT32, Precision
 CHANNELS = (32, 64, 128)
 BLOCKS = 5  # default number of residual blocks, all at a quarter of the picture's height and width
 DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4 px
-SMALLEST = 16  # smallest side of a picture in px
+SMALLEST = 16  # least number of px that each side of a picture must have
 
 Shares = Float[Array, "*#batch styles"]  # weight of each style in a mixture; their sum is 1
 

@@ -149,7 +149,7 @@ def save_network(
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"`network`: {name} has values that are not finite; train it again")
-    _write(Path(path), STYLE_FORMAT, {STYLES: list(network.styles), **(facts or {})}, arrays)
+    _write(Path(path), STYLE_FORMAT, {**(facts or {}), STYLES: list(network.styles)}, arrays)
 
 
 def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:

@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 def checked_chunks(data: bytes) -> list[Chunk]:
-    """Return the chunks of a PNG up to its end chunk, after verifying their checksums.
+    """Return the chunks of a PNG, up to and including its end chunk, after verifying their checksums.
 
     Raises:
       ValueError: if a checksum is wrong, or the file ends before its end chunk.

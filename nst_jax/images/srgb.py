@@ -101,7 +101,8 @@ def _with_profile(
         name = " ".join(ImageCms.getProfileDescription(own).split())[:60] or "unnamed"
         converted = _transformed(colours, own)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("unusable colour profile ignored, assumed to be sRGB")
+        assumed = "Lab" if colours.mode == "LAB" else "sRGB"
+        notes.append(f"unusable colour profile ignored, assumed to be {assumed}")
         return None
     notes.append(f"colour profile {name!r} converted to sRGB")
     return converted

@@ -1,10 +1,11 @@
-"""Style losses that compare each position of the canvas with the most similar position of the style.
+"""Style losses that compare positions of the canvas with the most similar positions of the style.
 
 The canvas is the picture that is optimised. The losses are the two of Neural Neighbor Style Transfer
-(NNST), `NEAREST_HYPERCOLUMNS` and `NEAREST_BY_TAP`. Both compare each feature vector of the canvas with
-its match: the vector of the style at the smallest angle to it. A match may lie anywhere in the style,
-so pictures are not computed in tiles: the losses read the features of whole pictures, at all style taps
-(the layers that the style loss reads).
+(NNST), `NEAREST_HYPERCOLUMNS` and `NEAREST_BY_TAP`. Both compare feature vectors of the canvas, each
+with its match: the vector of the style at the smallest angle to it. (`NEAREST_BY_TAP` leaves out some
+rows and columns of large feature maps.) A match may lie anywhere in the style, so pictures are not
+computed in tiles: the losses read the features of whole pictures, at all style taps (the layers that
+the style loss reads).
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;

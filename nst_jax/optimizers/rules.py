@@ -4,7 +4,7 @@ An update rule is a dataclass that is registered as a pytree. Its numbers are le
 changing a number recompiles nothing; exceptions are marked as static. Its method `transformation` makes
 an optax transformation from these numbers, which may be tracers. Its method `accepted` says whether to
 keep the canvas whose losses were computed last; only `LBFGS` ever rejects a canvas. `Optax` makes an
-update rule of any other optax transformation.
+update rule of another optax transformation, unless this evaluates the loss itself.
 """
 
 from dataclasses import dataclass, field

@@ -2,8 +2,9 @@
 
 A rater is a function that measures one property of a painted picture, such as the distance of its
 colours from those of the style. `rate` returns a `Rating` with the values of all raters, and `RATERS`
-describes each of them. `unused_taps` names layers that the losses of given recipes do not read; the
-recipes are compared more fairly there. `biased_raters` names the raters that favour a recipe.
+describes each of them. `unused_taps` names layers that the losses of given recipes do not read; at
+these layers, the recipes are compared more fairly. `biased_raters` names the raters that favour a
+recipe.
 """
 
 from collections.abc import Mapping

@@ -231,6 +231,8 @@ LARGEST_SHARE = 1e30
 def check_style_scale(pictures: Pictures, count: int) -> None:
     """Refuse a `style_scale`, unless it has one factor, or one for each of the `count` styles.
 
+    A factor multiplies the sides of a style. If there is no `style_scale`, nothing is refused.
+
     Raises:
       ValueError: if the number of factors is neither 1 nor `count`.
     """

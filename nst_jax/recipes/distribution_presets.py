@@ -168,13 +168,14 @@ HISTOGRAM = Recipe(
 
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose layers from relu1_1 to
-# relu4_3 have the same names and numbers of channels as in VGG-16. But VGG-19 has one more convolution
-# in block 3, so its layers of block 4 are one convolution deeper. The layer weights are those of the
-# source, although features are not equally large in the two networks. If all features were larger by
-# one factor, nothing would change, since the loss compares cosines. What differs is the share of each
-# layer in a hypercolumn (a vector with the features of all these layers at one place): it depends on
-# how large the layer's features are beside those of the other layers.
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, in which the layers that the
+# style loss reads (relu1_1 to relu4_3, see `NNST_TAPS`) have the same names and numbers of channels.
+# But VGG-19 has one more convolution in block 3, so its layers of block 4 are one convolution deeper.
+# The layer weights are those of the source, although features are not equally large in the two
+# networks. If all features were larger by one factor, nothing would change, since the loss compares
+# cosines. What differs is the share of each layer in a hypercolumn (a vector with the features of all
+# these layers at one place): it depends on how large the layer's features are beside those of the other
+# layers.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
@@ -217,8 +218,9 @@ NNST = Recipe(
         pyramid_levels=8,
         one_pyramid=True,
         enlarge=filters.bilinear,
-        # These are 200 updates at each of 64, 128, 256 and 512 px, and 200 more at 512 px with
-        # `last_style_loss` (the source's final pass).
+        # At the size of 512 px, the 1000 updates are 200 at each of the scales with a longer side of
+        # 64, 128, 256 and 512 px, and 200 more at 512 px with `last_style_loss` (the source's final
+        # pass).
         steps=1000,
         schedule=Halvings(smallest=64, passes=2),
     ),

@@ -561,7 +561,8 @@ class Recipe:
     def __repr__(self) -> str:
         """Show the values that differ from those of the preset with the same name.
 
-        If there is no such preset, show the values that differ from the defaults.
+        If there is no such preset, show the values that differ from the defaults. Of more than
+        `MOST_DIFFERENCES` values, show the first ones, and say how many more there are.
         """
         base = PUBLISHED.get(self.name) or replace(Recipe(), name=self.name)
         found = [f"{item.key}={walk.short_value(item)}" for item in walk.differences(self, base)]

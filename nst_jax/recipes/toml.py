@@ -345,9 +345,10 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     Args:
       recipe: the recipe to change.
       values: a dictionary from keys to text. A key is the full key of a field, such as "descent.steps",
-        or "strength". Each text is a value as in TOML, but strings need no quotation marks, and lists
-        no brackets. A name such as "Adam" selects that optimiser with its defaults. The values are
-        replaced in the order of the dictionary, and a strength is applied after all others.
+        or "strength", for a number from 0 to 1 that makes the style weaker or stronger. Each text is a
+        value as in TOML, but strings need no quotation marks, and lists no brackets. A name such as
+        "Adam" selects that optimiser with its defaults. The values are replaced in the order of the
+        dictionary, and a strength is applied after all others.
       argument: what the caller calls the values, shown in error messages.
 
     Returns:
@@ -449,7 +450,10 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
 
 
 def _declared(recipe: Recipe, key: str) -> Any:
-    """Return the type that is declared for the field at a full key; None if there is no such field."""
+    """Return the declared type of a field, given its full key, such as "descent.steps".
+
+    If there is no such field, the result is None.
+    """
     record: Any = recipe
     entry: Declared | None = None
     for name in key.split("."):

@@ -334,8 +334,9 @@ def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
     """Yield the fields in which two instances of a dataclass differ, with the values of `one`.
 
     If both values of a field are instances of one dataclass, their differing fields are yielded instead
-    of the field itself. Two arrays count as equal only if they are the same object: comparing their
-    values would wait for the device, and would fail while JAX traces a function.
+    of the field itself, unless the name of such a value says all about it, as that of a precision does.
+    Two arrays count as equal only if they are the same object: comparing their values would wait for
+    the device, and would fail while JAX traces a function.
 
     Args:
       one: the first instance, whose values are yielded.

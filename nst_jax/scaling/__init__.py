@@ -1,7 +1,8 @@
 """Estimates of the memory and arithmetic operations of a style transfer, and its division into parts.
 
 Tiles are parts of a picture that are computed one after another. Bands are parts of a picture that are
-computed by several devices. A chunk is a group of pictures of a batch that are painted at once.
+computed at the same time, each by a device of its own. A chunk is a group of pictures of a batch that
+are painted at once.
 """
 
 from typing import TYPE_CHECKING

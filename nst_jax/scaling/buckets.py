@@ -31,10 +31,10 @@ Chosen: TypeAlias = int | Literal["auto"] | None
 
 # Largest side in px of square arrays that have one size at all scales of a run, so that all scales
 # share their programs. A single picture on one accelerator lies in such arrays if it is small enough,
-# unless `bucket` is "off" or a larger side, or the recipe or the memory does not allow larger arrays.
-# On an accelerator, compiling the programs of one scale takes several seconds (8 s on an H100), and
-# painting up to this size about a second. In larger arrays, computing the padding at the coarser scales
-# would take more time than compiling fewer programs saves.
+# unless `bucket` is "off" or a side above this limit, or the recipe or the memory does not allow arrays
+# that are larger than the picture. On an accelerator, compiling the programs of one scale takes several
+# seconds (8 s on an H100), and painting up to this size about a second. In larger arrays, computing the
+# padding at the coarser scales would take more time than compiling fewer programs saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 

@@ -67,8 +67,8 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
     """Return how many bytes each device of a run can allocate, and the platform of the devices.
 
     The number is None if it is not known. The platform is "cpu", or "gpu" for any accelerator.
-    With several processes, every process must make this call. All of them get the smallest number of
-    bytes that any of them has, since they have to run the same program.
+    If several processes share the mesh, every process must make this call. All of them get the smallest
+    number of bytes that any of them has, since they have to run the same program.
 
     Args:
       mesh: the devices that paint; None is one device.

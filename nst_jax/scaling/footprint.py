@@ -357,8 +357,9 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     """Return the peak bytes of one evaluation of loss and gradient.
 
     A block is the layers between two poolings. Each block has activations, and arrays that the losses
-    at its layers need for the gradient. With `network.remat`, both are dropped after the forward pass
-    of the block, and the backward pass computes them again from the input of the block.
+    at its layers need for the gradient. With `network.remat`, which has no effect on a CPU, both are
+    dropped after the forward pass of the block, and the backward pass computes them again from the
+    input of the block.
     """
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.

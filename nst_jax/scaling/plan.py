@@ -48,8 +48,8 @@ class Plan:
       recipe: the recipe to run: `requested` with the tile size, rematerialisation and, if allowed,
         L-BFGS history that were chosen so that the run fits into memory.
       scales: the resolutions, coarse to fine, each with the sizes of canvas and styles and a number
-        of updates. If `in_bucket` is True, the sizes are those of the arrays; `real_scales` has those
-        of the picture.
+        of updates. If `in_bucket` is True, the sizes are those of the arrays; for a single picture,
+        `real_scales` has those of the picture.
       mesh: devices that share the canvas or the batch; None is one device. An `AbstractMesh` if
         the devices need not exist.
       pictures: total number of pictures.
@@ -88,10 +88,10 @@ class Plan:
 
     @property
     def real_scales(self) -> tuple[Scale, ...]:
-        """The scales with the sizes of the picture.
+        """The scales with the sizes of the picture, if the plan is for a single one; else `scales`.
 
-        They differ from `scales` only in a bucket: there the picture fills a part of larger arrays, and
-        `scales` has the sizes of these arrays.
+        The two differ only in a bucket: there the picture fills a part of larger arrays, and `scales`
+        has the sizes of these arrays.
         """
         return self.scales if self.real is None else self.real
 

@@ -1,4 +1,4 @@
-"""How a picture is cut into tiles, from its shape alone.
+"""How a picture is cut into tiles: by its shape, the layers that losses read, network and devices.
 
 The picture is divided into cores of equal size (the last may be smaller). Each core is computed inside
 a window that extends past the core by a halo; a core and its window make a tile. The halo is so wide

@@ -239,7 +239,7 @@ def cut_before_relu(x: Convolved, size: RealSize) -> Convolved:
 
     `size` is the (height, width) of the features. The gradient is passed on unchanged: it comes from
     the ReLU and is already zero outside the features, where the ReLU's result is zero. XLA does not
-    know this. If the gradient were set to zero there once more, XLA would fuse that selection with the
+    know this. If the gradient were set to zero there once more, XLA would fuse this step with the
     operations before and after it into a slow loop.
     """
     return cut(x, size)

@@ -12,7 +12,7 @@ from nst_jax import _checks
 # (number of convolutions, number of output channels) of each block. Between two blocks is a pooling.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
-SMALLEST = 16  # smallest side of a picture in px: four poolings leave one row or column of 16 px
+SMALLEST = 16  # smallest side of a picture in px: four poolings reduce 16 rows or columns to one
 
 
 def _layer_table() -> dict[str, tuple[int, int]]:

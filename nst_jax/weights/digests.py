@@ -1,7 +1,8 @@
 """Compute digests of weights, and of other named arrays.
 
-A digest is computed from the names, types, shapes and values of the arrays. It does not depend on the
-file format in which they are stored.
+A digest is a hash of the names, types, shapes and values of the arrays, and of a description of them,
+such as the name and version of a format; the description may be empty. The digest does not depend on
+anything else in the file in which the arrays are stored.
 """
 
 import hashlib

@@ -146,7 +146,7 @@ def load_params(path: PathLike | None = None) -> Params:
 def load_params_of(
     architecture: Architecture, path: PathLike | None = None, *, on_host: bool = False
 ) -> Params:
-    """Read and verify the weights of a network other than VGG-19, as `load_params` does.
+    """Read and verify the weights of another network, as `load_params` does those of VGG-19.
 
     Args:
       architecture: the description of the network.
@@ -183,7 +183,7 @@ def vgg19() -> Architecture:
 
 
 def read_info(path: PathLike | None = None) -> WeightsInfo:
-    """Read what a file of VGG-19's weights states about itself, without reading the weights.
+    """Read what a file of VGG-19's weights states about itself, without loading the weights.
 
     Args:
       path: a weights file, or None for the one that `load_params` would read.
@@ -309,10 +309,10 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
 
 def _find(path: PathLike | None) -> _hdf5.Source:
-    """Return VGG-19's weights file, which is `path` unless that is None.
+    """Return the weights file at `path`, or the default file if `path` is None.
 
-    For None, it is the file that the environment variable `NST_JAX_WEIGHTS` names. If the variable is
-    not set, it is the file that comes with the package.
+    The default file is the one that the environment variable `NST_JAX_WEIGHTS` names. If the variable
+    is not set or is empty, it is the file with VGG-19 that comes with the package.
     """
     if path is not None:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)

@@ -64,8 +64,8 @@ class Entry(NamedTuple):
     content: Path | None  # None for a texture, which has no content
     styles: tuple[Path, ...]
     output: Path
-    # The recipe with all changes: by the flags of the command, by the weights of the row's styles in
-    # their blend, and by the row's overrides (changes KEY=VALUE).
+    # The recipe after all changes: by the flags of the command, and by the row's own values, such as
+    # its size, the weights of its styles in their blend, and its overrides (changes KEY=VALUE).
     recipe: Recipe
     scales: tuple[run_scales.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and then of the styles, when the batch was planned. A file that
@@ -407,7 +407,7 @@ class Shard(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """Text such as "-2-of-8", so that the file of each shard's results has a name of its own."""
+        """Text such as "-2-of-8", which makes the name of the file of this shard's results unique."""
         return f"-{self.number}-of-{self.parts}"
 
 

@@ -1,4 +1,4 @@
-"""Manifests, tables of pictures to paint in CSV, JSONL or Parquet, and their rows.
+"""Manifests, which are CSV, JSONL or Parquet files that list pictures to paint, and their rows.
 
 A row is one picture to paint. A manifest is a table of rows with the column `style` and optionally the
 others in `COLUMNS`. A row without a content is a texture of its style. Rows are numbered from 1, not

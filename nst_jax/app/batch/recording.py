@@ -35,7 +35,7 @@ class BatchEnding(NamedTuple):
 
 
 def with_typed_names(records: Sequence[Record], job: BatchJob) -> list[Record]:
-    """Return records with errors that name arguments as the user types them, such as `--region`.
+    """Return all records; their errors now name arguments as the user types them, such as `--region`.
 
     Args:
       records: whether each picture was painted, or what went wrong.

@@ -247,7 +247,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """What `divided` reads of a row (a picture of the batch): its number and the path of its file."""
+    """What `divided` reads of a row (a picture of the batch): its number and its result's path."""
 
     @property
     def number(self) -> int:

@@ -500,7 +500,10 @@ def _row(
 
 
 def _content_of(draft: manifests.ManifestRow) -> Path:
-    """Return the path of a picture's content; only textures have none, which `instant` cannot paint."""
+    """Return the path of a picture's content.
+
+    It is not None: only textures have no content, and `instant` cannot paint textures.
+    """
     assert draft.content is not None
     return draft.content
 

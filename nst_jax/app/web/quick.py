@@ -43,8 +43,9 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
-# While a network's programs are being compiled, NumPy paints a provisional picture, if the picture fits
-# in a square of this side in px. Larger pictures would take NumPy too much time and memory.
+# While a network's programs are being compiled, NumPy paints a provisional picture, but only if the
+# picture fits in a square of this side in px; `_suits_numpy` names the other conditions. Larger
+# pictures would take NumPy too much time and memory.
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
@@ -99,7 +100,7 @@ class QuickPainter:
     """Paints with the feed-forward networks, even while a run (by optimisation) uses the same device.
 
     Such a network paints a picture by a single pass. This takes a fraction of a second and little
-    memory, so the pass does not wait in the queue of runs. It waits only for an earlier single pass.
+    memory, so the pass does not wait in the queue of runs. It waits only for earlier single passes.
     """
 
     def __init__(self) -> None:
@@ -114,9 +115,9 @@ class QuickPainter:
         # these programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures by NumPy. `bucket` is the side of a square array in which pictures
-        # lie. With a bucket, pictures are resized by NumPy, too, so that JAX compiles nothing for their
-        # sizes.
+        # Paints provisional pictures by NumPy. Other painters place pictures in square arrays with the
+        # side `bucket`; a `HostPainter` does not. But with a bucket, it also resizes pictures by NumPy,
+        # so that JAX compiles nothing for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # Some keys of `_painters`: these painters have painted in a style that is a picture (not one of
@@ -231,7 +232,7 @@ class QuickPainter:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Context manager: wait until no other thread paints.
+        """Context manager: wait until no other thread paints, and let none paint during the block.
 
         If a thread paints several pictures, as `warm` does, a waiting thread gets its turn after the
         current one. This needs two locks: with a single one, the thread that has painted a picture

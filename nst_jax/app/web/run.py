@@ -92,7 +92,8 @@ class Work(Protocol):
     def close(self) -> None:
         """Free the memory that this computation takes; called when the run has ended.
 
-        `paint` is called again only if the run goes back to an earlier picture and goes on from there.
+        After that, `paint` is called only if the run goes back to an earlier picture and goes on from
+        there.
         """
 
 

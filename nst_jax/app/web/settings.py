@@ -109,7 +109,8 @@ def settings_in(given: Any, known: Collection[str]) -> Settings:
       known: names of the visitor's pictures.
 
     Raises:
-      ValueError: naming the setting that cannot be used, in one sentence.
+      ValueError: if the JSON is not an object, or if a setting is unknown, missing or cannot be used.
+        The message is one sentence, which names the setting.
     """
     if not isinstance(given, Mapping):
         raise ValueError("settings: expected an object of names and values")
