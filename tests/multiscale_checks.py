@@ -1,4 +1,4 @@
-"""What is checked of every recipe that compares positions with positions of the style.
+"""Checks for every recipe that compares positions of the canvas with positions of the style.
 
 In these checks, `recipe` is a variant that costs little, `pair` a content and a style, and `painted`
 the picture that `stylize` paints of them.

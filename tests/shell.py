@@ -1,4 +1,4 @@
-"""The command line run in a test's process: pictures for it, calls of it, checks of its messages."""
+"""Helpers that write pictures, run the command line in a test's process, and check its messages."""
 
 import numpy as np
 from PIL import Image

@@ -54,7 +54,7 @@ def test_params_come_first(name):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_verbs_take_params_content_and_style_and_all_else_by_keyword(verb):
+def test_functions_that_paint_take_all_but_params_content_and_style_by_keyword(verb):
     kinds = {name: p.kind for name, p in inspect.signature(verb).parameters.items()}
     by_place = [name for name, kind in kinds.items() if kind is not inspect.Parameter.KEYWORD_ONLY]
     assert [name.rstrip("s") for name in by_place] == ["param", "content", "style"]
@@ -75,7 +75,7 @@ def test_instant_takes_content_and_style_and_all_else_by_keyword(verb):
     assert [name.rstrip("s") for name in by_place] == ["content", "style"]
 
 
-def test_the_verbs_share_their_options():
+def test_the_functions_that_paint_share_their_options():
     options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
     assert options[0] == options[1][:-2] == options[2][:-6]
     assert options[1][-2:] == ["every", "resume"]

@@ -9,7 +9,7 @@ from nst_jax.recipes import DEFAULT, TF, sizes, walk
 from nst_jax.vgg import layers
 
 
-def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
+def test_the_flags_and_recipe_keys_in_the_table_exist():
     assert set(arguments.KEYS) <= set(Changes._fields)
     assert set(arguments.KEYS.values()) <= set(walk.possible_keys(recipes.Recipe))
 
@@ -64,7 +64,7 @@ def test_a_quality_is_a_number_of_updates(quality, steps):
     assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
 
 
-def test_nothing_is_the_default():
+def test_no_flags_give_the_default_recipe():
     assert recipe_of(Changes()) == DEFAULT
 
 

@@ -1,4 +1,4 @@
-"""The precision nobody asked for: what `auto` means, where it is decided, and what is told of it."""
+"""The precision `auto`: what it means, where it is resolved, and what commands say about it."""
 
 import itertools
 import json
@@ -59,7 +59,7 @@ def call(capsys):
     return run
 
 
-# --- What it means --------------------------------------------------------------------------------
+# --- What `auto` means ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", recipes.PRESETS)
@@ -109,7 +109,7 @@ def test_another_type_is_refused_by_name(field, value):
         recipes.check(recipes.TF.replace({f"network.{field}": value}))
 
 
-# --- Where it is decided --------------------------------------------------------------------------
+# --- Where `auto` is resolved ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -220,11 +220,11 @@ def test_a_checkpoint_decides_only_what_the_recipe_left_open():
         assert checkpoints.with_choices_of(recipes.TF, other) == recipes.TF
 
 
-# --- What is told ---------------------------------------------------------------------------------
+# --- What commands print and record ---------------------------------------------------------------
 
 
 def told(text):
-    """Return the line on the precision of an introduction or of a plan."""
+    """Return the line on the precision that a command prints before it paints, or that a plan has."""
     (line,) = re.findall(r"^precision +(.*)$", text, re.M)
     return line
 
@@ -297,7 +297,7 @@ def test_a_batch_says_which_and_why_and_embeds_it(pair, call, on_accelerator):
     assert "2 pictures are finished" in call(*words)[2]
 
 
-def test_an_album_of_others_waits_for_their_platform(pair, call, monkeypatch):
+def test_a_batch_on_ray_has_the_precision_of_rays_platform(pair, call, monkeypatch):
     from nst_jax.app.batch import on_ray
 
     found = []
@@ -317,12 +317,12 @@ def test_an_album_of_others_waits_for_their_platform(pair, call, monkeypatch):
     assert found == [("bfloat16", "tpu")] and told(err).startswith("bfloat16 (auto")
 
 
-# --- What it costs --------------------------------------------------------------------------------
+# --- Effect of fewer bits on runs -----------------------------------------------------------------
 
 
 @pytest.fixture(params=["bfloat16", "tensorfloat32"])
 def emulated(request, monkeypatch):
-    """Return a precision; products round their factors as an accelerator does, which a CPU does not."""
+    """Return a precision, and let products round their factors as on an accelerator."""
     kept = 7 if request.param == "bfloat16" else 10  # bits of the fraction
     convolve, einsum = lax.conv_general_dilated, jnp.einsum
 

@@ -1,4 +1,4 @@
-"""Style against content in one unit."""
+"""The balance of style and content, in one unit for all recipes that compare Gram matrices."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A canvas in bands over several devices: the same losses, gradient and pictures as on one."""
+"""A canvas in bands over several devices has the same losses, gradient and pictures as on one."""
 
 import re
 from dataclasses import replace

@@ -108,7 +108,7 @@ def spreads(value):
 
 
 def check(entry):
-    """Hold a record against its schema."""
+    """Check a record against its schema."""
     assert set(entry) == {
         "schema", "case", "question", "date", "quick", "device", "versions", "source", "plan",
         "notes", "rows",
@@ -137,7 +137,7 @@ def check(entry):
             losses = []  # its pictures are compared with those of the functions elsewhere
         elif entry["case"] == "agreement":
             assert row["size"] == [31, 31] or tuple(row["size"]) in agreement.SMALL
-            # In float32, already one update of Adam makes more of a start's last bits than 1e-3.
+            # In float32, one update of Adam enlarges a change in the start's last bits beyond 1e-3.
             most = {"float32": 1e-2, "float64": 1e-9}[row["dtype"]]
             found = [one for run in row["differences"].values() for one in run.values()]
             assert len(found) >= 12 and all(math.isfinite(one) for one in found)
@@ -225,8 +225,8 @@ def test_torch_takes_the_same_steps(params):
 
 @pytest.fixture
 def tensorflow():
-    """TensorFlow, which no extra brings: these tests run where a person has installed it."""
-    with warnings.catch_warnings(action="ignore"):  # at import; they are its own affair
+    """TensorFlow, which no extra installs: these tests run where a user has installed it."""
+    with warnings.catch_warnings(action="ignore"):  # those of TensorFlow's own import
         return pytest.importorskip("tensorflow")
 
 
@@ -247,8 +247,8 @@ def test_tensorflows_tutorial_takes_the_same_steps(params, tensorflow):
 @pytest.mark.slow
 def test_tensorflows_tutorial_is_a_contestant(shallow, tensorflow, monkeypatch):
     monkeypatch.setattr(tensorflow_tutorial, "has_tensorflow", lambda: True)
-    # Of a style as weak as `shallow`'s the first gradient is as small as what XLA's features of the
-    # content differ by, in their last bits, from those that eager TensorFlow made its target of.
+    # With a style loss as weak as in `shallow`, the first gradient would be as small as the rounding
+    # difference between XLA's features of the content and TensorFlow's eager ones, its targets.
     monkeypatch.setattr(peers, "ADAM", with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1"))
     found = peers.measure(TINY)
     assert any(name.startswith("tensorflow") for name in found.packages)
@@ -299,7 +299,7 @@ def test_torch_is_tried_in_every_way_a_user_would(platform, ways):
     assert not any(v.compiled for v in pytorch.variants(platform, compiled=False))
 
 
-def test_a_peer_that_does_not_start_is_noted_and_ours_is_not_let_off():
+def test_a_peer_that_does_not_start_is_noted_and_an_error_of_ours_is_raised():
     def fails():
         raise RuntimeError("no compiler\nmore of it")
 
@@ -322,7 +322,7 @@ def test_only_what_ends_where_float32_ends_is_compared():
     peers.check_parity(finals, references)
     with pytest.raises(RuntimeError, match="eager: its final loss is nan"):
         peers.check_parity(finals | {"torch, float32, eager": math.nan}, references)
-    # Another rule ends elsewhere, and is held against ours by that rule.
+    # A peer with another update rule ends elsewhere; it is compared with our run by that rule.
     finals |= {"tensorflow, float32, tf.function": 90.5, peers.TUTORIAL: 90.0}
     references["tensorflow, float32, tf.function"] = peers.TUTORIAL
     peers.check_parity(finals, references)
@@ -377,7 +377,7 @@ def test_a_pastiche_that_is_named_has_to_be_there(monkeypatch, tmp_path):
     assert pastiche.command() is None
 
 
-# --- Loss against seconds -------------------------------------------------------------------------
+# --- Loss over time -------------------------------------------------------------------------------
 
 
 def test_engines_differ_in_their_descent_alone():

@@ -394,7 +394,7 @@ def test_memory_counts_averages_and_levels():
     assert 0.3 < (state(pyramid_levels=8) - state()) / (4 * canvas) < 0.34
 
 
-# --- Refused --------------------------------------------------------------------------------------
+# --- Bad input ------------------------------------------------------------------------------------
 
 GUARDED = optimizers.LBFGS()
 

@@ -119,7 +119,7 @@ def test_padding_decides_at_the_sizes_of_a_cpu(side, steps, together):
 
 
 def test_the_random_lists_have_choices_of_all_kinds():
-    """So that the test above is not passed by a function that always does the same."""
+    """Without this, a function that always does the same could pass the test above."""
     counts = set()
     for seed in range(6):
         drawn = np.random.default_rng(seed)

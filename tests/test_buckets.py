@@ -276,7 +276,7 @@ def test_on_an_accelerator_all_scales_share_one_square(on_accelerator, monkeypat
     assert [scale.shape for scale in found.real_scales] == [(20, 24), (39, 48)]
     given = nst.plan((37, 45), (40, 33), recipe=recipe, bucket=64)
     assert {scale.shape for scale in given.scales} == {(64, 64)}
-    # Several pictures, another wish, other losses, tiles or a large picture: no such square.
+    # Several pictures, `bucket="off"`, other losses, tiles or a large picture: no such square.
     for options in (
         {"pictures": 2},
         {"bucket": "off"},

@@ -53,7 +53,7 @@ def here(tmp_path, monkeypatch):
 
 
 def start(folder, *words):
-    """Run the command line as a user's process would; return how often the cache served."""
+    """Run the command line as a user's process would; return how many programs the cache had."""
     environment = {
         **os.environ,
         "JAX_ENABLE_COMPILATION_CACHE": "true",
@@ -135,7 +135,7 @@ def test_a_folder_of_others_is_not_trusted(enabled, tmp_path, monkeypatch, name)
         ("elsewhere", None, _compile.LEAST_SECONDS),
     ],
 )
-def test_what_jax_was_told_goes_first(enabled, here, monkeypatch, place, limit, least):
+def test_jaxs_own_settings_take_precedence(enabled, here, monkeypatch, place, limit, least):
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
     monkeypatch.delenv(_compile.LEAST_SECONDS_VARIABLE, raising=False)
     if limit is not None:

@@ -24,7 +24,7 @@ def with_rule(rule, recipe=FAST, **more):
     return replace(recipe, descent=replace(recipe.descent, optimizer=rule, **more))
 
 
-# Every rule, and a history that the ring has to wrap around in.
+# Every update rule; histories are so short that pairs of L-BFGS are overwritten.
 RULES = {
     "Adam": with_rule(optimizers.Adam(), clip=True),
     "KerasAdam": with_rule(optimizers.KerasAdam(learning_rate=0.02)),
@@ -80,7 +80,7 @@ def same(one, other):
         assert_array_equal(a, b)
 
 
-# --- The law --------------------------------------------------------------------------------------
+# --- Resumed runs equal uninterrupted ones --------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=MORE.get(n, ())) for n in RULES | STARTS])
@@ -170,7 +170,7 @@ def test_before_the_first_snapshot_there_is_nothing_to_keep(params, content, sty
         nst.paint(params, content, style, recipe=FAST).checkpoint()
 
 
-# --- Another run ----------------------------------------------------------------------------------
+# --- Checkpoints of other runs --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

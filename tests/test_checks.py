@@ -322,7 +322,7 @@ def test_a_guarded_rule_is_not_clipped(params):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 
-def test_a_start_is_made_not_named(params):
+def test_the_class_of_a_start_and_a_start_of_another_shape_are_refused(params):
     with pytest.raises(TypeError, match=r"`init`: expected .* got the class; write `Noise\(\)`"):
         nst.paint(params, GREY, GREY, recipe=FAST, init=starts.Noise)
     shots = nst.paint(params, GREY, GREY, recipe=FAST, init=lambda content, style, key: style[:4])
@@ -363,7 +363,7 @@ def test_a_key_of_another_shape_is_refused(params, key, message):
         nst.paint(params, GREY, GREY, recipe=FAST, key=key)
 
 
-def test_one_picture_wants_one_number(params):
+def test_an_array_of_weights_is_refused_for_one_picture(params):
     recipe = with_terms(style_weight=jnp.asarray([1.0, 2.0]))
     with pytest.raises(ValueError, match="`terms.style_weight` has 2 numbers; `stylize_many` run"):
         nst.paint(params, GREY, GREY, recipe=recipe)

@@ -106,7 +106,7 @@ def lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-# --- Starting -------------------------------------------------------------------------------------
+# --- Starting and help ----------------------------------------------------------------------------
 
 
 def test_help_is_cheap():
@@ -585,7 +585,7 @@ def test_links_that_lead_to_themselves_are_refused(call, flag):
     refused(call("stylize", "loop.png", "art.png"), "`CONTENT`", "symbolic links")
 
 
-# --- Names and texts of strangers ------------------------------------------------------------------
+# --- Untrusted names and texts ---------------------------------------------------------------------
 
 FORGED = "a\x1b[2J\x9b31m\u202egnp\u2028b\nverified = yes\rc"
 ESCAPED = r"a\u001b[2J\u009b31m\u202egnp\u2028b\u000averified = yes\u000dc"

@@ -1,4 +1,4 @@
-"""Several processes paint the picture of one, and none waits for ever for one that is lost."""
+"""Several processes paint the same picture as one, and none waits for ever for a lost one."""
 
 import os
 import signal

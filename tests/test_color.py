@@ -1,4 +1,4 @@
-"""Colours matched and exchanged: against NumPy in float64, by laws, and with singular covariances."""
+"""Colours matched and exchanged: against NumPy, by their properties, and with singular covariances."""
 
 from functools import partial
 from itertools import product

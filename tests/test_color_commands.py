@@ -123,7 +123,7 @@ def test_colors_is_what_is_suggested_for_its_misspellings():
         assert messages.did_you_mean(name, known) == "did you mean --colors?"
 
 
-# --- The page -------------------------------------------------------------------------------------
+# --- The page `docs/controls.md` ------------------------------------------------------------------
 
 
 def test_the_page_of_the_controls_has_every_picture_and_its_command():

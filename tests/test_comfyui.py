@@ -64,7 +64,7 @@ def test_every_node_has_a_name_for_the_menu():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Verbs that return negatives of half the size, and record how they are called."""
+    """Replace `stylize` and `instant_many`: return negatives of half the size, and record the calls."""
     found = []
 
     def negative(content):
@@ -96,7 +96,7 @@ def test_images_are_tensors_with_floats_from_0_to_1(node, calls):
     assert float(result.min()) >= 0 and float(result.max()) <= 1
 
 
-def test_options_reach_the_verbs(calls):
+def test_options_reach_the_functions(calls):
     style = batch(2, 30, 30)
     nodes.NstJaxNamedStyle().paint(batch(), "waves", 0)
     nodes.NstJaxInstant().paint(batch(), style, 0.5, 64)

@@ -1,4 +1,4 @@
-"""`stylize` in a process that lives: threads, event loops, worker processes, call after call."""
+"""`stylize` in long-lived processes: threads, event loops, worker processes, repeated calls."""
 
 import asyncio
 import gc
@@ -184,7 +184,7 @@ def test_a_spawned_process_paints_the_same(params, content, style, painted):
             wrong.result()
 
 
-# --- Call after call ------------------------------------------------------------------------------
+# --- Repeated calls -------------------------------------------------------------------------------
 
 
 def test_calls_compile_once_and_keep_nothing(params, content, style, painted, compilations):

@@ -57,7 +57,7 @@ def gravel():
     return small.picture("gravel", 28, 36)
 
 
-# --- Protected parts with what is done to results -------------------------------------------------
+# --- Protected parts with colours and realism -----------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from nst_jax.weights import load_params, params, read_info, torch_files
 from nst_jax.weights.convert import convert
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-FEATURES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)  # torchvision's, by sight
+FEATURES = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)  # torchvision's
 KERAS = {name: f"block{name[4]}_conv{name[6]}" for name in LAYERS}
 
 
@@ -262,7 +262,7 @@ def test_family_and_pixels_can_be_told(tmp_path, layers):
     refused(tmp_path / "net", "`pixels`: nothing is known of family 'raw'", family="raw")
 
 
-# --- Nothing is run -------------------------------------------------------------------------------
+# --- Pickles cannot run code ----------------------------------------------------------------------
 
 
 class Malicious:

@@ -204,7 +204,7 @@ def test_the_image_is_built_and_its_documented_commands_run(pictures):
         assert (picture.format, picture.size) == ("PNG", (512, 341))
 
 
-# --- Completion -----------------------------------------------------------------------------------
+# --- Completion in shells -------------------------------------------------------------------------
 
 
 @pytest.fixture

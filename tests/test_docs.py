@@ -676,9 +676,9 @@ MORE_COMMANDS = (
     *(f"docs/{page}.md" for page in ("command-line", "controls", "dream", "export", "films")),
     *(f"docs/{page}.md" for page in ("instant", "texture", "train")),
 )
-# What a command has that is not run here: devices and extras of their own, standard input and output
-# (`test_standard_streams`), weights that this package does not have, a server, kept programs; each has
-# its own tests.
+# Words of commands that are not run here, since they need several devices, extras, standard input or
+# output (`test_standard_streams`), weights that this package does not have, a server or kept programs.
+# Each has its own tests.
 ELSEWHERE = {
     *("--devices", "--cluster", "--runner", "--resume", "-", "demo", "web", "onnx", "tflite"),
     "warm",  # here, programs are not kept

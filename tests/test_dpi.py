@@ -93,7 +93,7 @@ def test_what_is_no_resolution_is_refused(dpi):
     assert not file.getvalue()
 
 
-# --- Paper ----------------------------------------------------------------------------------------
+# --- Paper sizes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

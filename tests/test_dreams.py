@@ -364,7 +364,7 @@ def test_there_is_one_program_for_each_octave_and_none_for_a_number(
     assert compilations() == before
 
 
-# --- Failing --------------------------------------------------------------------------------------
+# --- Failures and bad input -----------------------------------------------------------------------
 
 
 def test_a_step_too_small_to_change_a_pixel_is_said(params, content):

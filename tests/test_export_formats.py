@@ -186,7 +186,7 @@ def test_what_jax2onnx_cannot_convert_is_said(params, onnxruntime, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- A browser ------------------------------------------------------------------------------------
+# --- In a browser ---------------------------------------------------------------------------------
 
 
 def test_the_page_paints_in_a_browser_without_network(styles26, onnxruntime, tmp_path):

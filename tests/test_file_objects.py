@@ -1,4 +1,4 @@
-"""Pictures from bytes and file objects, and into file objects: as from paths, and as at paths."""
+"""Pictures are read from bytes and file objects, and written into file objects, as with paths."""
 
 import io
 import os

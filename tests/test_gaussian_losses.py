@@ -51,7 +51,7 @@ def with_eigenvalues(*values):
     return (rotation * np.asarray(values)) @ rotation.T
 
 
-# --- Roots ----------------------------------------------------------------------------------------
+# --- Matrix roots ---------------------------------------------------------------------------------
 
 
 def test_roots_are_those_of_the_eigenvalues(x64):
@@ -127,7 +127,7 @@ def test_the_relative_distance_and_its_gradient_are_those_of_eigenvalues(x64):
     assert_allclose(gradient, by_eigenvalues, rtol=0, atol=1e-6 * largest)
 
 
-def test_so_they_are_in_float32_with_more_channels_than_positions():
+def test_the_relative_distance_in_float32_with_more_channels_than_positions():
     canvas, style = features(3, 7, 9, 128), features(4, 8, 12, 128)
     value, gradient = jax.value_and_grad(lambda x: distance(losses.WASSERSTEIN_RELATIVE, x, style))(
         canvas

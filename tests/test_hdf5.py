@@ -1,4 +1,4 @@
-"""The envelope of weights files and checkpoints: the same bytes as ever, and one set of messages."""
+"""How weights files and checkpoints are stored as HDF5: unchanged bytes, checks, and messages."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ def test_the_bytes_of_a_checkpoint_never_change(tmp_path):
     assert sha256(tmp_path / "run.h5") == CHECKPOINT
 
 
-# --- Opening --------------------------------------------------------------------------------------
+# --- Writing and reading --------------------------------------------------------------------------
 
 
 def written(path, *, version=3, name="nst-jax test"):
@@ -364,7 +364,7 @@ def test_hdf5_reads_nothing_back_of_what_it_writes(tmp_path, monkeypatch):
     assert all(np.array_equal(found[name], array) for name, array in arrays.items())
 
 
-# --- Layouts --------------------------------------------------------------------------------------
+# --- Messages about layouts -----------------------------------------------------------------------
 
 
 def test_differences_of_layouts_show_both_sides_and_are_few():

@@ -98,7 +98,7 @@ def test_upsampling_repeats_pixels():
 
 
 def network(x):
-    """A network in small: an odd border, down by four, a norm, and up again."""
+    """A small network: a reflected border, downsampling by four, a norm, and upsampling."""
     first = jnp.full((9, 9, 3, 2), 0.01)
     middle = jnp.full((3, 3, 2, 2), 0.1)
     y = layers.conv2d(layers.reflect(layers.reflect_to_multiple(x, 4), 4), first)

@@ -1,4 +1,4 @@
-"""The lessons of the documentation: their parts, and that they run; at the least size, by default one.
+"""The lessons of the documentation: their parts, and that they run at a small size; by default, one.
 
 The build of the documentation runs them at their own sizes.
 """

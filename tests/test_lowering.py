@@ -1,4 +1,4 @@
-"""The step lowers for processors that this machine has not, in full float32 precision."""
+"""The step lowers for platforms that this machine does not have, in full float32 precision."""
 
 import itertools
 import re

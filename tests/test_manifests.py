@@ -589,7 +589,7 @@ def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
     assert call(*argv, "--steps", "1", "-q")[0] == 0
     Path("out/results.jsonl").unlink()
     whole = output.read_bytes()
-    output.write_bytes(whole[:-99])  # its metadata still say whose it is
+    output.write_bytes(whole[:-99])  # its metadata still say which program wrote it
     assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
 
 
@@ -734,7 +734,7 @@ def test_an_incomplete_last_line_is_dropped(here):
     assert [line["row"] for line in lines("results.jsonl")] == [1, 3]
 
 
-# --- What happens to the folder of the results meanwhile ----------------------------------------------
+# --- Results that are deleted or blocked during a batch -----------------------------------------------
 
 PAIRS = ["batch", "photo.png", "art.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny"]
 

@@ -1,4 +1,4 @@
-"""Masks are checked, and reach a tap as receptive fields found by brute force say."""
+"""Masks: their checks, and their values at taps, against receptive fields found by brute force."""
 
 from functools import partial
 
@@ -110,7 +110,7 @@ def test_the_gradient_of_the_network_sees_the_same_pixels(params, tap):
     assert masks.at_taps(smaller, [tap], growth=0, ceil=True)[tap][position] == 0
 
 
-def test_inside_is_what_all_leaves_of_the_complement():
+def test_reach_inside_is_one_minus_reach_all_of_the_complement():
     drawn = jnp.asarray(drawing(40, 36).round())
     inside = masks.at_taps(drawn, TAPS, reach="inside", growth=0)
     touched = masks.at_taps(1 - drawn, TAPS, reach="all", growth=0)

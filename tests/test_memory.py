@@ -258,7 +258,7 @@ def test_what_cannot_be_estimated_is_refused(as_users_do, shape, options, kind, 
         nst.estimate_memory(shape, **options)
 
 
-# --- What there is, what fits ---------------------------------------------------------------------
+# --- Available memory, and what fits into it ------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`nnst`: against independent PyTorch code, and in every verb."""
+"""`nnst`: against independent PyTorch code, and in every public function."""
 
 from pathlib import Path
 
@@ -193,7 +193,7 @@ def test_halves_are_rounded_down_until_a_side_is_too_short():
     assert schedules.Halvings(passes=2).plan((64, 64), 1) == (((64, 64), 1),)
 
 
-# --- Verbs ----------------------------------------------------------------------------------------
+# --- Public functions -----------------------------------------------------------------------------
 
 
 def test_stylize_moves_the_picture_towards_the_style(params, pair, painted):

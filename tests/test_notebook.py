@@ -69,7 +69,7 @@ def made_small(name):
     return notebook
 
 
-# --- What is in them ------------------------------------------------------------------------------
+# --- Contents -------------------------------------------------------------------------------------
 
 
 def test_there_is_a_notebook_for_each_text():
@@ -108,7 +108,7 @@ def test_a_part_that_does_not_exist_is_refused(tmp_path, monkeypatch):
         make.notebook("odd")
 
 
-# --- They run -------------------------------------------------------------------------------------
+# --- Running the notebooks ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

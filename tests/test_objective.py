@@ -68,7 +68,7 @@ FORMULAS = {
 }
 
 
-# Whose whole runs are compared with independent code elsewhere; `tf-tv` but for its variation.
+# Presets whose whole runs are compared with independent code elsewhere; of `tf-tv`, not its variation.
 COVERED = {"gatys-pytorch", "tf", "tf-tv", "coursera-tf2"}
 # `gram` and `tf-tv` have the losses of the first two, and variation besides; torch computes the third.
 REPEATED = {"gatys-pytorch", "tf", "coursera-tf2"}

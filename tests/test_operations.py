@@ -1,4 +1,4 @@
-"""The count of a run's arithmetic, against XLA's own and against laws."""
+"""The count of a run's operations: against XLA's own count, and how it grows with sizes."""
 
 from dataclasses import replace
 

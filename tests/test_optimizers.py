@@ -1,4 +1,4 @@
-"""Update rules against torch, against their formulas, and the laws of the guarded L-BFGS."""
+"""Update rules against torch, against their formulas, and the properties of the guarded L-BFGS."""
 
 import copy
 from functools import partial
@@ -20,7 +20,7 @@ SCALES = np.geomspace(0.3, 1000, 200)
 
 
 def valley(x):
-    """A bowl of very unequal sides with coupled neighbours and a quartic: convex, not quadratic."""
+    """A convex, ill-conditioned function with coupled neighbours and a quartic term."""
     return (
         jnp.sum(SCALES * (x - 1) ** 2) / 2
         + jnp.sum((x[1:] - x[:-1] ** 2) ** 2) / 4
@@ -353,7 +353,7 @@ def test_levels_are_l_bfgs_over_a_pyramids_levels(x64):
         change = (hessian @ pixels(move).ravel()).reshape(6, 6, 1)
         plain = remember(plain, move, levels_of(change), jnp.asarray(True))
         ours = remember(ours, pixels(move), change, jnp.asarray(True))
-    for fresh in (True, False):  # the second time by the scale that is remembered
+    for fresh in (True, False):  # the second time with the scale that was kept in the memory
         gradient, is_fresh = small.noise(30 + fresh, 6, 6, 1), jnp.asarray(fresh)
         wanted, plain = direction(plain, levels_of(gradient), levels_of(change), is_fresh)
         found, ours = direction(ours, gradient, change, is_fresh, guess)
@@ -382,7 +382,7 @@ def test_the_memory_of_pairs_is_not_copied(rule):
     assert spare < 16
 
 
-# Six pixels to three: how much each coarse one takes of each.
+# Averages six pixels to three: the weights of the six in each of the three.
 HALVING = np.array(
     [
         [0.75, 0.75, 0.25, 0, 0, 0],
@@ -392,7 +392,7 @@ HALVING = np.array(
 )
 
 
-def test_levels_need_fewer_steps_where_what_is_coarse_is_far(x64):
+def test_levels_need_fewer_steps_for_a_coarse_change(x64):
     """From a dark picture to one of uniform brightness: each pixel is tied to its neighbours."""
 
     def rough(x):
@@ -407,7 +407,7 @@ def test_levels_need_fewer_steps_where_what_is_coarse_is_far(x64):
     assert ends[1] < ends[0] / 10
 
 
-# --- All of them ----------------------------------------------------------------------------------
+# --- All update rules -----------------------------------------------------------------------------
 
 RULES = [
     Adam(),

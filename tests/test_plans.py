@@ -1,4 +1,4 @@
-"""What a run will take, told before it: `plan`, introductions, refusals, memory that ran out."""
+"""What a run will need: `plan`, lines before a run, refusals, and running out of memory."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def child(script, *words, **environment):
 
 @pytest.fixture
 def little(monkeypatch):
-    """Return a function that sets how many bytes there are."""
+    """Return a function that sets how many bytes of memory are available."""
 
     def limit(there):
         monkeypatch.setattr(capacity, "available", lambda device=None: there)
@@ -81,7 +81,7 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, "LEAST_SECONDS", 0.0)
 
 
-# --- The command ----------------------------------------------------------------------------------
+# --- The command `plan` ---------------------------------------------------------------------------
 
 
 def test_a_plan_adds_up_and_paints_nothing(call, compilations):
@@ -176,7 +176,7 @@ def test_memory_is_read_with_its_unit(call, text, number):
     assert told["memory"]["available"] == number
 
 
-# --- Seconds --------------------------------------------------------------------------------------
+# --- Estimated seconds ----------------------------------------------------------------------------
 
 
 def test_a_run_tells_how_long_the_next_will_take(call, kept):
@@ -228,7 +228,7 @@ def test_time_left_knows_that_tiles_cost_more():
     assert left(cut) > 1.5 * left(recipes.DEFAULT)
 
 
-# --- What would fit -------------------------------------------------------------------------------
+# --- Proposals that fit into memory ---------------------------------------------------------------
 
 
 def fit(recipe, there, *, shape=(6144, 8192), platform="cpu", yielding=False):
@@ -368,11 +368,11 @@ def test_a_leader_of_others_joins_them_before_jax_looks_at_its_own_devices():
     assert told[0] == "initialised False" and told[-1] == "painted in {'bfloat16'}", done.stderr
 
 
-# --- Memory that ran out --------------------------------------------------------------------------
+# --- Running out of memory ------------------------------------------------------------------------
 
 
 def exhaust(*args, **options):
-    """Ask the device for four terabytes; it really says that it has not got them."""
+    """Ask the device for four terabytes, which raises its real out-of-memory error."""
     jax.block_until_ready(jax.jit(lambda: jnp.ones(2**40, jnp.float32) * 2)())
 
 
@@ -452,7 +452,7 @@ def test_the_command_line_reserves_no_gpu_memory_before_jax_is_imported():
     assert heard(None) == "[{'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}]"
 
 
-def test_who_has_said_otherwise_goes_first():
+def test_a_users_own_setting_of_gpu_memory_takes_precedence():
     own = {"XLA_PYTHON_CLIENT_MEM_FRACTION": ".5"}
     assert heard(None, **own) == "[{'XLA_PYTHON_CLIENT_MEM_FRACTION': '.5'}]"
 

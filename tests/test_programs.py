@@ -102,7 +102,7 @@ def assert_same(one, other):
         jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-# --- Kept -----------------------------------------------------------------------------------------
+# --- Programs that are kept on disk ---------------------------------------------------------------
 
 
 def test_a_second_start_traces_nothing_and_gives_the_same_bits(
@@ -339,7 +339,7 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     assert programs.kept_in(None) is planned_painting.PROGRAMS
 
 
-# --- Ahead ----------------------------------------------------------------------------------------
+# --- Programs that are compiled ahead of use ------------------------------------------------------
 
 
 def test_what_is_begun_ahead_compiles_all_that_the_next_scale_needs(

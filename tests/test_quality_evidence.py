@@ -61,7 +61,7 @@ def test_contestants_are_recipes_with_their_own_updates_or_others():
 
 
 def test_the_command_of_pastiche_is_a_contestant(tmp_path, monkeypatch):
-    """A program of a few lines stands in for the command: it copies the content, and says a loss."""
+    """A program of a few lines stands in for the command: it copies the content, and prints a loss."""
     program = tmp_path / "pastiche"
     program.write_text(
         f"#!{sys.executable}\n"
@@ -381,7 +381,7 @@ def test_the_commands_lay_out_and_count_into_the_record(kept, tmp_path):
     assert blind.with_counts(entry["blind"], second) == entry["blind"]
 
 
-# --- The page -------------------------------------------------------------------------------------
+# --- The page `docs/quality.md` -------------------------------------------------------------------
 
 
 def rows(*pairs):

@@ -154,7 +154,7 @@ def descended(params, recipe, pictures, updates):
         for field in FIELDS:
             found[field].extend(np.asarray(getattr(history, field))[:count])
         before = optimize.hand_over(optimize.canvas_image(state, core), state, core)
-    # The source's result contains the last update, which is not measured; so does what is handed over.
+    # The source's result and the next scale's start contain the last update, which is not measured.
     return found, np.clip(np.asarray(before.image), 0, 1)
 
 
@@ -187,7 +187,7 @@ def test_histogram_is_the_source(params64, x64):
     check(*found, ENTRIES["histogram"])
 
 
-# --- The file -------------------------------------------------------------------------------------
+# --- The golden file ------------------------------------------------------------------------------
 
 
 @pytest.mark.torch

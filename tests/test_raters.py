@@ -316,7 +316,7 @@ def test_speckle_is_scipys(cat):
     np.testing.assert_allclose(speckle(cat), expected, rtol=1e-5)
 
 
-# --- Directions -----------------------------------------------------------------------------------
+# --- Ratings change in the expected direction -----------------------------------------------------
 
 
 def blurred(image):
@@ -452,7 +452,7 @@ def test_a_frame_of_another_colour_is_noticed(cat):
     assert float(border(red).mean) > float(border(cat).mean) + 0.5
 
 
-# --- All of them ----------------------------------------------------------------------------------
+# --- All raters -----------------------------------------------------------------------------------
 
 
 def test_a_record_has_what_the_raters_say(ratings, params, predictor, cat, painting):

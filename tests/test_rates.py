@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written_loses_only_the_rate(place):
     assert known_rate(TF) is None
 
 
-# --- What is expected -----------------------------------------------------------------------------
+# --- Estimates of durations -----------------------------------------------------------------------
 
 
 def test_a_range_and_its_middle_come_from_the_last_runs():

@@ -1,4 +1,4 @@
-"""The guided filter and the matting Laplacian: against NumPy in float64, and by laws of edges."""
+"""The guided filter and the matting Laplacian: against NumPy in float64, and what they do to edges."""
 
 import jax
 import jax.numpy as jnp

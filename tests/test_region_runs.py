@@ -60,7 +60,7 @@ def photo():
     return small.picture("chelsea", HEIGHT, WIDTH)
 
 
-# --- Laws -----------------------------------------------------------------------------------------
+# --- Properties of results ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_an_unknown_reach_suggests_the_nearest():
         recipes.check(TINY.replace(region_reach="insid"))
 
 
-# --- Maps -----------------------------------------------------------------------------------------
+# --- Colour-coded maps ----------------------------------------------------------------------------
 
 
 def map_of(mask, height, width):

@@ -1,4 +1,4 @@
-"""Resizing of arrays, against NumPy and by its laws."""
+"""Resizing of arrays: against NumPy, and its properties."""
 
 import jax
 import jax.numpy as jnp

@@ -189,9 +189,9 @@ def test_checkpoints_are_written_every_so_many_updates_and_at_the_ends_of_scales
         checkpoints, "save", lambda path, made: (seen.append(made.step), save(path, made))
     )
     assert call(*RUN, *KEEP, "--checkpoint-every", 3)[0] == 0
-    assert seen == [0, 3, 4, 6, 8]  # the update after the 4th goes up
+    assert seen == [0, 3, 4, 6, 8]  # the update after the 4th enlarges the canvas
     assert len(checkpoints.load("run.h5").notes["seconds"]) == 9
-    canvases = 2 + 2 + 2 * 3  # kept and pending, move and gradient, and the ring
+    canvases = 2 + 2 + 2 * 3  # kept and pending, move and gradient, and pairs of L-BFGS
     expected = 36 * 48 * 3 * 4 * canvases
     assert expected < Path("run.h5").stat().st_size < expected + 50_000
 
@@ -218,7 +218,7 @@ def test_by_the_clock_a_checkpoint_is_rare_where_it_takes_long(monkeypatch, as_u
     assert seen == [30, 70, 110, 220]
     broken = nst.Snapshot(1000, None, None, None, 0, 990)
     writer.write_if_due(broken, checkpoint_now, [], last=True)
-    assert len(seen) == 4  # what led to it is still there to look at
+    assert len(seen) == 4  # the last checkpoint before the divergence stays
 
 
 def test_chunks_stop_at_both_strides():
@@ -232,7 +232,7 @@ def test_chunks_stop_at_both_strides():
     assert steps == [4, 5, 6, 9, 10, 12, 13]
 
 
-# --- Refused --------------------------------------------------------------------------------------
+# --- Bad input ------------------------------------------------------------------------------------
 
 
 def refused(result, *words):
@@ -333,11 +333,11 @@ def test_a_lock_lasts_as_long_as_the_run(call, monkeypatch):
     assert sorted(os.listdir()) == ["art.png", "photo.png"]
 
 
-# --- What cannot be written -------------------------------------------------------------------------
+# --- Writes that fail -------------------------------------------------------------------------------
 
 
 class FullStream:
-    """A standard error that cannot be written, as of a closed pipe or terminal or on a full disk."""
+    """A standard error that cannot be written to, such as a closed pipe or a file on a full disk."""
 
     encoding = "utf-8"
 
@@ -480,7 +480,7 @@ def test_a_closed_terminal_keeps_the_canvas(call, monkeypatch, number):
     assert nst.images.read_metadata("out.png")["steps_done"] == 4
 
 
-# --- Killed ---------------------------------------------------------------------------------------
+# --- Killed runs ----------------------------------------------------------------------------------
 
 MAIN = """
 import sys

@@ -1,4 +1,4 @@
-"""The page on scaling: written by its script, and its bytes are those of compiled programs."""
+"""The page `docs/scaling.md`: its script writes it, and its bytes are those of compiled programs."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from tests.test_sharding import simulated
 pytestmark = pytest.mark.optimized
 
 SHAPE = (131, 53)  # odd, both
-# Bytes of scalars a step, at most, outside L-BFGS' loops: losses, dot products, largest values.
+# The most bytes of scalars that a step sums outside L-BFGS' loops: losses, dot products, maxima.
 LITTLE = 120
 SIZES = {"f32": 4, "pred": 1}
 
@@ -126,7 +126,7 @@ def check_step(params, recipe, shape=SHAPE, devices=2):
     assert summed(talk, arrays=True, looped=True) == 0
 
 
-# --- The page -------------------------------------------------------------------------------------
+# --- The page `docs/scaling.md` -------------------------------------------------------------------
 
 
 def test_the_page_is_what_its_script_writes():
@@ -192,7 +192,7 @@ def test_counts_of_a_large_canvas_are_no_int32(name, params):
     assert losses.total.shape == ()
 
 
-# --- Against compiled programs --------------------------------------------------------------------
+# --- Counts compared with compiled programs -------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", [recipes.TF, recipes.GRAM], ids=["adam", "l-bfgs"])
@@ -201,7 +201,7 @@ def test_a_step_exchanges_what_the_page_counts(recipe, params):
 
 
 @pytest.mark.long
-def test_so_it_does_between_four_of_which_some_are_not_neighbours():
+def test_a_step_of_four_devices_exchanges_what_the_page_counts():
     simulated("""
 from nst_jax import recipes
 from nst_jax.vgg import precision
@@ -235,7 +235,7 @@ assert 0 < sent[1] - sent[0] < t.page.ROWS_OF_LEVELS * shape[1] * t.page.PIXEL
 
 
 @pytest.mark.long
-def test_so_it_does_with_all_taps(params):
+def test_a_step_with_all_taps_exchanges_what_the_page_counts(params):
     check_step(params, prepared(recipes.GRAM), (411, 48))
 
 

@@ -1,4 +1,4 @@
-"""Canvases whose borders meet, in tiles and in bands: as in one piece, and nothing is at a border."""
+"""Canvases whose borders meet: in tiles and in bands they give what one piece gives."""
 
 from dataclasses import replace
 from functools import partial
@@ -46,7 +46,7 @@ def cut_of(shape, recipe, split=None):
     return tile_grid.grid_of(shape, recipe.terms.taps, recipe.network, split)
 
 
-# --- Against one piece ----------------------------------------------------------------------------
+# --- Tiles compared with the whole picture --------------------------------------------------------
 
 # Shape of the canvas, the network's settings, and which axes are cut: down and across.
 CASES = {
@@ -78,8 +78,8 @@ def test_tiles_are_the_whole_picture(name, params64, x64):
 
 
 @pytest.mark.long
-def test_a_window_that_ends_at_the_border_would_not_do(params64, x64, monkeypatch):
-    """The comparisons above see what is wrong at the picture's border."""
+def test_windows_with_zeros_beyond_the_border_have_other_losses(params64, x64, monkeypatch):
+    """The comparisons above notice errors at the picture's border."""
     recipe = as_float64()
     whole = test_tiles.found(params64, *pictures(128, 112), recipe)
 
@@ -151,7 +151,7 @@ def test_windows_go_round_and_hold_their_cores_and_halos(side, tile):
     assert_array_equal(owners, 1)
 
 
-# --- Over devices ---------------------------------------------------------------------------------
+# --- Bands over several devices -------------------------------------------------------------------
 
 BAND_CASES = {
     "bands of full height": ((96, 53), {}),

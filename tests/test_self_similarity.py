@@ -1,4 +1,4 @@
-"""The self-similarity content loss: by other implementations, laws, and at awkward inputs."""
+"""The self-similarity content loss: against other code, its properties, and unusual inputs."""
 
 import jax
 import jax.numpy as jnp

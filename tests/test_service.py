@@ -43,7 +43,7 @@ def encoded(picture, kind="png"):
 
 
 class Painter:
-    """Paints negatives, as soon as it is let; records what it is given."""
+    """Paints negatives, as soon as it is allowed to; records what it is given."""
 
     def __init__(self):
         self.let, self.begun, self.given = threading.Event(), threading.Event(), []

@@ -1,4 +1,4 @@
-"""Several devices, simulated in a process of their own, give what one gives, and do not talk."""
+"""Several devices, simulated in another process, give what one gives, and do not communicate."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ style = small.picture("starry_night", 28, 20)
 """
 
 
-def test_a_batch_over_devices_is_the_batch_and_its_step_does_not_talk():
+def test_a_batch_over_devices_is_the_batch_and_its_step_does_not_communicate():
     simulated("""
 recipe = small.shallowest(steps=3)
 texts = []

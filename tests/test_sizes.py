@@ -122,7 +122,7 @@ def test_a_rules_number_is_a_leaf_and_its_rounding_is_not():
     assert jax.tree.structure(ShortEdge(1)) != jax.tree.structure(ShortEdge(1, sizes.truncated))
 
 
-# --- What a caller may say ------------------------------------------------------------------------
+# --- Sizes that a caller may give -----------------------------------------------------------------
 
 RULE = ShortEdge(512, sizes.truncated)
 
@@ -173,6 +173,6 @@ def test_what_is_no_kind_of_size_is_refused(said):
 @pytest.mark.parametrize(
     "rule", [LongEdge(), sizes.LongEdgeUpTo(), ShortEdge(), Area(), Exact(3, 4), AsIs()]
 )
-def test_every_rule_speaks_and_keeps_the_protocol(rule):
+def test_every_rule_has_a_text_and_follows_the_protocol(rule):
     assert isinstance(rule, sizes.SizeRule)
     assert len(str(rule)) > 4 and "(" not in str(rule)

@@ -1,4 +1,4 @@
-"""Losses that sort features: sliced Wasserstein and channel histograms, by other implementations."""
+"""Losses that sort features: sliced Wasserstein and channel histograms, against other code."""
 
 from functools import partial
 
@@ -67,7 +67,7 @@ def levels(count):
     return (np.arange(count) + 0.5) / count
 
 
-# --- Order ----------------------------------------------------------------------------------------
+# --- Sorting and quantiles ------------------------------------------------------------------------
 
 AWKWARD = [0.0, -0.0, 1.5, -1.5, 3e38, -3e38, np.inf, -np.inf, 1e-30, 1.5, 1.5, 0.0, -2.0]
 
@@ -213,7 +213,7 @@ def test_channel_histograms_are_matched_channel_by_channel(shape, x64):
 
 
 def test_matched_channels_are_those_of_255_bins_to_within_three_bins(x64):
-    # The way of sources: cumulative histograms of 255 bins, interpolated at one another's shares.
+    # As in the sources: cumulative histograms of 255 bins, one interpolated at the shares of the other.
     generator = np.random.default_rng(15)
     canvas, style = generator.uniform(0, 2, 40_000), generator.uniform(0, 1, 40_000)
     style = 3 + style + 0.1 * np.sin(2 * np.pi * style)
@@ -308,7 +308,7 @@ def test_equal_pictures_have_no_gradient_scaled_loss_and_no_gradient(loss):
     assert value == 0 and not np.any(gradient)
 
 
-# --- All of them ----------------------------------------------------------------------------------
+# --- All sorted losses ----------------------------------------------------------------------------
 
 
 @ALL

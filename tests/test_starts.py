@@ -82,7 +82,7 @@ def test_jitter_moves_pixels_by_at_most_its_amplitude_both_ways(content, style, 
 
 
 @pytest.mark.parametrize("start", drawn, ids=name)
-def test_noise_is_its_keys(start, content, style):
+def test_noise_depends_on_the_key(start, content, style):
     first, again, other = (start(content, style, jax.random.key(seed)) for seed in (0, 0, 1))
     assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01

@@ -1,4 +1,4 @@
-"""The dial `strength`: even, invertible, with constants from the record of what was measured."""
+"""`strength`: equal steps, an inverse, and constants from the record of what was measured."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def rows():
     return json.loads(RECORD.read_text("utf-8"))["rows"]
 
 
-# --- The dial -------------------------------------------------------------------------------------
+# --- The scale of `strength` ----------------------------------------------------------------------
 
 
 def test_the_dial_spans_what_it_says():
@@ -72,7 +72,7 @@ def test_strength_multiplies_the_style():
         assert changed.terms.content_weight == recipes.GRAM.terms.content_weight
 
 
-# --- What it is made from -------------------------------------------------------------------------
+# --- Constants and the measurements behind them ---------------------------------------------------
 
 
 def test_the_constants_come_from_the_record(rows):
@@ -83,7 +83,7 @@ def test_the_constants_come_from_the_record(rows):
 
 
 def test_the_dial_is_more_even_than_powers_of_the_weight_on_every_pair(rows):
-    """How evenly five steps of a dial divide the way, by the curve that fits the pair alone."""
+    """How evenly five steps divide the way from photo to style, by the curve fitted to each pair."""
     stops = np.linspace(0, 1, 6)
     dials = {
         "even": np.array([strength.factor_of(stop) for stop in stops]),
@@ -105,14 +105,14 @@ def ratio(steps):
 
 
 def of_powers(row, count=5):
-    """Return the measured steps of a dial in powers of the weight, over the range of the other."""
+    """Return the measured steps of a dial in powers of the weight, over the range of `strength`."""
     first, last = (10.0 ** row["exponents"][index] for index in (0, -1))
     ends = max(first, strength.SMALLEST), min(last, strength.factor_of(1))
     return np.diff(measured.way_at(row, np.geomspace(*ends, count + 1)))
 
 
 def test_five_steps_of_the_dial_as_they_were_measured(rows):
-    """Without any curve: the shares of the way at the weights that were painted, interpolated."""
+    """Without any curve: the measured shares of the way from photo to style, interpolated."""
     rows = [row for row in rows if row["recipe"] == "default"]
     dial = [ratio(measured.steps_of_dial(row)) for row in rows]
     powers = [ratio(of_powers(row)) for row in rows]
@@ -137,11 +137,11 @@ def test_the_evenest_dial_of_pairs_that_agree_has_equal_steps():
             "ratings": {name: list(1 - shares) for name in (*measured.STYLE, *measured.CONTENT)},
         }
 
-    # From 10^-2 to 10^1 in three steps: the way goes by 1/3 each at 10^-1.17 and 10^-0.33, and the
+    # From 10^-2 to 10^1 in three steps: the way is 1/3 and 2/3 done at 10^-1.17 and 10^-0.33, and the
     # stops nearest to these divide it as 0.32, 0.36, 0.32, or 0.36, 0.32, 0.32.
     same = measured.evenest([row(shares)] * 3, count=3, apart=0.1)
     assert_allclose(same, [0.36 / 0.32] * 2, rtol=1e-6)
-    # No dial is even on two pairs that go the way at different weights.
+    # No dial is even on two pairs that change at different weights.
     other = np.array([0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7, 1.0])
     worst, median = measured.evenest([row(shares), row(other)], count=3, apart=0.1)
     assert worst > 1.5 and median > 1.2
@@ -184,7 +184,7 @@ def test_the_fit_finds_the_curve_that_made_the_numbers():
     assert_allclose(measured.fitted([row]), (half, steepness), rtol=1e-9)
 
 
-# --- What is shown of it --------------------------------------------------------------------------
+# --- What is printed and recorded -----------------------------------------------------------------
 
 
 def test_the_start_says_what_a_strength_means():

@@ -1,4 +1,4 @@
-"""`strotss`: against independent PyTorch code, its losses against SciPy, and in every verb."""
+"""`strotss`: against independent PyTorch code, its losses against SciPy, in every public function."""
 
 import jax
 import jax.numpy as jnp
@@ -276,7 +276,7 @@ def test_units_are_those_of_the_rule(torch):
     assert_allclose(list(means.values()), list(MEAN_ACTIVATIONS.values()), rtol=2e-3)
 
 
-# --- Verbs ----------------------------------------------------------------------------------------
+# --- Public functions -----------------------------------------------------------------------------
 
 
 def test_stylize_moves_the_picture_to_the_style(pair, painted):

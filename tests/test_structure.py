@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nst_jax"
 
 
-# --- What there is --------------------------------------------------------------------------------
+# --- Modules and their imports --------------------------------------------------------------------
 
 
 def name_of(path):
@@ -75,7 +75,7 @@ def resolved(full):
     return name
 
 
-# --- The tree -------------------------------------------------------------------------------------
+# --- The tree in CONTRIBUTING.md ------------------------------------------------------------------
 
 
 def test_the_tree_has_every_module_and_nothing_else():

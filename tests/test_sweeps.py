@@ -180,7 +180,7 @@ def test_groups_are_equal_and_fit(count, shape, size):
     assert chunk_size.worthwhile_divisor(count, shape, "gpu") == count
 
 
-# --- What is written ------------------------------------------------------------------------------
+# --- Grids and messages ---------------------------------------------------------------------------
 
 
 def test_the_grid_shows_what_was_painted_and_says_what_was_swept(call, monkeypatch):

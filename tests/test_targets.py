@@ -37,8 +37,8 @@ def test_targets_have_the_same_shapes_whatever_the_styles_size(params, content):
     assert shapes(16, 16).style["relu5_1"].root == (512, 512)
 
 
-def test_a_style_hung_the_other_way_round_is_nearly_the_same_style(params, content, style):
-    # Exactly so but for the network's own left and right.
+def test_a_mirrored_style_is_nearly_the_same_style(params, content, style):
+    # Not exactly, since the network's kernels are not symmetric.
     there, back = (
         measure(params, content, x, small.shallow()).style["relu1_1"]
         for x in (style, style[:, ::-1])
@@ -110,7 +110,7 @@ def test_a_blend_pulls_as_the_average_of_its_styles_does(x64, params64, content,
     assert_allclose(blended, apart, rtol=1e-9, atol=1e-12 * np.abs(apart).max())
 
 
-# --- What a loss makes of the statistic of the styles ---------------------------------------------
+# --- Targets that a loss computes from the statistic ----------------------------------------------
 
 
 def roots(statistic):

@@ -54,7 +54,7 @@ def test_wrapped_convolution_is_that_of_torch(torch, x64):
     "pool", [layers.average_pool, pytest.param(layers.max_pool, marks=pytest.mark.long)]
 )
 def test_a_cyclic_shift_of_the_canvas_shifts_the_gradient(params64, x64, pool):
-    """All five poolings but the last are in play: relu4_4 sees 16 px as one position."""
+    """The deepest tap, relu4_4, lies behind three poolings, so 16 px are two of its positions."""
     variant = recipes.GATYS_TEXTURE.replace(
         tv_weight=1e-3, variation=losses.TOTAL_VARIATION, pool=pool
     )

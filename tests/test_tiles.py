@@ -53,7 +53,7 @@ def pictures(height, width, style=(70, 53)):
     return [jnp.asarray(rng.random(shape)) for shape in shapes]
 
 
-# --- Against the whole picture --------------------------------------------------------------------
+# --- Compared with the whole picture --------------------------------------------------------------
 
 CASES = {
     "even": ((128, 96), 32, {}),
@@ -181,12 +181,12 @@ def test_every_variation_is_a_sum_over_tiles(name, x64):
 
 
 @pytest.mark.optimized
-def test_another_halo_would_not_do(params64, x64, monkeypatch):
-    """The comparisons above see what is wrong at a tile's edge."""
+def test_tiles_without_halos_have_other_losses(params64, x64, monkeypatch):
+    """The comparisons above notice errors at a tile's edge."""
     recipe = recipes.as_arrays(DEEP, jnp.float64)
     whole = found(params64, *pictures(128, 96), recipe)
     monkeypatch.setattr(tile_grid, "halo_of", lambda taps: 0)
-    # Another tile than elsewhere, so that it is traced anew.
+    # A tile size that no other test uses, so that it is traced anew.
     assert apart(whole, found(params64, *pictures(128, 96), network(recipe, tile=64))) > 1e-4
 
 
@@ -268,7 +268,7 @@ def test_a_picture_no_larger_than_a_tile_is_whole():
     assert tile_grid.grid_of((100, 90), taps, vgg.Network(tile=64)) is None
 
 
-# --- In the house ---------------------------------------------------------------------------------
+# --- Whole runs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_what_is_no_tile_is_refused(tile, message, params):
         nst.stylize(params, content, content, tile=tile)
 
 
-# --- As memory asks -------------------------------------------------------------------------------
+# --- Tiles chosen by the available memory ---------------------------------------------------------
 
 
 def settled(monkeypatch, there, shape=(4000, 3000), recipe=recipes.DEFAULT):

@@ -80,7 +80,7 @@ def refused(text, *words):
         assert word in said
 
 
-# --- Both ways ------------------------------------------------------------------------------------
+# --- Writing and reading back ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -292,7 +292,7 @@ def test_what_cannot_be_meant_is_refused_by_its_key(case):
     refused(*case)
 
 
-# --- Key by key -----------------------------------------------------------------------------------
+# --- Setting single values ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

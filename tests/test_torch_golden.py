@@ -55,7 +55,7 @@ def weights_for(name, params):
 
 
 def first_pixels(name):
-    """Return content, style and start of a run: ours, and from the file what cannot be equal."""
+    """Return content, style and start of a run: ours, or the file's where ours cannot be equal."""
     found, entry = prepared(name, "prepared")
     pictures = [
         decoded(theirs["pixels"]) if "pixels" in (theirs := entry[field]) else found[field]
@@ -71,7 +71,7 @@ def run(name, params, dtype, steps):
     content, style, start = (jnp.asarray(np.asarray(x), dtype) for x in first_pixels(name))
     core = recipes.as_arrays(recipes.named(name).bare(), dtype)
     targets = _measure(params, content, style, core)
-    if not steps:  # a third of the program to compile
+    if not steps:  # this program is a third as large
         first = _losses_of(params, start, targets, core)
         return {field: np.asarray(getattr(first, field))[None] for field in FIELDS}
     _, history = _run(params, nst.init(start, core), targets, core, steps + 1)
@@ -127,7 +127,7 @@ def test_a_run_in_float64_is_the_sources(name, params64, x64):
         return
     # The notebook divides Caffe's means by 255 and rounds them; we have them whole. Those 3e-9 of
     # the first loss become 1e-5 after twenty updates without a line search, and 2e-3 after 25, in
-    # torch as here: with the means whole, torch is what we are.
+    # torch as here: with the exact means, torch computes what we do.
     check(found, entry["float64 at Caffe's means"], rtol=1e-6)
     check(found, entry["float64"], rtol=1e-6, last=19)
 

@@ -174,7 +174,7 @@ def test_bfloat16_keeps_the_parameters_in_float32(parts):
     assert near.total != exact.total.mean()
 
 
-# --- A training -----------------------------------------------------------------------------------
+# --- A whole training -----------------------------------------------------------------------------
 
 
 def test_the_held_out_loss_falls_to_half_and_the_best_network_is_kept(params):

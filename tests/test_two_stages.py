@@ -1,4 +1,4 @@
-"""Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
+"""Fine and coarse styles in two stages: by `combined_style`, `--style-fine`, and two commands."""
 
 import inspect
 import json

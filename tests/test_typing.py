@@ -29,7 +29,7 @@ def check(program, folder):
     (folder / "program.py").write_text(program)
     words = ["--strict", "--follow-imports=silent", "--cache-dir", str(folder / "cache")]
     environment = os.environ | {"MYPYPATH": str(Path(nst_jax.__file__).parents[1])}
-    # Of a package in site-packages mypy wants to hear by `py.typed` alone.
+    # mypy refuses a MYPYPATH in site-packages; it finds packages there by `py.typed`.
     if "site-packages" in environment["MYPYPATH"]:
         del environment["MYPYPATH"]
     return subprocess.run(

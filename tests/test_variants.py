@@ -21,7 +21,7 @@ def changed(group, recipe=TF, **values):
     return replace(recipe, **{group: replace(getattr(recipe, group), **values)})
 
 
-# --- Replace --------------------------------------------------------------------------------------
+# --- `Recipe.replace` -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_number_is_no_size_rule(size, as_users_do):
         recipes.check(changed("pictures", size=size))
 
 
-# --- Text -----------------------------------------------------------------------------------------
+# --- The text of a recipe -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,4 +1,4 @@
-"""`stylize` and `paint`: when snapshots come, what stays the caller's, what starts and ends a run."""
+"""`stylize` and `paint`: when snapshots come, the caller's arrays, how runs start and end."""
 
 import itertools
 import pickle
@@ -101,7 +101,7 @@ def test_even_one_step_reaches_the_final_size(params, large, style):
     assert nst.stylize(params, large, style, recipe=TWO_SCALES, steps=1).shape == large.shape
 
 
-# --- What is whose --------------------------------------------------------------------------------
+# --- The caller's arrays --------------------------------------------------------------------------
 
 
 def test_the_callers_arrays_are_valid_and_unchanged_after_a_run(params, content, style):
@@ -176,7 +176,7 @@ def test_a_function_may_make_the_start(params, content, style):
 
 
 @pytest.mark.slow
-def test_size_speaks_of_the_canvas_and_goes_to_the_style_too(params, content, style):
+def test_size_is_that_of_the_canvas_and_applies_to_the_style_too(params, content, style):
     first = next(nst.paint(params, content, style, recipe=FAST, size="short:48"))
     assert first.image.shape == (48, 64, 3)
 

@@ -1,4 +1,4 @@
-"""Waiting in a way that hears signals, and the times of measuring."""
+"""Waiting that signals can interrupt, and the times of measuring."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from nst_jax.app.watch import MeasuringWatch, PollingWatch
 
 
 class Late:
-    """An array that is computed at a certain look."""
+    """An array that is ready when it has been asked a number of times."""
 
     def __init__(self, looks=3):
         self._looks = looks

@@ -708,7 +708,7 @@ def test_only_requests_of_the_page_itself_are_served(guard, method, path, header
     assert (refused and refused.status) == status
 
 
-# --- The picture of the command line --------------------------------------------------------------
+# --- The same pictures as by the command line -----------------------------------------------------
 
 
 def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, monkeypatch, capsys):

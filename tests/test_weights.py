@@ -122,7 +122,7 @@ def test_a_broken_embedded_file_is_to_be_installed_again(monkeypatch, tmp_path, 
         load_params()
 
 
-# --- Which file -----------------------------------------------------------------------------------
+# --- Which file is loaded -------------------------------------------------------------------------
 
 
 def test_argument_before_variable_before_embedded(tiny, tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_messages_name_what_was_typed(tmp_path, monkeypatch):
         load_params()
 
 
-# --- There and back -------------------------------------------------------------------------------
+# --- Saving and loading ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -201,7 +201,7 @@ def test_the_digest_is_the_documented_one(saved):
     assert read_info(saved).digest == sha.hexdigest()
 
 
-# --- Verified -------------------------------------------------------------------------------------
+# --- Damaged and changed files --------------------------------------------------------------------
 
 
 def test_one_flipped_bit_is_noticed(saved):
@@ -273,7 +273,7 @@ def test_attributes_are_checked(saved, attribute, value, message):
             read(saved)
 
 
-# --- Other files ----------------------------------------------------------------------------------
+# --- Files of other formats -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(99), b"PK\x03\x04 a .pth", b"?"])

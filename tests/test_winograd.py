@@ -35,7 +35,7 @@ def relative(found, wanted):
     return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
 
 
-# --- Alone ----------------------------------------------------------------------------------------
+# --- The convolution by itself --------------------------------------------------------------------
 
 # Pictures that are convolved in several strips -> the rows and the number of these. The last strip
 # begins at row 17, 14, 5 or 16, and in all cases but the last it overlaps the strip before.
@@ -148,7 +148,7 @@ def test_an_empty_batch_gives_an_empty_result():
     assert winograd.convolve(jnp.zeros((0, 41, 130, 2)), kernel).shape == (0, 41, 130, 5)
 
 
-# --- In the network -------------------------------------------------------------------------------
+# --- Layers, features and gradients ---------------------------------------------------------------
 
 
 # Whole pictures and those in strips by turns; zeros, which most recipes have, with both.

@@ -1,4 +1,4 @@
-"""What PyTorch's programs of methods that paint coarse to fine have in common.
+"""Functions that the PyTorch programs of methods that paint coarse to fine share.
 
 Nothing here is shared with the package. Taps are those of VGG-19, since its weights are at hand; the
 sources run on VGG-16, whose taps have the same names.

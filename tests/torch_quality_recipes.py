@@ -252,7 +252,7 @@ def crowsonkb(
     style_taps=CROWSONKB_STYLE,
     perturbation=0.0,
 ):
-    """Adam from coarse to fine, whose moments go along; each scale starts from the average of the last.
+    """Adam from coarse to fine, with its moments; each scale starts from the average of the last.
 
     Args:
       weights: of VGG-19.

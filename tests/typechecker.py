@@ -7,14 +7,14 @@ from typing import Any
 
 from beartype import BeartypeConf, beartype
 
-# To annotations an int is a float (PEP 484), as it is to their readers.
+# An int is accepted where a float is annotated (PEP 484).
 _checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 _on = True
 
 
 @contextmanager
 def paused():
-    """Check nothing, as in users' programs: for what the package itself says of a wrong type."""
+    """Check nothing, as in users' programs, to test the package's own messages about wrong types."""
     global _on
     _on = False
     try:
@@ -27,9 +27,9 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     """Check the arguments and result of every call but those of constructors.
 
     JAX rebuilds a registered dataclass with whatever its leaves are at the moment: tracers, arrays,
-    the axes of a `vmap`. Its annotations are for those who write one.
+    the axes of a `vmap`. Its annotations hold only for those that users make.
     """
-    # Which jaxtyping calls so or, in older versions, after their class.
+    # Constructors: jaxtyping names them `__init__` or, in older versions, after their class.
     if function.__name__ == "__init__" or function.__name__[0].isupper():
         return function
     checked = _checked(function)

@@ -572,8 +572,8 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
         return None, None
     if text in START_NAMES:
         return START_NAMES[text](), None
-    # If no such file exists, a word without suffix or folder is more likely a misspelt key of
-    # `START_NAMES` than the name of a missing picture.
+    # If `text` names no existing file and has neither suffix nor folder, it is more likely a misspelt
+    # key of `START_NAMES` than the name of a missing picture.
     if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
         raise _checks.unknown("init", text, START_NAMES, "start or file")
     picture = images.read(text, argument="init")

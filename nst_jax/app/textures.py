@@ -42,9 +42,9 @@ def recipe_of_texture(
 ) -> Recipe:
     """Return the variant of a recipe that paints a texture; refuse values that a texture cannot use.
 
-    A recipe's own content loss, colours, realism, and start (unless that is noise) are left out
-    silently, so that every recipe can be used. But a user who gives such a value expects an effect, so
-    it is refused.
+    A recipe's own content loss, colours, realism, matting, and start (unless the start is noise) are
+    left out silently, so that the recipe can be used nevertheless. But a user who gives such a value
+    expects an effect, so it is refused.
 
     Args:
       recipe: the recipe with the given values.

@@ -175,7 +175,7 @@ def _counted(count: int) -> str:
 
 
 def number_held_out(photos: int) -> int:
-    """Return how many of some usable photos are held out.
+    """Return how many of a number of photos are held out: used to measure the loss, not to train.
 
     Example:
       >>> number_held_out(25), number_held_out(1000)

@@ -160,9 +160,9 @@ class MatchingLoss(NamedTuple):
       target: function of (list with the features by tap of each picture of the style, list of these
         pictures' (height, width), products); returns a dictionary, which becomes `Targets.style`.
       distances: function of (features of the canvas by tap, the canvas' (height, width), target,
-        matches, number of the update, products); returns a dictionary: tap -> its loss, a scalar. The
-        number of the update is traced; a loss with random choices makes its random key from this
-        number, as in `jax.random.fold_in(key, number)`.
+        matches, number of updates made at this scale, products); returns a dictionary: tap -> its loss,
+        a scalar. The number of updates is traced; a loss with random choices makes its random key from
+        this number, as in `jax.random.fold_in(key, number)`.
       matches: function of (features by tap of a picture, its (height, width), target, products);
         returns the matches [n]: for each of n vectors of the picture, the index of a vector in the
         target. They are found at the beginning of each scale (resolution), stay fixed during the scale,

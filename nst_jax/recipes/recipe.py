@@ -590,7 +590,9 @@ def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
 
 
 def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
-    """Return the recipe with every number as an array of `dtype`, for calls of compiled programs.
+    """Return the recipe with its leaves as arrays of `dtype`, for calls of compiled programs.
+
+    The leaves are all numbers of the recipe but the static ones, such as the tile size.
 
     Without this cast, `jit` would compile a program anew for a 3 in place of 3.0, and for a NumPy
     number in place of a Python number, since these have different types. Sizes and numbers of updates

@@ -341,8 +341,8 @@ def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
     """Return the sizes of a bucket's arrays at each scale, given the kinds of runs in the bucket.
 
     A bucket is a set of arrays in which pictures of several shapes lie. A kind consists of all runs of
-    one shape. Sides are multiples of 16 px; but if there is only one kind, the arrays have the shapes
-    of its runs.
+    one shape. An array is as high as the highest of its pictures and as wide as the widest. Both sides
+    are rounded up to multiples of 16 px, unless there is only one kind.
     """
     if len(kinds) == 1:
         return kinds[0].scales

@@ -29,7 +29,10 @@ ENDED = (RunState.STOPPED, RunState.DONE, RunState.FAILED)
 
 
 class Wish(StrEnum):
-    """What a visitor asks of a run that is painting; the run obeys at the next picture or earlier."""
+    """What is asked of a run that is painting; the run obeys at its next picture or earlier.
+
+    Visitors ask, and the server: for a pause if no page shows the run, and for a stop when it closes.
+    """
 
     NOTHING = ""
     PAUSE = "pause"
@@ -109,7 +112,7 @@ class Run:
       why: why the run is paused, such as "nobody was looking", or why it has failed; empty if the
         visitor paused it.
       warning: what is wrong with the result of a finished run, in one sentence; empty if nothing is.
-      request: what the visitor has asked of the run while it paints.
+      request: what the visitor or the server has asked of the run while it paints.
       back_to: number of updates of the picture to which the run goes back, if `request` is BACK.
       notes: what the visitor should know of the painting, such as that a region is too small for a
         layer of the network; each is one sentence.
