@@ -437,7 +437,8 @@ class Recorder:
         Args:
           history: the losses, arrays [n]: a number for each canvas, in the order of painting.
           last: the number of updates after which the last of these canvases was reached.
-          seconds: for each of these canvases, the seconds since painting began.
+          seconds: for each of these canvases, the seconds since painting began, without the time for
+            compiling and for computing the targets of the losses.
         """
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
 
