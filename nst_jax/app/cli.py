@@ -258,7 +258,7 @@ def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
 
     Pictures of the same shape are painted together, in groups. Each is written as soon as its group is
     done, and recorded in DIR/results.jsonl. The same command started again resumes: it skips a picture
-    if its file is complete and has these settings embedded, with inputs of the same contents.
+    if its file is complete and has these settings embedded, and inputs with these names and contents.
     """
     with _imports():
         from nst_jax.app.batch import command

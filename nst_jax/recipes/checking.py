@@ -371,7 +371,7 @@ def _check_descent(descent: Descent) -> None:
         raise ValueError(
             f"`optimizer`: {type(rule).__name__} undoes bad updates exactly, which is impossible where "
             "pixels are clipped after each update, as by this recipe (`descent.clip`); choose another "
-            "optimizer, or set `descent.clip=false`, which clips the result only"
+            "optimizer, or use `descent.clip=false`, which clips the result only"
         )
     if hasattr(rule, "carry") and not isinstance(rule.carry, bool):
         raise TypeError(f"`carry`: expected True or False, got {rule.carry!r}")
@@ -420,7 +420,7 @@ def _check_last_learning_rate(descent: Descent) -> None:
     if not hasattr(descent.optimizer, "learning_rate"):
         raise ValueError(
             f"`last_learning_rate`: {type(descent.optimizer).__name__} has no learning rate; choose "
-            "another optimizer, such as Adam, or set `descent.last_learning_rate=none`"
+            "another optimizer, such as Adam, or use `descent.last_learning_rate=none`"
         )
 
 
