@@ -248,7 +248,8 @@ def number(
     array = np.asarray(_as_float(value) if type(value) is int else value)
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise TypeError(f"`{argument}`: expected a number, got {value!r}")
-    shown = value if array.ndim == 0 else array.tolist()
+    is_long = type(value) is int and abs(value) >= 10**30  # its digits would fill the message
+    shown = value if array.ndim == 0 and not is_long else array.tolist()
     if not np.isfinite(array).all():
         raise ValueError(f"`{argument}`: expected a finite number, got {shown}")
     if above is not None and not (array > above).all():
@@ -271,11 +272,11 @@ def _as_float(value: int) -> float:
 
 
 def whole(argument: str, value: Any, *, least: int) -> None:
-    """Refuse a value that is not a whole number, or is less than `least`."""
+    """Refuse a value that is not a whole number, is less than `least`, or is 2^63 or more."""
     not_traced(argument, value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
-    number(argument, value, least=least)
+    number(argument, value, least=least, below=2**63)
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:

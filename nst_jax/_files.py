@@ -46,12 +46,14 @@ def url_in(path: PathLike) -> str | None:
 
     If `Path` has turned the `//` after the scheme into `/`, the result has `//` again.
     """
-    found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
+    found = re.search(
+        r"(?:^|/)((?:https?|ftp|s3|gs|file):)(/+)(.+)", os.fspath(path), re.IGNORECASE
+    )
     if found is None:
         return None
     # The URL of a local file has no host, so the path, which begins with "/", follows the "//".
-    slashes = "///" if found[1].lower() == "file:" else "//"
-    return f"{found[1]}{slashes}{found[2]}"
+    is_local = found[1].lower() == "file:" and len(found[2]) != 2
+    return f"{found[1]}{'///' if is_local else '//'}{found[3]}"
 
 
 @contextmanager

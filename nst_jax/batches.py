@@ -57,7 +57,7 @@ class PicturesDiverged(RuntimeWarning):
     def __init__(self, pictures: dict[int, int]):
         listed = ", ".join(f"{i} (after {step} updates)" for i, step in sorted(pictures.items()))
         super().__init__(
-            f"the losses of these pictures stopped being finite: {listed}; "
+            f"the losses of these pictures, or their gradient, stopped being finite: {listed}; "
             "their last finite canvases are returned"
         )
         self.pictures = pictures

@@ -253,6 +253,27 @@ def remedy_at_rest(recipe: Recipe) -> str:
     return f"an optimiser that undoes bad moves: {named}"
 
 
+def updates_of_broken(broke_at: int, scales: Sequence[Scale]) -> int:
+    """Return how many updates the picture of a run has had whose losses stopped being finite.
+
+    The picture is the last canvas with finite losses, one update before those that are not finite. But
+    if the losses of the first canvas of a scale (resolution) are not finite, it is that canvas.
+
+    Args:
+      broke_at: number of updates, over all scales, after which the losses or their gradient were not
+        finite; 0 for the start.
+      scales: the scales of the run.
+
+    Example:
+      >>> from nst_jax.run_scales import Scale
+      >>> scales = [Scale((32, 32), ((32, 32),), 3), Scale((64, 64), ((64, 64),), 2)]
+      >>> [updates_of_broken(broke_at, scales) for broke_at in range(6)]
+      [0, 0, 1, 3, 3, 4]
+    """
+    starts = {0, *itertools.accumulate(scale.steps for scale in scales[:-1])}
+    return broke_at if broke_at in starts else broke_at - 1
+
+
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
     """Return the argument `intervals` of `descend`: an infinite iterator of numbers of updates.
 

@@ -127,8 +127,7 @@ def losses_of(
     check_arguments(order, params, recipe, bands)
     _checks.array("image", image, order)
     _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
-    _checks.image_shape("image", image.shape, smallest=1)
-    _checks.floating("image", image.dtype)
+    _checks.one_image("image", image, smallest=1, advice="`jax.vmap` takes a batch")
     terms, step = recipe.terms, jnp.asarray(step, jnp.int32)
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
     if isinstance(terms.style_loss, MatchingLoss):

@@ -116,6 +116,12 @@ def instant(
       Artistic Style", 2017.
     """
     chosen = chosen_precision(precision)
+    for name, value in (("strength", strength), ("realism", realism)):
+        if shape := getattr(value, "shape", ()):
+            raise ValueError(
+                f"`{name}`: expected one number, got an array of the shape {list(shape)}; "
+                "`instant_many` takes one number for each picture"
+            )
     check_strength(strength)
     _check_params(params)
     check_colors_and_realism(colors, realism)
@@ -346,7 +352,12 @@ def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: 
 
 def _check_numbers(argument: str, values: Any) -> None:
     """Refuse an array of numbers for several pictures that is empty or has more than one axis."""
-    shape = np.shape(values)
+    try:
+        shape = np.shape(values)
+    except ValueError:  # lists of different lengths in a list
+        raise ValueError(
+            f"`{argument}`: expected a number, or one for each picture, got {values!r}"
+        ) from None
     if len(shape) > 1 or 0 in shape:
         raise ValueError(
             f"`{argument}`: expected a number, or one for each picture, got an array of the shape "

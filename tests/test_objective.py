@@ -192,6 +192,7 @@ def test_losses_are_the_same_compiled_and_mapped(params, content, style):
             r"`image`: expected an image \[.*, got shape \[32, 32\]",
         ),
         (np.zeros((32, 32, 3), np.int32), "`image`: expected floating point .* got int32"),
+        (np.zeros((2, 32, 32, 3), np.float32), "`image`: expected one image .*`jax.vmap` takes a"),
     ],
 )
 def test_an_image_of_another_kind_is_refused(params, content, style, image, said):

@@ -310,11 +310,15 @@ SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
         ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
         (
             {"protect": Protect(box(), np.array([0.2, 0.5]))},
-            r"`protect.amount`: expected one number from 0 to 1, got an array of the shape \[2\]; ",
+            r"`protect.amount`: expected one number, got an array of the shape \[2\]; ",
         ),
         (
             {"protect": Protect(np.ones((HEIGHT, WIDTH)))},
             "`protect`: at 64x48 px, what is not protected is too small or too thin for every layer",
+        ),
+        (
+            {"regions": [Region(box(), RED, weight=np.array([1.0, 2.0]))]},
+            r"`regions\[0\].weight`: expected one number, got an array of the shape \[2\]; ",
         ),
         ({"opacity": np.zeros((HEIGHT, WIDTH))}, "`opacity`: all of the content is transparent"),
         ({"style_opacity": [None, None]}, "`style_opacity`: expected one for each of the 1 styles"),

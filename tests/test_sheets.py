@@ -103,8 +103,10 @@ def test_a_row_refuses_what_it_cannot_show():
             sheets.side_by_side(*arguments, **options)
     with pytest.raises(TypeError, match="`height`: expected a whole number, got 20.5"):
         sheets.side_by_side([plain(RED)], height=20.5)
-    with pytest.raises(TypeError, match="`labels`: expected texts, got 3"):
+    with pytest.raises(TypeError, match="`labels`: expected text, got 3"):
         sheets.side_by_side([plain(RED)], [3])
+    with pytest.raises(TypeError, match="`title`: expected text, got 3"):
+        sheets.labelled_grid({(0, 0): plain(RED)}, [""], [""], title=3)
 
 
 # --- Contact sheets -------------------------------------------------------------------------------

@@ -458,6 +458,8 @@ def test_controls_without_a_meaning_are_refused(style, options, said, monkeypatc
         ((GREY, GREY), {"strength": 1.5}, "`strength`: expected 0 (the content's own style) to 1"),
         ((GREY, GREY), {"strength": -0.1}, "`strength`: expected 0 or more, got -0.1"),
         ((GREY, "mosaic"), {"strength": 0.5}, "`strength`: needs a style picture"),
+        ((GREY, GREY), {"strength": np.array([0.5, 0.6])}, "`instant_many` takes one number for"),
+        ((GREY, GREY), {"realism": np.array([])}, "`realism`: expected one number, got an array"),
         ((GREY[:8], GREY), {"size": "as-is"}, "`content`: 24x8 px becomes 24x8 px"),
         ((GREY, GREY[:8]), {"style_size": "as-is"}, "`style`: 24x8 px becomes 24x8 px"),
         ((GREY, [GREY, GREY[:8]]), {"style_size": "as-is"}, "`style[1]`: 24x8 px"),
@@ -489,6 +491,8 @@ def test_bad_input_is_refused_by_name(arguments, options, said):
         ((GREY, GREY), {"strength": []}, "`strength`: expected a number, or one for each picture"),
         ((GREY, GREY), {"strength": [[0.1, 1]]}, "got an array of the shape [1, 2]"),
         ((GREY, GREY), {"realism": []}, "`realism`: expected a number, or one for each picture"),
+        ((GREY, GREY), {"strength": [[0.5], 0.6]}, "`strength`: expected a number, or one for"),
+        ((GREY, GREY), {"opacity": []}, "`opacity`: is empty; give one for each picture"),
     ],
 )
 def test_bad_input_of_many_is_refused_by_name(arguments, options, said):

@@ -175,7 +175,7 @@ class Preview(AbstractContextManager):
                 self._put_beside()
             elif not self._file.exists() or _is_preview(self._file):
                 self._put_back()
-                self._exists = self._file.exists()
+                self._exists = self._file.exists() or self._kept.exists()
             else:
                 self.give_way()
         # Without `--every`, there is a preview only for somebody who watches the terminal.

@@ -318,7 +318,10 @@ def divergence(broke_at: int | None, recipe: Recipe) -> str:
         return ""
     remedy = painting.remedy(recipe)
     if not broke_at:
-        return f"the losses of the start are not finite, so nothing was painted: try {remedy}"
+        return (
+            "the losses of the start, or their gradient, are not finite, so nothing was painted: "
+            f"try {remedy}"
+        )
     return (
         f"the losses, or their gradient, are not finite after {broke_at} updates; this is the last "
         f"picture before that: try {remedy}"

@@ -30,7 +30,7 @@ from nst_jax.app.rates import record_rate
 from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, write_elsewhere, write_picture
-from nst_jax.descent import Rest, has_stalled, remedy_at_rest, rest_of
+from nst_jax.descent import Rest, has_stalled, remedy_at_rest, rest_of, updates_of_broken
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 
@@ -224,7 +224,7 @@ class Recorder:
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {
-            "steps_done": _steps_done(shot),
+            "steps_done": self._steps_done(shot),
             "finished": finished,
         }
         if shot.broke_at < 0:
@@ -301,7 +301,7 @@ class Recorder:
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
-        path, steps = self.job.outputs.picture, _steps_done(self.last)
+        path, steps = self.job.outputs.picture, self._steps_done(self.last)
         # The error to report is the one that made the run fail. So errors raised here are ignored.
         with suppress(Exception):
             try:
@@ -463,6 +463,12 @@ class Recorder:
         name, remedy = self.job.outputs.picture.name, remedy_at_rest(self.job.plan.recipe)
         return f"{rest.words}, so {name} is hardly painted: try {remedy}"
 
+    def _steps_done(self, shot: Shot) -> int:
+        """Return the number of updates that a snapshot's picture has had."""
+        if shot.broke_at < 0:
+            return shot.step
+        return updates_of_broken(shot.broke_at, self.job.plan.scales)
+
     def _broken(self, shot: Shot) -> tuple[str, str]:
         """Return two texts on a run with losses that are not finite: the cause, and a remedy."""
         why = f"the losses, or their gradient, are not finite after {shot.broke_at} updates"
@@ -472,12 +478,3 @@ class Recorder:
         """Return two texts on a run whose losses never changed: the cause, and a remedy."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
-
-
-def _steps_done(shot: Shot) -> int:
-    """Return the number of updates that a snapshot's picture has had.
-
-    If the losses after an update, or their gradient, were not finite, the picture is the canvas before
-    this update.
-    """
-    return shot.step if shot.broke_at < 0 else shot.broke_at - 1

@@ -173,6 +173,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
             shape = style.shape[0], style.shape[1]
             style_mask = _checked_mask(f"{name}.style_mask", style_mask, shape, "the style")
         _checks.number(f"{name}.weight", region.weight, least=0)
+        _check_single(f"{name}.weight", region.weight)
         found.append(Region(mask, style, style_mask, region.weight))
     check_number_of_regions(len(found))
     return tuple(found)
@@ -208,13 +209,17 @@ def _checked_protect(content: Shape, protect: Any) -> Protect:
 def check_amount(argument: str, amount: Any) -> None:
     """Refuse an amount, which says how strongly pixels are protected, if it is not from 0 to 1."""
     _checks.number(argument, amount, least=0)
-    if np.ndim(amount) > 0:
-        raise ValueError(
-            f"`{argument}`: expected one number from 0 to 1, got an array of the shape "
-            f"{list(np.shape(amount))}; `stylize_many` takes one for each picture"
-        )
+    _check_single(argument, amount)
     if amount > 1:
         raise ValueError(f"`{argument}`: expected 0 to 1, got {amount:g}")
+
+
+def _check_single(argument: str, value: Any) -> None:
+    if np.ndim(value) > 0:
+        raise ValueError(
+            f"`{argument}`: expected one number, got an array of the shape {list(np.shape(value))}; "
+            "`stylize_many` and `instant_many` take one number for each picture"
+        )
 
 
 def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray:
@@ -286,6 +291,9 @@ class BatchControls(NamedTuple):
         """Return a dictionary: name of each argument that is a list or array of values -> its length.
 
         The caller checks that each length is 1 or the number of pictures in the batch.
+
+        Raises:
+          ValueError: if a list or array is empty.
         """
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
@@ -296,7 +304,11 @@ class BatchControls(NamedTuple):
         values["protect.mask"] = getattr(self.protect, "mask", None)
         values["protect.amount"] = getattr(self.protect, "amount", None)
         values |= {"opacity": self.opacity, "style_opacity": self.style_opacity}
-        return {name: len(value) for name, value in values.items() if _is_several(value)}
+        lengths = {name: len(value) for name, value in values.items() if _is_several(value)}
+        for name, length in lengths.items():
+            if length == 0:
+                raise ValueError(f"`{name}`: is empty; give one for each picture, or one for all")
+        return lengths
 
     def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
         """Check the regions, protected part and opacities of picture number `index`, and return them.

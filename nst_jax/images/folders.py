@@ -25,7 +25,7 @@ def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
     except OSError as error:
         raise ValueError(f"`{argument}`: cannot read '{folder}': {error.strerror}") from None
     found = [folder / name for name in names if _is_picture(name)]
-    found = [path for path in found if not path.is_dir()]
+    found = [path for path in found if not os.path.isdir(path)]
     if not found:
         others = passed_over(folder)
         only = f", only {others}" if others else ""

@@ -199,7 +199,8 @@ def labelled_grid(
       [h, w, 3] float32 in [0, 1], on white.
 
     Raises:
-      TypeError: for a picture that is not an array, and a `cell` that is not a whole number.
+      TypeError: for a picture that is not an array, a label or title that is not a string, and a `cell`
+        that is not a whole number.
       ValueError: for an array that is no image, no pictures at all, a picture outside the labelled
         cells, and a `cell` under 16.
 
@@ -212,6 +213,10 @@ def labelled_grid(
       >>> bare.shape, named.shape[1] == bare.shape[1], named.shape[0] > bare.shape[0]
       ((80, 152, 3), True, True)
     """
+    texts = {"row_labels": row_labels, "column_labels": column_labels}
+    titles = {"row_title": row_title, "column_title": column_title, "title": title}
+    for name, labels in (texts | {name: [one] for name, one in titles.items()}).items():
+        _check_texts(name, labels)
     arrays = _placed(pictures, row_labels, column_labels)
     longest = max(max(array.shape[:2]) for array in arrays.values())
     if cell is not None:
@@ -309,10 +314,14 @@ def _captions(
     if labels is None:
         return [""] * len(pictures)
     _checks.same_length(argument, labels, other, pictures)
+    _check_texts(argument, labels)
+    return [_drawable(label) for label in labels]
+
+
+def _check_texts(argument: str, labels: Sequence[Any]) -> None:
     for label in labels:
         if not isinstance(label, str):
-            raise TypeError(f"`{argument}`: expected texts, got {label!r}")
-    return [_drawable(label) for label in labels]
+            raise TypeError(f"`{argument}`: expected text, got {label!r}")
 
 
 def _drawable(label: str) -> str:

@@ -27,7 +27,7 @@ from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_pict
 from nst_jax.batch_members import members_of
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
-from nst_jax.descent import Rest, intervals_of, remedy_at_rest
+from nst_jax.descent import Rest, intervals_of, remedy_at_rest, updates_of_broken
 from nst_jax.planned_batches import PaintedBatch, paint_batch
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import style_shapes_of_all
@@ -366,7 +366,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     metadata |= {
         "device": provenance.device(),
         "versions": provenance.versions(),
-        "steps_done": metadata["steps"] if broke_at is None else max(0, broke_at - 1),
+        "steps_done": metadata["steps"]
+        if broke_at is None
+        else updates_of_broken(broke_at, entry.scales),
         "finished": broke_at is None and not canvas.stalled,
     }
     if canvas.losses is not None:

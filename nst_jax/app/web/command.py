@@ -28,6 +28,11 @@ PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is 
 CLOSING_SECONDS = 1
 
 
+# Errors of the system for a port that another program uses. Windows also reports EACCES for one that is
+# reserved.
+TAKEN = (errno.EADDRINUSE, errno.EACCES)
+
+
 def web(chosen: dict[str, Any]) -> int:
     """Serve the page until Ctrl-C; return the exit code of the command.
 
@@ -209,11 +214,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
             return found
         except (OSError, OverflowError) as error:
             found.close()
-            if (
-                port is None
-                and number == PORT
-                and getattr(error, "errno", None) == errno.EADDRINUSE
-            ):
+            if port is None and number == PORT and getattr(error, "errno", None) in TAKEN:
                 continue
             reason = getattr(error, "strerror", None) or error
             of_host = isinstance(error, socket.gaierror) or (

@@ -96,7 +96,8 @@ class Positions:
             try:
                 return checkpoints.load(self._known[-1].path)
             except (OSError, ValueError):
-                self._drop(self._known[-1:])
+                with suppress(OSError):  # `_drop` forgets the file before it deletes it
+                    self._drop(self._known[-1:])
         return None
 
     def _thin(self) -> None:
