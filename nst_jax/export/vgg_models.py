@@ -135,6 +135,25 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
 # --- One update of the optimiser ------------------------------------------------------------------
 
 
+def _check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe whose updates need more than a canvas and the statistics of one style."""
+    if recipe.terms.matched:
+        raise ValueError(
+            f"`recipe`: {recipe.name!r} seeks nearest neighbours in the style, for which there is no "
+            "exported program; choose a recipe with another style loss"
+        )
+    if recipe.terms.tap_styles or len(recipe.terms.style_shares) > 1:
+        raise ValueError(
+            "`recipe`: the exported programs take one style picture; leave out `terms.tap_styles`, and "
+            "give at most one of `terms.style_shares`"
+        )
+    if recipe.terms.matting_weight is not None:
+        raise ValueError(
+            "`recipe`: its `terms.matting_weight` needs the photo's pixels, which an exported update "
+            "does not take; leave it out"
+        )
+
+
 def step_model(
     params: Params, recipe: Recipe = DEFAULT, *, info: WeightsInfo | None = None
 ) -> Model:
@@ -171,21 +190,7 @@ def step_model(
       >>> list(model.programs)
       ['step', 'measure', 'init', 'picture']
     """
-    if recipe.terms.matched:
-        raise ValueError(
-            f"`recipe`: {recipe.name!r} seeks nearest neighbours in the style, for which there is no "
-            "exported program; choose a recipe with another style loss"
-        )
-    if recipe.terms.tap_styles or len(recipe.terms.style_shares) > 1:
-        raise ValueError(
-            "`recipe`: the exported programs take one style picture; leave out `terms.tap_styles`, and "
-            "give at most one of `terms.style_shares`"
-        )
-    if recipe.terms.matting_weight is not None:
-        raise ValueError(
-            "`recipe`: its `terms.matting_weight` needs the photo's pixels, which an exported update "
-            "does not take; leave it out"
-        )
+    _check_recipe(recipe)
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     # A program for symbolic sizes has a fixed number of levels of image pyramids, since it is traced
