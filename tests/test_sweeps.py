@@ -230,9 +230,9 @@ def test_cells_that_diverge_are_named(call):
     code, out, err = call(*argv, "--size", "32", "-q")
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        f"nst-jax: warning: weight of total variation {row}, learning rate 1e+30: the losses are "
-        "not finite after 1 updates; this is the last picture before that: try a smaller learning "
-        "rate, or smaller weights of the losses"
+        f"nst-jax: warning: weight of total variation {row}, learning rate 1e+30: the losses, or "
+        "their gradient, are not finite after 1 updates; this is the last picture before that: try a "
+        "smaller learning rate, or smaller weights of the losses"
         for row in (0, 1)
     ]
     facts = told("grid.png")
