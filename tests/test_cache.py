@@ -148,6 +148,13 @@ def test_jaxs_own_settings_take_precedence(enabled, here, monkeypatch, place, li
     assert not list(here.iterdir())
 
 
+def test_a_file_in_place_of_the_folder_is_told_and_nothing_is_kept(enabled, here):
+    (here / "file").write_text("kept")
+    jax.config.update("jax_compilation_cache_dir", str(here / "file"))
+    assert "are not kept" in cache.use_cache() and not cache.cache_enabled()
+    assert (here / "file").read_text() == "kept"
+
+
 def test_nothing_is_kept_where_jax_keeps_nothing(enabled, here, monkeypatch):
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
     cache.disable_cache()

@@ -1,5 +1,6 @@
 """The command line: its help, files, messages and exit codes."""
 
+import io
 import json
 import os
 import pickle
@@ -247,6 +248,11 @@ BAD_FLAGS = {
     "every": (["--every", "0"], "`--every`", "1 or more"),
     "log": (["--log", "nowhere/log.jsonl"], "`--log`", "nowhere"),
     "log is folder": (["--log", "."], "`--log`", "folder"),
+    "empty log": (["--log", ""], "`--log`", "is empty"),
+    "empty frames": (["--frames", ""], "`--frames`", "is empty"),
+    "empty output": (["-o", ""], "`--output`", "is empty"),
+    "long output": (["-o", "a" * 300 + ".png"], "`--output`", "File name too long"),
+    "long log": (["--log", "a" * 300], "`--log`", "File name too long"),
     "frames": (["--frames", "nowhere/frames"], "`--frames`", "nowhere"),
     "frames is file": (["--frames", "art.png"], "`--frames`", "art.png"),
     "no weights": (["--weights", "none.h5"], "`--weights`", "none.h5"),
@@ -1289,6 +1295,40 @@ def test_recipes_show_unknown(call):
     refused(call("recipes", "show", "coursera"), "`NAME|FILE`", "'coursera-tf2'")
     refused(call("recipes", "show", "none.toml"), "`NAME|FILE`", "none.toml")
     refused(call("recipes", "shw"), "show")
+
+
+def test_a_style_from_standard_input_may_have_a_share(call, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("art.png").read_bytes())))
+    argv = ["stylize", "photo.png", "-:0.7", "photo.png:0.3", "--recipe", "tiny", "-q"]
+    assert call(*argv, "-o", "out.png")[0] == 0
+    argv[2] = "art.png:0.7"
+    assert call(*argv, "-o", "again.png")[0] == 0
+    np.testing.assert_array_equal(pixels("out.png"), pixels("again.png"))
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_named(call):
+    Path("-dash.png").write_bytes(Path("art.png").read_bytes())
+    refused(call("stylize", "photo.png", "-dash.png"), "`-dash.png`", "write './-dash.png'")
+    refused(call("stylize", "", "art.png"), "`CONTENT`: is empty; name a file or a folder")
+    refused(call("batch", "", "--styles", "art.png", "-o", "o"), "`CONTENTS`: is empty; name")
+
+
+def test_a_variable_of_jax_that_jax_refuses_is_named(here):
+    run = subprocess.run(
+        [sys.executable, "-m", "nst_jax", "stylize", "photo.png", "art.png"],
+        env=os.environ
+        | {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "abc",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr == (
+        "nst-jax: error: `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS`: jax refuses the value 'abc'; "
+        "give another, or unset the variable\n"
+    )
 
 
 def test_weights(call, monkeypatch):

@@ -159,6 +159,7 @@ BAD = {
     "missing column": (["content,output", "photo.png,x.png"], "no column 'style'"),
     "short row": (["content,style", "photo.png"], "row 1", "has no style"),
     "unknown column": (["content,style,outptu", "a,b,c"], "'outptu'", "'output'"),
+    "semicolons": (["content;style", "a;b"], "'content;style'", "separate the columns by commas"),
     "column twice": (["content,style,style", "a,b,c"], "'style' twice"),
     "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
     "no style": ([HEAD, "photo.png,,,,"], "row 1", "style"),

@@ -42,12 +42,15 @@ def use_cache() -> str:
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own
-      settings decide.
+      settings switch it off.
     """
     if not _setting("jax_enable_compilation_cache"):
         return ""
-    if _setting("jax_compilation_cache_dir"):
+    if place := _setting("jax_compilation_cache_dir"):
         if programs_folder() is not None:
+            if os.path.exists(place) and not os.path.isdir(place):
+                disable_cache()
+                return f"compiled programs are not kept: '{place}' of jax's settings is no folder"
             keep_programs_of_any_time()
         return ""
     try:

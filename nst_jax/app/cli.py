@@ -6,6 +6,7 @@ imports them only when it runs, so that `--help` need not wait for the import of
 
 import gc
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -117,6 +118,8 @@ def _call(argv: Sequence[str] | None) -> int:
         if problem := _device_problem():
             return _fail(problem, 2)
         first = next(iter(str(error).splitlines()), "")
+        if problem := _jax_variable_problem(first):
+            return _fail(problem, 2)
         if type(error).__name__ == OUT_OF_MEMORY:  # the error's message already says what to do
             return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
@@ -147,6 +150,20 @@ def _imports() -> Iterator[None]:
             gc.freeze()
         if collects:
             gc.enable()
+
+
+def _jax_variable_problem(text: str) -> str:
+    """Return an error message if `text`, that of an error, refuses the value of a variable of JAX.
+
+    JAX reads its settings from environment variables when it is imported.
+    """
+    found = re.search(r"for JAX flag (\w+)", text)
+    name = found[1].upper() if found else ""
+    if name not in os.environ:
+        return ""
+    return (
+        f"`{name}`: jax refuses the value {os.environ[name]!r}; give another, or unset the variable"
+    )
 
 
 def _device_problem() -> str:

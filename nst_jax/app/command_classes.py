@@ -67,6 +67,24 @@ class Command(click.Command):
             whole = next((word for word in words if word.startswith(name)), name)
             raise click.NoSuchOption(whole, ctx=error.ctx) from error
 
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return click's parser, changed such that `-:SHARE` is an argument and no option.
+
+        This text means a style from standard input with a share. A method of the parser that is not
+        public is replaced, since click has no setting for it; a test notices if click changes.
+        """
+        parser: Any = super().make_parser(ctx)
+        of_option = parser._process_opts
+
+        def process(word: str, state: Any) -> None:
+            if word.startswith("-:"):
+                state.largs.append(word)
+            else:
+                of_option(word, state)
+
+        parser._process_opts = process
+        return parser
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)

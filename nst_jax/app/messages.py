@@ -3,6 +3,7 @@
 The module is built on click. It imports nothing that takes long to load, since even `--help` needs it.
 """
 
+import os
 import re
 import sys
 import unicodedata
@@ -88,7 +89,10 @@ def print_lines(*lines: object, err: bool = False) -> None:
     ignored = (OSError, ValueError) if err else ()
     with suppress(*ignored):
         for line in lines:
-            click.echo(printable(str(line), getattr(stream, "encoding", None)), err=err)
+            try:
+                click.echo(printable(str(line), getattr(stream, "encoding", None)), err=err)
+            except OSError as error:  # the system does not say which file is meant
+                raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def print_message(kind: str, text: str) -> None:
@@ -218,6 +222,8 @@ def usage_message(error: click.UsageError) -> str:
         known = [name for p in options if isinstance(p, click.Option) for name in p.opts]
         name = error.option_name
         hint = meant_by(name, known) or did_you_mean(name, known) or help_line
+        if os.path.lexists(name):
+            hint = f"for the file of this name, write './{name}'"
         return f"`{error.option_name}`: there is no such option; {hint}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return f"`{as_typed(error.param)}`: is missing; {help_line}"

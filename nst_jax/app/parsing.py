@@ -3,6 +3,7 @@
 The module is built on click. It imports nothing that takes long to load, since even `--help` needs it.
 """
 
+import errno
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -205,12 +206,32 @@ def as_number(text: str) -> float | None:
 
 # --- Types of values ------------------------------------------------------------------------------
 
+EMPTY = "is empty; name a file or a folder ('.' is the current folder)"  # message on an empty path
+
+
+def _why_no_path(path: Path) -> str:
+    """Return why the system cannot have a file of this name; "" if it can."""
+    try:
+        path.lstat()
+    except (OSError, ValueError) as error:
+        if not isinstance(error, OSError) or error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            return f"{path.name[:40]!r}... cannot be the name of a file: {reason}"
+    return ""
+
 
 class FilePath(click.Path):
     """Parameter type for a path; `-` means standard input or output, if the command can use it."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return parse_path(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if not value:  # `Path("")` would mean the current folder
+            self.fail(EMPTY, param, ctx)
+        path = parse_path(value)
+        if why := _why_no_path(path):
+            self.fail(why, param, ctx)
+        return path
 
 
 class StyleFile(click.ParamType):
@@ -230,10 +251,15 @@ class StyleFile(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not value:
+            self.fail(EMPTY, param, ctx)
         try:
-            return parse_style(value)
+            path, share = parse_style(value)
         except ValueError as error:
             self.fail(str(error).removeprefix("`style`: "), param, ctx)
+        if why := _why_no_path(path):
+            self.fail(why, param, ctx)
+        return path, share
 
 
 class RegionType(click.ParamType):

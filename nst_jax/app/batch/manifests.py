@@ -234,6 +234,8 @@ def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
         if name not in COLUMNS:
             near = _checks.nearest_name(name, COLUMNS)
             hint = f"did you mean {near!r}?" if near else f"the columns are {', '.join(COLUMNS)}"
+            if ";" in name:
+                hint = "separate the columns by commas, not by semicolons"
             raise _refused(path, f"{where}has an unknown column {name!r}; {hint}")
         if names.count(name) > 1:
             raise _refused(path, f"has the column {name!r} twice")
