@@ -239,6 +239,20 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str, *, hint: st
             )
 
 
+def note_on_old_frames(folder: Path) -> list[str]:
+    """Return a note if a folder for frames has frames of an earlier run, else an empty list.
+
+    The new run replaces those with the same number of updates; the others stay among its own.
+    """
+    old = sorted(folder.glob("step_*.png"))
+    if not old:
+        return []
+    return [
+        f"'{folder}' has {len(old)} frames of an earlier run, {old[0].name} to {old[-1].name}; those "
+        "that this run does not replace stay there"
+    ]
+
+
 def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
     """Refuse a folder for frames if a frame would overwrite another file of the run.
 

@@ -28,6 +28,7 @@ from nst_jax.app.introduction import (
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import as_flags
+from nst_jax.app.outputs import note_on_old_frames
 from nst_jax.app.plan_report import px
 from nst_jax.app.preview import Preview
 from nst_jax.app.progress import Display
@@ -218,6 +219,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     notes = [note for note in [plan_report.warning(job.plan)] if note] + list(job.notes)
     if job.outputs.film is not None and job.resume is not None:
         notes.append(f"the film begins after {job.resume.step} updates, where the run resumes")
+    if job.resume is None and job.outputs.frames is not None:
+        notes += note_on_old_frames(job.outputs.frames)
     of_regions = () if job.given is None else job.given.style_shapes
     notes += style_scale_notes(job.styles, scales[-1], recipe, of_regions=of_regions)
     if job.outputs.checkpoint is not None:
