@@ -173,6 +173,8 @@ def test_scales_double_up_to_the_final_shape(shape, smallest, expected):
 
 
 def test_scales_may_grow_by_a_smaller_ratio():
+    with pytest.raises(ValueError, match="`ratio`: expected more than 1, got 1"):
+        recipes.ladder((400, 400), 200, ratio=1)
     scales = recipes.ladder((400, 400), 200, ratio=2**0.5)
     assert scales == ((200, 200), (283, 283), (400, 400))
 

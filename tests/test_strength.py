@@ -120,10 +120,12 @@ def test_five_steps_of_the_dial_as_they_were_measured(rows):
     assert np.mean(dial) < np.mean(powers) / 1.5 and max(dial) < max(powers) / 2
     text = " ".join(controls_page.PAGE.read_text("utf-8").split())
     assert f"{min(dial):.1f} to {max(dial):.1f} times as large as the smallest one" in text
-    assert f"by powers of the weight {min(powers):.1f} to {max(powers):.1f} times" in text
+    same_factor = f"it would be {min(powers):.1f} to {max(powers):.1f} times"
+    assert f"multiplied the weight by the same factor instead, {same_factor}" in text
     worst, median = measured.evenest(rows)
     assert median < np.median(dial) < 1.25 * median and worst < max(dial) < 1.4 * worst
-    assert f"a ratio of {worst:.1f} on its worst pair, and another a median of {median:.1f}" in text
+    assert f"a largest step of {worst:.1f} times the smallest; the one" in text
+    assert f"with the least median has a median of {median:.1f}" in text
 
 
 def test_the_evenest_dial_of_pairs_that_agree_has_equal_steps():

@@ -12,6 +12,7 @@ from typing import ClassVar, TypeAlias
 
 import jax
 
+from nst_jax import _checks
 from nst_jax._types import Shape
 from nst_jax.vgg.taps import SMALLEST
 
@@ -235,11 +236,17 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
     Returns:
       (height, width) in px of each scale.
 
+    Raises:
+      TypeError: if `smallest` is not a whole number, or `ratio` not a number.
+      ValueError: if `smallest` is negative, or if `ratio` is not more than 1.
+
     Example:
       >>> from nst_jax.recipes.schedules import ladder
       >>> ladder((384, 512), smallest=128)
       ((96, 128), (192, 256), (384, 512))
     """
+    _checks.whole("smallest", smallest, least=0)
+    _checks.number("ratio", ratio, above=1)
     scales = [shape]
     factor = 1.0 / ratio
     while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= SMALLEST:

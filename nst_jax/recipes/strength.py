@@ -104,11 +104,16 @@ def strength_of(factor: float) -> float:
     Returns:
       The strength, a number.
 
+    Raises:
+      TypeError: if the factor is not a number.
+      ValueError: if it is 0 or less.
+
     Example:
       >>> from nst_jax.recipes.strength import factor_of, strength_of
       >>> round(strength_of(factor_of(0.3)), 12)
       0.3
     """
+    _checks.number("factor", factor, above=0)
     least = _way(SMALLEST)
     return OWN * (_way(factor) - least) / (_way(1.0) - least)
 
