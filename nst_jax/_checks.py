@@ -363,12 +363,13 @@ def random_key(argument: str, key: Any, *, several: bool = False) -> None:
       several: whether an array of keys, of any shape, is allowed, too.
 
     Raises:
-      TypeError: if the value is no random key.
+      TypeError: if the value is no random key, or is a tracer, as inside `jax.jit`.
       ValueError: if a raw key has another length, or if the value is an array of keys and `several` is
         false.
     """
     if key is None:
         return
+    not_traced(argument, key)
     made_by = "`jax.random.key(0)` makes one"
     typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not typed and getattr(key, "dtype", None) != np.uint32:

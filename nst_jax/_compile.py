@@ -211,7 +211,7 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
 
     Raises:
       TypeError: if `folder` is not a path, or `programs` is not a whole number.
-      ValueError: if `programs` is less than 1.
+      ValueError: if `programs` is less than 1, or `folder` is an empty text.
       OSError: if the folder cannot be created.
 
     Example:
@@ -230,6 +230,8 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
         place = Path(folder)
     except TypeError:
         raise TypeError(f"`folder`: expected a path, got {folder!r}") from None
+    if folder == "":  # `Path("")` would be the current folder
+        raise ValueError("`folder`: is empty; name a folder")
     place.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_enable_compilation_cache", True)
     keep_programs_in(place)

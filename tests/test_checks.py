@@ -318,7 +318,7 @@ def test_what_is_no_optimizer_is_refused(params, rule):
 
 def test_a_guarded_rule_is_not_clipped(params):
     recipe = replace(FAST, descent=replace(FAST.descent, clip=True))
-    with pytest.raises(ValueError, match="`optimizer`: LBFGS .* set `descent.clip=false`"):
+    with pytest.raises(ValueError, match="`optimizer`: LBFGS .* use `descent.clip=false`"):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 
@@ -330,6 +330,12 @@ def test_the_class_of_a_start_and_a_start_of_another_shape_are_refused(params):
         ValueError, match=r"`init`: the start returned shape \[4, 24, 3\] for a content"
     ):
         next(shots)
+
+
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+def test_a_traced_key_is_refused(params, verb):
+    with pytest.raises(TypeError, match="`key`: got a tracer, as inside `jax.jit`"):
+        jax.jit(lambda key: verb(params, GREY, GREY, recipe=FAST, key=key))(jax.random.key(0))
 
 
 @pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])

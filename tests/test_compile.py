@@ -108,6 +108,7 @@ def test_another_number_is_not_another_program(two_programs, compilations):
         ({"programs": 0}, ValueError, "`programs`"),
         ({"programs": 2.5}, TypeError, "`programs`"),
         ({"folder": 3}, TypeError, "`folder`"),
+        ({"folder": ""}, ValueError, "`folder`: is empty; name a folder"),
     ],
 )
 def test_what_cannot_be_set_is_refused(as_users_do, arguments, kind, message):
