@@ -19,8 +19,8 @@ PREFACE = """## What was aimed at, and what was reached
 The aims were set before `default` was chosen. Each compares `default` with another recipe; both have
 their own settings, and a canvas of the same size. `default` is ahead on a pair if it is nearer to the
 style (in style vector; against `crowsonkb` and `nnst` it may be just as near) and at least as near to
-the photograph (in SSIM). [Blind sheets](#blind-sheets) show the pictures without names. A sheet that
-two judges saw gives two verdicts, and its aim is then counted in verdicts. An aim is missed if the
+the photograph (in SSIM). [Blind sheets](#blind-sheets) show the pictures without names. Each judge who
+saw a sheet gives a verdict, and the aim is then counted in verdicts. An aim is missed if the
 pairs or sheets that are left cannot reach it any more, and open if they can. Times are compared on
 pairs that both recipes painted on the same kind of device, each in its own precision; on a GPU, with
 as many painted at once. The CPU did other work meanwhile, more of it beside `nnst` than beside
