@@ -260,6 +260,21 @@ def number(
         raise ValueError(f"`{argument}`: expected less than {below:g}, got {shown}")
 
 
+def not_array(argument: str, value: Any, several: str) -> None:
+    """Refuse an array where one number is expected.
+
+    Args:
+      argument: the caller's name for the value, used in messages.
+      value: the value to check.
+      several: the functions that take a number for each picture, as text for the message.
+    """
+    if shape := getattr(value, "shape", ()):
+        raise ValueError(
+            f"`{argument}`: expected one number, got an array of the shape {list(shape)}; {several} "
+            "one number for each picture"
+        )
+
+
 def _as_float(value: int) -> float:
     """Return a whole number as a float, even if NumPy's integers are too small for the number.
 

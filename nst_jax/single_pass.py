@@ -117,11 +117,7 @@ def instant(
     """
     chosen = chosen_precision(precision)
     for name, value in (("strength", strength), ("realism", realism)):
-        if shape := getattr(value, "shape", ()):
-            raise ValueError(
-                f"`{name}`: expected one number, got an array of the shape {list(shape)}; "
-                "`instant_many` takes one number for each picture"
-            )
+        _checks.not_array(name, value, "`instant_many` takes")
     check_strength(strength)
     _check_params(params)
     check_colors_and_realism(colors, realism)

@@ -5,7 +5,6 @@ They are `info`, `recipes` and `weights`. Each function imports what it needs wh
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,17 +100,16 @@ def describe_weights(weights: Path | None) -> None:
     """
     from nst_jax.feed_forward import arbitrary, styles26
     from nst_jax.weights.params import (
-        VARIABLE,
         VGG19,
         embedded_file,
+        file_of_vgg19,
         load_params,
         load_params_of,
         read_info,
     )
 
     others = {one.name: one for one in (arbitrary.ARCHITECTURE, styles26.ARCHITECTURE)}
-    named = os.environ.get(VARIABLE)
-    path = Path(named) if weights is None and named else weights
+    path = file_of_vgg19(weights)
     info = read_info(weights)
     if info.network == VGG19:
         load_params(weights)

@@ -173,7 +173,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
             shape = style.shape[0], style.shape[1]
             style_mask = _checked_mask(f"{name}.style_mask", style_mask, shape, "the style")
         _checks.number(f"{name}.weight", region.weight, least=0)
-        _check_single(f"{name}.weight", region.weight)
+        _checks.not_array(f"{name}.weight", region.weight, SEVERAL)
         found.append(Region(mask, style, style_mask, region.weight))
     check_number_of_regions(len(found))
     return tuple(found)
@@ -199,6 +199,9 @@ def check_number_of_regions(count: int) -> None:
         )
 
 
+SEVERAL = "`stylize_many` and `instant_many` take"  # in messages on an array in place of one number
+
+
 def _checked_protect(content: Shape, protect: Any) -> Protect:
     _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
     mask = _checked_mask("protect.mask", protect.mask, content, "the content")
@@ -209,17 +212,9 @@ def _checked_protect(content: Shape, protect: Any) -> Protect:
 def check_amount(argument: str, amount: Any) -> None:
     """Refuse an amount, which says how strongly pixels are protected, if it is not from 0 to 1."""
     _checks.number(argument, amount, least=0)
-    _check_single(argument, amount)
+    _checks.not_array(argument, amount, SEVERAL)
     if amount > 1:
         raise ValueError(f"`{argument}`: expected 0 to 1, got {amount:g}")
-
-
-def _check_single(argument: str, value: Any) -> None:
-    if np.ndim(value) > 0:
-        raise ValueError(
-            f"`{argument}`: expected one number, got an array of the shape {list(np.shape(value))}; "
-            "`stylize_many` and `instant_many` take one number for each picture"
-        )
 
 
 def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray:

@@ -321,6 +321,11 @@ def _find(path: PathLike | None) -> _hdf5.Source:
     return _embedded(vgg19())
 
 
+def file_of_vgg19(path: PathLike | None = None) -> Path:
+    """Return the path of the file that `load_params` would read for `path`."""
+    return _find(path).path
+
+
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
     if path is None:
         return _embedded(architecture)
