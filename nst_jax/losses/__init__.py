@@ -112,9 +112,9 @@ if TYPE_CHECKING:
     from nst_jax.losses.matching import NEAREST_BY_TAP, NEAREST_HYPERCOLUMNS
     from nst_jax.losses.matrix_roots import (
         plain_roots,
-        root_by_lyapunov,
         scaled_roots,
         trace_of_root,
+        trace_of_root_by_lyapunov,
     )
     from nst_jax.losses.names import CONTENT_LOSSES, STYLE_LOSSES, VARIATIONS
     from nst_jax.losses.neighbours import (
@@ -279,7 +279,12 @@ else:
             ),
             "many_taps": ("hypercolumns", "sampled"),
             "matching": ("NEAREST_BY_TAP", "NEAREST_HYPERCOLUMNS"),
-            "matrix_roots": ("plain_roots", "root_by_lyapunov", "scaled_roots", "trace_of_root"),
+            "matrix_roots": (
+                "plain_roots",
+                "scaled_roots",
+                "trace_of_root",
+                "trace_of_root_by_lyapunov",
+            ),
             "names": ("CONTENT_LOSSES", "STYLE_LOSSES", "VARIATIONS"),
             "neighbours": ("cosine_shares", "nearest_distance", "nearest_indices"),
             "places": ("random_pixels", "random_places"),
@@ -370,10 +375,10 @@ __all__ = [
     "nine_point_sums", "ordered_channels", "palette_transport", "places", "plain_roots",
     "positions", "positions_as_rows", "powered_gradients", "random_directions", "random_pixels",
     "random_places", "relative_gaussian_target", "relative_squares", "relaxed_transport",
-    "root_by_lyapunov", "sampled", "samples", "samples_of", "scaled_by_gradient", "scaled_roots",
+    "sampled", "samples", "samples_of", "scaled_by_gradient", "scaled_roots",
     "self_similarity", "self_similarity_distance", "self_similarity_on_grid", "sliced",
     "sliced_wasserstein", "sliced_wasserstein_gradient_scaled", "squared_differences",
     "squared_feature_differences", "squared_gradients", "squares", "statistic_itself", "sums",
-    "trace_of_root", "transport", "unchanged", "variations", "wasserstein_absolute",
-    "wasserstein_relative", "weighted_mean",
+    "trace_of_root", "trace_of_root_by_lyapunov", "transport", "unchanged", "variations",
+    "wasserstein_absolute", "wasserstein_relative", "weighted_mean",
 ]  # fmt: skip

@@ -24,9 +24,9 @@ from nst_jax.losses.matrix_roots import (
     Matrix,
     plain_roots,
     product,
-    root_by_lyapunov,
     scaled_roots,
     trace_of_root,
+    trace_of_root_by_lyapunov,
 )
 from nst_jax.losses.squares import gradient_scaled_square
 from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
@@ -168,7 +168,7 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     features, m_s and C_s those of the style's features; N is the number of channels.
 
     Each matrix root is computed by 12 rounds of the plain Newton-Schulz iteration, and the gradient by
-    12 more rounds (see `matrix_roots.root_by_lyapunov`). Twelve rounds are too few for small
+    12 more rounds (see `matrix_roots.trace_of_root_by_lyapunov`). Twelve rounds are too few for small
     eigenvalues: their roots are too small, and the distance of equal Gaussians is not 0. These errors
     are part of crowsonkb's loss. Unlike crowsonkb's code, this function adds a larger multiple of the
     identity matrix to a covariance whose rounding errors in float32 exceed 1e-4, since otherwise the
@@ -185,8 +185,8 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     """
     del extent
     matrix = _regular_covariance(canvas, 1.0, ABSOLUTE_PART)
-    root = root_by_lyapunov(product(product(style.root, matrix), style.root))
-    spread = jnp.mean(jnp.diag(style.covariance + matrix - 2 * root))
+    overlap = trace_of_root_by_lyapunov(product(product(style.root, matrix), style.root))
+    spread = (jnp.trace(style.covariance + matrix) - 2 * overlap) / len(style.mean)
     return jnp.mean(jnp.square(canvas.first - style.mean)) + spread
 
 
