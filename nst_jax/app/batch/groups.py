@@ -1,4 +1,4 @@
-"""Which pictures of a batch are painted together, and how a batch is divided into shards.
+"""Which pictures of a batch are painted together.
 
 A row, from a manifest or the command line, names the files and the recipe of one picture. Pictures are
 alike if one compiled program can paint all of them. Their recipes may differ only in names and in the
@@ -7,8 +7,7 @@ or lie in buckets of the same shape. A bucket is an array that is at least as la
 Some style losses compare single positions of canvas and style, not only statistics over all positions.
 With such a loss, if there are no buckets, the styles must have the same shapes too.
 
-A group consists of pictures that are alike; it is planned and painted together. A shard is a part of
-the batch that a process of its own paints.
+A group consists of pictures that are alike; it is planned and painted together.
 """
 
 import re
@@ -24,7 +23,6 @@ import numpy as np
 
 from nst_jax import images, run_scales
 from nst_jax._types import Shape
-from nst_jax.app.batch.manifests import ManifestRow
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, chunk_size, sharding
 from nst_jax.scaling.bucket_choice import (
@@ -395,60 +393,3 @@ def _sizes(count: int, most: int) -> set[int]:
     pictures in all chunks together.
     """
     return {min(most, count - first) for first in range(0, count, most)}
-
-
-# --- Shards ---------------------------------------------------------------------------------------
-
-
-class Shard(NamedTuple):
-    """One of the parts into which a batch is divided, each painted by a process of its own."""
-
-    number: int  # number of this shard, from 1
-    parts: int  # number of shards in all
-
-    @property
-    def ending(self) -> str:
-        """Text such as "-2-of-8", which makes the name of the file of this shard's results unique."""
-        return f"-{self.number}-of-{self.parts}"
-
-
-def parse_shard(text: str) -> Shard:
-    """Parse I/N, the value of `--shard`: the I-th of the N parts into which the batch is divided.
-
-    Raises:
-      ValueError: if `text` is not I/N with whole numbers 1 <= I <= N.
-
-    Example:
-      >>> parse_shard("2/8")
-      Shard(number=2, parts=8)
-    """
-    first, slash, last = text.partition("/")
-    if not (slash and first.strip().isdecimal() and last.strip().isdecimal()):
-        raise ValueError(f"`shard`: expected I/N such as 1/4, got {text!r}")
-    shard = Shard(int(first), int(last))
-    if not 1 <= shard.number <= shard.parts:
-        raise ValueError(f"`shard`: expected I/N with I from 1 to N, got {text!r}")
-    return shard
-
-
-def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
-    """Return the rows (pictures to paint) of one shard, in their order.
-
-    First, rows with the same recipe, size, number of styles and keys of overrides (changes KEY=VALUE of
-    the recipe) are put together, since one program can probably paint them. Textures, which have no
-    content, are separated from other rows, and seamless textures from other textures. Then the rows are
-    cut into slices of at most `MOST_PICTURES` rows, and shard I of N gets the I-th slice and every N-th
-    after it. The choice depends on the text of the rows alone, not on their files, on the device or on
-    which pictures are finished. So the processes of all shards agree, and each opens the input files of
-    its own rows only.
-    """
-    alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
-    for row in rows:
-        keys = tuple(sorted(override.partition("=")[0] for override in row.overrides))
-        texture = row.content is None, row.tile_seamless
-        alike[row.recipe, row.size, len(row.styles), keys, texture].append(row)
-    ordered = [row for same in alike.values() for row in same]
-    length = max(1, min(MOST_PICTURES, len(ordered) // shard.parts))
-    starts = range((shard.number - 1) * length, len(ordered), shard.parts * length)
-    chosen = [row for start in starts for row in ordered[start : start + length]]
-    return sorted(chosen, key=lambda row: row.number)
