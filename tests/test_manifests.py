@@ -30,6 +30,7 @@ from nst_jax.app.batch import (
     rows,
 )
 from nst_jax.app.batch.destinations import check_destinations, destinations
+from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.shards import Shard, rows_of_shard
 from nst_jax.vgg import layers
 from tests import test_cli
@@ -52,7 +53,7 @@ def listed(folder="out", name="results.jsonl"):
 def entry(number=1, recipe=TINY, shape=(30, 40), output="x.png"):
     scale = run_scales.Scale(shape, ((40, 40),), recipe.descent.steps)
     seen = (images.Glance(shape, "c", "0"), images.Glance((40, 40), "s", "1"))
-    return groups.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
+    return Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
 
 
 def test_whole_numbers_may_be_stored_as_floats(here):

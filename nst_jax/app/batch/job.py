@@ -19,7 +19,7 @@ from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
 from nst_jax.app.batch import manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
-from nst_jax.app.batch.groups import Entry, FineFile, region_styles_of
+from nst_jax.app.batch.entries import Entry, FineFile, region_styles_of
 from nst_jax.app.batch.manifests import ManifestRow
 from nst_jax.app.batch.row_recipes import Check, recipes_of
 from nst_jax.app.batch.shards import Shard, rows_of_shard
