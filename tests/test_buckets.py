@@ -32,6 +32,7 @@ from nst_jax import (
 from nst_jax._real_size import padded
 from nst_jax.app import plan_report
 from nst_jax.app.batch import groups, introduction
+from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.batch_members import members_of
@@ -747,7 +748,7 @@ def entry(number, shape):
     recipe, style = two_scales(), (40, 33)
     seen = (images.Glance(shape, "c", "0"), images.Glance(style, "s", "1"))
     scales = scales_of(shape, [style], recipe)
-    return groups.Entry(number, Path("c"), (Path("s"),), Path("x.png"), recipe, scales, seen)
+    return Entry(number, Path("c"), (Path("s"),), Path("x.png"), recipe, scales, seen)
 
 
 def test_pictures_of_twelve_shapes_are_groups_of_one_program():

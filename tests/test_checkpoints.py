@@ -347,7 +347,7 @@ def test_what_no_run_writes_is_refused_as_damaged(half, path, said):
 
 def test_a_dataset_too_many_is_refused(half, path, monkeypatch):
     leaves = checkpoints.named_leaves(half.history) | {"more": half.history.tv}
-    monkeypatch.setattr(checkpoints, "named_leaves", lambda tree: leaves)
+    monkeypatch.setattr(checkpoints.files, "named_leaves", lambda tree: leaves)
     checkpoints.save(path, half)
     with pytest.raises(ValueError, match=r"is damaged .*\(history/more is not expected\)"):
         checkpoints.load(path)
@@ -359,7 +359,7 @@ def test_what_is_no_json_object_of_a_checkpoint_is_refused(half, path, monkeypat
         "[]": "told is no JSON object",
         '{"step": 2}': "told has other fields than expected: device, facts, notes, scale, scales",
     }.items():
-        monkeypatch.setattr(checkpoints.json, "dumps", lambda *_, text=text, **__: text)
+        monkeypatch.setattr(checkpoints.files.json, "dumps", lambda *_, text=text, **__: text)
         checkpoints.save(path, half)
         monkeypatch.undo()
         with pytest.raises(ValueError, match=f"is damaged or cut short; .*{said}"):

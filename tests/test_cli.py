@@ -34,6 +34,7 @@ from nst_jax import (
 )
 from nst_jax.app import arguments, cli, command_classes, messages, progress
 from nst_jax.app.batch import groups, results
+from nst_jax.app.batch.entries import Entry
 from nst_jax.app.options import base
 from nst_jax.feed_forward import styles26
 from nst_jax.recipes import sizes
@@ -1201,7 +1202,7 @@ def test_invalid_chunks_and_devices_are_refused(call):
 def test_batch_groups_by_shape_and_size():
     def entry(height, width):
         scale = run_scales.Scale((height, width), ((64, 64),), 1)
-        return groups.Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
+        return Entry(1, Path(), (Path(),), Path(), TINY, (scale,), ())
 
     entries = [entry(*shape) for shape in [(64, 64), (512, 512)] * 10]
     formed = [group.entries for group in groups.form_groups(entries, "cpu")]

@@ -74,7 +74,7 @@ def test_the_examples_are_found():
 # run before a release.
 COVERED = {
     "batches.stylize_many",
-    "checkpoints.save",
+    "checkpoints.files.save",
     "combining.combined_style",
     "controls.finishing.realistic",
     "controls.guided_filter.filtered_by_guide",

@@ -10,6 +10,7 @@ import pytest
 from nst_jax import batch_canvas, recipes
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups, kept_groups
+from nst_jax.app.batch.entries import Entry
 from nst_jax.run_scales import Scale
 from nst_jax.scaling.bucket_choice import KeptPrograms
 from tests.shell import write_pictures
@@ -28,7 +29,7 @@ SIZES = KeptPrograms(ARRAYS, 3, exact=False)
 def picture(recipe=RECIPE, controls=None):
     """Return a picture of a batch; the records depend on its recipe, and on whether it has masks."""
     paths = Path("content.png"), (Path("style.png"),), Path("result.png")
-    return groups.Entry(1, *paths, recipe, ARRAYS, (), controls=controls)
+    return Entry(1, *paths, recipe, ARRAYS, (), controls=controls)
 
 
 @pytest.fixture

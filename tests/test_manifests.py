@@ -30,6 +30,8 @@ from nst_jax.app.batch import (
     rows,
 )
 from nst_jax.app.batch.destinations import check_destinations, destinations
+from nst_jax.app.batch.entries import Entry
+from nst_jax.app.batch.shards import Shard, rows_of_shard
 from nst_jax.vgg import layers
 from tests import test_cli
 from tests.shell import pixels, refused
@@ -51,7 +53,7 @@ def listed(folder="out", name="results.jsonl"):
 def entry(number=1, recipe=TINY, shape=(30, 40), output="x.png"):
     scale = run_scales.Scale(shape, ((40, 40),), recipe.descent.steps)
     seen = (images.Glance(shape, "c", "0"), images.Glance((40, 40), "s", "1"))
-    return groups.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
+    return Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
 
 
 def test_whole_numbers_may_be_stored_as_floats(here):
@@ -387,7 +389,7 @@ def row_of(number, recipe=None, *overrides):
 @pytest.mark.parametrize("parts", [1, 2, 4, 7, 100, 130])
 def test_every_row_is_in_exactly_one_shard(parts):
     asked = [row_of(i, ("tf", "default")[i % 2]) for i in range(1, 101)]
-    shards = [groups.rows_of_shard(asked, groups.Shard(i, parts)) for i in range(1, parts + 1)]
+    shards = [rows_of_shard(asked, Shard(i, parts)) for i in range(1, parts + 1)]
     assert sorted(row.number for part in shards for row in part) == list(range(1, 101))
     assert all(part == sorted(part) for part in shards)
     sizes = [len(part) for part in shards]
@@ -399,7 +401,7 @@ def test_rows_that_one_program_can_paint_are_in_one_shard():
         row_of(i, ("tf", "default")[i % 2], f"terms.tv_weight={i}", f"descent.steps={i // 2 % 2}")
         for i in range(32)
     ]
-    shards = [groups.rows_of_shard(asked, groups.Shard(i, 4)) for i in (1, 2, 3, 4)]
+    shards = [rows_of_shard(asked, Shard(i, 4)) for i in (1, 2, 3, 4)]
     assert [{row.recipe for row in part} for part in shards] == [{"tf"}, {"tf"}, *[{"default"}] * 2]
 
 
@@ -414,12 +416,12 @@ def test_a_shard_opens_and_checks_only_its_own_rows(here, monkeypatch):
         return real(path, **options)
 
     monkeypatch.setattr(images, "glance", glance)
-    changes, out, last = arguments.Changes(), Path("out"), groups.Shard(11, 11)
+    changes, out, last = arguments.Changes(), Path("out"), Shard(11, 11)
     made = job.batch_job(asked, changes, out, "png", shard=last)
     assert [entry.number for entry in made.entries] == [21, 22]
     assert opened == [Path("photo.png"), Path("art.png")]
     with pytest.raises(ValueError, match="`overrides`"):
-        job.batch_job(asked, changes, out, "png", shard=groups.Shard(1, 11))
+        job.batch_job(asked, changes, out, "png", shard=Shard(1, 11))
     # An output that is an input of another shard, or an output of one, is refused by every shard.
     asked[-1] = asked[-1]._replace(output="taken.png")
     for other in ({"content": Path("out/taken.png")}, {"output": "taken.png"}):
@@ -501,7 +503,7 @@ def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
         [
             record.row
             for record in job.batch_job(
-                missing, arguments.Changes(), Path("out"), "png", shard=groups.Shard(number, 2)
+                missing, arguments.Changes(), Path("out"), "png", shard=Shard(number, 2)
             ).bad
         ]
         for number in (1, 2)

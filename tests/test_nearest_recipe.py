@@ -18,6 +18,7 @@ from nst_jax import (
 )
 from nst_jax.app import programs
 from nst_jax.app.batch import groups
+from nst_jax.app.batch.entries import Entry
 from nst_jax.optimizers import Adam
 from nst_jax.recipes import changes, schedules, sizes, toml
 from nst_jax.vgg.taps import feature_shape
@@ -338,7 +339,7 @@ def test_pictures_whose_styles_differ_in_size_are_not_painted_together(pair):
     for number, (one, other) in enumerate(members):
         scales = run_scales.scales_of(one.shape[:2], [other.shape[:2]], shallow())
         here = Path()
-        entries.append(groups.Entry(number, here, (here,), here, shallow(), scales, ()))
+        entries.append(Entry(number, here, (here,), here, shallow(), scales, ()))
     buckets = groups.alike_of(entries)
     assert [[entry.number for entry in bucket.entries] for bucket in buckets] == [[0, 2], [1]]
 

@@ -26,6 +26,7 @@ from nst_jax import (
     targets,
 )
 from nst_jax.app import cache, programs
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.timing import CompileClock
 from nst_jax.controls.color import luminance
 from nst_jax.controls.given import BatchControls
@@ -181,10 +182,8 @@ def test_a_second_batch_or_sweep_traces_nothing_and_prepares_the_next_scale(
     monkeypatch.setitem(recipes.PRESETS, SCALED.name, SCALED)
     write_pictures(photo=(45, 60), art=(50, 50))
     monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
-    begun, begin = [], programs.Ahead.begin
-    monkeypatch.setattr(
-        programs.Ahead, "begin", lambda self, work: begun.append(work) or begin(self, work)
-    )
+    begun, begin = [], Ahead.begin
+    monkeypatch.setattr(Ahead, "begin", lambda self, work: begun.append(work) or begin(self, work))
 
     def painted(name):
         words = [word.format(name) for word in command]
@@ -436,7 +435,7 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
     broken = planned_painting.PROGRAMS._replace(
         measuring=measuring.PROGRAMS._replace(sum_style=failing)
     )
-    with CompileClock() as clock, programs.Ahead(clock) as ahead:
+    with CompileClock() as clock, Ahead(clock) as ahead:
         how = {"programs": broken, "begin": ahead.begin}
         with pytest.raises(RuntimeError, match="no memory left"):
             shots(params, content, style, COARSE_TO_FINE, **how)
@@ -449,7 +448,7 @@ def test_waiting_for_what_is_done_ahead_can_be_ended():
         raise KeyboardInterrupt
 
     try:
-        with CompileClock() as clock, programs.Ahead(clock) as ahead:
+        with CompileClock() as clock, Ahead(clock) as ahead:
             result = ahead.begin(lambda: released.wait(60))
             ahead.look = stop
             with pytest.raises(KeyboardInterrupt):
@@ -463,7 +462,7 @@ def test_leaving_early_does_not_wait():
     released, begun = threading.Event(), threading.Event()
     later = []
     try:
-        with CompileClock() as clock, programs.Ahead(clock) as ahead:
+        with CompileClock() as clock, Ahead(clock) as ahead:
             ahead.begin(lambda: (begun.set(), released.wait(60)))
             ahead.begin(lambda: later.append(1))
             assert begun.wait(60)

@@ -19,7 +19,8 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import _files, _hdf5, checkpoints, optimizers, recipes, run_scales
-from nst_jax.app import autosave, cli, log, programs, single, timing, watch, writing
+from nst_jax.app import autosave, cli, log, single, timing, watch, writing
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.recorder import Recorder
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
@@ -105,7 +106,7 @@ def test_a_signal_while_the_finer_scale_is_measured_keeps_the_coarser_canvas(cal
         wait(self, arrays)
 
     monkeypatch.setattr(watch.PollingWatch, "wait", waiting)
-    monkeypatch.setattr(programs.Ahead, "begin", lambda self, work: work)  # in this thread
+    monkeypatch.setattr(Ahead, "begin", lambda self, work: work)  # in this thread
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         code, _, err = call(*RUN, "-o", "out.png", *KEEP)

@@ -20,7 +20,6 @@ DOCS = Path(__file__).parents[1] / "docs"
         ("lessons/plot_7_optimizers.py", "how-it-works/plot_7_optimizers.rst"),
         ("../nst_jax/__init__.py", "reference/nst_jax.rst"),
         ("../nst_jax/losses/__init__.py", "reference/nst_jax.losses.rst"),
-        ("../nst_jax/checkpoints.py", "reference/nst_jax.checkpoints.rst"),
         ("../CONTRIBUTING.md", "reference/contributing.md"),
         ("speed.md", "speed.md"),
     ],

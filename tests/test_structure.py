@@ -164,9 +164,12 @@ def test_every_listed_name_is_there(folder):
 
 # Names that several modules define, these modules, and why that is no confusion.
 SAME_NAME = {
-    "load": ({"checkpoints", "images.reading"}, "called by the name of their package or module"),
+    "load": (
+        {"checkpoints.files", "images.reading"},
+        "called by the name of their package or module",
+    ),
     "save": (
-        {"checkpoints", "export.saving", "images.films", "images.writing"},
+        {"checkpoints.files", "export.saving", "images.films", "images.writing"},
         "called by the name of their package or module",
     ),
     "gram": (

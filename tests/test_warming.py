@@ -12,6 +12,7 @@ import pytest
 from nst_jax import images, recipes
 from nst_jax.app import cache, warming
 from nst_jax.app.batch import command, compiling, groups
+from nst_jax.app.batch.entries import Entry
 from nst_jax.run_scales import scales_of
 from nst_jax.weights import params
 from tests import small, test_cli
@@ -284,9 +285,7 @@ def test_groups_of_a_batch_have_the_sizes_that_were_compiled(count, side):
     scales = scales_of((side, side), [(side, side)], recipe)
     glances = (images.Glance((side, side), "a.png", "0"),) * 2
     entries = [
-        groups.Entry(
-            number, Path("a.png"), (Path("b.png"),), Path("c.png"), recipe, scales, glances
-        )
+        Entry(number, Path("a.png"), (Path("b.png"),), Path("c.png"), recipe, scales, glances)
         for number in range(1, count + 1)
     ]
     formed = groups.form_groups(entries, "cpu", bucket=side)

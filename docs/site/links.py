@@ -20,7 +20,7 @@ PAGES = {
     "lessons/GALLERY_HEADER.rst": "how-it-works/index.rst",
     "../nst_jax/__init__.py": "reference/nst_jax.rst",
 }
-PACKAGE = re.compile(r"\.\./nst_jax/(\w+)(?:/__init__)?\.py")
+PACKAGE = re.compile(r"\.\./nst_jax/(\w+)/__init__\.py")
 
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s#]+)")  # the target of a link, without its anchor
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import click
 
 from nst_jax import images
-from nst_jax.app import arguments, cache
+from nst_jax.app import arguments, cache, recipe_files
 from nst_jax.app.outputs import Outputs, picture_and_film
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
@@ -211,7 +211,7 @@ def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
 
 def chosen_recipe_file(chosen: Mapping[str, Any]) -> Path | None:
     """Return the path of the recipe file that `--recipe` names; None if it names none."""
-    return None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])
+    return None if chosen["recipe"] is None else recipe_files.recipe_file(chosen["recipe"])
 
 
 def check_devices(chosen: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ import jax
 from nst_jax import _files, dreaming, images, provenance
 from nst_jax._types import Params
 from nst_jax.app import arguments, cache, plan_report, programs
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import introduce, size_words
 from nst_jax.app.log import RunLog
@@ -147,7 +148,7 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
         also=[job.outputs.film_stride(job.settings.updates)],
         costs=job.plan.operations_per_update,
     )
-    with CompileClock() as compiling, programs.Ahead(compiling) as ahead, RunLog(None) as log:
+    with CompileClock() as compiling, Ahead(compiling) as ahead, RunLog(None) as log:
         watch = MeasuringWatch(compiling, display, job.plan.measuring_operations[0])
         shots = dreaming.dream_planned(
             params,

@@ -76,11 +76,11 @@ def show_recipe(recipe: str) -> None:
     Args:
       recipe: the name of a preset, or the path of a recipe file.
     """
-    from nst_jax.app import arguments
+    from nst_jax.app import recipe_files
     from nst_jax.recipes import toml
 
-    path = arguments.recipe_file(recipe)
-    read = arguments.read_recipe(path) if path else (arguments.named_or_read(recipe), {})
+    path = recipe_files.recipe_file(recipe)
+    read = recipe_files.read_recipe(path) if path else (recipe_files.named_or_read(recipe), {})
     text = toml.to_toml(*read)
     # `print_lines` escapes some characters. Its escapes are also those of TOML, so what is printed is
     # valid TOML.

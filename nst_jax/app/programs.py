@@ -1,4 +1,4 @@
-"""Programs of the command line: traced once and stored on disk, and compiled ahead of their use.
+"""Programs of the command line, traced once and stored on disk.
 
 JAX's compilation cache finds a compiled program by its lowered form. So every start of the command line
 would have to trace and lower the program first, which for large pictures takes longer than loading the
@@ -16,8 +16,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -36,8 +35,7 @@ from nst_jax import _compile, batch_canvas, canvas, descent, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import TRACED, EntriesOf, programs_folder, without
-from nst_jax.app.timing import CompileClock
-from nst_jax.app.watch import LONGEST_PAUSE
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.correspondence import measure_styles
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
@@ -114,7 +112,7 @@ class Compiled(NamedTuple):
     begin: descent.Begin | None = None
 
 
-def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compiled:
+def compiled_of_batch(mesh: AnyMesh | None, ahead: Ahead, say: Say) -> Compiled:
     """Return how `batch` and `sweep` compile their programs.
 
     Traced programs are stored on disk. While the pictures are painted at one scale (resolution level),
@@ -165,43 +163,6 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
     return dreaming.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring, ascend=Kept(ascend, place, say=say, donated=1)
     )
-
-
-# --- Work in a second thread ----------------------------------------------------------------------
-
-
-class Ahead(AbstractContextManager):
-    """Does work, such as compiling, in a second thread, ahead of the time when its result is needed.
-
-    While a thread waits for such a result, the time counts as time for compiling.
-
-    Attributes:
-      look: a function that is called every few hundredths of a second while a thread waits for a
-        result; an exception that the function raises ends the wait.
-    """
-
-    def __init__(self, compiling: CompileClock) -> None:
-        self._compiling = compiling
-        self.look: Callable[[], Any] = lambda: None
-        self._pool = ThreadPoolExecutor(max_workers=1)
-
-    def __exit__(self, *exception: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin to call `work`; return a function that waits for the result of `work` and returns it.
-
-        If `work` raises an exception, the returned function raises the same.
-        """
-        future = self._pool.submit(work)
-
-        def result() -> Any:
-            with self._compiling.waiting():
-                while not wait([future], LONGEST_PAUSE).done:
-                    self.look()
-                return future.result()
-
-        return result
 
 
 # --- Programs kept in files -----------------------------------------------------------------------

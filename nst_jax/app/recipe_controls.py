@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_jax import _checks
-from nst_jax.app import arguments
+from nst_jax.app import arguments, recipe_files
 from nst_jax.app.messages import record_keys
 from nst_jax.app.parsing import (
     as_number,
@@ -50,10 +50,10 @@ def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
       ValueError: for a file that is missing, unreadable, empty or not a recipe; for an unknown key, for
         a value that its option would refuse, and if the table has both `region` and `regions`.
     """
-    path = None if recipe is None else arguments.recipe_file(recipe)
+    path = None if recipe is None else recipe_files.recipe_file(recipe)
     if path is None:
         return {}
-    _, table = arguments.read_recipe(path)
+    _, table = recipe_files.read_recipe(path)
     found: dict[str, Any] = {}
     for key, value in table.items():
         try:

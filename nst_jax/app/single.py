@@ -16,6 +16,7 @@ import jax
 from nst_jax import _files, planned_painting, provenance
 from nst_jax._types import Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import (
     finishing_lines,
@@ -83,7 +84,7 @@ def paint_job(
         expected=known_paces(job.plan),
     )
     resumed_at = 0 if job.resume is None else job.resume.scale
-    with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
+    with CompileClock() as compiling, Ahead(compiling) as ahead:
         watch = MeasuringWatch(compiling, display, sum(job.plan.measuring_operations[resumed_at:]))
         # A checkpoint of another run is refused here, before `RunLog` empties an existing log file.
         shots = begun_painting(

@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from nst_jax import _checks, _files, images, provenance, run_scales, vgg
 from nst_jax._types import Params
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.introduction import (
     finishing_lines,
@@ -31,7 +32,7 @@ from nst_jax.app.introduction import (
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
-from nst_jax.app.programs import Ahead, compiled_of_batch
+from nst_jax.app.programs import compiled_of_batch
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence, stalled
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch

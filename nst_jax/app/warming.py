@@ -25,6 +25,7 @@ from nst_jax.app.chosen_options import (
     chosen_bucket_of_picture,
     chosen_recipe,
 )
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.formatting import duration
 from nst_jax.app.instant.painting import size_of_groups
 from nst_jax.app.interrupts import exit_on_signals
@@ -358,7 +359,7 @@ def _paint_one(
 ) -> None:
     """Paint a grey picture as `stylize` does; this compiles and stores the programs of `stylize`."""
     styles = [_grey(plan)] * _styles_of(plan.recipe)
-    with programs.Ahead(compiling) as ahead:
+    with Ahead(compiling) as ahead:
         shots = planned_painting.paint_planned(
             params,
             _grey(plan),

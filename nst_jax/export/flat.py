@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax.checkpoints import named_leaves
+from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.export.encodings import decoded_weights
 from nst_jax.export.models import Program, Specs
 

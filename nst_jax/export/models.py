@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._types import Params
-from nst_jax.checkpoints import named_leaves
+from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.vgg.taps import SMALLEST
 from nst_jax.weights.params import WeightsInfo
 

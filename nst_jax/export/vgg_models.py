@@ -14,7 +14,7 @@ import numpy as np
 
 from nst_jax import optimize, provenance, targets
 from nst_jax._types import Params, State, Targets
-from nst_jax.checkpoints import named_leaves
+from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.export.models import (
     SIDES,
     STYLE_SIDES,

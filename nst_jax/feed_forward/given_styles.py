@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from nst_jax import _checks, images, prepare, run_scales
 from nst_jax._types import HostImage, Shape
-from nst_jax.checkpoints import named_leaves
+from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.feed_forward import johnson, style_files, style_names
 from nst_jax.images.on_host import at_scale_on_host
 from nst_jax.recipes import sizes

@@ -27,7 +27,8 @@ from flax.traverse_util import unflatten_dict
 
 from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
-from nst_jax.checkpoints import CHECKPOINT_FORMAT, named_leaves
+from nst_jax.checkpoints.files import CHECKPOINT_FORMAT
+from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.feed_forward.johnson import (
     BLOCK,
     ENCODER,

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._types import Params
-from nst_jax.checkpoints import named_leaves, tree_from
+from nst_jax.checkpoints.leaves import named_leaves, tree_from
 from nst_jax.feed_forward.crops import Crops, PhotoCrops, ReadAhead
 from nst_jax.feed_forward.johnson import BLOCKS, StyleNetwork, fresh_params, stylize_trained
 from nst_jax.feed_forward.style_files import TrainingCheckpoint

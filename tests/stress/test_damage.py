@@ -15,7 +15,7 @@ import pytest
 import nst_jax as nst
 from nst_jax import _hdf5, checkpoints, images, recipes
 from nst_jax._types import Params
-from nst_jax.app import arguments
+from nst_jax.app import recipe_files
 from nst_jax.app.batch import manifests
 from nst_jax.recipes import toml
 from nst_jax.vgg import LAYERS
@@ -409,7 +409,7 @@ def check_recipe(found):
 
 
 def load_recipe(path):
-    return arguments.named_or_read(str(path))
+    return recipe_files.named_or_read(str(path))
 
 
 @stress.counts(60, 3000)

@@ -12,8 +12,9 @@ from pathlib import Path
 from nst_jax import _files, images
 from nst_jax.app import arguments, cache
 from nst_jax.app import controls as controlling
-from nst_jax.app.batch import compiling, groups, local, on_ray, recording, results, rows
+from nst_jax.app.batch import compiling, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
+from nst_jax.app.batch.shards import parse_shard
 from nst_jax.app.chosen_options import (
     Chosen,
     check_devices,
@@ -134,7 +135,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         inputs=[*contents, *other_inputs(chosen, init_file)],
         fine=FineStyles(chosen["precision"], chosen["tile"]),
         in_manifest=any(row.location for row in wanted),
-        shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
+        shard=None if chosen["shard"] is None else parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
         anywhere=chosen["outputs_anywhere"],
         overwrite=chosen["overwrite"],

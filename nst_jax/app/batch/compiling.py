@@ -11,6 +11,7 @@ import numpy as np
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups, kept_groups
+from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.formatting import duration
@@ -95,7 +96,7 @@ def compile_groups(
         display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
 
 
-def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
+def _greys_of_styles(entry: Entry) -> list[np.ndarray]:
     """Return a grey picture for each style of a row (a picture of a batch), of the style's own size.
 
     The grey pictures take the place of the styles, since compiled programs depend only on sizes. A

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nst_jax import images
-from nst_jax.app.batch.groups import Entry
+from nst_jax.app.batch.entries import Entry
 from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.images import sheets
 

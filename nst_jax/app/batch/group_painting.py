@@ -14,7 +14,8 @@ import jax
 from nst_jax import _files, images, provenance
 from nst_jax._types import Params, Shape
 from nst_jax.app.batch import groups, kept_groups, results
-from nst_jax.app.batch.groups import Entry, Group
+from nst_jax.app.batch.entries import Entry
+from nst_jax.app.batch.groups import Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts

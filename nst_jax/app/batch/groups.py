@@ -1,4 +1,4 @@
-"""Which pictures of a batch are painted together, and how a batch is divided into shards.
+"""Which pictures of a batch are painted together.
 
 A row, from a manifest or the command line, names the files and the recipe of one picture. Pictures are
 alike if one compiled program can paint all of them. Their recipes may differ only in names and in the
@@ -7,24 +7,21 @@ or lie in buckets of the same shape. A bucket is an array that is at least as la
 Some style losses compare single positions of canvas and style, not only statistics over all positions.
 With such a loss, if there are no buckets, the styles must have the same shapes too.
 
-A group consists of pictures that are alike; it is planned and painted together. A shard is a part of
-the batch that a process of its own paints.
+A group consists of pictures that are alike; it is planned and painted together.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from nst_jax import images, run_scales
+from nst_jax import run_scales
 from nst_jax._types import Shape
-from nst_jax.app.batch.manifests import ManifestRow
+from nst_jax.app.batch.entries import Entry
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, chunk_size, sharding
 from nst_jax.scaling.bucket_choice import (
@@ -48,70 +45,6 @@ VARIABLE = (
     ".descent.last_learning_rate",
     ".pictures.realism",
 )
-
-
-class FineFile(NamedTuple):
-    """A picture from which the style gets its fine structure, such as brushstrokes, before the run."""
-
-    path: Path
-    seen: images.Glance  # its size and digest when the batch was planned
-
-
-class Entry(NamedTuple):
-    """One picture to paint; its files are decoded only shortly before it is painted."""
-
-    number: int  # number of the picture's row in the batch, from 1
-    content: Path | None  # None for a texture, which has no content
-    styles: tuple[Path, ...]
-    output: Path
-    # The recipe after all changes: by the flags of the command, and by the row's own values, such as
-    # its size, the weights of its styles in their blend, and its overrides (changes KEY=VALUE).
-    recipe: Recipe
-    scales: tuple[run_scales.Scale, ...]  # the sizes at which it is painted, coarse to fine
-    # Sizes and digests of the content and then of the styles, when the batch was planned. A file that
-    # has another digest when it is read is refused. For a texture, the first entry describes the grey
-    # picture that takes the place of a content.
-    seen: tuple[images.Glance, ...]
-    # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
-    # precision was not `auto`, or has not been replaced yet.
-    auto_on: str = ""
-    # The regions (parts of the content with styles of their own) and the protected part, as options of
-    # the command `stylize` give them: name of the option -> value. None if the picture has neither.
-    controls: Mapping[str, Any] | None = None
-    # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
-    # size and digest when the batch was planned.
-    masked: Mapping[str, images.Glance] = {}
-    # Strength of the style, from 0 to 1, that the user gave; `recipe` has the weights that follow from
-    # it. None if the user gave no strength.
-    strength: float | None = None
-    # The picture whose fine structure the style gets before the run; None leaves the style as it is.
-    fine: FineFile | None = None
-    seed: int | None = None  # seed of this picture's noise; None means the seed of the whole batch
-
-    @property
-    def every_style(self) -> tuple[images.Glance, ...]:
-        """Sizes and digests of all styles: first those of `styles`, then those of the regions' styles.
-
-        This is also the order of `Scale.style_shapes`, the sizes of the styles at a scale (resolution).
-        """
-        of_regions = region_styles_of(self.masked)
-        if self.controls is not None and self.controls["region_maps"]:
-            # One colour-coded map divides the content into regions, and another one divides the row's
-            # only style into parts. A region gets the style of the part that has the same colour. So
-            # the file of the row's style is also that of each region's style. `Scale.regions` counts
-            # the default style, too, so 1 is subtracted.
-            of_regions = [self.seen[1]] * (self.scales[-1].regions - 1)
-        return (*self.seen[1:], *of_regions)
-
-
-def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
-    """Return the sizes and digests of those files that are the styles of regions.
-
-    Args:
-      masked: all files of a picture's regions (masks and styles, or two colour-coded maps) and of its
-        protected part (masks): role of the file, such as "region_1_style" -> its size and digest.
-    """
-    return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 
 
 class Group(NamedTuple):
@@ -395,60 +328,3 @@ def _sizes(count: int, most: int) -> set[int]:
     pictures in all chunks together.
     """
     return {min(most, count - first) for first in range(0, count, most)}
-
-
-# --- Shards ---------------------------------------------------------------------------------------
-
-
-class Shard(NamedTuple):
-    """One of the parts into which a batch is divided, each painted by a process of its own."""
-
-    number: int  # number of this shard, from 1
-    parts: int  # number of shards in all
-
-    @property
-    def ending(self) -> str:
-        """Text such as "-2-of-8", which makes the name of the file of this shard's results unique."""
-        return f"-{self.number}-of-{self.parts}"
-
-
-def parse_shard(text: str) -> Shard:
-    """Parse I/N, the value of `--shard`: the I-th of the N parts into which the batch is divided.
-
-    Raises:
-      ValueError: if `text` is not I/N with whole numbers 1 <= I <= N.
-
-    Example:
-      >>> parse_shard("2/8")
-      Shard(number=2, parts=8)
-    """
-    first, slash, last = text.partition("/")
-    if not (slash and first.strip().isdecimal() and last.strip().isdecimal()):
-        raise ValueError(f"`shard`: expected I/N such as 1/4, got {text!r}")
-    shard = Shard(int(first), int(last))
-    if not 1 <= shard.number <= shard.parts:
-        raise ValueError(f"`shard`: expected I/N with I from 1 to N, got {text!r}")
-    return shard
-
-
-def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
-    """Return the rows (pictures to paint) of one shard, in their order.
-
-    First, rows with the same recipe, size, number of styles and keys of overrides (changes KEY=VALUE of
-    the recipe) are put together, since one program can probably paint them. Textures, which have no
-    content, are separated from other rows, and seamless textures from other textures. Then the rows are
-    cut into slices of at most `MOST_PICTURES` rows, and shard I of N gets the I-th slice and every N-th
-    after it. The choice depends on the text of the rows alone, not on their files, on the device or on
-    which pictures are finished. So the processes of all shards agree, and each opens the input files of
-    its own rows only.
-    """
-    alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
-    for row in rows:
-        keys = tuple(sorted(override.partition("=")[0] for override in row.overrides))
-        texture = row.content is None, row.tile_seamless
-        alike[row.recipe, row.size, len(row.styles), keys, texture].append(row)
-    ordered = [row for same in alike.values() for row in same]
-    length = max(1, min(MOST_PICTURES, len(ordered) // shard.parts))
-    starts = range((shard.number - 1) * length, len(ordered), shard.parts * length)
-    chosen = [row for start in starts for row in ordered[start : start + length]]
-    return sorted(chosen, key=lambda row: row.number)

@@ -14,8 +14,9 @@ import jax
 from nst_jax import provenance, run_scales
 from nst_jax.app.batch import groups
 from nst_jax.app.batch.destinations import stem_of
+from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.group_painting import plan_group
-from nst_jax.app.batch.groups import Entry, Group
+from nst_jax.app.batch.groups import Group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.batch.kept_groups import kept_among
 from nst_jax.app.formatting import few

@@ -17,11 +17,12 @@ from jax.sharding import Mesh
 from nst_jax import images, provenance, run_scales, texturing
 from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
-from nst_jax.app.batch import groups, manifests, results
+from nst_jax.app.batch import manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
-from nst_jax.app.batch.groups import Entry, FineFile, region_styles_of
+from nst_jax.app.batch.entries import Entry, FineFile, region_styles_of
 from nst_jax.app.batch.manifests import ManifestRow
 from nst_jax.app.batch.row_recipes import Check, recipes_of
+from nst_jax.app.batch.shards import Shard, rows_of_shard
 from nst_jax.app.fine_style import ROLE, FineStyles, check_fine_picture, combining_facts
 from nst_jax.app.job import Job
 from nst_jax.app.textures import blank_glance
@@ -63,7 +64,7 @@ class BatchJob(Job):
     entries: tuple[Entry, ...]
     bad: tuple[results.Record, ...] = ()
     folder: Path
-    shard: groups.Shard | None = None
+    shard: Shard | None = None
     overwrite: bool | None = None
     sheet: Path | None = None
     chunk: int | None = None
@@ -101,7 +102,7 @@ class BatchJob(Job):
         return replace(self, entries=tuple(map(resolved, self.entries)))
 
 
-def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
+def listing_of(folder: Path, shard: Shard | None) -> Path:
     """Return the path of the result manifest, the file that records how each picture ended.
 
     Args:
@@ -335,7 +336,7 @@ def batch_job(
     start: Any = None,
     check: Check = lambda recipe, seed: None,
     inputs: Iterable[Path] = (),
-    shard: groups.Shard | None = None,
+    shard: Shard | None = None,
     sheet: bool = False,
     anywhere: bool = False,
     mesh: Mesh | None = None,
@@ -375,7 +376,7 @@ def batch_job(
     # `check_destinations` gets the inputs of all shards, since no result may overwrite any of them.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
-    own = rows if shard is None else groups.rows_of_shard(rows, shard)
+    own = rows if shard is None else rows_of_shard(rows, shard)
     drafts = [
         Draft(
             row,

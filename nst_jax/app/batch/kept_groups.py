@@ -26,7 +26,8 @@ from nst_jax import _files
 from nst_jax._types import Shape
 from nst_jax.app import programs
 from nst_jax.app.batch import groups
-from nst_jax.app.batch.groups import Entry, Group
+from nst_jax.app.batch.entries import Entry
+from nst_jax.app.batch.groups import Group
 from nst_jax.app.cache import programs_folder
 from nst_jax.app.rates import device_key
 from nst_jax.batch_canvas import BatchPrograms

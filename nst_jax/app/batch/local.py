@@ -23,7 +23,8 @@ from nst_jax.app.batch.groups import Group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.batch.kept_groups import kept_programs
 from nst_jax.app.batch.results import Record
-from nst_jax.app.programs import Ahead, Compiled, compiled_of_batch
+from nst_jax.app.compiling_ahead import Ahead
+from nst_jax.app.programs import Compiled, compiled_of_batch
 from nst_jax.app.progress import BatchProgress, Display, GroupWork
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import capacity, sharding

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import _checks, vgg
-from nst_jax.app import arguments, parsing
+from nst_jax.app import parsing, recipe_files
 from nst_jax.app.messages import with_file_named
 
 CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
@@ -254,7 +254,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
     folder = path.parent
     try:
         recipe = _text("recipe", cells.get("recipe"))
-        if recipe is not None and arguments.recipe_file(recipe) is not None:
+        if recipe is not None and recipe_files.recipe_file(recipe) is not None:
             recipe = os.path.join(folder, recipe)
         content = _text("content", cells.get("content"))
         style_fine = _text("style_fine", cells.get("style_fine"))

@@ -28,7 +28,8 @@ import numpy as np
 from nst_jax._types import Params
 from nst_jax.app import cache, controls
 from nst_jax.app.batch import groups, job, local, results
-from nst_jax.app.batch.groups import Entry, Group
+from nst_jax.app.batch.entries import Entry
+from nst_jax.app.batch.groups import Group
 from nst_jax.app.batch.job import BatchJob, record_of
 from nst_jax.app.batch.results import Record
 from nst_jax.app.progress import BatchProgress, Display, GroupWork, time_left

@@ -15,6 +15,7 @@ from typing import Any
 
 from nst_jax._types import Checkpoint
 from nst_jax.app import cache, programs, single
+from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import as_flags
@@ -184,7 +185,7 @@ class PictureWork:
             expected=known_paces(job.plan),
         )
         begun_at = 0 if resumed is None else resumed.scale
-        with CompileClock() as compiling, programs.Ahead(compiling) as ahead:
+        with CompileClock() as compiling, Ahead(compiling) as ahead:
             operations = sum(job.plan.measuring_operations[begun_at:])
             watch = MeasuringWatch(compiling, display, operations)
             recorder = PageRecorder(
