@@ -46,7 +46,8 @@ def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
     before = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else {}
     findings = module.measure(plan)
     entry = harness.record(name, module.QUESTION, plan, findings, origin=origin, quick=quick)
-    return harness.write(before | entry, out)
+    said = {"prepared": plan.prepared} if plan.prepared else {}
+    return harness.write(before | entry | said, out)
 
 
 def _sizes(
@@ -146,6 +147,12 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     help="Folder of further pictures for `quality`; their names are recorded, they are not.",
 )
 @click.option(
+    "--prepared",
+    default="",
+    help="With --pictures: how these pictures were prepared, as the end of the sentence 'They were "
+    "...', without paths; recorded, and printed on docs/quality.md.",
+)
+@click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which `quality` keeps its pictures; those in it are rated and not painted again. "
@@ -200,6 +207,7 @@ def main(
     recipes: tuple[str, ...],
     pairs: tuple[Pair, ...],
     pictures: Path | None,
+    prepared: str,
     keep: Path | None,
     no_paint: bool,
     paint_only: bool,
@@ -214,11 +222,11 @@ def main(
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
-    of_quality = pairs or pictures or keep or crop or add or at_once > 1
+    of_quality = pairs or pictures or prepared or keep or crop or add or at_once > 1
     if of_quality and not {"quality", "all"} & set(cases):
         raise click.UsageError(
-            "`--pair`, `--pictures`, `--keep`, `--crop`, `--add`, `--at-once`: only `quality` reads "
-            "them; name that case"
+            "`--pair`, `--pictures`, `--prepared`, `--keep`, `--crop`, `--add`, `--at-once`: only "
+            "`quality` reads them; name that case"
         )
     if recipes and not {"quality", "head_start", "all"} & set(cases):
         raise click.UsageError(
@@ -256,6 +264,7 @@ def main(
             recipes=recipes or plan.recipes,
             named_pairs=pairs,
             pictures=pictures,
+            prepared=prepared,
             keep=keep,
             paint=not no_paint,
             crop=crop,

@@ -6,6 +6,7 @@ extended by further recipes.
 """
 
 import functools
+import hashlib
 import json
 import re
 import tempfile
@@ -190,6 +191,16 @@ def found(name: str, folder: Path | None) -> Any:
     if name not in by_name:
         raise ValueError(f"`pair`: no picture {name!r}; there are {', '.join(sorted(by_name))}")
     return nst.images.load(by_name[name])
+
+
+def digest(image: Any) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a picture's 8-bit pixels."""
+    return hashlib.sha256(nst.images.to_uint8(image).tobytes()).hexdigest()[:16]
+
+
+def digests(pair: Pair, folder: Path | None) -> dict[str, str]:
+    """Return the digests of content and style by their names, as loaded: not cropped, not resized."""
+    return {name: digest(found(name, folder)) for name in pair}
 
 
 def pair_of(text: str) -> Pair:

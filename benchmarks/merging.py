@@ -6,7 +6,7 @@ for the same pictures. The pictures may come from different machines, which thei
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nst_jax as nst
@@ -59,6 +59,27 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
                 raise ValueError(
                     f"`add`: the record has the raters {', '.join(one)}, not {', '.join(RATERS)}; "
                     f"{AFRESH}"
+                )
+
+
+def check_same_digests(rows: Sequence[Row], digests: Mapping[str, str]) -> None:
+    """Refuse pictures that are not those of a record, in which older rows have no digests.
+
+    Args:
+      rows: the rows of the record.
+      digests: name of a content or style -> the digest of the picture of that name; see
+        `gallery.digests`.
+
+    Raises:
+      ValueError: the message names the first picture that differs.
+    """
+    for row in rows:
+        for name, before in row.get("digests", {}).items():
+            if digests.get(name, before) != before:
+                raise ValueError(
+                    f"`add`: the picture {name!r} has the digest {digests[name]} now and {before} in "
+                    "the record, so its pixels differ; take the file from which the record was made, "
+                    f"prepared in the same way, or {AFRESH}"
                 )
 
 

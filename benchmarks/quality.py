@@ -42,7 +42,8 @@ def measure(plan: Plan) -> Findings:
     machines; each has its own facts. One that cannot be rated is named in a note. Taps are chosen for
     the recipes that the plan names, too, so that their pictures can be added later.
 
-    If the plan names a record, its rows stay, but for pictures that are rated anew.
+    A row has the digests of its content and style, by which other files of the same name are refused
+    later. If the plan names a record, its rows stay, but for pictures that are rated anew.
 
     Raises:
       ValueError: if there is no picture to rate, and if the record's ratings are of another kind.
@@ -68,11 +69,14 @@ def measure(plan: Plan) -> Findings:
     everyone = {name: gallery.contestant(name, plan.steps) for name in sorted(names)}
     recipes = [each.recipe for each in everyone.values() if each.recipe is not None]
     taps = nst.raters.unused_taps(*recipes)
+    digests = {pair: gallery.digests(pair, plan.pictures) for pair, _ in entries}
     if record:
         merging.check_same_taps(record["rows"], taps)
+        for each in digests.values():
+            merging.check_same_digests(record["rows"], each)
     rate = partial(_rated, _compiled_rate(params), taps)
     rows = [
-        _row(rate, taps, plan, pair, size, everyone, painted)
+        _row(rate, taps, plan, pair, size, everyone, painted) | {"digests": digests[pair]}
         for (pair, size), painted in entries.items()
     ]
     for row in rows:
@@ -299,6 +303,7 @@ def _check_by_rating(rate: Any, plan: Plan, old: Sequence[Row]) -> None:
             content, style = _pictures(then, pair, size)
         except ValueError:  # its pictures are on another machine
             continue
+        merging.check_same_digests([row], gallery.digests(pair, plan.pictures))
         held = gallery.anchors(content, style, (row["size"][0], row["size"][1]))
         again = {name: rate(image, content, style) for name, image in held.items()}
         merging.check_same_anchors(row, row | {"anchors": again})

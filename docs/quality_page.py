@@ -95,7 +95,7 @@ def page(path: Path = RECORD) -> str:
     rows = entry["rows"]
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
-    parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(rows)]
+    parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(entry)]
     for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",
@@ -117,12 +117,18 @@ def _canvas(rows: Sequence[Json]) -> str:
     return f"{side}, pictures cropped to {crop}" if crop else f"{side}, whole pictures"
 
 
-def _raters(rows: Sequence[Json]) -> str:
-    taps = ", ".join(rows[0]["taps"])
+def _raters(entry: Json) -> str:
+    taps = ", ".join(entry["rows"][0]["taps"])
+    prepared = (
+        f" Photographs and styles that are not sample pictures of the package were "
+        f"{entry['prepared'].rstrip('.')}."
+        if "prepared" in entry
+        else ""
+    )
     return (
         f"Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Pictures "
         "were rounded to 8 bits before they were rated. All were rated on one CPU, wherever they were "
-        "painted.\n"
+        f"painted.{prepared}\n"
     )
 
 

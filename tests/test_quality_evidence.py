@@ -1,5 +1,6 @@
 """Kept pictures, blind sheets and their counts, and the page `docs/quality.md`."""
 
+import hashlib
 import json
 import re
 import sys
@@ -243,6 +244,28 @@ def test_ratings_of_another_kind_are_not_mixed():
     assert not merging.checked_anchors([rated(p=1) | {"crop": None}], [far])
 
 
+def test_pictures_whose_pixels_differ_are_named(tmp_path):
+    pixels = np.full((16, 16, 3), 0.5, np.float32)
+    nst.images.save(tmp_path / "photo.png", pixels)
+    pair = ("photo", "gravel")
+    before = gallery.digests(pair, tmp_path)
+    assert before["photo"] == hashlib.sha256(bytes([128]) * 768).hexdigest()[:16]
+    pixels[3, 4, 1] = 0
+    nst.images.save(tmp_path / "photo.png", pixels)
+    now = gallery.digests(pair, tmp_path)
+    assert now["gravel"] == before["gravel"]
+    row = rated(p=1) | {"pair": list(pair), "digests": before}
+    merging.check_same_digests([rated(p=1), row], before)
+    other = row | {"pair": ["photo", "turtle"], "digests": {"photo": before["photo"]}}
+    for rows in ([rated(p=1), row], [other]):  # also beside another style
+        with pytest.raises(
+            ValueError, match=f"'photo' has the digest {now['photo']} now and {before['photo']} "
+        ):
+            merging.check_same_digests(rows, now)
+    (found,) = merging.merged([rated(p=1) | {"pair": list(pair)}], [row])
+    assert found["digests"] == before
+
+
 def by_brightness(picture, content, style, taps):
     """Rate a picture quickly: every rater says how bright it is."""
     return nst.raters.Rating(*[picture.mean()] * len(nst.raters.RATERS))
@@ -257,12 +280,14 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     path = tmp_path / "quality-cpu-quick.json"
     first = json.loads(path.read_text())
-    path.write_text(json.dumps(first | {"blind": {"sheets": 1}}))
+    assert first["rows"][0]["digests"] == gallery.digests(PAIR, None) and "prepared" not in first
+    path.write_text(json.dumps(first | {"blind": {"sheets": 1}, "prepared": "drawn"}))
     words += ["--add", "--recipe", "instant"]
     done = run(main, [*words, "--pair", "starry_night:gravel"])
     assert done.exit_code == 0, done.output
     both = json.loads(path.read_text())
     assert both["rows"][0] == first["rows"][0] and both["blind"] == {"sheets": 1}
+    assert both["prepared"] == "drawn" and "prepared" not in both["plan"]
     assert [row["pair"] for row in both["rows"]] == [list(PAIR), list(OTHER)]
 
     both["rows"][0]["anchors"]["the content itself"]["palette"] += 0.1
@@ -275,6 +300,10 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     path.write_text(json.dumps(both))
     done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
     assert done.exit_code == 1 and "so raters or pictures have changed" in done.output
+    both["rows"][0]["digests"] = {"gravel": "0" * 16}
+    path.write_text(json.dumps(both))
+    done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
+    assert done.exit_code == 1 and "the picture 'gravel' has the digest" in done.output
     assert json.loads(path.read_text()) == both  # the record is as it was
 
 
@@ -582,6 +611,12 @@ def test_panels_have_a_point_for_each_contestant_in_one_order():
     assert names == [line.label for line in second.lines] == ["p", "q", "the content itself"]
     assert [(line.x, line.y) for line in first.lines[:2]] == [([1.0], [0.75]), ([2.0], [0.5])]
     assert np.isnan(second.lines[0].x[0]) and second.lines[1].y == [0.25]
+
+
+def test_the_page_says_how_pictures_were_prepared(tmp_path):
+    entry, path = json.loads(quality_page.RECORD.read_text()), tmp_path / "record.json"
+    path.write_text(json.dumps(entry | {"prepared": "saved as PNG."}))
+    assert "sample pictures of the package were saved as PNG.\n" in quality_page.page(path)
 
 
 def test_the_page_is_that_of_the_record():
