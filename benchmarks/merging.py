@@ -129,12 +129,23 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     return list(found.values())
 
 
+def time_of(figures: Row) -> Row:
+    """Return the part of a picture's figures that says how long it took, and where."""
+    return {name: figures[name] for name in OF_TIMES if name in figures}
+
+
 def with_other_times(before: Row, now: Row) -> Row:
-    """Return the figures of a picture with the times from other machines that those before it had."""
-    own = {name: before[name] for name in OF_TIMES if name in before}
-    others = [
-        time
-        for time in (own, *before.get("other_times", ()))
-        if {"seconds", "processor_seconds"} & time.keys() and time["device"] != now["device"]
-    ]
+    """Return the figures of a picture with the times from other machines that those before it had.
+
+    Of two times from one machine, the later one stays. A picture that was painted in the time of
+    another one gets none, since elsewhere it had another number of updates.
+    """
+    if "time_of" in now:
+        return now
+    every = *now.get("other_times", ()), time_of(before), *before.get("other_times", ())
+    others: list[Row] = []
+    for time in every:
+        measured = {"seconds", "processor_seconds"} & time.keys()
+        if measured and time["device"] not in [one["device"] for one in (now, *others)]:
+            others.append(time)
     return now | {"other_times": others} if others else now
