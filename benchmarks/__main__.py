@@ -46,8 +46,7 @@ def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
     before = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else {}
     findings = module.measure(plan)
     entry = harness.record(name, module.QUESTION, plan, findings, origin=origin, quick=quick)
-    said = {"prepared": plan.prepared} if plan.prepared else {}
-    return harness.write(before | entry | said, out)
+    return harness.write(before | entry, out)
 
 
 def _sizes(
@@ -157,7 +156,7 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     "--prepared",
     default="",
     help="With --pictures: how these pictures were prepared, as the end of the sentence 'They were "
-    "...', without paths; recorded, and printed on docs/quality.md.",
+    "...', without paths; recorded in the rows that are rated, and printed on docs/quality.md.",
 )
 @click.option(
     "--keep",

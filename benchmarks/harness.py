@@ -24,7 +24,7 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-# Fields of a plan that are not recorded with it: places on this machine, and what stands beside it.
+# Fields of a plan that are not recorded with it: places on this machine, and what the rows say.
 UNRECORDED = ("pictures", "keep", "add_to", "prepared")
 CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
@@ -51,7 +51,7 @@ class Plan:
         first `pairs` pairs of sample pictures.
       pictures: folder of pictures beside the samples, for the case `quality`. Not recorded.
       prepared: how these pictures were prepared, for the case `quality`; empty says nothing. Recorded
-        beside the plan, where it stays when rows are added.
+        in the rows.
       keep: folder in which the case `quality` keeps what is painted. Not recorded.
       crop: ratio of sides, such as `4:3`, to which `quality` cuts the pictures; None cuts nothing.
       add_to: the record to whose rows `quality` adds its own; None makes a new one. Not recorded.

@@ -62,24 +62,31 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
                 )
 
 
-def check_same_digests(rows: Sequence[Row], digests: Mapping[str, str]) -> None:
-    """Refuse pictures that are not those of a record, in which older rows have no digests.
+def check_same_digests(
+    rows: Sequence[Row], size: int, crop: str | None, digests: Mapping[str, str]
+) -> None:
+    """Refuse a pair whose pictures are not those of a record. Older rows have no digests.
+
+    Rows of other sizes or crops may be of other files with the same names.
 
     Args:
       rows: the rows of the record.
-      digests: name of a content or style -> the digest of the picture of that name; see
-        `gallery.digests`.
+      size: longer side of the canvas, in pixels.
+      crop: the ratio of sides to which the pictures are cropped; None means not at all.
+      digests: names of content and style -> digests of the pictures; see `gallery.digests`.
 
     Raises:
       ValueError: the message names the first picture that differs.
     """
     for row in rows:
-        for name, before in row.get("digests", {}).items():
-            if digests.get(name, before) != before:
+        before = row.get("digests", {})
+        same = set(before) == set(digests) and (max(row["size"]), row.get("crop")) == (size, crop)
+        for name in digests if same else ():
+            if digests[name] != before[name]:
                 raise ValueError(
-                    f"`add`: the picture {name!r} has the digest {digests[name]} now and {before} in "
-                    "the record, so its pixels differ; take the file from which the record was made, "
-                    f"prepared in the same way, or {AFRESH}"
+                    f"`add`: the picture {name!r} has the digest {digests[name]} now and "
+                    f"{before[name]} in the record at {size} px, so its pixels differ; take the file "
+                    f"from which the record was made, prepared in the same way, or {AFRESH}"
                 )
 
 
@@ -115,17 +122,21 @@ def checked_anchors(old: Sequence[Row], new: Sequence[Row]) -> bool:
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     """Return the old rows with the new ones: figures of the same key and recipe are replaced.
 
+    How the pictures of a row were prepared stays, unless the new row says it.
+
     Where a picture was painted again on another machine, the times of the picture before it stay, under
     `other_times`: what other recipes took on that machine is compared with them.
     """
     found = {key_of(row): row for row in old}
     for row in new:
-        before = found.get(key_of(row), row)["recipes"]
+        old_row = found.get(key_of(row), row)
+        before = old_row["recipes"]
         now = {
             name: with_other_times(before[name], one) if name in before else one
             for name, one in row["recipes"].items()
         }
-        found[key_of(row)] = row | {"recipes": before | now}
+        said = {name: old_row[name] for name in ("prepared",) if name in old_row}
+        found[key_of(row)] = said | row | {"recipes": before | now}
     return list(found.values())
 
 

@@ -72,11 +72,13 @@ def measure(plan: Plan) -> Findings:
     digests = {pair: gallery.digests(pair, plan.pictures) for pair, _ in entries}
     if record:
         merging.check_same_taps(record["rows"], taps)
-        for each in digests.values():
-            merging.check_same_digests(record["rows"], each)
+        for pair, size in entries:
+            merging.check_same_digests(record["rows"], size, plan.crop, digests[pair])
     rate = partial(_rated, _compiled_rate(params), taps)
     rows = [
-        _row(rate, taps, plan, pair, size, everyone, painted) | {"digests": digests[pair]}
+        _row(rate, taps, plan, pair, size, everyone, painted)
+        | {"digests": digests[pair]}
+        | _preparation(plan, pair)
         for (pair, size), painted in entries.items()
     ]
     for row in rows:
@@ -319,6 +321,12 @@ def _row(
     }
 
 
+def _preparation(plan: Plan, pair: Pair) -> Row:
+    """Return how the pictures of a pair were prepared, if they are not all samples of the package."""
+    own = all(name in nst.images.SAMPLES for name in pair)
+    return {} if own or not plan.prepared else {"prepared": plan.prepared}
+
+
 def _reduced(
     rate: Any,
     plan: Plan,
@@ -355,7 +363,7 @@ def _check_by_rating(rate: Any, plan: Plan, old: Sequence[Row]) -> None:
             content, style = _pictures(then, pair, size)
         except ValueError:  # its pictures are on another machine
             continue
-        merging.check_same_digests([row], gallery.digests(pair, plan.pictures))
+        merging.check_same_digests([row], size, row["crop"], gallery.digests(pair, plan.pictures))
         held = gallery.anchors(content, style, (row["size"][0], row["size"][1]))
         again = {name: rate(image, content, style) for name, image in held.items()}
         merging.check_same_anchors(row, row | {"anchors": again})

@@ -97,7 +97,7 @@ def page(path: Path = RECORD) -> str:
     rows = equal_time.of_own_time(every)
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
-    parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(entry)]
+    parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(rows)]
     for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",
@@ -119,18 +119,12 @@ def _canvas(rows: Sequence[Json]) -> str:
     return f"{side}, pictures cropped to {crop}" if crop else f"{side}, whole pictures"
 
 
-def _raters(entry: Json) -> str:
-    taps = ", ".join(entry["rows"][0]["taps"])
-    prepared = (
-        f" Photographs and styles that are not sample pictures of the package were "
-        f"{entry['prepared'].rstrip('.')}."
-        if "prepared" in entry
-        else ""
-    )
+def _raters(rows: Sequence[Json]) -> str:
+    taps = ", ".join(rows[0]["taps"])
     return (
         f"Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Pictures "
         "were rounded to 8 bits before they were rated. All were rated on one CPU, wherever they were "
-        f"painted.{prepared}\n"
+        "painted.\n"
     )
 
 
@@ -147,7 +141,20 @@ def _conditions(rows: Sequence[Json]) -> str:
     )
     return (
         f"{_counted(rows)}, the longer side of content and style at {max(rows[0]['size'])} px (height "
-        f"and width of the canvas: {sizes} px), by {made}.{cropped}\n"
+        f"and width of the canvas: {sizes} px), by {made}.{cropped}"
+        f"{_prepared(rows)}\n"
+    )
+
+
+def _prepared(rows: Sequence[Json]) -> str:
+    """Say how the pictures that are not samples of the package were prepared, where the rows say it."""
+    found: dict[str, list[Json]] = {}
+    for row in rows:
+        if "prepared" in row:
+            found.setdefault(row["prepared"].rstrip("."), []).append(row)
+    return "".join(
+        f" Of {_counted(here)}, the pictures that are not the package's were {text}."
+        for text, here in found.items()
     )
 
 

@@ -377,15 +377,19 @@ def test_pictures_whose_pixels_differ_are_named(tmp_path):
     now = gallery.digests(pair, tmp_path)
     assert now["gravel"] == before["gravel"]
     row = rated(p=1) | {"pair": list(pair), "digests": before}
-    merging.check_same_digests([rated(p=1), row], before)
-    other = row | {"pair": ["photo", "turtle"], "digests": {"photo": before["photo"]}}
-    for rows in ([rated(p=1), row], [other]):  # also beside another style
-        with pytest.raises(
-            ValueError, match=f"'photo' has the digest {now['photo']} now and {before['photo']} "
-        ):
-            merging.check_same_digests(rows, now)
+    merging.check_same_digests([rated(p=1), row], 24, "4:3", before)
+    merging.check_same_digests([rated(p=1), row], 24, None, now)  # made of another file, perhaps
+    with pytest.raises(
+        ValueError, match=f"'photo' has the digest {now['photo']} now and {before['photo']} "
+    ):
+        merging.check_same_digests([rated(p=1), row], 24, "4:3", now)
     (found,) = merging.merged([rated(p=1) | {"pair": list(pair)}], [row])
     assert found["digests"] == before
+    plan = Plan(sizes=(24,), prepared="saved as PNG")
+    said = quality._preparation(plan, pair)
+    assert said == {"prepared": "saved as PNG"} and quality._preparation(plan, PAIR) == {}
+    (found,) = merging.merged([row | said], [row])
+    assert found["prepared"] == "saved as PNG"
 
 
 def by_brightness(picture, content, style, taps):
@@ -402,14 +406,13 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     path = tmp_path / "quality-cpu-quick.json"
     first = json.loads(path.read_text())
-    assert first["rows"][0]["digests"] == gallery.digests(PAIR, None) and "prepared" not in first
-    path.write_text(json.dumps(first | {"blind": {"sheets": 1}, "prepared": "drawn"}))
+    assert first["rows"][0]["digests"] == gallery.digests(PAIR, None)
+    path.write_text(json.dumps(first | {"blind": {"sheets": 1}}))
     words += ["--add", "--recipe", "instant"]
     done = run(main, [*words, "--pair", "starry_night:gravel"])
     assert done.exit_code == 0, done.output
     both = json.loads(path.read_text())
     assert both["rows"][0] == first["rows"][0] and both["blind"] == {"sheets": 1}
-    assert both["prepared"] == "drawn" and "prepared" not in both["plan"]
     assert [row["pair"] for row in both["rows"]] == [list(PAIR), list(OTHER)]
 
     both["rows"][0]["anchors"]["the content itself"]["palette"] += 0.1
@@ -422,7 +425,7 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     path.write_text(json.dumps(both))
     done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
     assert done.exit_code == 1 and "so raters or pictures have changed" in done.output
-    both["rows"][0]["digests"] = {"gravel": "0" * 16}
+    both["rows"][0]["digests"]["gravel"] = "0" * 16
     path.write_text(json.dumps(both))
     done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
     assert done.exit_code == 1 and "the picture 'gravel' has the digest" in done.output
@@ -788,16 +791,19 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     }
 
 
-def test_the_page_says_how_pictures_were_prepared(tmp_path):
-    entry, path = json.loads(quality_page.RECORD.read_text()), tmp_path / "record.json"
-    path.write_text(json.dumps(entry | {"prepared": "saved as PNG."}))
-    assert "sample pictures of the package were saved as PNG.\n" in quality_page.page(path)
+def test_the_page_says_how_pictures_were_prepared():
+    found = rows(*[{"default": (1.0, 0.5)}] * 3)
+    assert quality_page._prepared(found) == ""
+    for row in found[1:]:
+        row["prepared"] = "saved as PNG."
+    said = " Of 2 pairs, the pictures that are not the package's were saved as PNG.\n"
+    assert quality_page._conditions(found).endswith(said)
 
 
 def test_the_page_is_that_of_the_record():
     assert quality_page.PAGE.read_text() == quality_page.page()
     entry = quality_page.entry_of()
-    assert not {"pictures", "keep", "add_to"} & set(entry["plan"])
+    assert not {"pictures", "keep", "add_to", "prepared"} & set(entry["plan"])
     shown = {
         quality_page._sheet(name, row)
         for name, here in plots.by_canvas(entry["rows"]).items()
