@@ -351,7 +351,7 @@ def _in_equal_time(rows: Sequence[Json]) -> str:
             f"Each recipe made as many updates as fit into the time that `{clock}` takes for the same "
             "pair on the same device, in CPU seconds or, on an accelerator, in seconds that pass. Its "
             "other settings are its own; where it has several scales, their updates are in the same "
-            "proportion. The number was found by two short paintings of the pair. Time of 1 is exactly "
+            "proportion. Two short paintings of the pair told the number. Times are given as shares of "
             f"that of `{clock}`.\n"
         )
         for name, here in plots.by_canvas(timed).items():
@@ -369,7 +369,7 @@ def _in_equal_time(rows: Sequence[Json]) -> str:
 
 def _times(rows: Sequence[Json], clock: str) -> str:
     lines = [
-        "| recipe | painted on | pairs | updates | of its own number | time, mean (least to most) |",
+        "| recipe | painted on | pairs | updates | its own number of updates | time (least to most) |",
         "|---|---|---|---|---|---|",
     ]
     for name in contestants(rows, clock):
