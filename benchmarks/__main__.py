@@ -12,7 +12,7 @@ from typing import Any
 import click
 import jax
 
-from benchmarks import gallery, harness
+from benchmarks import equal_time, gallery, harness
 from benchmarks.problems import Pair
 from benchmarks.report import report
 
@@ -84,7 +84,14 @@ def _contestants(
 ) -> tuple[str, ...]:
     del context
     try:
-        return tuple(gallery.contestant(text).name for text in value)
+        found = [gallery.contestant(text) for text in value]
+        timed = [each.name for each in found if each.clock]
+        if timed:
+            raise ValueError(
+                f"`recipe`: {timed[0]!r} is the name of what the option --equal-time paints; name the "
+                "plain recipe, and the other one by --equal-time"
+            )
+        return tuple(each.name for each in found)
     except ValueError as error:
         raise click.BadParameter(str(error), param=parameter) from None
 
@@ -146,10 +153,22 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     help="Folder of further pictures for `quality`; their names are recorded, they are not.",
 )
 @click.option(
+    "--prepared",
+    default="",
+    help="With --pictures: how these pictures were prepared, as the end of the sentence 'They were "
+    "...', without paths; recorded in the rows that are rated, and printed on docs/quality.md.",
+)
+@click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which `quality` keeps its pictures; those in it are rated and not painted again. "
     "Each has its seconds, and those of the processor.",
+)
+@click.option(
+    "--equal-time",
+    "equal_time_of",
+    help="With --keep: a recipe, such as default. All others get as many updates as fit into the time "
+    "that it takes for the same pair on this device; their names are such as gram@default-time.",
 )
 @click.option(
     "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."
@@ -200,7 +219,9 @@ def main(
     recipes: tuple[str, ...],
     pairs: tuple[Pair, ...],
     pictures: Path | None,
+    prepared: str,
     keep: Path | None,
+    equal_time_of: str | None,
     no_paint: bool,
     paint_only: bool,
     crop: str | None,
@@ -214,11 +235,13 @@ def main(
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
-    of_quality = pairs or pictures or keep or crop or add or at_once > 1
+    of_quality = (
+        pairs or pictures or prepared or keep or crop or add or equal_time_of or at_once > 1
+    )
     if of_quality and not {"quality", "all"} & set(cases):
         raise click.UsageError(
-            "`--pair`, `--pictures`, `--keep`, `--crop`, `--add`, `--at-once`: only `quality` reads "
-            "them; name that case"
+            "`--pair`, `--pictures`, `--prepared`, `--keep`, `--crop`, `--add`, `--equal-time`, "
+            "`--at-once`: only `quality` reads them; name that case"
         )
     if recipes and not {"quality", "head_start", "all"} & set(cases):
         raise click.UsageError(
@@ -228,6 +251,10 @@ def main(
         raise click.UsageError(
             "`--at-once`: only pictures in a folder are painted by several processes; name the folder "
             "with `--keep`"
+        )
+    if equal_time_of and not keep:
+        raise click.UsageError(
+            "`--equal-time`: times are those of pictures in a folder; name it with `--keep`"
         )
     if no_paint and not keep:
         raise click.UsageError(
@@ -253,9 +280,10 @@ def main(
             peers=tuple((size, count or plan.peer_steps) for size, count in peers)
             if name == "wall"
             else (),
-            recipes=recipes or plan.recipes,
+            recipes=_in_equal_time(recipes or plan.recipes, equal_time_of),
             named_pairs=pairs,
             pictures=pictures,
+            prepared=prepared,
             keep=keep,
             paint=not no_paint,
             crop=crop,
@@ -276,6 +304,16 @@ def main(
             failed.append(name)
     if failed:
         raise click.ClickException(f"not measured: {', '.join(failed)}")
+
+
+def _in_equal_time(recipes: tuple[str, ...], clock: str | None) -> tuple[str, ...]:
+    """Return the contestants: as they are, or those that paint in the time of `clock`, and itself."""
+    if clock is None:
+        return recipes
+    try:
+        return equal_time.recipes_in_time_of(clock, recipes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _record_of(case: str, quick: bool, out: Path) -> Path | None:

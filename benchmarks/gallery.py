@@ -6,6 +6,7 @@ extended by further recipes.
 """
 
 import functools
+import hashlib
 import json
 import re
 import tempfile
@@ -21,10 +22,11 @@ import nst_jax as nst
 from benchmarks import harness, pastiche
 from benchmarks.problems import Pair
 
-WARM_UP = 4  # updates, of which each scale of a schedule gets one at least
+WARM_UP = 4  # updates, or as many as there are scales, if these are more: each needs one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
 COMMAND = "pastiche-command"  # the contestant that is the command of another tool, pastiche
 RATIO = re.compile(r"(?P<width>[1-9][0-9]*):(?P<height>[1-9][0-9]*)")
+IN_TIME = re.compile(r"(?P<own>.+)@(?P<clock>[a-z0-9-]+)-time")
 RULE = re.compile(r"(?P<recipe>[a-z0-9-]+)(@(?P<updates>[1-9][0-9]*))?")
 
 
@@ -41,19 +43,36 @@ class Contestant(NamedTuple):
     `PasticheCommand` is another tool.
 
     Attributes:
-      name: as on the command line, such as `"default"` or `"crowsonkb@500"` (with 500 updates).
+      name: as on the command line, such as `"default"` or `"crowsonkb@500"` (with 500 updates), or
+        `"crowsonkb@default-time"`.
       recipe: the recipe; None for `instant`.
+      clock: the contestant in whose time it paints, with as many updates as fit into it; see the module
+        `equal_time`. None: it makes the updates of `recipe`.
     """
 
     name: str
     recipe: nst.recipes.Recipe | None
+    clock: str | None = None
+
+    def with_updates(self, steps: int) -> "Contestant":
+        """Return a recipe's contestant with another number of updates."""
+        assert self.recipe is not None
+        return self._replace(recipe=self.recipe.replace(steps=steps))
+
+    def updates_by_scale(self, content: Any, size: str) -> list[int]:
+        """Return the number of updates at each scale of a recipe; arguments as for `paint`."""
+        assert self.recipe is not None
+        descent, (height, width) = self.recipe.descent, content.shape[:2]
+        shape = nst.recipes.sizes.LongEdge(int(size.removeprefix("long:"))).shape(height, width)
+        planned = descent.schedule.plan(shape, int(descent.steps), (height, width))
+        return [updates for _, updates in planned]
 
     def warm_up(self, params: nst.Params, content: Any, style: Any, size: str) -> None:
         """Paint a few updates, so that all programs of a pair are compiled."""
         each = self
         if self.recipe is not None:
-            steps = min(WARM_UP, int(self.recipe.descent.steps))
-            each = self._replace(recipe=self.recipe.replace(steps=steps))
+            scales = self.updates_by_scale(content, size)
+            each = self.with_updates(min(max(WARM_UP, len(scales)), sum(scales)))
         each.paint(params, content, style, size)
 
     def paint(self, params: nst.Params, content: Any, style: Any, size: str) -> Painted:
@@ -77,7 +96,7 @@ class Contestant(NamedTuple):
             "updates": updates,
             "final_loss": loss,
             "seconds": harness.spread([time.perf_counter() - begin]),
-            "processor_seconds": round(time.process_time() - before, 1),
+            "processor_seconds": round(time.process_time() - before, 2),
             "precision": self.precision,
         }
         return Painted(image, facts | _machine())
@@ -157,12 +176,34 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def own_and_clock(name: str) -> tuple[str, str | None]:
+    """Return a contestant's plain name, and that of the contestant in whose time it paints, or None.
+
+    Example:
+      >>> own_and_clock("crowsonkb@default-time"), own_and_clock("gram@30")
+      (('crowsonkb', 'default'), ('gram@30', None))
+    """
+    match = IN_TIME.fullmatch(name)
+    return (match["own"], match["clock"]) if match else (name, None)
+
+
 def contestant(text: str, steps: int = 0) -> Contestant:
     """Return the contestant of a name; `steps` replaces a recipe's number of updates unless it is 0.
 
     Raises:
-      ValueError: for a name that is neither `instant`, `pastiche-command` nor that of a recipe.
+      ValueError: for a name that is neither `instant`, `pastiche-command` nor that of a recipe; and for
+        one that is to paint in the time of another, if its number of updates cannot be chosen.
     """
+    own, clock = own_and_clock(text)
+    if clock is not None:
+        plain = contestant(own)
+        if plain.recipe is None or "@" in own:
+            why = "is a single pass" if plain.recipe is None else "has a number of updates already"
+            raise ValueError(
+                f"`equal_time`: {own} {why}, so none can be chosen that takes the time of {clock}; "
+                "leave it out, or name a recipe without a number"
+            )
+        return plain._replace(name=text, clock=contestant(clock).name)
     if text == INSTANT:
         return Contestant(text, None)
     if text == COMMAND:
@@ -190,6 +231,16 @@ def found(name: str, folder: Path | None) -> Any:
     if name not in by_name:
         raise ValueError(f"`pair`: no picture {name!r}; there are {', '.join(sorted(by_name))}")
     return nst.images.load(by_name[name])
+
+
+def digest(image: Any) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a picture's 8-bit pixels."""
+    return hashlib.sha256(nst.images.to_uint8(image).tobytes()).hexdigest()[:16]
+
+
+def digests(pair: Pair, folder: Path | None) -> dict[str, str]:
+    """Return the digests of content and style by their names, as loaded: not cropped, not resized."""
+    return {name: digest(found(name, folder)) for name in pair}
 
 
 def pair_of(text: str) -> Pair:

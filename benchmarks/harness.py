@@ -24,8 +24,8 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-# Fields of a plan that are not recorded, since they name places on this machine.
-FOLDERS = ("pictures", "keep", "add_to")
+# Fields of a plan that are not recorded with it: places on this machine, and what the rows say.
+UNRECORDED = ("pictures", "keep", "add_to", "prepared")
 CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
 T = TypeVar("T")
@@ -50,6 +50,8 @@ class Plan:
       named_pairs: names of content and style of each pair, for the case `quality`; empty means the
         first `pairs` pairs of sample pictures.
       pictures: folder of pictures beside the samples, for the case `quality`. Not recorded.
+      prepared: how these pictures were prepared, for the case `quality`; empty says nothing. Recorded
+        in the rows.
       keep: folder in which the case `quality` keeps what is painted. Not recorded.
       crop: ratio of sides, such as `4:3`, to which `quality` cuts the pictures; None cuts nothing.
       add_to: the record to whose rows `quality` adds its own; None makes a new one. Not recorded.
@@ -71,6 +73,7 @@ class Plan:
     recipes: tuple[str, ...] = ()
     named_pairs: tuple[tuple[str, str], ...] = ()
     pictures: Path | None = None
+    prepared: str = ""
     keep: Path | None = None
     crop: str | None = None
     add_to: Path | None = None
@@ -282,7 +285,7 @@ def record(
     quick: bool,
 ) -> dict[str, Any]:
     """Make the JSON object of one case: question, machine, versions, plan and findings."""
-    recorded = {name: value for name, value in asdict(plan).items() if name not in FOLDERS}
+    recorded = {name: value for name, value in asdict(plan).items() if name not in UNRECORDED}
     return {
         "schema": SCHEMA,
         "case": case,

