@@ -48,10 +48,10 @@ def final_shapes(
         recipe's rule for the content is one for styles only, such as `LikeContent`.
     """
     rule = recipe.pictures.size
-    canvas = checked_shape("content", content, sizes.shape_by(rule, content), rule)
+    canvas = checked_shape("content", content, sizes.new_shape(rule, content), rule)
     style_rule = recipe.pictures.style_size or rule
     name = "size" if recipe.pictures.style_size is None else "style_size"
-    wanted = sizes.shape_by(style_rule, style, canvas, argument=name)
+    wanted = sizes.new_shape(style_rule, style, canvas, argument=name)
     if (factor := recipe.pictures.scale_of_style(index)) != 1:
         wanted = _times(factor, plain := wanted, style)
         if min(wanted) < SMALLEST <= min(*plain, *style):

@@ -182,7 +182,7 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     step = SMALLEST if recipe.network.wraps else 1
     if size is None:
         rule = recipe.pictures.size
-        wanted = sizes.shape_by(rule, style)
+        wanted = sizes.new_shape(rule, style)
         height, width = run_scales.checked_shape("style", style, wanted, rule)
         return -(-height // step) * step, -(-width // step) * step
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())

@@ -217,7 +217,7 @@ def test_what_an_own_rule_returns_is_checked(found, as_users_do):
 
 def test_an_own_rule_may_return_any_whole_numbers():
     for found in ([32, 24], (np.int64(32), jnp.asarray(24)), np.asarray([32, 24])):
-        shape = sizes.shape_by(Own(found), (40, 48))
+        shape = sizes.new_shape(Own(found), (40, 48))
         assert shape == (32, 24) and all(type(side) is int for side in shape)
 
 

@@ -270,7 +270,7 @@ def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
       ValueError: if a side is under 16 px, before or after resizing.
     """
     name = "size" if argument.startswith("content") else "style_size"
-    wanted = sizes.shape_by(rule, shape, argument=name)
+    wanted = sizes.new_shape(rule, shape, argument=name)
     return run_scales.checked_shape(argument, shape, wanted, rule)
 
 

@@ -297,7 +297,7 @@ def _check_pictures(pictures: Pictures) -> None:
             "is the rule for the canvas; use it as `style_size`"
         )
     _check_style_scale(pictures.style_scale)
-    starts.check("start", pictures.start)
+    starts.check_start("start", pictures.start)
 
 
 # For each field of `Pictures` whose value is one of a few strings: these strings, and what an error

@@ -358,7 +358,7 @@ def is_rule(value: Any) -> bool:
     return isinstance(value, SizeRule) and not isinstance(value, type)
 
 
-def shape_by(
+def new_shape(
     rule: SizeRule, shape: Shape, canvas: Shape | None = None, *, argument: str = "size"
 ) -> Shape:
     """Return the (height, width) that a rule gives to a picture.
@@ -493,7 +493,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
     shape = canvas.shape(0, 0)
 
     def area(pixels: int) -> int:
-        height, width = shape_by(content.resized(pixels), shape)
+        height, width = new_shape(content.resized(pixels), shape)
         return height * width
 
     numbers = range(SMALLEST, LARGEST + 1)

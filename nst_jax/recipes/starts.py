@@ -275,7 +275,7 @@ class SameStart:
 # --- Checks, and the call of a start --------------------------------------------------------------
 
 
-def check(argument: str, start: Any) -> None:
+def check_start(argument: str, start: Any) -> None:
     """Refuse a value that is no start, and a start of this module whose numbers are not allowed.
 
     Args:
@@ -294,7 +294,7 @@ def check(argument: str, start: Any) -> None:
             f"{type(start).__name__}; `init=` of `nst_jax.stylize` also takes a picture"
         )
     if isinstance(start, SameStart):
-        check(argument, start.start)
+        check_start(argument, start.start)
     for name, value in _numbers_of(start):
         if name == "seed":
             _checks.whole(name, value, least=0)
@@ -318,14 +318,14 @@ def _numbers_of(start: Any) -> list[tuple[str, Any]]:
 def check_start_or_image(argument: str, init: Any) -> None:
     """Refuse a value that cannot give the picture from which a run starts.
 
-    Accepted are None (the recipe decides), a picture, and a start that `check` accepts and whose
+    Accepted are None (the recipe decides), a picture, and a start that `check_start` accepts and whose
     numbers are no arrays.
     """
     if not callable(init):
         if init is not None:
             _checks.image(argument, init)
         return
-    check(argument, init)
+    check_start(argument, init)
     for name, value in _numbers_of(init):
         if np.ndim(value):
             raise ValueError(
