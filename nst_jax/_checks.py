@@ -351,19 +351,31 @@ def array(argument: str, value: Any, advice: str) -> None:
         )
 
 
-def start_or_image(argument: str, init: Any) -> None:
-    """Refuse a value that cannot give the picture from which a run starts.
+def in_words(value: Any) -> str:
+    """Return what a value is, for messages about what a user's own function returned.
 
-    Accepted are None (the recipe decides), a picture, and any callable that is not a class. The
-    callables are meant to be instances of the classes in `recipes.starts`, such as `Noise()`. The class
-    `Noise` itself is refused, since to forget the parentheses is a common mistake.
+    Example:
+      >>> in_words(None), in_words([1]), in_words(np.ones(2, np.float32))
+      ('None', 'a list', 'an array of float32 of the shape [2]')
     """
-    if isinstance(init, type):
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of {value.dtype} of the shape {list(value.shape)}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def not_class(argument: str, value: Any, expected: str) -> None:
+    """Refuse a class where an instance of it is meant; to forget the parentheses is a common mistake.
+
+    Args:
+      argument: the caller's name for the value, used in messages.
+      value: the value to check.
+      expected: what is expected, as words for the message.
+    """
+    if isinstance(value, type):
         raise TypeError(
-            f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"
+            f"`{argument}`: expected {expected}, got the class; write `{value.__name__}()`"
         )
-    if init is not None and not callable(init):
-        image(argument, init)
 
 
 def random_key(argument: str, key: Any, *, several: bool = False) -> None:

@@ -1,6 +1,8 @@
-"""The check that a loss with `additive=True` really is computed from sums over positions or pixels.
+"""Checks of losses on small random features: of a user's own losses, before a run.
 
-If a picture is computed in parts, whose sums are added, only such a loss has the right value.
+A loss must be a single number. A loss with `additive=True` must really be computed from sums over
+positions or pixels: if a picture is computed in parts, whose sums are added, only such a loss has the
+right value.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from nst_jax import _checks
 from nst_jax.losses import (
     CONTENT_LOSSES,
     STYLE_LOSSES,
     VARIATIONS,
     ContentLoss,
+    Extent,
     JointContentLoss,
     Loss,
     MatchingLoss,
@@ -24,7 +28,7 @@ from nst_jax.losses import (
     Variation,
 )
 
-# Losses that `check_additive` skips at run time, since the tests of this package check them.
+# Losses that the checks skip at run time, since the tests of this package check them.
 BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
 
 TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for rounding
@@ -68,6 +72,79 @@ def check_additive(argument: str, loss: Loss) -> None:
             f"`{argument}`: says that it is additive, but {finding}; declare it with "
             "`additive=False`, and pictures will be computed in one piece"
         )
+
+
+def check_scalar(argument: str, loss: Loss) -> None:
+    """Refuse a loss that is not one floating-point number, such as one whose mean was not taken.
+
+    The loss is traced with small features, so nothing is computed; for a loss that is hashable, the
+    result is cached. As in `check_additive`, a loss that cannot be evaluated on them is accepted
+    unchecked. So are a `MatchingLoss` and a `JointContentLoss`, which read all layers together.
+
+    Args:
+      argument: the caller's name for the loss, used in the message.
+      loss: any loss; the losses of the package are not traced.
+
+    Raises:
+      TypeError: if the loss is something else than an array of shape [] or a number.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from nst_jax.additivity import check_scalar
+      >>> from nst_jax.losses import GRAM_PAPER
+      >>> def distance(canvas, style, extent):
+      ...     return jnp.square(canvas - style)
+      >>> check_scalar("style_loss", GRAM_PAPER._replace(distance=distance))  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      TypeError: `style_loss`: `distance` returned an array of float32 of the shape [64, 64], ...
+    """
+    if loss in BUILT_IN or isinstance(loss, (MatchingLoss, JointContentLoss)):
+        return
+    if finding := (_not_scalar_cached(loss) if _is_hashable(loss) else _not_scalar(loss)):
+        function = "distance" if isinstance(loss, StyleLoss) else "value"
+        raise TypeError(
+            f"`{argument}`: `{function}` returned {finding}, expected one floating-point number, such "
+            "as a sum or a mean"
+        )
+
+
+def _not_scalar(loss: ContentLoss | StyleLoss | Variation) -> str:
+    """Return in words what a loss returned if it is not one floating-point number, or "" if it is."""
+    found: list[str] = []
+
+    def evaluate(canvas: Array, other: Array) -> None:
+        if isinstance(loss, Variation):
+            value = loss(canvas)
+        elif isinstance(loss, ContentLoss):
+            value = loss(canvas, other)
+        else:
+            target, count = loss.target(loss.measure(other)), canvas.shape[0] * canvas.shape[1]
+            step = jnp.zeros((), jnp.int32)
+            value = loss.distance(loss.measure(canvas), target, Extent(count, count, step))
+        found.append(_no_number(value))
+
+    features = jax.ShapeDtypeStruct((4, 6, _channels(loss)), jnp.float32)
+    try:
+        jax.eval_shape(evaluate, features, features)
+    except Exception:
+        return ""  # as in `_not_additive`
+    return found[0]
+
+
+_not_scalar_cached = lru_cache(maxsize=128)(_not_scalar)
+
+
+def _no_number(value: Any) -> str:
+    """Return in words what a value is if it is not one floating-point number, or "" if it is."""
+    if isinstance(value, (int, float)):
+        return ""
+    is_real = jnp.issubdtype(getattr(value, "dtype", object), jnp.floating)
+    return "" if is_real and value.shape == () else _checks.in_words(value)
+
+
+def _channels(loss: ContentLoss | StyleLoss | Variation) -> int:
+    """Return the number of channels of a picture, or of features at relu1_1, as the loss reads it."""
+    return 3 if isinstance(loss, Variation) else 64
 
 
 def _not_additive(loss: Loss) -> str:
@@ -118,9 +195,7 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
     with a mask that includes every pixel, being True everywhere; it must change nothing either.
     """
     random = np.random.default_rng(0)
-    # The number of channels of a picture, or of features at relu1_1.
-    channels = 3 if isinstance(loss, Variation) else 64
-    shape = (2, 4, 6, channels)
+    shape = (2, 4, 6, _channels(loss))
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
     if isinstance(loss, Variation):
         first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]

@@ -17,6 +17,7 @@ from nst_jax.controls import finishing
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.painting import warn_of_enlarged
+from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.buckets import rounded_up
 from nst_jax.vgg.taps import SMALLEST
@@ -80,7 +81,7 @@ def members_of(
       ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe values do
         not fit together.
     """
-    _checks.start_or_image("init", init)
+    starts.check_start_or_image("init", init)
     keys = _several_keys(key)
     key = jax.random.key(0) if key is None else key
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)

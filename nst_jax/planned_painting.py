@@ -19,6 +19,7 @@ from nst_jax.controls.given import Given
 from nst_jax.descent import Begin, Position, descend, intervals_of
 from nst_jax.given_plans import check_plan_fits
 from nst_jax.measuring import Watch
+from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.bands import distribute, without_padding
@@ -216,7 +217,7 @@ def check_run_arguments(
 ) -> Iterator[int]:
     """Refuse arguments that `paint` cannot use; return the numbers of updates between snapshots."""
     _checks.single(recipe)
-    _checks.start_or_image("init", init)
+    starts.check_start_or_image("init", init)
     _checks.random_key("key", key)
     return intervals_of(every, done=0 if resume is None else resume.step)
 

@@ -338,15 +338,14 @@ def starting_image(
       values a little outside this range.
 
     Raises:
-      TypeError: if `init` is neither None, nor a function, nor an array.
-      ValueError: if a start returns another shape than the content's, or if `init` is an array, but not
-        an image [h, w, 3] in [0, 1].
+      TypeError: if `init` is neither None, nor a function, nor an array; or if a start of a user's own
+        returns no array.
+      ValueError: if such a start returns an array that `starts.called` refuses, or if `init` is an
+        array, but not an image [h, w, 3] in [0, 1].
     """
     if init is None:
         init = recipe.pictures.start
     height, width, _ = content.shape
     if callable(init):
-        image = init(content, style, key)
-        starts.check_shape(image, content)
-        return image
+        return starts.called(init, content, style, key)
     return at_scale(jnp.asarray(_checks.image("init", init)), (height, width))

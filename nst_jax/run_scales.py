@@ -43,16 +43,15 @@ def final_shapes(
       (height, width) of the canvas, and of the style.
 
     Raises:
+      TypeError: if a size rule of a user's own does not return two whole numbers.
       ValueError: if a side of either picture is under 16 px, as given or after resizing; or if the
         recipe's rule for the content is one for styles only, such as `LikeContent`.
     """
     rule = recipe.pictures.size
-    canvas = checked_shape("content", content, rule.shape(*content), rule)
+    canvas = checked_shape("content", content, sizes.new_shape(rule, content), rule)
     style_rule = recipe.pictures.style_size or rule
-    if hasattr(style_rule, "beside"):
-        wanted = style_rule.beside(canvas, *style)
-    else:
-        wanted = style_rule.shape(*style)
+    name = "size" if recipe.pictures.style_size is None else "style_size"
+    wanted = sizes.new_shape(style_rule, style, canvas, argument=name)
     if (factor := recipe.pictures.scale_of_style(index)) != 1:
         wanted = _times(factor, plain := wanted, style)
         if min(wanted) < SMALLEST <= min(*plain, *style):

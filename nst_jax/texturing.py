@@ -174,6 +174,7 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
         seamless (copies of it can be laid side by side).
 
     Raises:
+      TypeError: if a size rule of a user's own does not return two whole numbers.
       ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side of the texture
         is under 16 px or too large, or if the texture is seamless and a side of `size` is not a
         multiple of 16 px.
@@ -181,7 +182,8 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     step = SMALLEST if recipe.network.wraps else 1
     if size is None:
         rule = recipe.pictures.size
-        height, width = run_scales.checked_shape("style", style, rule.shape(*style), rule)
+        wanted = sizes.new_shape(rule, style)
+        height, width = run_scales.checked_shape("style", style, wanted, rule)
         return -(-height // step) * step, -(-width // step) * step
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
     if found is None:

@@ -433,6 +433,18 @@ GUARDED = optimizers.LBFGS()
         ({"schedule": replace(SCALES, later=1.5)}, TypeError, "`later`: expected a whole number"),
         ({"schedule": replace(SCALES, smallest=8)}, ValueError, "`smallest`: expected 16 or more"),
         (
+            {"schedule": recipes.Halvings(passes=10**9)},
+            ValueError,
+            "`passes`: expected less than 101, got 1000000000",
+        ),
+        (
+            {"schedule": recipes.Halvings},
+            TypeError,
+            r"`schedule`: expected .* got the class; write `Halvings\(\)`",
+        ),
+        ({"schedule": None}, TypeError, "`schedule`: expected a schedule .* got None"),
+        ({"optimizer": optimizers.Adam}, TypeError, r"`optimizer`: .* write `Adam\(\)`"),
+        (
             {"optimizer": optimizers.RMSprop(alpha=1.0)},
             ValueError,
             "`alpha`: expected less than 1, got 1",

@@ -277,6 +277,42 @@ def test_a_loss_for_other_features_than_the_checks_is_accepted():
     additivity.check_additive("style_loss", losses.GRAM_PAPER._replace(sums=wide_features_only))
 
 
+NO_NUMBERS = {
+    "a vector": (lambda *_: jnp.ones(3), r"an array of float32 of the shape \[3\]"),
+    "one axis of 1": (lambda *_: jnp.ones(1), r"an array of float32 of the shape \[1\]"),
+    "a count": (lambda *_: jnp.ones((), jnp.int32), r"an array of int32 of the shape \[\]"),
+    "nothing": (lambda *_: None, "None"),
+    "a tuple": (lambda *_: (jnp.ones(()),), "a tuple"),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_a_loss_that_is_not_one_number_is_refused(name, as_users_do):
+    function, message = NO_NUMBERS[name]
+    for argument, loss in {
+        "style_loss": losses.GRAM_PAPER._replace(distance=function),
+        "content_loss": losses.CONTENT_MEAN_SQUARE._replace(value=function),
+        "variation": losses.TOTAL_VARIATION._replace(value=function),
+    }.items():
+        for one in (loss, loss._replace(additive=False)):
+            with pytest.raises(
+                TypeError, match=rf"^`{argument}`: .* returned {message}, expected one"
+            ):
+                recipes.check(recipes.TF.replace({f"terms.{argument}": one}))
+    second = recipes.SecondStyle(loss=losses.GRAM_PAPER._replace(distance=function))
+    with pytest.raises(TypeError, match="^`second_style.loss`: `distance` returned"):
+        recipes.check(recipes.TF.replace(second_style=second))
+
+
+def test_a_loss_may_be_a_python_number_and_one_for_other_features_is_not_checked():
+    additivity.check_scalar("variation", losses.TOTAL_VARIATION._replace(value=lambda *_: 0))
+    for number in (0.0, 1):
+        loss = losses.GRAM_PAPER._replace(distance=lambda *_, number=number: number)
+        additivity.check_scalar("style_loss", loss)
+    wide = losses.GRAM_PAPER._replace(sums=wide_features_only, distance=lambda *_: None)
+    additivity.check_scalar("style_loss", wide)
+
+
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad], ids=["jit", "vmap", "grad"])
 def test_the_check_runs_while_jax_is_tracing(transform):
     bad = losses.GRAM_PAPER._replace(sums=lambda features, products: means(features, products))

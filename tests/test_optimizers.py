@@ -1,7 +1,9 @@
 """Update rules against torch, against their formulas, and the properties of the guarded L-BFGS."""
 
 import copy
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -551,3 +553,96 @@ def test_a_raw_optax_transformation_is_refused_with_the_next_move(raw, as_users_
     with pytest.raises(TypeError, match=r"^`optimizer`: .*wrap it: `nst_jax.optimizers.Optax\("):
         recipes.check(FAST.replace(optimizer=raw))
     assert recipes.check(FAST.replace(optimizer=optimizers.Optax(raw)))
+
+
+@pytest.mark.parametrize("what", [3, None, optax.adam], ids=["3", "None", "adam"])
+def test_what_is_no_optax_transformation_is_refused(what, as_users_do):
+    with pytest.raises(TypeError, match="^`rule`: expected an optax transformation, such as"):
+        optimizers.Optax(what)
+
+
+@pytest.mark.parametrize("rule", [optax.lbfgs(), optax.chain(optax.clip(1.0), optax.lbfgs())])
+def test_a_rule_that_evaluates_the_loss_itself_is_refused_before_the_run(rule):
+    recipe = FAST.replace(optimizer=optimizers.Optax(rule))
+    message = (
+        r"^`optimizer`: the update of Optax needs 'grad' and 'value_fn', .*optimizers.LBFGS\(\)`"
+    )
+    for refusing in (
+        lambda: nst.plan((32, 32), (32, 32), recipe=recipe),
+        lambda: jax.eval_shape(lambda x: nst.init(x, recipe), np.zeros((32, 32, 3), np.float32)),
+    ):
+        with pytest.raises(TypeError, match=message):
+            refusing()
+
+
+# --- Rules of users -------------------------------------------------------------------------------
+
+
+def own_rule(update, init=lambda params: jnp.zeros(2), accepted=lambda self, state: True):
+    """Return an update rule whose optax transformation has these functions."""
+
+    @jax.tree_util.register_dataclass
+    @dataclass(frozen=True)
+    class Own:
+        learning_rate: float = 0.1
+        guarded: ClassVar[bool] = False
+
+        def transformation(self):
+            return update and optax.GradientTransformation(init, update)
+
+    Own.accepted = accepted
+    return Own()
+
+
+def moved(updates, state, params=None):
+    return -updates, state
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (own_rule(None), "`Own.transformation` returned None, expected an optax transformation"),
+        (own_rule(lambda *_: None), "the update of Own returned None, expected a pair"),
+        (own_rule(lambda g, *_: g), "the update of Own returned an array of .*, expected a pair"),
+        (
+            own_rule(lambda g, s, p: (None, s)),
+            r"the update of Own returned updates of the shape None, expected \[24, 32, 3\]",
+        ),
+        (
+            own_rule(lambda g, s, p: (jnp.mean(g), s)),
+            r"the update of Own returned updates of the shape \[\], expected \[24, 32, 3\]",
+        ),
+        (
+            own_rule(lambda g, s, p: (g, (s, s))),
+            r"the update of Own returned a state of the shape \(\[2\], \[2\]\), expected \[2\]",
+        ),
+        (own_rule(moved, accepted=lambda *_: None), "`Own.accepted` returned None, expected one"),
+        (
+            own_rule(moved, accepted=lambda *_: jnp.ones(3, bool)),
+            r"`Own.accepted` returned an array of bool of the shape \[3\], expected one boolean",
+        ),
+    ],
+)
+def test_an_own_rule_that_makes_no_updates_is_refused_before_the_run(rule, message, as_users_do):
+    with pytest.raises(TypeError, match=f"^`optimizer`: {message}"):
+        nst.plan((24, 32), (24, 32), recipe=FAST.replace(optimizer=rule))
+
+
+def test_an_own_error_of_a_rule_is_not_hidden():
+    def update(updates, state, params=None):
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="^mine"):
+        nst.plan((24, 32), (24, 32), recipe=FAST.replace(optimizer=own_rule(update)))
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_an_own_rule_paints_also_without_further_arguments(levels, params, content, style):
+    # Its `update` does not accept `value`, and the state is a tree without arrays.
+    def update(updates, state, params):
+        return jax.tree.map(lambda gradient: -1e-8 * gradient, updates), state
+
+    rule = own_rule(update, init=lambda params: optax.EmptyState())
+    recipe = FAST.replace(optimizer=rule, pyramid_levels=levels)
+    last = nst.paint(params, content, style, recipe=recipe).finish()
+    assert last.history.total[-1] < last.history.total[0]

@@ -1,12 +1,15 @@
 """Size rules: the published sizes of known pictures, and what a caller may give."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import recipes
+import nst_jax as nst
+from nst_jax import recipes, texturing
 from nst_jax.recipes import sizes
 from nst_jax.recipes.sizes import Area, AsIs, Exact, LongEdge, ShortEdge, with_size
 
@@ -176,3 +179,52 @@ def test_what_is_no_kind_of_size_is_refused(said):
 def test_every_rule_has_a_text_and_follows_the_protocol(rule):
     assert isinstance(rule, sizes.SizeRule)
     assert len(str(rule)) > 4 and "(" not in str(rule)
+
+
+# --- Rules of users -------------------------------------------------------------------------------
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Own:
+    """A rule that returns what it is told to."""
+
+    found: Any
+
+    def shape(self, height, width):
+        return self.found
+
+    def resized(self, pixels):
+        return self.found
+
+
+@pytest.mark.parametrize("found", [None, 32, (32,), (32.0, 24.0), "32x24", (1, 2, 3)])
+def test_what_an_own_rule_returns_is_checked(found, as_users_do):
+    recipe, picture = recipes.GRAM.replace(size=64), np.zeros((40, 48, 3), np.float32)
+    message = (
+        r"`: for a picture of 48x40 px, the size rule \(Own\(.*\)\) returned .*two whole numbers"
+    )
+    for name in ("size", "style_size"):
+        with pytest.raises(TypeError, match=f"^`{name}{message}"):
+            nst.plan((40, 48), (40, 48), recipe=recipe.replace({f"pictures.{name}": Own(found)}))
+        with pytest.raises(TypeError, match=f"^`{name}{message}"):
+            nst.instant(picture, picture, **{name: Own(found)})
+    with pytest.raises(TypeError, match=f"^`size{message}"):
+        texturing.canvas_shape(None, (40, 48), recipe.replace(size=Own(found)))
+    with pytest.raises(TypeError, match="^`size`: the method `resized` .*; expected a size rule"):
+        with_size(Own(found), 64)
+
+
+def test_an_own_rule_may_return_any_whole_numbers():
+    for found in ([32, 24], (np.int64(32), jnp.asarray(24)), np.asarray([32, 24])):
+        shape = sizes.new_shape(Own(found), (40, 48))
+        assert shape == (32, 24) and all(type(side) is int for side in shape)
+
+
+def test_the_class_of_a_rule_is_refused(as_users_do):
+    for refusing in (
+        lambda: with_size(LongEdge(64), LongEdge),
+        lambda: recipes.check(recipes.GRAM.replace(size=LongEdge)),
+    ):
+        with pytest.raises(TypeError, match=r"^`size`: .*got the class; write `LongEdge\(\)`"):
+            refusing()

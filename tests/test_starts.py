@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import batch_canvas, prepare, recipes, vgg
 from nst_jax.recipes import starts
+from nst_jax.recipes.starts_on_host import image_on_host
 from tests import small
 
 STARTS = [
@@ -163,3 +164,80 @@ def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style,
 def test_numbers_of_starts_are_leaves():
     assert jax.tree.leaves(starts.Blend(0.3)) == [0.3]
     assert jax.tree.leaves(starts.Jitter(0.1)) == [0.1]
+
+
+# --- Checks ---------------------------------------------------------------------------------------
+
+FAST = small.quickest(recipes.TF, steps=1)
+WRONG = [
+    (starts.Blend(5), ValueError, r"`ratio`: expected 0 \(the content\) to 1 \(noise\), got 5"),
+    (starts.Blend("a"), TypeError, "`ratio`: expected a number, got 'a'"),
+    (starts.MeanNoise(-1), ValueError, "`deviation`: expected 0 or more, got -1"),
+    (starts.MeanNoise(white=0), ValueError, "`white`: expected more than 0, got 0"),
+    (starts.Jitter(np.nan), ValueError, "`amplitude`: expected a finite number, got nan"),
+    (starts.SeededBlend(seed=-3), ValueError, "`seed`: expected 0 or more, got -3"),
+    (starts.SeededBlend(seed=2**32), ValueError, "`seed`: expected less than 4.29497e"),
+    (starts.SeededBlend(seed=1.5), TypeError, "`seed`: expected a whole number, got 1.5"),
+    (starts.same_start(starts.Blend(2), 0), ValueError, "`ratio`: .* got 2"),
+]
+
+
+@pytest.mark.parametrize(("start", "error", "message"), WRONG, ids=name)
+def test_numbers_of_a_start_are_checked_in_a_recipe_and_as_init(
+    start, error, message, params, content, style
+):
+    with pytest.raises(error, match=f"^{message}"):
+        recipes.check(recipes.TF.replace(start=start))
+    for verb in (nst.paint, nst.stylize_many):
+        with pytest.raises(error, match=f"^{message}"):
+            verb(params, content, style, recipe=FAST, init=start)
+
+
+def test_what_is_no_start_is_refused(params, content, style):
+    sweep = starts.Blend(np.asarray([0.1, 0.2]))
+    with pytest.raises(ValueError, match=r"^`ratio`: expected one number, .*shape \[2\]; all"):
+        nst.paint(params, content, style, recipe=FAST, init=sweep)
+    with pytest.raises(TypeError, match=r"^`start`: .*got the class; write `Blend\(\)`"):
+        recipes.check(FAST.replace(start=starts.Blend))
+    for no_start in (None, 3, np.zeros((8, 8, 3))):
+        with pytest.raises(TypeError, match="^`start`: expected a start of .*`init=`"):
+            recipes.check(FAST.replace(start=no_start))
+
+
+@pytest.mark.parametrize(
+    ("convert", "error", "message"),
+    [
+        (lambda image: None, TypeError, "returned None, expected an array of the content's shape"),
+        (lambda image: image.tolist(), TypeError, "returned a list, expected an array"),
+        (lambda image: image[:4], ValueError, "returned shape .*; they must be equal"),
+        (lambda image: (image * 255).astype(np.uint8), ValueError, "returned an array of uint8"),
+        (lambda image: image * np.nan, ValueError, "returned NaN or infinite values"),
+    ],
+)
+def test_what_an_own_start_returns_is_checked(convert, error, message, params, content, style, key):
+    def own(content, style, key):
+        return convert(np.asarray(content))
+
+    for start in (own, starts.same_start(own, 0)):
+        with pytest.raises(error, match=f"^`init`: the start {message}"):
+            prepare.starting_image(content, style, FAST, start, key)
+    with pytest.raises(error, match=f"^`init`: the start {message}"):
+        image_on_host(own, content, style, key, (64, 64))
+    with pytest.raises(error, match=f"^`init`: the start {message}"):
+        next(nst.paint(params, content, style, recipe=FAST.replace(start=own)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_an_own_start_may_return_another_floating_point_type(dtype, content, style, key):
+    def own(content, style, key):
+        return np.asarray(content, dtype)
+
+    found = prepare.starting_image(content, style, FAST, own, key)
+    assert found.dtype == content.dtype
+    assert_allclose(found, content, atol=4e-3)
+    assert image_on_host(own, content, style, key, (64, 64)).dtype == np.float32
+
+
+def test_an_own_start_can_be_traced(content, style, key):
+    traced = jax.jit(lambda *args: starts.called(lambda content, *_: 1 - content, *args))
+    assert_allclose(traced(content, style, key), 1 - content)

@@ -266,9 +266,12 @@ def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
       argument: the caller's name for the picture, shown in error messages.
 
     Raises:
+      TypeError: if a size rule of a user's own does not return two whole numbers.
       ValueError: if a side is under 16 px, before or after resizing.
     """
-    return run_scales.checked_shape(argument, shape, rule.shape(*shape), rule)
+    name = "size" if argument.startswith("content") else "style_size"
+    wanted = sizes.new_shape(rule, shape, argument=name)
+    return run_scales.checked_shape(argument, shape, wanted, rule)
 
 
 def resized_content(

@@ -12,9 +12,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int, PyTree, ScalarLike
 
+from nst_jax import _checks
 from nst_jax._types import ADDED_LATER
 from nst_jax.images.resizing import bilinear, torch_bicubic
 from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
@@ -319,6 +321,9 @@ class Optax:
     Attributes:
       rule: a gradient transformation of optax, such as `optax.adam(0.01)`. Static.
 
+    Raises:
+      TypeError: if `rule` is no gradient transformation of optax.
+
     Example:
       >>> import optax
       >>> import nst_jax as nst
@@ -329,6 +334,13 @@ class Optax:
 
     rule: optax.GradientTransformation = field(metadata={"static": True})
     guarded: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not _is_transformation(self.rule):
+            raise TypeError(
+                f"`rule`: expected an optax transformation, such as `optax.adam(0.01)`, got "
+                f"{self.rule!r}"
+            )
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(self.rule)
@@ -342,3 +354,81 @@ class Optax:
 OPTIMIZERS = {
     rule.__name__: rule for rule in (Adam, KerasAdam, RMSprop, DecayedSGD, TorchLBFGS, LBFGS)
 }
+
+
+# --- Rules of users -------------------------------------------------------------------------------
+
+
+def _is_transformation(value: Any) -> bool:
+    return all(callable(getattr(value, name, None)) for name in ("init", "update"))
+
+
+def checked_transformation(rule: Optimizer) -> optax.GradientTransformationExtraArgs:
+    """Return the optax transformation of an update rule; check that of a rule that is a user's own.
+
+    Whenever such a transformation makes its state, its `update` is traced for the same canvas, which
+    computes nothing. So a mistake in it is found when the memory of a run is estimated, before any
+    picture is measured.
+
+    Args:
+      rule: an update rule. The transformations of this module's rules are returned as they are.
+
+    Raises:
+      TypeError: if the rule makes no transformation. The state is not made, for the same reason, if
+        `update` needs other arguments than those that `Optimizer.transformation` names, or does not
+        return a pair of updates as the canvas and a state as the one before; or if `accepted` does not
+        return one boolean.
+    """
+    made = rule.transformation()
+    if type(rule) in OPTIMIZERS.values():
+        return made
+    name = type(rule).__name__
+    if not _is_transformation(made):
+        raise TypeError(
+            f"`optimizer`: `{name}.transformation` returned {_checks.in_words(made)}, expected an "
+            "optax transformation, such as `optax.sgd(0.1)`"
+        )
+    made = optax.with_extra_args_support(made)
+
+    def init(params: PyTree) -> Any:
+        state = made.init(params)
+        loss = jax.ShapeDtypeStruct((), jax.tree.leaves(params)[0].dtype)
+        jax.eval_shape(update_once, params, state, loss)
+        return state
+
+    def update_once(params: PyTree, state: Any, loss: Array) -> None:
+        try:
+            found = made.update(params, state, params, value=loss)
+        except TypeError as error:
+            _, missing, names = str(error).partition("required keyword-only argument")
+            if not missing:
+                raise
+            raise TypeError(
+                f"`optimizer`: the update of {name} needs {names.lstrip('s: ')}, but is given only the "
+                "gradient and `value`, the loss; a rule that evaluates the loss itself cannot be used, "
+                "and `nst_jax.optimizers.LBFGS()` is an L-BFGS that does not"
+            ) from error
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(
+                f"`optimizer`: the update of {name} returned {_checks.in_words(found)}, expected a "
+                "pair of the updates of the canvas and the next state"
+            )
+        for what, tree, like in (("updates", found[0], params), ("a state", found[1], state)):
+            if _shapes(tree) != _shapes(like):
+                raise TypeError(
+                    f"`optimizer`: the update of {name} returned {what} of the shape {_shapes(tree)}, "
+                    f"expected {_shapes(like)}"
+                )
+        accepted = rule.accepted(found[1])
+        if accepted is None or np.shape(accepted):
+            raise TypeError(
+                f"`optimizer`: `{name}.accepted` returned {_checks.in_words(accepted)}, expected one "
+                "boolean, such as `jnp.asarray(True)`"
+            )
+
+    return optax.GradientTransformationExtraArgs(init, made.update)
+
+
+def _shapes(tree: PyTree) -> str:
+    """Return the shapes of all arrays of a pytree as text."""
+    return str(jax.tree.map(lambda leaf: list(np.shape(leaf)), tree))

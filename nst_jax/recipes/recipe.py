@@ -405,8 +405,12 @@ class Descent:
         Args:
           height: number of rows of the canvas, if the array that is updated has rows of padding below
             them; None if there is no padding. It is used only if `pyramid_levels` is not 0.
+
+        Raises:
+          TypeError: if an optimiser of a user's own makes no transformation. The `init` of the result
+            raises it if the updates of that transformation cannot be used.
         """
-        rule = self.optimizer.transformation()
+        rule = optimizers.rules.checked_transformation(self.optimizer)
         return over_pyramid(rule, self.pyramid_levels, height) if self.pyramid_levels else rule
 
 

@@ -143,8 +143,9 @@ class Halvings:
     Attributes:
       smallest: least length of a coarser scale's longer side, in px; its shorter side has at least
         16 px. A size below either limit is not used.
-      passes: number of scales that have the final size. Each of them begins with the result of the
-        scale before, and the optimiser starts anew, unless the recipe's `descent.carries` is True.
+      passes: number of scales that have the final size, 1 to 100. Each of them begins with the result
+        of the scale before, and the optimiser starts anew, unless the recipe's `descent.carries` is
+        True.
 
     Example:
       >>> from nst_jax.recipes.schedules import Halvings
@@ -231,14 +232,15 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
       shape: the final (height, width) in px, which is the size of the finest scale.
       smallest: lower limit of a scale's longer side, in px; the lower limit of its shorter side is
         16 px. The finest scale may be below these limits.
-      ratio: the factor between the sides of successive scales; more than 1.
+      ratio: the factor between the sides of successive scales; 1.01 or more.
 
     Returns:
       (height, width) in px of each scale.
 
     Raises:
       TypeError: if `smallest` is not a whole number, or `ratio` not a number.
-      ValueError: if `smallest` is negative, or if `ratio` is not more than 1.
+      ValueError: if `smallest` is negative, or if `ratio` is below 1.01, which would give hundreds of
+        scales of nearly the same size.
 
     Example:
       >>> from nst_jax.recipes.schedules import ladder
@@ -246,7 +248,7 @@ def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]
       ((96, 128), (192, 256), (384, 512))
     """
     _checks.whole("smallest", smallest, least=0)
-    _checks.number("ratio", ratio, above=1)
+    _checks.number("ratio", ratio, least=1.01)
     scales = [shape]
     factor = 1.0 / ratio
     while round(max(shape) * factor) >= smallest and round(min(shape) * factor) >= SMALLEST:

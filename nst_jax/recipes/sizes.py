@@ -7,10 +7,11 @@ a method `beside` instead. Rules are pytrees, since they are parts of recipes, w
 
 import bisect
 import math
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
@@ -349,6 +350,43 @@ class AsIs:
         return "as it is"
 
 
+# --- Rules as callers give them -------------------------------------------------------------------
+
+
+def is_rule(value: Any) -> bool:
+    """Return whether a value is a size rule, of this module or of a user's own. A class is none."""
+    return isinstance(value, SizeRule) and not isinstance(value, type)
+
+
+def new_shape(
+    rule: SizeRule, shape: Shape, canvas: Shape | None = None, *, argument: str = "size"
+) -> Shape:
+    """Return the (height, width) that a rule gives to a picture.
+
+    Args:
+      rule: a size rule. One of a user's own may return anything, so the result is checked here.
+      shape: present (height, width) of the picture.
+      canvas: (height, width) of the canvas; needed for a style, whose size may depend on it.
+      argument: the caller's name for the rule, used in messages.
+
+    Raises:
+      TypeError: if the rule returns anything else than two whole numbers.
+      ValueError: if there is no `canvas`, and the rule is one for styles only.
+    """
+    if canvas is not None and hasattr(rule, "beside"):
+        found: Any = rule.beside(canvas, *shape)
+    else:
+        found = rule.shape(*shape)
+    try:
+        height, width = (operator.index(side) for side in found)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`{argument}`: for a picture of {shape[1]}x{shape[0]} px, the size rule ({rule}) returned "
+            f"{found!r}; expected (height, width), two whole numbers of pixels"
+        ) from None
+    return height, width
+
+
 # What a caller may give as the size of a picture; `with_size` says what each form means.
 Size: TypeAlias = int | np.integer | str | SizeRule | None
 
@@ -399,7 +437,8 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
       The rule to use.
 
     Raises:
-      TypeError: if `size` is neither None, nor a whole number, nor text, nor a size rule.
+      TypeError: if `size` is neither None, nor a whole number, nor text, nor a size rule; or if the
+        method `resized` of a user's own rule returns no size rule.
       ValueError: if `size` is text of another form, a number of pixels is not between 16 and 65536, or
         a resolution is not between 16 and 4800 pixels per inch.
 
@@ -417,8 +456,9 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
     if isinstance(size, str):
         return _parsed(rule, size.strip().lower(), argument)
     if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
-        return rule.resized(_pixels(int(size), argument))
-    if hasattr(size, "shape") and hasattr(size, "resized"):
+        return _resized(rule, int(size), argument)
+    _checks.not_class(argument, size, "a size rule")
+    if isinstance(size, SizeRule):
         return size
     raise TypeError(f"`{argument}`: expected {_GRAMMAR}, got {size!r}")
 
@@ -453,7 +493,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
     shape = canvas.shape(0, 0)
 
     def area(pixels: int) -> int:
-        height, width = content.resized(pixels).shape(*shape)
+        height, width = new_shape(content.resized(pixels), shape)
         return height * width
 
     numbers = range(SMALLEST, LARGEST + 1)
@@ -463,11 +503,21 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 
+def _resized(rule: SizeRule, pixels: int, argument: str) -> SizeRule:
+    found = rule.resized(_pixels(pixels, argument))
+    if not is_rule(found):
+        raise TypeError(
+            f"`{argument}`: the method `resized` of the size rule ({rule}) returned {found!r}; "
+            "expected a size rule"
+        )
+    return found
+
+
 def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
     if text == "as-is":
         return AsIs()
     if re.fullmatch(r"\d+", text):
-        return rule.resized(_pixels(int(text), argument))
+        return _resized(rule, int(text), argument)
     if found := re.fullmatch(r"(\d+)x(\d+)", text):
         width, height = (_pixels(int(number), argument) for number in found.groups())
         return Exact(height, width)

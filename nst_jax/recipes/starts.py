@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Image, StyleImage
 from nst_jax.images.resizing import antialiased, finest_detail
 
@@ -233,15 +234,6 @@ class Instant:
         )
 
 
-def check_shape(image: Any, content: Any) -> None:
-    """Refuse the image that a start returned, if it has another shape than the content."""
-    if np.shape(image) != np.shape(content):
-        raise ValueError(
-            f"`init`: the start returned shape {list(np.shape(image))} for a content of shape "
-            f"{list(np.shape(content))}; they must be equal"
-        )
-
-
 # The starts (functions that make the initial canvas) by their names in recipe files (TOML).
 STARTS = {
     start.__name__: start
@@ -278,6 +270,112 @@ class SameStart:
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del key
         return self.start(content, style, self.key)
+
+
+# --- Checks, and the call of a start --------------------------------------------------------------
+
+
+def check_start(argument: str, start: Any) -> None:
+    """Refuse a value that is no start, and a start of this module whose numbers are not allowed.
+
+    Args:
+      argument: the caller's name for the start, used in messages.
+      start: the value to check. A start of a user's own may be any callable that is not a class.
+
+    Raises:
+      TypeError: if the value is no start, or if a number has the wrong type.
+      ValueError: if a number is not finite or out of range: below 0, a `ratio` above 1, a `white` of 0,
+        or a `seed` of 2^32 or more.
+    """
+    _checks.not_class(argument, start, "a start")
+    if not callable(start):
+        raise TypeError(
+            f"`{argument}`: expected a start of `nst_jax.recipes.starts`, got "
+            f"{type(start).__name__}; `init=` of `nst_jax.stylize` also takes a picture"
+        )
+    if isinstance(start, SameStart):
+        check_start(argument, start.start)
+    for name, value in _numbers_of(start):
+        if name == "seed":
+            _checks.whole(name, value, least=0)
+            _checks.number(name, value, below=2**32)
+        elif name == "white":
+            _checks.number(name, value, above=0)
+        else:
+            _checks.number(name, value, least=0)
+        if name == "ratio" and np.any(np.asarray(value) > 1):
+            raise ValueError(f"`ratio`: expected 0 (the content) to 1 (noise), got {value}")
+
+
+def _numbers_of(start: Any) -> list[tuple[str, Any]]:
+    """Return the names and values of the numbers of a start of this module; none of other starts."""
+    if not isinstance(start, tuple(STARTS.values())):
+        return []
+    leaves = jax.tree_util.tree_leaves_with_path(start)
+    return [(jax.tree_util.keystr(path).lstrip("."), value) for path, value in leaves]
+
+
+def check_start_or_image(argument: str, init: Any) -> None:
+    """Refuse a value that cannot give the picture from which a run starts.
+
+    Accepted are None (the recipe decides), a picture, and a start that `check_start` accepts and whose
+    numbers are no arrays.
+    """
+    if not callable(init):
+        if init is not None:
+            _checks.image(argument, init)
+        return
+    check_start(argument, init)
+    for name, value in _numbers_of(init):
+        if np.ndim(value):
+            raise ValueError(
+                f"`{name}`: expected one number, got an array of the shape {list(np.shape(value))}; "
+                "all pictures start alike"
+            )
+
+
+def called(start: Any, content: Any, style: Any, key: Array) -> Any:
+    """Call a start; refuse a result that is no picture of the content's size.
+
+    Args:
+      start: a start of this module, or one of a user's own.
+      content: [h, w, 3], at the size of the canvas.
+      style: the first style, [h', w', 3].
+      key: a random key, for starts that draw noise.
+
+    Returns:
+      The initial canvas [h, w, 3]; if a user's own start made it, cast to the dtype of the content.
+
+    Raises:
+      TypeError: if a user's own start returns something else than an array.
+      ValueError: if it returns an array of another shape than the content's, or one that is not
+        floating point, or NaN or infinite values. The values of tracers are not checked.
+    """
+    if isinstance(start, SameStart):
+        return called(start.start, content, style, start.key)
+    image = start(content, style, key)
+    if type(start) in STARTS.values():
+        return image
+    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
+        raise TypeError(
+            f"`init`: the start returned {_checks.in_words(image)}, expected an array of the content's "
+            f"shape, {list(content.shape)}"
+        )
+    if image.shape != content.shape:
+        raise ValueError(
+            f"`init`: the start returned shape {list(image.shape)} for a content of shape "
+            f"{list(content.shape)}; they must be equal"
+        )
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(
+            f"`init`: the start returned {_checks.in_words(image)}, expected floating point in [0, 1]"
+        )
+    if not isinstance(image, jax.core.Tracer) and not np.isfinite(np.asarray(image)).all():
+        raise ValueError(
+            "`init`: the start returned NaN or infinite values, expected values in [0, 1]"
+        )
+    # With another dtype, the whole run would be computed in it.
+    return image if image.dtype == content.dtype else jnp.asarray(image, content.dtype)
 
 
 def same_start(start: Any, seed: int) -> Any:

@@ -64,9 +64,10 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
       [h, w, 3] float32, of the size of the content and not of the array.
 
     Raises:
-      TypeError: if `init` is neither a function nor an array, or is `Instant()`.
-      ValueError: if a start returns another shape than the content's, or if `init` is an array with
-        another shape than [h, w, 3], another dtype, or values outside [0, 1].
+      TypeError: if `init` is neither a function nor an array, or is `Instant()`; or if a start of a
+        user's own returns no array.
+      ValueError: if such a start returns an array that `starts.called` refuses, or if `init` is an
+        array with another shape than [h, w, 3], another dtype, or values outside [0, 1].
 
     Example:
       >>> import jax
@@ -88,9 +89,8 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
     if isinstance(init, POINTWISE) and _counts(key):
         return _of_line(init, content, style, key, math.prod(array))
     # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.
-    found = init(*jax.device_put((content, style)), key)
-    starts.check_shape(found, content)
-    return np.asarray(found, np.float32)
+    pictures = jax.device_put((content, style))
+    return np.asarray(starts.called(init, pictures[0], pictures[1], key), np.float32)
 
 
 def _counts(key: Array) -> bool:
