@@ -284,6 +284,8 @@ def stylize_many(
     styles = with_tap_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
+    if progress is not None:
+        _checks.function("progress", progress, "progress(done, total)")
     chosen = buckets.checked_bucket(bucket)
     if chosen is not None and plan is not None:
         raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")

@@ -96,9 +96,11 @@ def remedy_for_stalled(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses end as they began."""
     # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If it has
     # undone all updates, the next ones may be small enough, so more updates may help.
-    if recipe.descent.optimizer.guarded:
-        return f"{SMALLER_WEIGHTS}, or more updates"
-    return f"{SMALLER_WEIGHTS}, or a larger learning rate"
+    other = "more updates" if recipe.descent.optimizer.guarded else "a larger learning rate"
+    # If the start is, for example, the style itself, the losses are no more than rounding errors.
+    return (
+        f"{SMALLER_WEIGHTS}, or {other}, or another style if the start looks like this one already"
+    )
 
 
 def remedy(recipe: Recipe) -> str:
