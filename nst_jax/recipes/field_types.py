@@ -93,7 +93,8 @@ def _of_choice(recipe: Recipe, key: str, value: Any, choice: walk.Choice, option
         )
     article = "an" if choice.what[0] in "aeiou" else "a"
     where = f"`nst_jax.{choice.where}`{_or_none(optional)}"
-    return f"`{name}`: expected {article} {choice.what} of {where}, got {walk.name_to_show(value)}{hint}"
+    shown = walk.name_to_show(value)
+    return f"`{name}`: expected {article} {choice.what} of {where}, got {shown}{hint}"
 
 
 def _or_none(optional: bool) -> str:
