@@ -50,6 +50,20 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
 
 
+def one_of(argument: str, name: Any, known: Iterable[str], what: str) -> None:
+    """Refuse a value that is not one of the known names; the arguments are those of `unknown`.
+
+    Raises:
+      TypeError: if `name` is not a string.
+      ValueError: if it is not among the known names.
+    """
+    known = list(known)
+    if not isinstance(name, str):
+        raise TypeError(f"`{argument}`: expected a name such as {known[0]!r}, got {name!r}")
+    if name not in known:
+        raise unknown(argument, name, known, what)
+
+
 def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None:
     """Refuse the shape of an image if it is not [..., h, w, 3], or if h or w is under `smallest`."""
     if len(shape) < 3 or shape[-1] != 3:
@@ -286,12 +300,24 @@ def _as_float(value: int) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def whole(argument: str, value: Any, *, least: int) -> None:
+def whole(argument: str, value: Any, *, least: int | None = None) -> None:
     """Refuse a value that is not a whole number, is less than `least`, or is 2^63 or more."""
     not_traced(argument, value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
     number(argument, value, least=least, below=2**63)
+
+
+def flag(argument: str, value: Any) -> None:
+    """Refuse a value other than True and False, such as a text, which would count as True."""
+    if not isinstance(value, bool):
+        raise TypeError(f"`{argument}`: expected True or False, got {value!r}")
+
+
+def function(argument: str, value: Any, call: str) -> None:
+    """Refuse a value that cannot be called; `call` shows, for the message, how it will be called."""
+    if not callable(value):
+        raise TypeError(f"`{argument}`: expected a function, called as `{call}`, got {value!r}")
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
@@ -374,7 +400,8 @@ def not_class(argument: str, value: Any, expected: str) -> None:
     """
     if isinstance(value, type):
         raise TypeError(
-            f"`{argument}`: expected {expected}, got the class; write `{value.__name__}()`"
+            f"`{argument}`: expected {expected}, got the class {value.__name__}; write "
+            f"`{value.__name__}()`"
         )
 
 
@@ -449,6 +476,32 @@ def images(argument: str, values: Any) -> list[np.ndarray]:
     if not found:
         raise ValueError(f"`{argument}`: is empty; give at least one image")
     return found
+
+
+# A style share is the weight of a style in a mixture. It must be less than this number, so that the sum
+# of several shares is finite in float32. Shares are divided by their sum, which must not be tiny:
+# if it is at most 1 / LARGEST_SHARE, the shares are refused, as if all were 0.
+LARGEST_SHARE = 1e30
+
+
+def shares(argument: str, values: Any) -> np.ndarray:
+    """Return the weights of styles in a mixture, divided by their sum, as float32 [styles].
+
+    Args:
+      argument: the caller's name for the weights, used in messages.
+      values: the weights, numbers in a list, tuple or array.
+
+    Raises:
+      TypeError: if a weight is not a number.
+      ValueError: if a weight is negative, not finite, or 1e30 or more; or if the sum of all weights is
+        0, or at most 1e-30.
+    """
+    for share in values:
+        number(argument, share, least=0, below=LARGEST_SHARE)
+    total = float(np.sum(values))
+    if not total > 1 / LARGEST_SHARE:
+        raise ValueError(f"`{argument}`: all shares are 0; give at least one style a larger share")
+    return (np.asarray(values, np.float64) / total).astype(np.float32)
 
 
 def one_or_several(argument: str, value: Any) -> list[np.ndarray]:

@@ -421,7 +421,8 @@ def checked_fine_styles(
     Raises:
       TypeError: if `given` is of the wrong type.
       ValueError: if it has no pictures, its pictures cannot be used, their number does not fit the
-        contents and styles, styles are blended, or a plan is given.
+        contents and styles, one is the same picture as its style, styles are blended, or a plan is
+        given.
     """
     if given is None:
         return [None], list(styles)
@@ -455,7 +456,16 @@ def checked_fine_styles(
                 f"`style_fine`: expected one picture, or one for each of the {len(others)} {name}, "
                 f"got {len(found)}"
             )
-    return found, list(styles) * len(found) if len(styles) == 1 else list(styles)
+    listed = list(styles) * len(found) if len(styles) == 1 else list(styles)
+    for index, (style,) in enumerate(listed):
+        fine = found[index % len(found)]
+        if fine is not None and np.array_equal(style, fine):
+            name = "style_fine" if len(found) == 1 else f"style_fine[{index}]"
+            raise ValueError(
+                f"`{name}`: is the same picture as its style, which so gets no other structure; leave "
+                "it out, or give a list with None for this style"
+            )
+    return found, listed
 
 
 def with_fine_structures(

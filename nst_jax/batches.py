@@ -276,14 +276,13 @@ def stylize_many(
         pictures = checked_tap_pictures(own, recipe)
         mesh: AnyMesh | None = sharding.mesh_of_batch(devices, bands)
     else:
-        check_given_plan(plan, options)
+        check_given_plan(plan, options, params)
         _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
         recipe, mesh = plan.requested, plan.mesh
         pictures = tap_pictures_of_plan(plan, tap_styles)
     fine, styles = checked_fine_styles(style_fine, contents, styles, plan)
     styles = with_tap_pictures(styles, pictures)
-    if chunk is not None:
-        _checks.whole("chunk", chunk, least=1)
+    _check_chunk_and_progress(chunk, progress)
     chosen = buckets.checked_bucket(bucket)
     if chosen is not None and plan is not None:
         raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
@@ -316,6 +315,13 @@ def stylize_many(
     _warn_of_failures(painted, recipe)
     images = [painted.images[index] for index in range(len(members))]
     return stacked(images, on_host=any(plan.in_bucket for plan, _ in plans))
+
+
+def _check_chunk_and_progress(chunk: Any, progress: Any) -> None:
+    if chunk is not None:
+        _checks.whole("chunk", chunk, least=1)
+    if progress is not None:
+        _checks.function("progress", progress, "progress(done, total)")
 
 
 def _contents_of(

@@ -6,6 +6,8 @@ second stage is a usual style transfer, with the combined picture as its style.
 
 from typing import Any
 
+import numpy as np
+
 from nst_jax import _checks, recipes
 from nst_jax._types import Image, Params
 from nst_jax.painting import stylize
@@ -53,7 +55,8 @@ def combined_style(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if an argument cannot be used; raised before any long work.
+      ValueError: if an argument cannot be used, or if both pictures are equal; raised before any long
+        work.
       Diverged: if the losses stop being finite.
       Stalled: if the losses end as they began, so that nothing was painted.
       OutOfMemory: if the device runs out of memory.
@@ -71,10 +74,16 @@ def combined_style(
       Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style
       Transfer", 2017, section 6.
     """
+    coarse, fine = _checks.image("coarse", coarse), _checks.image("fine", fine)
+    if np.array_equal(coarse, fine):
+        raise ValueError(
+            "`fine`: is the same picture as `coarse`, so there is no other structure to give it; use "
+            "`coarse` as it is"
+        )
     return stylize(
         params,
-        _checks.image("coarse", coarse),
-        _checks.image("fine", fine),
+        coarse,
+        fine,
         recipe=recipe,
         size=size,
         steps=steps,

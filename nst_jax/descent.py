@@ -289,7 +289,9 @@ def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
       TypeError: if a length is not a whole number.
       ValueError: if a length is under 1.
     """
-    if isinstance(every, Iterable) and not isinstance(every, str):
+    # An array without axes is an `Iterable`, but cannot be iterated over.
+    is_single = isinstance(every, str) or getattr(every, "shape", None) == ()
+    if isinstance(every, Iterable) and not is_single:
         return itertools.chain(map(_interval, every), itertools.repeat(sys.maxsize))
     interval = _interval(every)
     return itertools.chain([interval - done % interval], itertools.repeat(interval))

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from nst_jax import _checks, recipes, run_scales
+from nst_jax._types import Params
 from nst_jax.recipes.changes import checked_tap_pictures, with_tap_styles
-from nst_jax.scaling import sharding
+from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import Plan
 
 # Arguments of `paint` and `stylize_many` that must not be given together with a plan, since the plan
@@ -21,21 +23,36 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
-    """Refuse a `plan` that is no `Plan`, and other arguments whose values the plan already contains.
+def check_given_plan(plan: Any, options: Sequence[Any], params: Params) -> None:
+    """Refuse a `plan` that cannot be used, and other arguments whose values the plan already contains.
 
     Args:
       plan: the caller's argument `plan`.
       options: the caller's values of the arguments in `OPTIONS`, in the same order.
+      params: the weights; unless the plan names devices, the one that holds the weights paints.
 
     Raises:
       TypeError: if `plan` is not a `Plan`.
-      ValueError: if an argument of `OPTIONS` was given as well; the message names it.
+      ValueError: if an argument of `OPTIONS` was given as well; the message names it. Also if the plan
+        was made for a CPU and an accelerator would paint, or the other way round.
     """
     _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
     for name, value in zip(OPTIONS, options, strict=True):
         if value is not (recipes.DEFAULT if name == "recipe" else None):
             raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
+    _check_platform(plan, params)
+
+
+def _check_platform(plan: Plan, params: Params) -> None:
+    """Refuse a plan for another platform, whose precision and tiles would not suit the device."""
+    mesh = plan.mesh
+    device = mesh.local_devices[0] if isinstance(mesh, Mesh) else capacity.device_of(params)
+    device = capacity.default_device() if device is None else device
+    if (plan.platform == "cpu") != (device.platform == "cpu"):
+        raise ValueError(
+            f"`plan`: was made for the platform {plan.platform!r}, but {device.platform!r} paints; "
+            f"make it by `nst_jax.plan(..., platform={device.platform!r})`"
+        )
 
 
 def check_plan_of_one(plan: Plan) -> None:

@@ -96,9 +96,11 @@ def remedy_for_stalled(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses end as they began."""
     # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If it has
     # undone all updates, the next ones may be small enough, so more updates may help.
-    if recipe.descent.optimizer.guarded:
-        return f"{SMALLER_WEIGHTS}, or more updates"
-    return f"{SMALLER_WEIGHTS}, or a larger learning rate"
+    other = "more updates" if recipe.descent.optimizer.guarded else "a larger learning rate"
+    # If the start is, for example, the style itself, the losses are no more than rounding errors.
+    return (
+        f"{SMALLER_WEIGHTS}, or {other}, or another style if the start looks like this one already"
+    )
 
 
 def remedy(recipe: Recipe) -> str:
@@ -198,10 +200,11 @@ def stylize(
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
-      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all
-        arguments from `size` to `strength`, and also `devices` and `bucket`. So none of these may be
-        given as well. The exception is `tap_styles`, of which a plan contains only the taps: if the
-        plan was made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
+      plan: a plan from `nst_jax.plan`, for pictures of the same sizes and for this platform. It
+        contains `recipe`, all arguments from `size` to `strength`, and also `devices` and `bucket`. So
+        none of these may be given as well. The exception is `tap_styles`, of which a plan contains only
+        the taps: if the plan was made with `tap_styles`, the pictures must be given here. Default: a
+        new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
@@ -419,7 +422,7 @@ def paint(
         shapes += [] if given is None else given.style_shapes
         warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
     else:
-        check_given_plan(plan, options)
+        check_given_plan(plan, options, params)
         if side != buckets.AUTO:
             raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
         check_plan_of_one(plan)

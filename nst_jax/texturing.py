@@ -121,9 +121,10 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
         borders of a texture fit together.
 
     Raises:
-      TypeError: if `recipe` is not a `Recipe`.
+      TypeError: if `recipe` is not a `Recipe`, or `seamless` neither True nor False.
       ValueError: if the recipe cannot be run at all, or cannot be run with `seamless`.
     """
+    _checks.flag("seamless", seamless)
     recipe = recipes.check(recipe)
     start = recipe.pictures.start
     terms = replace(

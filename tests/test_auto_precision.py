@@ -105,7 +105,7 @@ def test_auto_returns_to_the_rule_of_the_recipe(name):
     [("precision", "bfloat16"), ("accelerator_precision", precision.AUTO)],
 )
 def test_another_type_is_refused_by_name(field, value):
-    with pytest.raises(TypeError, match=rf"`{field}`: expected one of .* got .*precision_named"):
+    with pytest.raises(TypeError, match=rf"`{field}`: expected a precision .*vgg.precision`, got"):
         recipes.check(recipes.TF.replace({f"network.{field}": value}))
 
 

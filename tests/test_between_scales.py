@@ -418,7 +418,7 @@ GUARDED = optimizers.LBFGS()
         ({"pyramid_levels": -1}, ValueError, "`pyramid_levels`: expected 0 or more, got -1"),
         ({"pyramid_levels": 99}, ValueError, "`pyramid_levels`: expected less than 17, got 99"),
         ({"pyramid_levels": 2.0}, TypeError, "`pyramid_levels`: expected a whole number, got 2.0"),
-        ({"enlarge": "bilinear"}, TypeError, "`enlarge`: expected a function of .*'bilinear'"),
+        ({"enlarge": "bilinear"}, TypeError, "`enlarge`: expected an enlargement of .*'bilinear'"),
         (
             {"optimizer": replace(ADAM, carry=1)},
             TypeError,
@@ -440,7 +440,7 @@ GUARDED = optimizers.LBFGS()
         (
             {"schedule": recipes.Halvings},
             TypeError,
-            r"`schedule`: expected .* got the class; write `Halvings\(\)`",
+            r"`schedule`: expected .* got the class \w+; write `Halvings\(\)`",
         ),
         ({"schedule": None}, TypeError, "`schedule`: expected a schedule .* got None"),
         ({"optimizer": optimizers.Adam}, TypeError, r"`optimizer`: .* write `Adam\(\)`"),

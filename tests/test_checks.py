@@ -1,10 +1,12 @@
 """Bad input is refused before any work: which argument, what was given, what to do."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import PIL.Image
 import pytest
 from numpy.testing import assert_array_equal
@@ -16,6 +18,7 @@ from tests import small
 
 pytestmark = pytest.mark.usefixtures("as_users_do")
 
+SIZED = recipes.sizes.LongEdge(48)
 GREY = np.full((20, 24, 3), 0.5, np.float32)
 FAST = small.shallow()
 
@@ -312,7 +315,7 @@ def test_a_schedule_that_cannot_be_followed_is_refused(params, numbers, error, m
 @pytest.mark.parametrize("rule", [optimizers.Adam, "adam", None])
 def test_what_is_no_optimizer_is_refused(params, rule):
     recipe = replace(FAST, descent=replace(FAST.descent, optimizer=rule))
-    with pytest.raises(TypeError, match="`optimizer`: expected a rule of `nst_jax.optimizers`"):
+    with pytest.raises(TypeError, match="`optimizer`: expected an optimizer of `nst_jax.optimi"):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 
@@ -323,7 +326,9 @@ def test_a_guarded_rule_is_not_clipped(params):
 
 
 def test_the_class_of_a_start_and_a_start_of_another_shape_are_refused(params):
-    with pytest.raises(TypeError, match=r"`init`: expected .* got the class; write `Noise\(\)`"):
+    with pytest.raises(
+        TypeError, match=r"`init`: expected .* got the class \w+; write `Noise\(\)`"
+    ):
         nst.paint(params, GREY, GREY, recipe=FAST, init=starts.Noise)
     shots = nst.paint(params, GREY, GREY, recipe=FAST, init=lambda content, style, key: style[:4])
     with pytest.raises(
@@ -385,6 +390,94 @@ def test_sizes_that_are_none_are_refused(params, argument, size):
         nst.paint(params, GREY, GREY, recipe=FAST, **{argument: size})
 
 
+# --- Types of fields ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"terms": None}, "`terms`: expected a `Terms` of `nst_jax.recipes`, got None"),
+        ({"network": "vgg"}, "`network`: expected a `Network` of `nst_jax.vgg`, got 'vgg'"),
+        (
+            {"second_style": 3},
+            "`second_style`: expected a `SecondStyle` of .*recipes` or None, got 3",
+        ),
+        ({"schedule": 3}, "`schedule`: expected a schedule of `nst_jax.recipes.schedules`, got 3"),
+        ({"schedule": recipes.OneScale}, r"`schedule`: .* got OneScale; write `OneScale\(\)`"),
+        ({"resize": 3}, "`resize`: expected a filter of `nst_jax.recipes.filters`, got 3"),
+        ({"pool": "max"}, r"`pool`: .*; `nst_jax.*with_values\(recipe, {'network.pool': 'max'}\)`"),
+        ({"padding": None}, "`padding`: expected a padding of `nst_jax.vgg.layers`, got None"),
+        ({"coordinates": 3}, "`coordinates`: expected a pixel convention of `nst_jax.vgg`, got 3"),
+        (
+            {"network.pixels": 3},
+            "`pixels`: expected a pixel .* of `nst_jax.vgg` or None, got 3",
+        ),
+        ({"start": starts.Noise}, r"`start`: expected a start of .*; write `Noise\(\)`"),
+        (
+            {"size": replace(SIZED, rounding=1)},
+            "`rounding`: expected a rounding of .*sizes`, got 1",
+        ),
+        ({"size": replace(SIZED, pixels=48.9)}, "`pictures.size.pixels`: expected a whole number"),
+        ({"start": starts.SeededBlend(seed=3.7)}, "`seed`: expected a whole number, got 3.7"),
+        ({"style_loss": nst.losses.ContentLoss}, "`style_loss`: expected a style loss of"),
+        (
+            {"last_style_loss": "gram"},
+            "`last_style_loss`: expected a style loss .* or None, got 'g",
+        ),
+        (
+            {"style_loss": nst.losses.GRAM_PAPER._replace(additive="no")},
+            "`style_loss.additive`: expected True or False, got 'no'",
+        ),
+        ({"clip": "no"}, "`clip`: expected True or False, got 'no'"),
+        ({"remat": 1}, "`remat`: expected True or False, got 1"),
+        ({"tap_styles": 3}, "`tap_styles`: expected a list of tap names, got 3"),
+        ({"name": 3}, "`name`: expected a string, got 3"),
+        ({"colors": 3}, "`colors`: expected a name such as 'style', got 3"),
+        ({"optimizer": optax.adam(0.1)}, "`optimizer`: .*; wrap it: `nst_jax.optimizers.Optax"),
+    ],
+)
+def test_a_field_has_the_type_that_it_declares(values, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        recipes.check(FAST.replace(values))
+
+
+def test_functions_and_rules_of_ones_own_are_of_the_declared_types():
+    class Halved:
+        def shape(self, height, width):
+            return height // 2, width // 2
+
+        def resized(self, pixels):
+            return self
+
+    own = {"start": lambda content, style, key: content, "pool": lambda x, ceil: x}
+    recipe = FAST.replace(own).replace({"size": Halved(), "enlarge": nst.recipes.filters.bilinear})
+    assert recipes.check(recipe).pictures.start is own["start"]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"content_weight": 0.0, "style_weight": 0.0, "tv_weight": 0.0},
+        {"content_layer_weights": (0,), "style_layer_weights": (0, 0), "tv_weight": np.zeros(2)},
+    ],
+)
+def test_weights_that_are_all_0_are_refused(params, terms):
+    with pytest.raises(
+        ValueError, match="^`style_weight`: the weights of all losses are 0, so not"
+    ):
+        nst.paint(params, GREY, GREY, recipe=with_terms(**terms))
+
+
+def test_a_single_weight_that_is_not_0_is_enough():
+    none = {"content_weight": 0.0, "style_weight": 0.0, "tv_weight": 0.0}
+    for name in (*none, "matting_weight"):
+        recipes.check(with_terms(**none | {name: 1.0}))
+    recipes.check(with_terms(**none | {"style_weight": np.asarray([0.0, 1.0])}))
+    second = recipes.SecondStyle(taps=("relu1_1",), layer_weights=(1.0,))
+    terms = {"style_layer_weights": (0.0, 0.0), "style_weight": 1.0, "second_style": second}
+    recipes.check(with_terms(**none | terms))
+
+
 # --- Names ----------------------------------------------------------------------------------------
 
 
@@ -399,6 +492,65 @@ def test_a_name_like_no_other_is_refused_with_the_list():
     listed = "no recipe 'zzz'; expected one of 'default', 'gram', 'gatys-20"
     with pytest.raises(ValueError, match=listed):
         recipes.named("zzz")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: recipes.named(3), "`recipe`: expected a name such as 'default', got 3"),
+        (lambda: recipes.named(["tf"]), r"`recipe`: expected a name .*, got \['tf'\]"),
+        (lambda: nst.images.sample(3), "`name`: expected a name such as 'chelsea', got 3"),
+        (
+            lambda: recipes.toml.from_toml(Path("a.toml")),
+            "`recipe`: expected str, got .*Path; it is",
+        ),
+        (lambda: recipes.toml.with_values(FAST, 3), "`values`: expected Mapping, got int"),
+    ],
+)
+def test_what_is_no_name_or_text_is_refused(call, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        call()
+
+
+# --- Other types ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda params: nst.paint(params, GREY, GREY, recipe=FAST, every=np.array(3)),
+            r"`every`: expected a whole number of updates, got array\(3\)",
+        ),
+        (
+            lambda params: nst.stylize_many(params, GREY, GREY, recipe=FAST, progress=3),
+            r"`progress`: expected a function, called as `progress\(done, total\)`, got 3",
+        ),
+        (
+            lambda params: nst.plan(GREY, GREY, recipe=FAST, regions=3),
+            "`regions`: expected a list of `nst_jax.controls.Region`, got int",
+        ),
+        (
+            lambda params: nst.texture(params, GREY, size=32, seamless="no"),
+            "`seamless`: expected True or False, got 'no'",
+        ),
+        (
+            lambda params: nst.images.save("a.png", GREY, overwrite="no"),
+            "`overwrite`: expected True or False, got 'no'",
+        ),
+        (
+            lambda params: nst.train(params, None, None),
+            "`paintings`: expected a picture or its path, or a list or dict.* got NoneType",
+        ),
+        (
+            lambda params: nst.instant(GREY, [GREY, GREY], shares=3),
+            "`shares`: expected a list with one number for each style, got 3",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_refused_before_any_work(params, call, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        call(params)
 
 
 # --- Lists of pictures ----------------------------------------------------------------------------

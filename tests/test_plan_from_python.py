@@ -78,6 +78,16 @@ def test_a_plan_for_other_sizes_is_refused(verb, params, content, style):
         verb(params, content, style, plan=planned)
 
 
+@pytest.mark.parametrize("verb", [nst.stylize, nst.paint, nst.stylize_many])
+def test_a_plan_for_another_platform_is_refused(verb, params, content, style):
+    other = "gpu" if jax.default_backend() == "cpu" else "cpu"
+    planned = nst.plan(content, style, recipe=RECIPE, platform=other)
+    with pytest.raises(
+        ValueError, match=rf"`plan`: was made for the platform '{other}', but '.*\)`$"
+    ):
+        verb(params, content, style, plan=planned)
+
+
 def test_a_plan_for_another_number_of_pictures_is_refused(params, content, style):
     planned = nst.plan(content, style, recipe=RECIPE, pictures=2)
     with pytest.raises(ValueError, match="`plan`: is for a batch of 2; make it without `pictures`"):

@@ -147,6 +147,7 @@ def test_styles_are_chosen_by_name(styles, shares):
         ("waves", "`style`: there is no style in this file 'waves'; did you mean 'wave'?"),
         ({"wave": -1}, "`style`: expected 0 or more"),
         ({"wave": 0}, "`style`: all shares are 0"),
+        ({"wave": 1e308, "mosaic": 1e308}, "`style`: expected less than 1e[+]30, got 1e[+]308"),
     ],
 )
 def test_bad_styles_are_refused(styles, said):

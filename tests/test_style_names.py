@@ -51,6 +51,7 @@ def test_shares_add_up_to_one():
         ({"mosaic": 0}, "all shares are 0"),
         ({"mosaic": -1, "waves": 2}, "expected 0 or more, got -1"),
         ({"mosaic": float("nan")}, "expected a finite number"),
+        ({"mosaic": 1e308, "waves": 1e308}, "expected less than 1e+30, got 1e+308"),
         ({}, "all shares are 0"),
     ],
 )

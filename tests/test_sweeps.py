@@ -245,7 +245,8 @@ def test_cells_that_paint_nothing_are_named(call):
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "nst-jax: warning: style weight 1e+25: the losses after the last update are those of the "
-        "start; nothing was painted: try smaller weights of the losses, or a larger learning rate"
+        "start; nothing was painted: try smaller weights of the losses, or a larger learning rate, or "
+        "another style if the start looks like this one already"
     ]
     assert told("grid.png")["stalled"] == [1] and told("grid.png")["diverged"] == []
 

@@ -90,6 +90,21 @@ def test_combining_is_a_run_of_that_recipe(params):
         nst.combined_style(params, coarse, np.zeros((24, 24, 2)))
 
 
+def test_a_picture_has_no_structure_to_give_to_itself(params, content, style, call):
+    with pytest.raises(
+        ValueError, match="^`fine`: is the same picture as `coarse`, so there is no"
+    ):
+        nst.combined_style(params, style, style)
+    for fine, name in ((style, "style_fine"), ([None, style], r"style_fine\[1\]")):
+        with pytest.raises(
+            ValueError, match=f"^`{name}`: is the same picture as its style, .* None"
+        ):
+            nst.stylize_many(params, content, style, recipe=small.quickest(), style_fine=fine)
+    found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "art.png", "-o", "a.png")
+    assert found[0] == 1 and not os.path.exists("a.png")
+    assert "`--style-fine`: art.png is the same picture as the style art.png, which so" in found[2]
+
+
 # --- Many pictures --------------------------------------------------------------------------------
 
 

@@ -101,6 +101,31 @@ def test_an_unknown_or_ambiguous_name_is_refused(name, message):
         TF.replace({name: 3})
 
 
+@pytest.mark.parametrize(
+    ("values", "more", "message"),
+    [
+        ({}, {"steps": 1, "descent__steps": 2}, "`descent__steps`: is the field of `steps`, too"),
+        ({"steps": 1}, {"steps": 2}, "`steps`: is the field of `steps`, too; give it once"),
+        (
+            {"size.pixels": 64},
+            {"size__pixels": 96},
+            "`size__pixels`: is the field of `size.pixels`",
+        ),
+    ],
+)
+def test_two_values_for_one_field_are_refused(values, more, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        TF.replace(values, **more)
+
+
+@pytest.mark.parametrize("values", [3, "steps", [("steps", 3)], {3: 4}])
+def test_only_a_dictionary_has_values_for_fields(values, as_users_do):
+    with pytest.raises(
+        TypeError, match=r"^`replace`: expected a dictionary .*replace\(steps=200\)"
+    ):
+        TF.replace(values)
+
+
 def test_every_short_name_of_every_preset_is_found_or_ambiguous():
     for recipe in PRESETS.values():
         for name in ("style_weight", "steps", "optimizer", "size", "start", "content_taps", "pool"):
@@ -109,7 +134,9 @@ def test_every_short_name_of_every_preset_is_found_or_ambiguous():
 
 @pytest.mark.parametrize("size", [512, np.int64(512), None, "512"])
 def test_a_number_is_no_size_rule(size, as_users_do):
-    with pytest.raises(TypeError, match="^`size`: expected a rule of `nst_jax.recipes.sizes`, got"):
+    with pytest.raises(
+        TypeError, match="^`size`: expected a size rule of `nst_jax.recipes.sizes`, g"
+    ):
         recipes.check(changed("pictures", size=size))
 
 

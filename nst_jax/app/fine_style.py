@@ -35,10 +35,11 @@ UPDATES = 10  # number of updates after which the shown progress is refreshed
 
 
 class NotCombined(RuntimeError):
-    """Raised if combining a style fails: the losses are not finite, or never change.
+    """Raised if combining a style fails.
 
-    The message begins with the option, `--style-fine`. It is not a `ValueError`, since the input was
-    valid: the command ends with exit code 1, as after any run that diverges.
+    It fails if both pictures are equal, or if the losses are not finite or never change. The message
+    begins with the option, `--style-fine`. It is not a `ValueError`, since the input was valid: the
+    command ends with exit code 1, as after any run that diverges.
     """
 
 
@@ -85,8 +86,13 @@ class FineStyle:
 
         Raises:
           ValueError: if the two pictures cannot be combined.
-          NotCombined: if the losses stop being finite, or if they never change.
+          NotCombined: if both pictures are equal, or if the losses stop being finite or never change.
         """
+        if np.array_equal(style.image, self.picture.image):
+            raise NotCombined(
+                f"`--style-fine`: {self.picture.name} is the same picture as the style {style.name}, "
+                "which so gets no other structure; choose another picture, or leave it out"
+            )
         plan = self._plan(style.image.shape[:2], shape)
         recipe = plan.recipe
         size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)

@@ -261,8 +261,7 @@ def with_colors_of(
       >>> bool(abs(moments.covariance - color_moments(cat).covariance).max() < 1e-4)
       True
     """
-    if color_map not in MAPS:
-        raise _checks.unknown("color_map", color_map, MAPS, "map of colours")
+    _checks.one_of("color_map", color_map, MAPS, "map of colours")
     own, wanted = color_moments(picture, opacity), color_moments(other, other_opacity)
     matrix = MAPS[color_map](own.covariance, wanted.covariance)
     away = _floats(picture) - own.mean[None, None]
@@ -366,8 +365,7 @@ def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Ima
       jcjohnson/neural-style, `original_colors`; Ottosson, "A perceptual color space for image
       processing", 2020.
     """
-    if space not in CHROMA_SPACES:
-        raise _checks.unknown("space", space, CHROMA_SPACES, "space of colours")
+    _checks.one_of("space", space, CHROMA_SPACES, "space of colours")
     if picture.shape != other.shape:
         raise ValueError(
             f"`other`: expected the shape of `picture`, {list(picture.shape)}, got "

@@ -156,14 +156,8 @@ def checked_controls(
 
 
 def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
-    if regions is None:
-        return ()
-    if not isinstance(regions, (list, tuple)):
-        raise TypeError(
-            f"`regions`: expected a list of `nst_jax.controls.Region`, got {type(regions).__name__}"
-        )
     found = []
-    for index, region in enumerate(regions):
+    for index, region in enumerate(listed_regions(regions)):
         name = f"regions[{index}]"
         _checks.instance(name, region, Region, "`nst_jax.controls.Region(mask, style)` makes one")
         style = _checks.image(f"{name}.style", region.style)
@@ -172,11 +166,29 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
         if style_mask is not None:
             shape = style.shape[0], style.shape[1]
             style_mask = _checked_mask(f"{name}.style_mask", style_mask, shape, "the style")
-        _checks.number(f"{name}.weight", region.weight, least=0)
+        _checks.number(f"{name}.weight", region.weight, least=0, below=_checks.LARGEST_SHARE)
         _checks.not_array(f"{name}.weight", region.weight, SEVERAL)
         found.append(Region(mask, style, style_mask, region.weight))
-    check_number_of_regions(len(found))
     return tuple(found)
+
+
+def listed_regions(regions: Any) -> Sequence[Any]:
+    """Return the regions that a caller gives, as a list or tuple; an empty one for None.
+
+    The regions themselves are not checked.
+
+    Raises:
+      TypeError: if they are no list, tuple or None.
+      ValueError: if there are more than a run can have; the message names the largest number.
+    """
+    if regions is None:
+        return ()
+    if not isinstance(regions, (list, tuple)):
+        raise TypeError(
+            f"`regions`: expected a list of `nst_jax.controls.Region`, got {type(regions).__name__}"
+        )
+    check_number_of_regions(len(regions))
+    return regions
 
 
 # Largest number of regions, including the region of the default style: the pixels outside all others.

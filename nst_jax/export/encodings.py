@@ -51,8 +51,7 @@ def encoded_weights(weights: Mapping[str, np.ndarray], encoding: str) -> dict[st
       >>> sorted(encoded_weights({"conv/kernel": kernel}, "int8"))
       ['conv/kernel/codes', 'conv/kernel/scales']
     """
-    if encoding not in ENCODINGS:
-        raise _checks.unknown("encoding", encoding, ENCODINGS, "encoding")
+    _checks.one_of("encoding", encoding, ENCODINGS, "encoding")
     found: dict[str, np.ndarray] = {}
     for name, array in weights.items():
         if encoding == "float32" or name.split("/")[-1] != KERNEL or array.size < LEAST:

@@ -154,8 +154,7 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
       Traceback (most recent call last):
       ValueError: `path`: '.onnx' is the suffix of files for onnx, not stablehlo; end it in .npz
     """
-    if to not in FORMATS:
-        raise _checks.unknown("to", to, FORMATS, "format")
+    _checks.one_of("to", to, FORMATS, "format")
     suffix = Path(path).suffix.lower()
     others = {one.suffix: name for name, one in FORMATS.items() if name != to}
     if suffix in others:
@@ -174,8 +173,7 @@ def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)
-    if program not in model.programs:
-        raise _checks.unknown("program", program, model.programs, f"program of {model.name}")
+    _checks.one_of("program", program, model.programs, f"program of {model.name}")
     return {program: model.programs[program]}
 
 

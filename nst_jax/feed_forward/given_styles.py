@@ -20,7 +20,6 @@ from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.feed_forward import johnson, style_files, style_names
 from nst_jax.images.on_host import at_scale_on_host
 from nst_jax.recipes import sizes
-from nst_jax.recipes.checking import LARGEST_SHARE
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.sizes import Size
 from nst_jax.weights.digests import digest_of
@@ -90,7 +89,7 @@ def parsed_style(
         entries, weights = list(style), list(style.values())
     else:
         entries = list(style) if several else [style]
-        weights = [1.0] * len(entries) if shares is None else list(shares)
+        weights = [1.0] * len(entries) if shares is None else _listed(shares)
     if not entries:
         raise ValueError(f"`{argument}`: is empty; give at least one style")
     if len(weights) != len(entries):
@@ -112,7 +111,7 @@ def parsed_style(
         resized_style(checked_picture(name, entry), style_size, argument=name, on_host=on_host)
         for name, entry in zip(places, entries, strict=True)
     )
-    return ParsedStyle(pictures, checked_shares(weights, argument="shares"))
+    return ParsedStyle(pictures, _checks.shares("shares", weights))
 
 
 def is_trained(style: Any) -> bool:
@@ -152,12 +151,18 @@ def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
     names = trained.network.styles
     if shares is None or isinstance(shares, Mapping):
         return ParsedStyle((), style_files.style_shares(names, shares), trained)
-    if len(shares) != len(names):
+    if len(_listed(shares)) != len(names):
         raise ValueError(
             f"`shares`: expected {len(names)}, one for each style of the network "
             f"({', '.join(names)}), got {len(shares)}"
         )
-    return ParsedStyle((), checked_shares(shares, argument="shares"), trained)
+    return ParsedStyle((), _checks.shares("shares", shares), trained)
+
+
+def _listed(shares: Any) -> list[Any]:
+    if not isinstance(shares, (list, tuple)) and np.ndim(shares) != 1:
+        raise TypeError(f"`shares`: expected a list with one number for each style, got {shares!r}")
+    return list(shares)
 
 
 def is_named(style: Any, *, argument: str = "style") -> bool:
@@ -207,26 +212,6 @@ def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str)
             f"`{argument}`: {name!r} is one of the 26 styles and {what} is not; blend names with names "
             "and pictures with pictures"
         )
-
-
-def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
-    """Return the weights of styles in a mixture, divided by their sum, as float32.
-
-    Args:
-      shares: the weights, numbers.
-      argument: the caller's name for the weights, shown in error messages.
-
-    Raises:
-      TypeError: if a weight is not a number.
-      ValueError: if a weight is negative, not finite, or 1e30 or more; or if the sum of all weights is
-        0, or at most 1e-30.
-    """
-    for share in shares:
-        _checks.number(argument, share, least=0, below=LARGEST_SHARE)
-    total = float(np.sum(shares))
-    if not total > 1 / LARGEST_SHARE:
-        raise ValueError(f"`{argument}`: all shares are 0; give at least one style a larger share")
-    return (np.asarray(shares, np.float64) / total).astype(np.float32)
 
 
 def checked_picture(argument: str, value: Any) -> HostImage:

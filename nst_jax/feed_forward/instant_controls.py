@@ -53,8 +53,7 @@ def check_colors_and_realism(colors: str, realism: Any) -> None:
     Raises:
       TypeError, ValueError: if `colors` or `realism` cannot be used; the message names the argument.
     """
-    if colors not in finishing.COLORS:
-        raise _checks.unknown("colors", colors, finishing.COLORS, "choice of colours")
+    _checks.one_of("colors", colors, finishing.COLORS, "choice of colours")
     _checks.number("realism", realism, least=0)
     if np.max(realism) > 1:
         raise ValueError(f"`realism`: expected 0 to 1, got {np.max(realism):g}")

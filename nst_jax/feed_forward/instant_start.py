@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from nst_jax import prepare
+from nst_jax import _checks, prepare
 from nst_jax._types import Shape
-from nst_jax.feed_forward.given_styles import ParsedStyle, checked_shares, resized_style
+from nst_jax.feed_forward.given_styles import ParsedStyle, resized_style
 from nst_jax.feed_forward.instant_painter import InstantPainter
 from nst_jax.images.on_host import at_scale_on_host
 from nst_jax.recipes import starts
@@ -65,4 +65,4 @@ def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedSty
     """
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given
-    return ParsedStyle(tuple(pictures), checked_shares(given, argument="style_shares"))
+    return ParsedStyle(tuple(pictures), _checks.shares("style_shares", given))

@@ -166,8 +166,8 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
 
     Raises:
       TypeError: if a weight is not a number.
-      ValueError: if a name is not in `names`, if a weight is negative or not finite, or if all weights
-        are 0.
+      ValueError: if a name is not in `names`, if a weight is negative or 1e30 or more, or if all
+        weights are 0.
 
     Example:
       >>> style_shares(("wave", "mosaic"), {"wave": 3, "mosaic": 1}).tolist()
@@ -175,14 +175,9 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
     """
     wanted = dict.fromkeys(names, 1.0) if styles is None else styles
     wanted = {wanted: 1.0} if isinstance(wanted, str) else wanted
-    for name, share in wanted.items():
-        if name not in names:
-            raise _checks.unknown("style", name, names, "style in this file")
-        _checks.number("style", share, least=0)
-    total = sum(wanted.values())
-    if not total > 0:
-        raise ValueError("`style`: all shares are 0; give at least one style a larger share")
-    return np.asarray([wanted.get(name, 0.0) / total for name in names], np.float32)
+    for name in wanted:
+        _checks.one_of("style", name, names, "style in this file")
+    return _checks.shares("style", [wanted.get(name, 0.0) for name in names])
 
 
 # --- Checkpoints ------------------------------------------------------------------------------------

@@ -115,22 +115,18 @@ def mixture_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndar
     Raises:
       TypeError: if a share is not a number.
       ValueError: if no style has a given name or number, if a style is given twice (by name and by
-        number), if a share is negative or not finite, or if all shares are 0.
+        number), if a share is negative or 1e30 or more, or if all shares are 0.
 
     Example:
       >>> mixture_of({"mosaic": 1, "waves": 3})[[15, 24]]
       array([0.25, 0.75], dtype=float32)
     """
-    shares = np.zeros(len(NAMES))
+    shares: list[Any] = [0.0] * len(NAMES)
     given: set[int] = set()
     for style, share in styles.items():
         place = number_of(style, argument=argument)
         if place in given:
             raise ValueError(f"`{argument}`: {NAMES[place]!r} is given twice; give it once")
         given.add(place)
-        _checks.number(argument, share, least=0)
         shares[place] = share
-    total = shares.sum()
-    if not total > 0:
-        raise ValueError(f"`{argument}`: all shares are 0; give at least one style a larger share")
-    return (shares / total).astype(np.float32)
+    return _checks.shares(argument, shares)

@@ -7,7 +7,7 @@ that a training is resumed only from a checkpoint of the same training.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -210,6 +210,11 @@ def _named(paintings: Any) -> dict[str, HostImage]:
         pairs = list(paintings.items())
     else:
         single = isinstance(paintings, (str, os.PathLike)) or hasattr(paintings, "shape")
+        if not single and not isinstance(paintings, Iterable):
+            raise TypeError(
+                f"`paintings`: expected a picture or its path, or a list or dictionary of them, got "
+                f"{type(paintings).__name__}"
+            )
         several = [paintings] if single else list(paintings)
         paths = [Path(each) if isinstance(each, (str, os.PathLike)) else None for each in several]
         stems = [f"style{n}" if path is None else path.stem for n, path in enumerate(paths, 1)]

@@ -421,8 +421,8 @@ def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "outpu
 
 def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> str:
     """Check the path or file object into which a film is to be written; return the film's format."""
-    if format is not None and format not in FORMATS:
-        raise _checks.unknown("format", format, FORMATS, "format of films")
+    if format is not None:
+        _checks.one_of("format", format, FORMATS, "format of films")
     if isinstance(path, Writable):
         if isinstance(path, io.TextIOBase):
             raise TypeError(

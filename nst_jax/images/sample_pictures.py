@@ -41,6 +41,5 @@ def sample_picture(name: str) -> Picture:
     Raises:
       ValueError: for another name.
     """
-    if name not in SAMPLES:
-        raise _checks.unknown("name", name, SAMPLES, "sample picture")
+    _checks.one_of("name", name, SAMPLES, "sample picture")
     return read(SAMPLES[name], argument="name")

@@ -72,6 +72,7 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         too long; if its folder is missing or (with `probe`) not writable; or if there is a file that
         may not be replaced or is write-protected.
     """
+    _checks.flag("overwrite", overwrite)
     try:
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)

@@ -114,8 +114,7 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
             "number by `steps`, or choose a recipe for which draft, good and best are defined: "
             f"{', '.join(presets.QUALITIES)}"
         )
-    if quality not in known:
-        raise _checks.unknown("quality", quality, known, "quality")
+    _checks.one_of("quality", quality, known, "quality")
     return recipe.replace(descent__steps=known[quality])
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 from nst_jax import _checks, additivity, losses, optimizers, vgg
+from nst_jax._checks import LARGEST_SHARE
 from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.field_types import check_types
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
-from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.vgg.sized_layers import PADDED, POOLED
 from nst_jax.vgg.taps import halo_of
 
@@ -38,16 +38,17 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: if a value is not allowed; the message names it. Not allowed are unknown taps, and
         unknown words, such as `colors="red"`; more or fewer layer weights than taps; weights that are
-        negative or not finite, and style shares that are all 0; numbers out of range, such as fewer
-        than one update, a `realism` above 1, or a negative number in the size rule, the start (the
-        function that makes the initial canvas), the optimiser or the schedule; a loss that is declared
-        additive (computed from sums over the pixels of feature maps) but is not; a tile size that does
-        not suit the network; and values that exclude each other, such as clipping with an optimiser
-        that undoes bad updates, or tiles with a loss that is not additive.
+        negative, not finite or all 0, and style shares that are all 0; numbers out of range, such as
+        fewer than one update, a `realism` above 1, or a negative number in the size rule, the start
+        (the function that makes the initial canvas), the optimiser or the schedule; a loss that is
+        declared additive (computed from sums over the pixels of feature maps) but is not; a tile size
+        that does not suit the network; and values that exclude each other, such as clipping with an
+        optimiser that undoes bad updates, or tiles with a loss that is not additive.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
+    check_types(recipe)
     _check_pictures(recipe.pictures)
     if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 give a result the same metadata
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
@@ -55,7 +56,6 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     _check_descent(recipe.descent)
     _check_colors(recipe.pictures)
     recipe = replace(recipe, terms=_checked_terms(recipe.terms))
-    _check_precisions(recipe.network)
     _check_tile(recipe.network.tile, recipe.terms.taps)
     check_not_cut(recipe)
     _check_wrap(recipe)
@@ -73,25 +73,8 @@ def _check_wrap(recipe: Recipe) -> None:
 
 
 def _check_losses(terms: Terms) -> None:
-    of_style = (losses.StyleLoss, losses.MatchingLoss)
-    kinds: dict[str, tuple[type, ...]] = {
-        "content_loss": (losses.ContentLoss, losses.JointContentLoss),
-        "style_loss": of_style,
-        "last_style_loss": of_style,
-        "variation": (losses.Variation,),
-        "second_style.loss": (losses.StyleLoss,),
-    }
-    if not isinstance(terms.second_style, SecondStyle | None):
-        raise TypeError(
-            f"`second_style`: expected a `SecondStyle` of `nst_jax.recipes` or None, got "
-            f"{terms.second_style!r}"
-        )
     for name, loss in terms.named_losses.items():
-        allowed = kinds[name]
-        if not isinstance(loss, allowed):
-            raise TypeError(
-                f"`{name}`: expected a `{allowed[0].__name__}` of `nst_jax.losses`, got {loss!r}"
-            )
+        _checks.flag(f"{name}.additive", loss.additive)
         if isinstance(loss, losses.MatchingLoss) and (loss.matches is None) != (
             loss.number is None
         ):
@@ -130,8 +113,7 @@ def _checked_terms(terms: Terms) -> Terms:
         _checks.number("content_against_style", terms.content_against_style, least=0)
     _check_joint_content(terms)
     _check_shares(terms.style_shares)
-    if terms.region_reach not in masks.REACHES:
-        raise _checks.unknown("region_reach", str(terms.region_reach), masks.REACHES, "reach")
+    _checks.one_of("region_reach", terms.region_reach, masks.REACHES, "reach")
     _checks.whole("region_growth", terms.region_growth, least=0)
     _checks.number("region_growth", terms.region_growth, below=MOST_GROWTH + 1)
     if terms.matched and terms.second_style is not None:
@@ -159,7 +141,28 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
+    _check_any_weight(terms)
     return replace(terms, tap_styles=_checked_tap_styles(terms))
+
+
+def _check_any_weight(terms: Terms) -> None:
+    """Refuse weights of losses that are all 0, with which nothing would be painted.
+
+    A sweep in which some pictures have only such weights is not refused.
+    """
+    products = [
+        (terms.content_weight, terms.content_layer_weights),
+        (terms.style_weight, terms.style_layer_weights),
+        (terms.tv_weight, (1,)),
+        (0 if terms.matting_weight is None else terms.matting_weight, (1,)),
+    ]
+    if (second := terms.second_style) is not None and np.any(second.weight):
+        products.append((terms.style_weight, second.layer_weights))
+    if not any(np.any(weight) and any(map(np.any, layers)) for weight, layers in products):
+        raise ValueError(
+            "`style_weight`: the weights of all losses are 0, so nothing would be painted; give one "
+            "of `style_weight`, `content_weight` and `tv_weight` a larger number"
+        )
 
 
 def _check_joint_content(terms: Terms) -> None:
@@ -223,12 +226,6 @@ def _check_shares(shares: Any) -> None:
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-# A style share is the weight of a style in a mixture. It must be less than this number, so that the sum
-# of several shares is finite in float32. Shares are divided by their sum, which must not be tiny:
-# if it is at most 1 / LARGEST_SHARE, the shares are refused, as if all were 0.
-LARGEST_SHARE = 1e30
-
-
 def check_style_scale(pictures: Pictures, count: int) -> None:
     """Refuse a `style_scale`, unless it has one factor, or one for each of the `count` styles.
 
@@ -280,12 +277,6 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
 def _check_pictures(pictures: Pictures) -> None:
     for name in ("size", "style_size"):
         rule = getattr(pictures, name)
-        _checks.not_class(name, rule, "a size rule")
-        if not (sizes.is_rule(rule) or (rule is None and name == "style_size")):
-            raise TypeError(
-                f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
-                f"`recipe.replace({name}=...)` makes one from a number"
-            )
         # Only the numbers of this package's size rules are checked, since those of a user's own size
         # rule may be something other than pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
@@ -311,11 +302,7 @@ _WORDS = {
 
 def _check_colors(pictures: Pictures) -> None:
     for name, (known, what) in _WORDS.items():
-        value = getattr(pictures, name)
-        if not isinstance(value, str):
-            raise TypeError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")
-        if value not in known:
-            raise _checks.unknown(name, value, known, what)
+        _checks.one_of(name, getattr(pictures, name), known, what)
     # If the chosen `colors` does not use `color_map` or `chroma_space`, a value other than the default
     # would have no effect, so the user must have meant something else.
     if pictures.color_map != Pictures().color_map and pictures.colors != "content":
@@ -350,14 +337,6 @@ def _check_descent(descent: Descent) -> None:
     _checks.whole("steps", descent.steps, least=1)
     _check_schedule(descent.schedule)
     rule = descent.optimizer
-    if isinstance(rule, optax.GradientTransformation):
-        raise TypeError(
-            "`optimizer`: expected a rule of `nst_jax.optimizers`, got an optax transformation; wrap "
-            "it: `nst_jax.optimizers.Optax(transformation)`"
-        )
-    _checks.not_class("optimizer", rule, "a rule of `nst_jax.optimizers`")
-    if not isinstance(rule, optimizers.Optimizer):
-        raise TypeError(f"`optimizer`: expected a rule of `nst_jax.optimizers`, got {rule!r}")
     for path, value in jax.tree_util.tree_leaves_with_path(rule):
         name = jax.tree_util.keystr(path).lstrip(".")
         if name in ("learning_rate", "radius", "largest_radius"):
@@ -374,27 +353,14 @@ def _check_descent(descent: Descent) -> None:
             "pixels are clipped after each update, as by this recipe (`descent.clip`); choose another "
             "optimizer, or use `descent.clip=false`, which clips the result only"
         )
-    if hasattr(rule, "carry") and not isinstance(rule.carry, bool):
-        raise TypeError(f"`carry`: expected True or False, got {rule.carry!r}")
-    _check_enlarge(descent)
     _check_pyramid(descent)
     _check_average(descent)
     _check_last_learning_rate(descent)
-    if not isinstance(descent.content_detail, bool):
-        raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
 # Names of the optimisers' fields whose value is the decay of a running mean per update. Such a decay
 # must be at least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
-
-
-def _check_enlarge(descent: Descent) -> None:
-    if not callable(descent.enlarge):
-        raise TypeError(
-            f"`enlarge`: expected a function of `nst_jax.recipes.filters.ENLARGEMENTS`, got "
-            f"{descent.enlarge!r}"
-        )
 
 
 def _check_pyramid(descent: Descent) -> None:
@@ -439,12 +405,6 @@ def _check_average(descent: Descent) -> None:
 
 
 def _check_schedule(schedule: Schedule) -> None:
-    _checks.not_class("schedule", schedule, "a schedule of `nst_jax.recipes`")
-    if not hasattr(schedule, "plan"):
-        raise TypeError(
-            f"`schedule`: expected a schedule of `nst_jax.recipes`, such as `CoarseToFine()`, got "
-            f"{schedule!r}"
-        )
     if isinstance(schedule, CoarseToFine):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("share", schedule.share, above=0)
@@ -553,16 +513,6 @@ def _why_not_in_bucket(recipe: Recipe, bands: bool) -> str | None:
     if network.tile:
         return f"tiles (here of {network.tile} px) cannot be used in a bucket"
     return "devices that share a canvas cannot paint a bucket" if bands else None
-
-
-def _check_precisions(network: vgg.Network) -> None:
-    for name, kinds in (("precision", (Precision, Auto)), ("accelerator_precision", (Precision,))):
-        value = getattr(network, name)
-        if not isinstance(value, kinds):
-            raise TypeError(
-                f"`{name}`: expected one of `nst_jax.vgg.precision`, got {value!r}; "
-                "`nst_jax.vgg.precision.precision_named('bfloat16')` gives one"
-            )
 
 
 def _check_tile(tile: int | None, taps: Iterable[str]) -> None:

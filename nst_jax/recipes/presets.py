@@ -155,6 +155,7 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
       The recipe.
 
     Raises:
+      TypeError: if `name` is not a string.
       ValueError: for an unknown name; the message suggests a similar known name, or lists all of them.
 
     Example:
@@ -162,6 +163,5 @@ def named(name: str, *, argument: str = "recipe") -> Recipe:
       >>> recipes.named("tf").descent.steps
       1003
     """
-    if name not in PRESETS:
-        raise _checks.unknown(argument, name, PRESETS, "recipe")
+    _checks.one_of(argument, name, PRESETS, "recipe")
     return PRESETS[name]

@@ -144,8 +144,8 @@ class Terms:
     The total loss is `content_weight * sum(w * content_loss)` over the content taps, plus
     `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`. A tap
     is a layer whose features a loss reads, and w is the layer weight of a tap. Taps and functions are
-    static, all weights are pytree leaves. Weights may be 0: without a content term the style's texture
-    is synthesised, without a style term the content is rebuilt from its features.
+    static, all weights are pytree leaves. Weights may be 0, but not all of them: without a content term
+    the style's texture is synthesised, without a style term the content is rebuilt from its features.
 
     With a `second_style`, the total style loss is `style_weight` times the sum of
     `sum(w * style_loss)` and `second_style.weight * sum(w * second_style.loss)`. The two style losses
@@ -540,10 +540,10 @@ class Recipe:
           function that runs a recipe.
 
         Raises:
-          TypeError: for a size that is True or False.
+          TypeError: for a size that is True or False, and if `values` is no dictionary from text.
           ValueError: for an unknown name, and for a name that several fields have; the message suggests
-            the nearest known name, or lists the full keys. Also for a size, given as a whole number or
-            as text, that `nst_jax.recipes.sizes.with_size` refuses.
+            the nearest known name, or lists the full keys. Also for two names of one field; and for a
+            size, given as a whole number or as text, that `nst_jax.recipes.sizes.with_size` refuses.
 
         Example:
           >>> from nst_jax import optimizers, recipes
@@ -552,10 +552,20 @@ class Recipe:
           >>> recipes.TF.replace(size=256, optimizer=optimizers.Adam()).descent.optimizer.learning_rate
           0.02
         """
+        values = {} if values is None else values
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise TypeError(
+                f"`replace`: expected a dictionary from names of fields to values, got {values!r}; or "
+                "give the values by name, as in `recipe.replace(steps=200)`"
+            )
         recipe = self
-        given = [*(values or {}).items(), *more.items()]
+        given = [*values.items(), *more.items()]
+        named: dict[str, str] = {}  # full key of a field -> the name by which it was given
         for name, value in sorted(given, key=lambda pair: not is_dataclass(pair[1])):
             key = walk.full_key(recipe, name)
+            if key in named:
+                raise ValueError(f"`{name}`: is the field of `{named[key]}`, too; give it once")
+            named[key] = name
             if key in SIZES and isinstance(value, (int, np.integer, str)):
                 rule = SIZES[key](recipe.pictures)
                 value = sizes.with_size(rule, value, argument=name)

@@ -196,6 +196,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
       The checked recipe.
 
     Raises:
+      TypeError: if `text` is not a string.
       ValueError: if the text is not TOML (the message names the line); for unknown keys and names (the
         message suggests the nearest known one); for values of a wrong type or out of range (the message
         names the key); and for a table `controls`, which names pictures, since a recipe has none.
@@ -244,6 +245,7 @@ def recipe_and_controls(
       texts. It is empty if the text has no such table. What the texts mean is not checked here.
 
     Raises:
+      TypeError: if `text` is not a string.
       ValueError: if the text is not TOML; for unknown keys and names; and for values of a wrong type or
         out of range.
 
@@ -270,13 +272,14 @@ def recipe_strength_and_controls(text: str, *, argument: str = "recipe") -> Reci
       whose meaning is not checked.
 
     Raises:
-      ValueError: as in `recipe_and_controls`.
+      TypeError, ValueError: as in `recipe_and_controls`.
 
     Example:
       >>> found = recipe_strength_and_controls('base = "tf"\nstrength = 0.5')
       >>> found.recipe.terms.style_weight, found.strength
       (0.01, 0.5)
     """
+    _checks.instance(argument, text, str, "it is the TOML itself, such as `Path(file).read_text()`")
     try:
         table = _parsed(text)
         refuse_unknown(table, Recipe, "", BASE, STRENGTH, CONTROLS)
@@ -356,7 +359,7 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
       The checked recipe.
 
     Raises:
-      TypeError: if `recipe` is not a `Recipe`.
+      TypeError: if `recipe` is not a `Recipe`, or `values` not a dictionary.
       ValueError: for unknown keys and names, and for values of a wrong type or out of range.
 
     Example:
@@ -389,8 +392,7 @@ def values_and_strength(
       The checked recipe; and the checked strength, or None if `values` has no key "strength".
 
     Raises:
-      TypeError: if `recipe` is not a `Recipe`.
-      ValueError: as in `with_values`.
+      TypeError, ValueError: as in `with_values`.
 
     Example:
       >>> from nst_jax import recipes
@@ -399,6 +401,7 @@ def values_and_strength(
       (True, 0.5)
     """
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
+    _checks.instance(argument, values, Mapping, "write {'descent.steps': '200'}")
     strength = None
     try:
         for key, text in values.items():

@@ -37,11 +37,13 @@ class Choice(NamedTuple):
       named: a dictionary from each name to the value itself, or to the dataclass of which the value is
         an instance.
       what: what error messages call such a value, such as "size rule".
+      where: the module of this package that has the values, for error messages.
     """
 
     type: Any
     named: Mapping[str, Any]
     what: str
+    where: str
 
     @property
     def has_keys(self) -> bool:
@@ -63,22 +65,24 @@ class Choice(NamedTuple):
 # Recipes have fields whose values have names, such as the poolings "max" and "average". For the
 # annotation of each such field, there is one `Choice` here, with the values and their names.
 CHOICES = (
-    Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
-    Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
-    Choice(filters.Resize, filters.FILTERS, "filter"),
-    Choice(starts.Start, starts.STARTS, "start"),
-    Choice(layers.Pool, layers.POOLS, "pooling"),
-    Choice(layers.Padding, layers.PADDINGS, "padding"),
-    Choice(vgg.Pixels, vgg.PIXELS, "pixel convention"),
-    Choice(precision.AnyPrecision, precision.NAMED, "precision"),
-    Choice(precision.Precision, precision.PRECISIONS, "precision of an accelerator"),
-    Choice(losses.AnyContentLoss, losses.CONTENT_LOSSES, "content loss"),
-    Choice(losses.AnyStyleLoss, losses.STYLE_LOSSES, "style loss"),
-    Choice(losses.StyleLoss, losses.names.STATISTIC_LOSSES, "style loss"),
-    Choice(losses.Variation, losses.VARIATIONS, "variation"),
-    Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer"),
-    Choice(Schedule, SCHEDULES, "schedule"),
-    Choice(filters.Enlargement, filters.ENLARGEMENTS, "enlargement"),
+    Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule", "recipes.sizes"),
+    Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding", "recipes.sizes"),
+    Choice(filters.Resize, filters.FILTERS, "filter", "recipes.filters"),
+    Choice(starts.Start, starts.STARTS, "start", "recipes.starts"),
+    Choice(layers.Pool, layers.POOLS, "pooling", "vgg.layers"),
+    Choice(layers.Padding, layers.PADDINGS, "padding", "vgg.layers"),
+    Choice(vgg.Pixels, vgg.PIXELS, "pixel convention", "vgg"),
+    Choice(precision.AnyPrecision, precision.NAMED, "precision", "vgg.precision"),
+    Choice(
+        precision.Precision, precision.PRECISIONS, "precision of an accelerator", "vgg.precision"
+    ),
+    Choice(losses.AnyContentLoss, losses.CONTENT_LOSSES, "content loss", "losses"),
+    Choice(losses.AnyStyleLoss, losses.STYLE_LOSSES, "style loss", "losses"),
+    Choice(losses.StyleLoss, losses.names.STATISTIC_LOSSES, "style loss", "losses"),
+    Choice(losses.Variation, losses.VARIATIONS, "variation", "losses"),
+    Choice(optimizers.Optimizer, optimizers.OPTIMIZERS, "optimizer", "optimizers"),
+    Choice(Schedule, SCHEDULES, "schedule", "recipes.schedules"),
+    Choice(filters.Enlargement, filters.ENLARGEMENTS, "enlargement", "recipes.filters"),
 )
 
 
@@ -297,6 +301,24 @@ def full_key(record: Any, name: str) -> str:
     if not found:
         raise _unknown(record, name, wanted, known)
     return found[0]
+
+
+def short_name(record: Any, key: str) -> str:
+    """Return the last part of a full key if no other field's key ends in it, else the full key.
+
+    So `full_key` finds the field by the result.
+
+    Args:
+      record: an instance of a dataclass, such as a recipe.
+      key: the full key of one of its fields.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> short_name(recipes.TF, "descent.steps"), short_name(recipes.TF, "network.pixels")
+      ('steps', 'network.pixels')
+    """
+    last = key.rpartition(".")[2]
+    return key if sum(_ends_in(item.key, last) for item in walk(record)) > 1 else last
 
 
 def _ends_in(key: str, wanted: str) -> bool:

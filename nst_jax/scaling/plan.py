@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from nst_jax import _checks, checkpoints, recipes, run_scales
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.controls import Protect, Region
-from nst_jax.controls.given import check_number_of_regions
+from nst_jax.controls.given import listed_regions
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
@@ -242,7 +242,7 @@ def plan(
     memory: int | None = None,
     platform: str | None = None,
     resume: Checkpoint | None = None,
-    regions: Sequence[Any] = (),
+    regions: Sequence[Any] | None = (),
     protect: Any = None,
     bucket: int | str = buckets.AUTO,
 ) -> Plan:
@@ -322,9 +322,8 @@ def plan(
     shapes += [_shape_of("tap_styles", one) for one in own]
     others = [
         _shape_of(f"regions[{i}]", one.style if isinstance(one, Region) else one)
-        for i, one in enumerate(regions)
+        for i, one in enumerate(listed_regions(regions))
     ]
-    check_number_of_regions(len(others))
     if protect is not None:
         _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
     scales = run_scales.scales_of(

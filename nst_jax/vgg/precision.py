@@ -98,10 +98,7 @@ def precision_named(name: Any) -> AnyPrecision:
       >>> network.precision_on("cpu").name, network.precision_on("gpu").name
       ('float32', 'tensorfloat32')
     """
-    if not isinstance(name, str):
-        raise TypeError(f"`precision`: expected a name such as 'float32', got {name!r}")
-    if name not in NAMED:
-        raise _checks.unknown("precision", name, NAMED, "precision")
+    _checks.one_of("precision", name, NAMED, "precision")
     return NAMED[name]
 
 

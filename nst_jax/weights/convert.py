@@ -133,10 +133,10 @@ def _check_options(
         raise refusal(path, "is a folder; name the file in it")
     if not path.is_file():  # reading a pipe or a device might never end
         raise refusal(path, "is no regular file; name a file with VGG-19 weights")
-    if encoding is not None and encoding not in ENCODERS:
-        raise _checks.unknown("encoding", encoding, ENCODERS, "encoding")
-    if pixels is not None and pixels not in PIXELS:
-        raise _checks.unknown("pixels", pixels, PIXELS, "pixel convention")
+    if encoding is not None:
+        _checks.one_of("encoding", encoding, ENCODERS, "encoding")
+    if pixels is not None:
+        _checks.one_of("pixels", pixels, PIXELS, "pixel convention")
     check_destination(destination, argument="destination")
     if Path(destination).resolve() == path.resolve():
         raise ValueError("`destination`: this is the source itself; choose another name")

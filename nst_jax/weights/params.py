@@ -262,10 +262,8 @@ def save_params(
       'float16'
     """
     check_destination(path)
-    if encoding not in ENCODERS:
-        raise _checks.unknown("encoding", encoding, ENCODERS, "encoding")
-    if params.pixels not in PIXELS:
-        raise _checks.unknown("pixels", params.pixels, PIXELS, "pixel convention")
+    _checks.one_of("encoding", encoding, ENCODERS, "encoding")
+    _checks.one_of("pixels", params.pixels, PIXELS, "pixel convention")
     datasets = _encoded(params, encoding)
     write_datasets(
         path,
