@@ -112,6 +112,8 @@ def _call(argv: Sequence[str] | None) -> int:
     except click.Abort:  # click raises it in place of KeyboardInterrupt
         messages.print_lines(f"{PROGRAM}: interrupted", err=True)
         return 130
+    except messages.NotPrinted as error:
+        return _fail(f"cannot write to standard output: {error.strerror}", 1)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
@@ -207,7 +209,7 @@ def cli(ctx: click.Context) -> None:
     Try `nst-jax demo`, then `nst-jax stylize photo.jpg painting.jpg -o result.png`.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        messages.print_lines(*ctx.get_help().split("\n"))
 
 
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
@@ -532,7 +534,7 @@ def show_recipe(recipe: str) -> None:
 def weights(ctx: click.Context) -> None:
     """Inspect or convert a weights file."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        messages.print_lines(*ctx.get_help().split("\n"))
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")

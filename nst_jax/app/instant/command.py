@@ -74,7 +74,7 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
     pictures = [path for path, _ in words]
     inputs = {"content": [] if content is None else [content], "style": pictures}
     several = content is not None and _are_several(content, chosen)
-    if several and STANDARD in (*inputs["content"], *pictures, *chosen["styles"]):
+    if several and STANDARD in (*inputs["content"], *pictures):
         raise ValueError("`content`: `-` is one picture, painted in one style; name files instead")
     if several and chosen["output"] == STANDARD:
         raise ValueError("`output`: standard output takes one picture; name a folder for several")

@@ -22,8 +22,8 @@ from nst_jax.app.options.shared import (
     devices,
     layers,
     metadata,
-    optional_pictures,
     overwrite,
+    pictures,
     precision_with,
     protect_each,
     quiet,
@@ -71,7 +71,8 @@ _styles_of_instant = all_of(
 _files_of_instant = all_of(
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output; several "
-        "results need a folder (default: CONTENT_STYLE.png in this folder)"
+        "results need a folder (default: CONTENT_STYLE.png in this folder)",
+        stream=True,
     ),
     output(
         "--format",
@@ -213,7 +214,7 @@ _rate_of_training = expert(
 # --- Commands -------------------------------------------------------------------------------------
 
 instant = all_of(
-    optional_pictures,
+    pictures(required=False, stream=True),
     _styles_of_instant,
     size_of_picture(DEFAULT_SIZE, measured="longer side in pixels"),
     size(

@@ -11,9 +11,10 @@ from nst_jax.app.options.base import (
     DEFAULT_STEPS,
     DEMO_SIZE,
     FILE,
+    FILE_OR_STREAM,
     NUMBERS,
     RECIPES,
-    STYLE_FILE,
+    STYLE_OR_STREAM,
     SWEEP_RECIPE,
     SWEEP_SIZE,
     Decorator,
@@ -34,8 +35,8 @@ from nst_jax.app.options.shared import (
     format_of_output,
     layers,
     metadata,
-    optional_pictures,
     overwrite,
+    pictures,
     pool,
     protect_each,
     quality,
@@ -55,11 +56,6 @@ from nst_jax.app.options.shared import (
 )
 
 # --- Arguments ------------------------------------------------------------------------------------
-
-_pictures = all_of(
-    click.argument("content", type=FILE),
-    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
-)
 
 _contents = click.argument("contents", type=FILE, nargs=-1, required=True)
 
@@ -158,13 +154,17 @@ _styles_of_batch = styles_for_each(
     "every content with every style",
 )
 
-_style_fine = look(
-    "--style-fine",
-    type=FILE,
-    metavar="FILE",
-    help="picture from which STYLE takes its fine structure, such as brush strokes; STYLE keeps its "
-    "shapes. The two are combined first, in a run of their own",
-)
+
+def _style_fine(kind: Any = FILE) -> Decorator:
+    """Return the option `--style-fine`; `kind` is click's type of its value."""
+    return look(
+        "--style-fine",
+        type=kind,
+        metavar="FILE",
+        help="picture from which STYLE takes its fine structure, such as brush strokes; STYLE keeps "
+        "its shapes. The two are combined first, in a run of their own",
+    )
+
 
 _axes = all_of(
     look(
@@ -418,13 +418,14 @@ _wanted = all_of(
 )
 
 stylize = all_of(
-    _pictures,
+    pictures(stream=True),
     _wanted,
-    _style_fine,
+    _style_fine(FILE_OR_STREAM),
     _controls,
     result(
         "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
-        "output (default: CONTENT_STYLE.png in this folder)"
+        "output (default: CONTENT_STYLE.png in this folder)",
+        stream=True,
     ),
     format_of_output,
     overwrite,
@@ -439,7 +440,7 @@ stylize = all_of(
 )
 
 texture = all_of(
-    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
+    click.argument("style", type=STYLE_OR_STREAM, nargs=-1, required=True, metavar="STYLE..."),
     recipe("gatys-texture"),
     _steps(", 2000 in gatys-texture"),
     _seed,
@@ -458,7 +459,8 @@ texture = all_of(
     ),
     result(
         "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
-        "output (default: STYLE_texture.png in this folder)"
+        "output (default: STYLE_texture.png in this folder)",
+        stream=True,
     ),
     format_of_output,
     overwrite,
@@ -475,7 +477,7 @@ batch = all_of(
     _contents,
     _styles_of_batch,
     _wanted,
-    _style_fine,
+    _style_fine(),
     _controls_of_batch,
     _files_of_batch,
     _overwrite_finished,
@@ -496,9 +498,9 @@ batch = all_of(
 )
 
 sweep = all_of(
-    _pictures,
+    pictures(),
     _axes,
-    _style_fine,
+    _style_fine(),
     recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
     weights_of_terms(NUMBERS),
     strength,
@@ -529,7 +531,7 @@ sweep = all_of(
 )
 
 plan = all_of(
-    optional_pictures,
+    pictures(required=False),
     recipe(),
     _controls,
     _colors,

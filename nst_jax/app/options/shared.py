@@ -9,9 +9,11 @@ from nst_jax.app import parsing
 from nst_jax.app.options.base import (
     DEFAULT_PRECISION,
     FILE,
+    FILE_OR_STREAM,
     FILM_SECONDS,
     RECIPES,
     STYLE_FILE,
+    STYLE_OR_STREAM,
     Decorator,
     all_of,
     expert,
@@ -24,10 +26,21 @@ from nst_jax.app.options.base import (
 
 # --- Arguments ------------------------------------------------------------------------------------
 
-optional_pictures = all_of(
-    click.argument("content", type=FILE, required=False),
-    click.argument("style", type=STYLE_FILE, nargs=-1, metavar="[STYLE]..."),
-)
+
+def pictures(*, required: bool = True, stream: bool = False) -> Decorator:
+    """Return the arguments CONTENT and STYLE..., whose values are a path and pairs (path, share).
+
+    Args:
+      required: whether both must be given.
+      stream: whether one of the pictures may be `-`, standard input.
+    """
+    content, style = (FILE_OR_STREAM, STYLE_OR_STREAM) if stream else (FILE, STYLE_FILE)
+    many = "STYLE..." if required else "[STYLE]..."
+    return all_of(
+        click.argument("content", type=content, required=required),
+        click.argument("style", type=style, nargs=-1, required=required, metavar=many),
+    )
+
 
 # --- Look -----------------------------------------------------------------------------------------
 
@@ -162,15 +175,17 @@ def size_of_picture(
 # --- Output ---------------------------------------------------------------------------------------
 
 
-def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
+def result(text: str, *, name: str = "output", stream: bool = False, **settings: Any) -> Decorator:
     """Return the option `--output`.
 
     Args:
       text: the help text of the option.
       name: name of the command's parameter that gets the option's value.
+      stream: whether the value may be `-`, standard output.
       **settings: further arguments of `click.option`.
     """
-    return output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
+    settings = {"type": FILE_OR_STREAM if stream else FILE, "metavar": "OUT"} | settings
+    return output("--output", "-o", name, help=text, **settings)
 
 
 format_of_output = output(
