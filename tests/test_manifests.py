@@ -187,6 +187,11 @@ BAD = {
         "row 1",
         "./x.png",
     ),
+    "capitals": (
+        [HEAD, "photo.png,art.png,Cat.png,,", "other.png,art.png,cat.png,,"],
+        "row 2",
+        "'cat.png' differs only in capitals from 'Cat.png', the output of row 1",
+    ),
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
     "outside": ([HEAD, "photo.png,art.png,../x.png,,"], "row 1", "'../x.png' is outside", "'out'"),
     "absolute": ([HEAD, "photo.png,art.png,/tmp/no/x.png,,"], "row 1", "--outputs-anywhere"),

@@ -84,9 +84,15 @@ def precision_words(name: str, auto_on: str) -> str:
 def memory_line(plan: Plan) -> str:
     """Return one line that says how much memory a run takes, and what saves memory.
 
-    If memory is saved for a single picture, the line also says why.
+    If memory is saved for a single picture, or if fewer pictures are painted at once than the user
+    asked for, the line also says why.
     """
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
+    if plan.unfit_chunk is not None:
+        assert plan.usable is not None  # else the number would not have been reduced
+        larger = amount(plan.footprint_of(plan.unfit_chunk).total)
+        why = f"{plan.unfit_chunk} would take {larger}, and {amount(plan.usable)} is available"
+        at_once = [f"{plan.chunk} at once ({why})"]
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
         line += " on each"

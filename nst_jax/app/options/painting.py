@@ -308,8 +308,8 @@ _devices_of_many = all_of(
         "--chunk",
         type=click.IntRange(min=1),
         metavar="N",
-        help="largest number of pictures painted at once (default: as many as fit into memory, "
-        "unless fewer are as fast)",
+        help="largest number of pictures painted at once, fewer if so many do not fit into memory "
+        "(default: as many as fit, unless fewer are as fast)",
     ),
     devices("GPUs or TPUs that share the work, each with pictures of its own"),
     memory(
