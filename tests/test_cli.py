@@ -1275,6 +1275,19 @@ def test_batch_warns_of_what_diverged(call):
     assert json.loads(call("info", "out/photo_art.png")[1])["finished"] is False
 
 
+def test_where_the_first_losses_are_not_finite_nothing_is_written(call):
+    argv = ["--recipe", "free", "--style-weight", "3e38", "-q"]
+    code, _, err = call("stylize", "photo.png", "art.png", "-o", "alone.png", *argv)
+    assert code == 1 and "not finite after 0 updates; nothing was written" in err
+    code, _, err = call("batch", "photo.png", "--styles", "art.png", "-o", "out", *argv)
+    said = (
+        "nst-jax: warning: out/photo_art.png: the losses of the start, or their gradient, are not"
+    )
+    assert code == 1 and err.startswith(said) and "so nothing was painted" in err
+    assert os.listdir("out") == ["results.jsonl"] and not Path("alone.png").exists()
+    assert [one["status"] for one in lines("out/results.jsonl")] == ["failed"]
+
+
 def test_batch_names_the_rows_that_painted_nothing(call):
     table = [["content", "style", "output", "overrides"]]
     table += [
