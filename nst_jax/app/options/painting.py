@@ -78,20 +78,30 @@ _seed = look(
     help="number from which random noise is made; the same seed gives the same noise (default: 0)",
 )
 
-_start = all_of(
-    look(
-        "--init",
-        metavar="START",
-        help="picture to start from: content, style, noise, blank, content+noise, instant (what "
-        f"`nst-jax instant` paints of the pictures) or an image FILE (default: {RECIPES})",
-    ),
-    look(
-        "--noise-ratio",
-        type=float,
-        metavar="X",
-        help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
-    ),
-    _seed,
+_NAMED_STARTS = (
+    "content, style, noise, blank, content+noise, instant (what `nst-jax instant` paints of the "
+    "pictures)"
+)
+
+
+def _init(text: str) -> Decorator:
+    """Return the options `--init` and `--noise-ratio`; `text` is the help text of the first."""
+    return all_of(
+        look("--init", metavar="START", help=f"{text} (default: {RECIPES})"),
+        look(
+            "--noise-ratio",
+            type=float,
+            metavar="X",
+            help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
+        ),
+    )
+
+
+_start = all_of(_init(f"picture to start from: {_NAMED_STARTS} or an image FILE"), _seed)
+# Neither an image nor a seed needs programs of its own.
+_start_of_warm = _init(
+    "start that later commands will name (an image FILE needs no programs of its own): "
+    f"{_NAMED_STARTS}"
 )
 
 _colors, _realism = colors(f"{RECIPES}, style"), realism(f"{RECIPES}, 0, which changes nothing")
@@ -247,19 +257,17 @@ _log_and_checkpoint = all_of(
 )
 
 _progress_files = all_of(
-    watched("; before the first, OUT shows what `nst-jax instant` paints"), _log_and_checkpoint
+    watched(". Until the first, OUT has a preview by `nst-jax instant`"), _log_and_checkpoint
 )
 
 _FOR_BATCHES = (
-    "auto: rectangles, so that compiling and painting take the least time together. off: each shape "
-    "has programs of its own"
+    "auto: to the rectangles for which compiling and painting take the least time together. off: no "
+    "padding; each shape has programs of its own"
 )
-_FOR_SWEEPS = (
-    "auto, off: the picture's own shape, since all canvases of a sweep have this one shape"
-)
+_FOR_SWEEPS = "auto, off: no padding, since all canvases of a sweep have one shape"
 _FOR_PICTURES = (
-    "auto: on a GPU or TPU, a square of the longer side of up to 1024 px, since compiling takes long "
-    "there; on a CPU, the picture's own shape. off: the picture's own shape"
+    "auto: on a GPU or TPU, to a square of the longer side of up to 1024 px, since compiling takes "
+    "long there; on a CPU, no padding. off: no padding"
 )
 
 
@@ -269,9 +277,9 @@ def _bucket(words: str, default: str = "off") -> Decorator:
         type=parsing.BucketSide(),
         default=default,
         metavar="auto|off|PIXELS",
-        help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
-        "pictures of all shapes up to this size share their compiled programs, with the same results; "
-        f"the rest of the square takes time. {words} (default: {default})",
+        help="pad pictures to a square of this side, a multiple of 16, while they are painted: those "
+        "of all shapes up to this size then share their compiled programs, with the same results; "
+        f"computing the padding takes time. {words} (default: {default})",
     )
 
 
@@ -401,7 +409,7 @@ _of_default = f"{RECIPES}, {DEFAULT_SIZE}"
 
 _run = all_of(metadata, _computing)
 
-_network = all_of(values, layers, _optimizer)
+_network = all_of(values, layers(), _optimizer)
 
 _wanted = all_of(
     recipe(),
@@ -557,7 +565,7 @@ warm = all_of(
     recipe(),
     _colors,
     _realism,
-    _start,
+    _start_of_warm,
     size(
         "--size",
         multiple=True,
@@ -572,8 +580,8 @@ warm = all_of(
         type=parsing.BucketSide(),
         default="auto",
         metavar="auto|PIXELS",
-        help="side of the square in which pictures of all shapes lie, a multiple of 16, as later "
-        "commands will name it (default: auto, the longer side of the pictures, rounded up)",
+        help="side of the square to which pictures of all shapes are padded, a multiple of 16, as "
+        "later commands will name it (default: auto, the longer side of the pictures, rounded up)",
     ),
     memory(
         "--batch",
@@ -588,8 +596,8 @@ warm = all_of(
         "--instant",
         is_flag=True,
         help="compile what `instant` runs instead, for style pictures and the 26 styles; "
-        "--batch N is then for N pictures of a folder; with --size, --style-size, --precision and "
-        "--bucket only",
+        "--batch N is then for N pictures of a folder; with --size, --style-size, --colors, "
+        "--realism, --precision and --bucket only",
     ),
     _network,
     pool,

@@ -221,8 +221,8 @@ def watched(before: str = "") -> Decorator:
             "--every",
             type=int,
             metavar="N",
-            help="updates between two writes of OUT during the run, small at first if it is painted "
-            f"from coarse to fine{before} (default: OUT is written at the end)",
+            help="write the picture so far to OUT every N updates, smaller at first if the recipe "
+            f"paints from coarse to fine{before} (default: only the result is written)",
         ),
         output(
             "--film",
@@ -312,22 +312,34 @@ values = expert(
     "NAME` prints all keys; may be repeated",
 )
 
-layers = all_of(
-    expert(
-        "--style-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be repeated, "
-        "and replaces all style layers of the recipe. NAME=FILE keeps them, and takes the style of "
-        "this layer from another picture, such as relu1_1=fine.jpg. NAME=WEIGHT:FILE does both",
-    ),
-    expert(
-        "--content-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="content layer and its weight; as --style-layer",
-    ),
-)
+
+def layers(*, files: bool = True) -> Decorator:
+    """Return the options `--style-layer` and `--content-layer`.
+
+    Args:
+      files: whether a picture may be the style of a single layer.
+    """
+    of_files = (
+        ". NAME=FILE keeps them, and takes the style of this layer from another picture, such as "
+        "relu1_1=fine.jpg. NAME=WEIGHT:FILE does both"
+    )
+    return all_of(
+        expert(
+            "--style-layer",
+            multiple=True,
+            metavar="NAME=WEIGHT",
+            help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be "
+            "repeated, and replaces all style layers of the recipe" + (of_files if files else ""),
+        ),
+        expert(
+            "--content-layer",
+            multiple=True,
+            metavar="NAME=WEIGHT",
+            help="content layer and its weight, such as relu4_2=1; may be repeated, and replaces all "
+            "content layers of the recipe",
+        ),
+    )
+
 
 pool = expert(
     "--pool",
