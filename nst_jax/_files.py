@@ -367,6 +367,29 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
     check_unprotected(path, argument=argument)
 
 
+def check_has_suffix(path: PathLike, suffixes: str, *, argument: str = "path") -> None:
+    """Refuse, before any work, the name of a file without a suffix, which has to say the format.
+
+    A name such as ".png" has no suffix either: its dot only makes the file hidden.
+
+    Args:
+      path: path of the file to be written.
+      suffixes: the possible suffixes, for the message.
+      argument: the caller's name for the path, used in messages.
+
+    Raises:
+      ValueError: if the name has no suffix.
+    """
+    name = Path(path).name
+    if Path(path).suffix:
+        return
+    if name.startswith("."):
+        raise ValueError(
+            f"`{argument}`: {name!r} has no name before the dot; write one, such as 'out{name}'"
+        )
+    raise ValueError(f"`{argument}`: {name!r} has no suffix; end it in {suffixes}")
+
+
 def check_unprotected(path: PathLike, *, argument: str = "path") -> None:
     """Refuse, before any work, to replace a write-protected file.
 

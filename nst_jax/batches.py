@@ -210,10 +210,10 @@ def stylize_many(
         losses: each chunk has one for its first canvases and one for each update. An exception that
         `progress` raises ends the run.
       chunk: largest number of pictures painted at once, but never less than one for each device (with
-        `bands`, for each group of devices that share a picture). By default, it is the number that fits
-        into memory by `estimate_memory`, or the number of all pictures if the available memory is not
-        known. Chunks may get fewer pictures than this largest number, so that they all have the same
-        size, or nearly so; see `nst_jax.scaling.chunk_size.even_chunk`.
+        `bands`, for each group of devices that share a picture), and never more than fit into memory by
+        `estimate_memory`. By default, it is the number that fits, or the number of all pictures if the
+        available memory is not known. Chunks may get fewer pictures than this largest number, so that
+        they all have the same size, or nearly so; see `nst_jax.scaling.chunk_size.even_chunk`.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of `bands`.
       style_fine: pictures whose fine structure the styles get before they are used: one image

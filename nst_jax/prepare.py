@@ -258,7 +258,7 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     compile the filter for each size. A filter for which NumPy has no equivalent is called as it is.
     """
     if image.shape[:2] == shape:
-        return jnp.asarray(image)
+        return jnp.asarray(image, jnp.float32)
     if default_platform() != "cpu":
         return resized_without_compiling(image, shape, recipe)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)

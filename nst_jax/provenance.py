@@ -192,6 +192,18 @@ def device() -> dict[str, str]:
     return {"platform": first.platform, "kind": first.device_kind}
 
 
+def device_words(device: Mapping[str, str]) -> str:
+    """Return a device's platform and kind as text, such as "gpu (NVIDIA H100)".
+
+    The kind is left out if it is the same text, as "cpu" for a CPU, or not known.
+
+    Args:
+      device: the "platform" and the "kind" of the device.
+    """
+    platform, kind = device.get("platform", "another device"), device.get("kind", "")
+    return platform if kind in ("", platform) else f"{platform} ({kind})"
+
+
 def of_picture(
     recipe: Recipe,
     scales: Sequence[Scale],

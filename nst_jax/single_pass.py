@@ -29,6 +29,7 @@ from nst_jax.feed_forward.instant_painter import (
     InstantPainter,
     chosen_precision,
     square_by_cost,
+    square_fits,
 )
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets
@@ -185,8 +186,8 @@ def instant_many(
       params: weights of one of Magenta's two networks, as in `instant`. All styles must then be of the
         kind that this network paints: pictures, or names and numbers. Default: the weights of both
         networks, which are in the package.
-      chunk: largest number of pictures painted at once. By default, it is so large that painting more
-        pictures at once would hardly be faster.
+      chunk: largest number of pictures painted at once, fewer if so many do not fit in memory. By
+        default, it is so large that painting more pictures at once would hardly be faster.
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
         rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
@@ -232,6 +233,9 @@ def instant_many(
         )
         for name, one in _entries("styles", styles)
     ]
+    trained = [one.trained for one in parsed if one.trained is not None]
+    if bucket == buckets.AUTO and side is not None and not square_fits(side, trained):
+        side = None
     for place, one in enumerate(parsed):
         _check_style(f"styles[{place}]", one, colors, _entry(style_opacity, place))
     strengths = np.atleast_1d(np.asarray(strength, np.float32))

@@ -294,7 +294,7 @@ def test_the_start_line_says_that_all_scales_share_a_program(on_accelerator):
     found = nst.plan((37, 45), (40, 33), recipe=one_tap())
     line = plan_report.bucket_line([found.real_scales], [found.scales])
     assert line == (
-        "1 shape in arrays of 48x48 px: 1 program for all scales; 23% more pixels to compute"
+        "1 shape, padded to 48x48 px: 1 program for all scales; 23% more pixels to compute"
     )
 
 
@@ -728,7 +728,7 @@ def test_the_command_paints_in_a_bucket_and_resumes(call, here):
     assert call(*words, "-o", "plain.png")[0] == 0
     code, _, err = call(*words, "-o", "wide.png", "--bucket", 64, "--checkpoint", "run.h5")
     assert code == 0, err
-    assert "1 shape in arrays of 64x64 px: 1 program for each scale" in " ".join(err.split())
+    assert "1 shape, padded to 64x64 px: 1 program for each scale" in " ".join(err.split())
     plain, wide = pixels("plain.png").astype(int), pixels("wide.png").astype(int)
     assert plain.shape == wide.shape and np.abs(plain - wide).mean() < 0.1
     facts = [images.read_metadata(f"{name}.png")["settings"] for name in ("plain", "wide")]
@@ -764,7 +764,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
     assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
     assert introduction._bucket_words(formed, len(groups.programs_of(formed))).startswith(
-        "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
+        "12 shapes, padded to 48x48 px: 1 program for each scale; 30% more pixels"
     )
 
 
@@ -794,7 +794,7 @@ def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     before = len(batch_canvas.PROGRAMS.run._programs)
     code, _, err = call("batch", *words, "-o", "together", "--bucket", 64)
     assert code == 0, err
-    assert "3 shapes in arrays of 64x64 px: 1 program for each scale" in " ".join(err.split())
+    assert "3 shapes, padded to 64x64 px: 1 program for each scale" in " ".join(err.split())
     assert len(batch_canvas.PROGRAMS.run._programs) == before + 1
     assert call("batch", *words, "-o", "apart", "--bucket", "off")[0] == 0
     for name in ("photo", "tall", "wide"):
@@ -841,7 +841,7 @@ def test_sweeps_and_plans_of_pictures_in_a_bucket(call, here):
     words = ["photo.png", "art.png", "--recipe", "tiny", "--bucket", 64]
     code, out, err = call("plan", *words)
     assert code == 0, err
-    assert "1 shape in arrays of 64x64 px: 1 program for each scale" in " ".join(out.split())
+    assert "1 shape, padded to 64x64 px: 1 program for each scale" in " ".join(out.split())
     plain, wide = (
         json.loads(call("plan", *words[:-1], bucket, "--json")[1]) for bucket in ("off", 64)
     )
@@ -863,7 +863,7 @@ def test_a_sweep_in_a_bucket_is_that_without(call, here):
     words = ["sweep", "photo.png", "art.png", "--recipe", "tiny", "--ratio", "1,100", "--size", 40]
     assert call(*words, "-o", "plain.png")[0] == 0
     code, _, err = call(*words, "-o", "wide.png", "--bucket", 64)
-    assert code == 0 and "1 shape in arrays of 64x64 px" in " ".join(err.split())
+    assert code == 0 and "1 shape, padded to 64x64 px" in " ".join(err.split())
     difference = np.abs(pixels("plain.png").astype(int) - pixels("wide.png").astype(int))
     assert difference.mean() < 0.1 and difference.max() <= 3
 

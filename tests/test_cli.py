@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -510,6 +511,36 @@ def test_a_format_that_is_not_written_lists_those_that_are(call, suffix):
     assert "did you mean" not in result[2]
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("sweep", "photo.png", "art.png", "--ratio", "1", "-o", "-"), "`--output`"),
+        (("batch", "photo.png", "--styles", "art.png", "-o", "-"), "`--output`"),
+        (("train", "art.png", "--photos", ".", "-o", "-"), "`--output`"),
+        (("stylize", "photo.png", "art.png", "--film", "-"), "`--film`"),
+        (("stylize", "photo.png", "art.png", "--log", "-", "-o", "-"), "`--log`"),
+        (("plan", "-", "art.png"), "`CONTENT`"),
+        (("sweep", "photo.png", "-:0.5", "--ratio", "1"), "`STYLE`"),
+        (("gram", "-"), "`STYLE`"),
+    ],
+)
+def test_a_dash_is_refused_where_no_stream_is_used(call, words, name):
+    said = f"{name}: cannot be `-`, standard input or output; name a file or a folder (`./-` if"
+    refused(call(*words), said)
+    assert not Path("-").exists()
+
+
+def test_a_name_that_is_only_a_suffix_is_refused(call):
+    for words, name in (
+        (("stylize", "photo.png", "art.png", "-o", ".png"), ".png"),
+        (("stylize", "photo.png", "art.png", "--film", ".gif"), ".gif"),
+        (("train", "art.png", "--photos", ".", "-o", ".h5"), ".h5"),
+    ):
+        refused(
+            call(*words), f"'{name}' has no name before the dot; write one, such as 'out{name}'"
+        )
+
+
 def test_only_similar_names_are_suggested(call):
     assert _checks.nearest_name("gatsy", ["gatys-pytorch", "tf"]) == "gatys-pytorch"
     assert _checks.nearest_name("vangogh", recipes.PRESETS) is None
@@ -638,7 +669,7 @@ def test_embedded_settings_are_escaped(call, monkeypatch):
 
 
 def test_everything_is_printed_in_one_place():
-    own = {"messages.py", "progress.py", "cli.py"}  # `cli` prints help, which is ours
+    own = {"messages.py", "progress.py"}
     for path in Path(cli.__file__).parent.rglob("*.py"):
         assert path.name in own or not re.search(r"\b(click\.echo|print)\(", path.read_text()), path
 
@@ -1026,6 +1057,18 @@ def test_a_run_that_paints_nothing_fails_and_keeps_the_canvas(call):
     assert json.loads(call("info", "out.png")[1])["finished"] is False
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize(
+    "words", [("recipes",), ("recipes", "show", "tiny"), ("--help",), (), ("plot", "--help")]
+)
+def test_a_full_disk_below_standard_output_is_one_line(call, monkeypatch, words):
+    with suppress(OSError), open("/dev/full", "w") as file:  # closing it fails, too
+        monkeypatch.setattr(sys, "stdout", file)
+        code, _, err = call(*words)
+    said = "nst-jax: error: cannot write to standard output: No space left on device\n"
+    assert (code, err) == (1, said)
+
+
 def test_a_failing_write_is_reported_and_loses_nothing(call, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -1231,6 +1274,19 @@ def test_batch_warns_of_what_diverged(call):
         "nst-jax: warning: out/photo_art.png: the losses, or their gradient, are not"
     )
     assert json.loads(call("info", "out/photo_art.png")[1])["finished"] is False
+
+
+def test_where_the_first_losses_are_not_finite_nothing_is_written(call):
+    argv = ["--recipe", "free", "--style-weight", "3e38", "-q"]
+    code, _, err = call("stylize", "photo.png", "art.png", "-o", "alone.png", *argv)
+    assert code == 1 and "not finite after 0 updates; nothing was written" in err
+    code, _, err = call("batch", "photo.png", "--styles", "art.png", "-o", "out", *argv)
+    said = (
+        "nst-jax: warning: out/photo_art.png: the losses of the start, or their gradient, are not"
+    )
+    assert code == 1 and err.startswith(said) and "so nothing was painted" in err
+    assert os.listdir("out") == ["results.jsonl"] and not Path("alone.png").exists()
+    assert [one["status"] for one in lines("out/results.jsonl")] == ["failed"]
 
 
 def test_batch_names_the_rows_that_painted_nothing(call):

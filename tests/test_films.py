@@ -185,6 +185,7 @@ def test_bad_input_is_refused_by_name(tmp_path):
         "`path`: films are not written as .avi": (tmp_path / "film.avi", good, {}),
         "`path`: a film in PNG has the suffix .apng": (tmp_path / "film.png", good, {}),
         "`path`: 'film' has no suffix": (tmp_path / "film", good, {}),
+        "`path`: '.gif' has no name before the dot": (tmp_path / ".gif", good, {}),
         "does not exist": (tmp_path / "nowhere" / "film.gif", good, {}),
         "is too large for .webp": (tmp_path / "film.webp", [np.zeros((1, 16384, 3))], {}),
         "cannot be written as JSON": (film, good, {"metadata": {"a": object()}}),

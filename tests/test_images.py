@@ -971,6 +971,7 @@ def test_outputs_that_cannot_be_written_are_known_before(tmp_path, pixels):
     (tmp_path / "file").touch()
     for name, said in (
         ("a", "has no suffix; end it in .png"),
+        (".png", "'.png' has no name before the dot; write one, such as 'out.png'"),
         ("a.pgn", "no picture format '.pgn'; did you mean '.png'"),
         ("a.jpge", "did you mean '.jpg'"),
         ("a.psd", r"pictures are not written as \.psd; expected one of \.png"),

@@ -15,8 +15,10 @@ from nst_jax.feed_forward import (
     instant_painter,
     johnson,
     layers,
+    strip_memory,
     styles26,
 )
+from nst_jax.scaling import capacity
 from tests import small
 from tests.shell import caller, pixels, refused, write_pictures
 
@@ -348,13 +350,53 @@ def test_by_cost_small_pictures_of_several_shapes_lie_in_one_square(compilations
 def test_by_cost_no_square_is_larger_than_memory(monkeypatch):
     shapes = [("", (44, 30)), ("", (30, 44)), ("", (44, 44))]
     assert instant_painter.square_by_cost(shapes) == 48
+    checked = instant_painter.strip_memory.check_fits_whole
     for larger in (instant_painter.arbitrary.LAYERS, instant_painter.styles26.LAYERS):
-        monkeypatch.setattr(
-            instant_painter.strip_memory,
-            "strip_for_layers",
-            lambda layers, *_, larger=larger, **__: 16 * (layers is larger),
-        )
+
+        def check(layers, shape, *, available, larger=larger):
+            checked(layers, shape, available=0 if layers is larger else available)
+
+        monkeypatch.setattr(instant_painter.strip_memory, "check_fits_whole", check)
         assert instant_painter.square_by_cost(shapes) is None
+
+
+def test_by_cost_a_square_fits_a_wide_network(monkeypatch):
+    def paint(self, requests):
+        raise RuntimeError(f"painted in {self.bucket}")
+
+    shapes = [("", (44, 30)), ("", (30, 44)), ("", (44, 44))]
+    pictures = [small.picture("chelsea", *shape) for _, shape in shapes]
+    networks = [
+        johnson.StyleNetwork(johnson.fresh_params(jax.random.key(0), 1, width=x, blocks=1), ("a",))
+        for x in (1, 2)
+    ]
+    tables = arbitrary.LAYERS, styles26.LAYERS, johnson.layer_table_of(networks[0].params)
+    needed = max(strip_memory.bytes_in_one_piece(table, (48, 48)) for table in tables)
+    available = int(capacity.MARGIN * needed) + 1
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda: available)
+    for network, side in zip(networks, (48, None), strict=True):
+        trained = given_styles.Trained(network, "x")
+        assert instant_painter.square_by_cost(shapes, [trained]) == side
+        # `instant_many` knows the network only after it has chosen the square.
+        monkeypatch.setattr(instant_painter.InstantPainter, "paint", paint)
+        with pytest.raises(RuntimeError, match=f"^painted in {side}$"):
+            nst.instant_many(pictures, network, bucket="auto", size="as-is")
+
+
+def test_a_chunk_is_no_larger_than_memory(monkeypatch):
+    content = small.picture("chelsea", 32, 32)
+    together, real = [], instant_painter.InstantPainter._together
+
+    def painted(self, requests):
+        together.append(len(requests))
+        return real(self, requests)
+
+    monkeypatch.setattr(instant_painter.InstantPainter, "_together", painted)
+    two = strip_memory.bytes_in_one_piece(styles26.LAYERS, (2 * 32, 32))
+    available = int(capacity.MARGIN * two) + 1
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda: available)
+    found = nst.instant_many(content, [0, 1, 2, 3], chunk=4, size="as-is")
+    assert together == [2, 2] and len(found) == 4
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_a_later_batch_takes_the_programs_that_are_kept(folder):
     assert made > 0 and "1 program for each scale" in cold and "kept" not in cold
     warm, made, loaded, _ = batch(folder, *PICTURES, "-o", "again", "--bucket", "auto")
     assert made == 0 and loaded > 0
-    assert warm == cold.replace("for each scale", "for each scale, 1 kept")
+    assert warm == cold.replace("for each scale", "for each scale, 1 kept from earlier runs")
     # A picture of the batch that is missing is painted in the same arrays, and finished ones are found.
     (Path("out") / "two_art.png").unlink()
     _, _, _, said = batch(folder, *PICTURES, "-o", "out", "--bucket", "auto")

@@ -189,6 +189,11 @@ BAD = {
         "row 1",
         "./x.png",
     ),
+    "capitals": (
+        [HEAD, "photo.png,art.png,Cat.png,,", "other.png,art.png,cat.png,,"],
+        "row 2",
+        "'cat.png' differs only in capitals from 'Cat.png', the output of row 1",
+    ),
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
     "outside": ([HEAD, "photo.png,art.png,../x.png,,"], "row 1", "'../x.png' is outside", "'out'"),
     "absolute": ([HEAD, "photo.png,art.png,/tmp/no/x.png,,"], "row 1", "--outputs-anywhere"),
@@ -699,7 +704,7 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
     happened = {name: threading.Event() for name in ("read 1", "written 0")}
     parts = [groups.Group((entry(i),), ()) for i in range(3)]
 
-    def read(group):
+    def read(group, known):
         if group is parts[1]:
             happened["read 1"].set()
         return [group_painting.Loaded(group.entries[0], None, ())], []
@@ -724,6 +729,38 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
     records = []
     local.paint_groups(None, None, None, parts, Progress(), records.append)
     assert [record.row for record in records] == [0, 1, 2]
+
+
+def test_a_file_that_rows_with_masks_share_is_read_once(call, monkeypatch):
+    Image.new("L", (60, 45), 255).save("mask.png")
+    Image.new("L", (50, 50), 255).save("style_mask.png")
+    read, glanced, groups_seen = [], [], []
+
+    def counted(made, real):
+        return lambda path, **options: made.append(Path(path).name) or real(path, **options)
+
+    monkeypatch.setattr(images, "read", counted(read, images.read))
+    monkeypatch.setattr(images, "glance", counted(glanced, images.glance))
+
+    def painted(params, loaded, *others):
+        groups_seen.append(loaded)
+        return [], []
+
+    monkeypatch.setattr(local, "paint_group", painted)
+    region = "mask.png:art.png:style_mask.png"
+    argv = ["photo.png", "other.png", "--styles", "art.png", "-o", "out", "--recipe", "tiny", "-q"]
+    call("batch", *argv, "--region", region, "--protect", "mask.png")
+    assert [len(loaded) for loaded in groups_seen] == [1, 1]  # each row alone, for its masks
+    # The masks are also checked once for each option, before any picture is painted.
+    often = {name: read.count(name) for name in set(read)}
+    assert often == {
+        "photo.png": 1,
+        "other.png": 1,
+        "art.png": 1,
+        "mask.png": 3,
+        "style_mask.png": 2,
+    }
+    assert glanced.count("style_mask.png") == 1
 
 
 def test_an_incomplete_last_line_is_dropped(here):

@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import canvas, planned_batches, planned_painting, recipes, run_scales
-from nst_jax.app import cache, chosen_options, cli, rates, timing
+from nst_jax.app import cache, chosen_options, cli, formatting, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
@@ -366,6 +366,24 @@ def test_a_leader_of_others_joins_them_before_jax_looks_at_its_own_devices():
     done = child(FIRST, "batch", *words, "--precision", "auto")
     told = done.stdout.splitlines()
     assert told[0] == "initialised False" and told[-1] == "painted in {'bfloat16'}", done.stderr
+
+
+def test_a_chunk_is_no_larger_than_memory():
+    shape, options = (64, 64), {"pictures": 8, "platform": "cpu", "size": "as-is"}
+    three = nst.estimate_memory(shape, pictures=3, platform="cpu").total
+    memory = int(1.001 * capacity.MARGIN * three)
+    found = nst.plan(shape, shape, memory=memory, chunk=8, **options)
+    assert found.chunk == nst.plan(shape, shape, memory=memory, **options).chunk == 2
+    assert found.fits and found.unfit_chunk == 8
+    whole = found.footprint_of(8).total
+    assert whole == nst.estimate_memory(shape, pictures=8, platform="cpu").total
+    larger, there = formatting.amount(whole), formatting.amount(found.usable)
+    said = f"2 at once (8 would take {larger}, and {there} is available)"
+    assert said in words_of.memory_line(found)
+    for chunk, there in ((2, memory), (8, 10**12), (None, memory)):
+        found = nst.plan(shape, shape, memory=there, chunk=chunk, **options)
+        assert found.chunk == (chunk or 2) and found.unfit_chunk is None
+        assert f"{found.chunk} pictures at once" in words_of.memory_line(found)
 
 
 # --- Running out of memory ------------------------------------------------------------------------

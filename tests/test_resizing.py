@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from nst_jax import prepare, recipes
 from nst_jax.images import resizing
 from tests import reference, small
 
@@ -87,3 +88,11 @@ def test_torchs_bicubic_kernel_by_hand():
     kernel = [-9 / 256, -27 / 256, 67 / 256, 225 / 256]
     expected = [0, *kernel, *reversed(kernel), 0, 0, 0]
     assert_allclose(resizing.torch_bicubic(row, (1, 12))[0, :, 0], expected, atol=1e-7)
+
+
+def test_a_run_gets_float32_whether_a_picture_is_resized_or_not(x64):
+    for dtype in (np.float64, np.float32):
+        image = np.full((16, 20, 3), 0.5, dtype)
+        for shape in ((16, 20), (18, 24)):
+            for resize in (prepare.resized, prepare.resized_without_compiling):
+                assert resize(image, shape, recipes.TF).dtype == jnp.float32

@@ -232,6 +232,11 @@ def others(inputs):
     (inputs / "broken.h5").write_bytes(b"no style")
 
 
+def test_a_style_of_a_single_layer_is_refused_by_its_flag(train, inputs):
+    code, _, err = train("--style-layer", f"relu1_1={inputs / 'cat.png'}")
+    assert code == 2 and "`--style-layer`: a network learns a painting as a whole" in err
+
+
 @pytest.mark.usefixtures("others")
 @pytest.mark.parametrize(
     ("words", "given", "said"),

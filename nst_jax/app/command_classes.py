@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from nst_jax.app.messages import BadInput, did_you_mean, named_as_typed, with_file_named
+from nst_jax.app.messages import (
+    BadInput,
+    did_you_mean,
+    named_as_typed,
+    print_lines,
+    with_file_named,
+)
 
 # Each heading stands above a group of options in a help text.
 LOOK, SIZE, OUTPUT, MEMORY, EXPERT = "Look", "Size", "Output", "Memory and devices", "Expert"
@@ -98,7 +104,16 @@ class Command(click.Command):
 def _reworded(help_option: click.Option | None) -> click.Option | None:
     if help_option is not None:
         help_option.help = "show this text"
+        help_option.callback = _show_help
     return help_option
+
+
+def _show_help(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print the help text, as click does, and raise the errors of `print_lines`."""
+    del param
+    if value and not ctx.resilient_parsing:
+        print_lines(*ctx.get_help().split("\n"))
+        ctx.exit()
 
 
 class CommandWithLists(Command):

@@ -357,6 +357,11 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
     At the end, the path of the network's file is printed, unless `--quiet` is given. If the training
     failed or stopped early, the reason is printed instead, even with `--quiet`.
     """
+    if chosen_tap_files(chosen):
+        raise ValueError(
+            "`style_layer`: a network learns a painting as a whole, so no layer has a style of its "
+            "own; give NAME=WEIGHT, or paint with `stylize`"
+        )
     recipe = arguments.recipe_of(chosen_changes({**chosen, "steps": None, "learning_rate": None}))
     outputs = training.TrainOutputs.of(
         chosen["output"],

@@ -11,11 +11,11 @@ which has the same colour in its map.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -260,9 +260,9 @@ def check_files(chosen: Mapping[str, Any]) -> None:
             mask_of(images.read(region.mask, argument="regions"), "regions")
         style = images.glance(region.style, argument="regions")
         if region.style_mask is not None:
-            mask_of(images.read(region.style_mask, argument="regions"), "regions")
-            mask = images.glance(region.style_mask, argument="regions")
-            _check_style_mask((mask.name, mask.shape), (style.name, style.shape))
+            picture = images.read(region.style_mask, argument="regions")
+            mask = mask_of(picture, "regions")
+            _check_style_mask((picture.name, mask.shape), (style.name, style.shape))
     for path in chosen.get("region_maps") or ():
         if not path.is_dir():
             images.glance(path, argument="region_maps")
@@ -274,13 +274,20 @@ def check_files(chosen: Mapping[str, Any]) -> None:
                 mask_of(images.read(path, argument="protect"), "protect")
 
 
-def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadControls:
+# A function that reads a picture, called as `read(path, argument="regions")`.
+Read: TypeAlias = Callable[..., Picture]
+
+
+def read_controls(
+    chosen: Mapping[str, Any], styles: Sequence[Picture], *, read: Read = images.read
+) -> ReadControls:
     """Read the masks, maps and styles that the options name.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
       styles: the style pictures of the run. `region_maps` names two colour-coded maps, the first of the
         content and the second of the style picture, so with it there must be only one style.
+      read: reads a picture, as `images.read` does; a function that keeps pictures reads each only once.
 
     Raises:
       ValueError: if a file is no picture or no mask; if the mask or map of a style has other
@@ -295,10 +302,11 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
     found: list[Region] = []
     if maps:
         check_alone(chosen)
-        found = _regions_of_maps(maps, styles, files)
+        found = _regions_of_maps(maps, styles, files, read)
     for number, region in enumerate(named, 1):
-        found.append(_region(region, f"region_{number}", files))
-    return ReadControls(tuple(found), None if protect is None else _protect(protect, files), files)
+        found.append(_region(region, f"region_{number}", files, read))
+    protected = None if protect is None else _protect(protect, files, read)
+    return ReadControls(tuple(found), protected, files)
 
 
 def check_alone(chosen: Mapping[str, Any]) -> None:
@@ -365,10 +373,10 @@ def _check_one_style(count: int) -> None:
 
 
 def _regions_of_maps(
-    maps: Sequence[Path], styles: Sequence[Picture], files: dict[str, Picture]
+    maps: Sequence[Path], styles: Sequence[Picture], files: dict[str, Picture], read: Read
 ) -> list[Region]:
     _check_one_style(len(styles))
-    here, there = (images.read(path, argument="region_maps") for path in maps)
+    here, there = (read(path, argument="region_maps") for path in maps)
     files |= {"map_of_content": here, "map_of_style": there}
     style = styles[0].image
     _check_style_mask(
@@ -381,14 +389,14 @@ def _regions_of_maps(
     ]
 
 
-def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
-    files[f"{role}_mask"] = images.read(named.mask, argument="regions")
+def _region(named: RegionFiles, role: str, files: dict[str, Picture], read: Read) -> Region:
+    files[f"{role}_mask"] = read(named.mask, argument="regions")
     mask = mask_of(files[f"{role}_mask"], "regions")
-    style = images.read(named.style, argument="regions")
+    style = read(named.style, argument="regions")
     files[f"{role}_style"] = style
     style_mask = None
     if named.style_mask is not None:
-        files[f"{role}_style_mask"] = images.read(named.style_mask, argument="regions")
+        files[f"{role}_style_mask"] = read(named.style_mask, argument="regions")
         style_mask = mask_of(files[f"{role}_style_mask"], "regions")
         name, shape = files[f"{role}_style_mask"].name, style.image.shape[:2]
         _check_style_mask((name, style_mask.shape), (style.name, shape))
@@ -413,11 +421,11 @@ def _opaque_part(
     return np.asarray(regions.resized_mask(mask, opacity.shape)) * opacity
 
 
-def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
-    read = [images.read(path, argument="protect") for path in named.masks]
-    files |= dict(zip(protect_roles(named), read, strict=True))
+def _protect(named: ProtectFile, files: dict[str, Picture], read: Read) -> Protect:
+    found = [read(path, argument="protect") for path in named.masks]
+    files |= dict(zip(protect_roles(named), found, strict=True))
     check_amount("protect", named.amount)
-    return Protect(union_of_masks(read, "protect"), named.amount)
+    return Protect(union_of_masks(found, "protect"), named.amount)
 
 
 def union_of_masks(pictures: Sequence[Picture], argument: str) -> Float[np.ndarray, "h w"]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nst_jax import provenance
 from nst_jax._types import Shape
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
@@ -38,7 +39,7 @@ def introduce(
         weights, a note says so.
       notes: further notes, shown last.
     """
-    shown = {} if device is None else {"device": device_words(device)}
+    shown = {} if device is None else {"device": provenance.device_words(device)}
     shown["weights"] = f"{weights['family']}, {weights['encoding']}, {weights['digest'][:12]}"
     display.facts(shown | dict(lines))
     for recipe in recipes:
@@ -46,15 +47,6 @@ def introduce(
             display.say(f"note: {note}")
     for note in notes:
         display.say(f"note: {note}")
-
-
-def device_words(device: Mapping[str, str]) -> str:
-    """Return a device's platform and kind as text, such as "gpu (NVIDIA H100)".
-
-    If both are the same word, as on a CPU, it is not repeated.
-    """
-    kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
-    return f"{device['platform']}{kind}"
 
 
 def family_note(recipe: Recipe, family: str) -> str:

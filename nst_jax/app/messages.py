@@ -22,6 +22,10 @@ class BadInput(click.ClickException):
     """An error in the user's input; its message begins with the option or argument as users type it."""
 
 
+class NotPrinted(OSError):
+    """Raised if standard output cannot be written to, for example a file on a full disk."""
+
+
 # --- Printing -------------------------------------------------------------------------------------
 
 # Unicode categories that are escaped: control (Cc) and format characters (Cf), such as those that
@@ -75,13 +79,16 @@ def _escaped(character: str) -> str:
 def print_lines(*lines: object, err: bool = False) -> None:
     """Print lines on standard output or standard error; line breaks inside a line are escaped.
 
-    All text that commands print goes through this function or `progress.Display`, except help texts,
-    the version, what `interrupts` writes when a signal ends the process, and what is logged, such as
+    All text that commands print goes through this function or `progress.Display`, except the
+    version, what `interrupts` writes when a signal ends the process, and what is logged, such as
     errors of the server of `web`.
 
     Args:
       *lines: objects that `str` turns into the text of a line.
       err: whether to print on standard error.
+
+    Raises:
+      NotPrinted: if standard output cannot be written to. If standard error cannot, nothing is raised.
     """
     stream = sys.stderr if err else sys.stdout
     # If standard error cannot be written to, nothing is raised. It may be a file on a full disk, a pipe
@@ -91,8 +98,8 @@ def print_lines(*lines: object, err: bool = False) -> None:
         for line in lines:
             try:
                 click.echo(printable(str(line), getattr(stream, "encoding", None)), err=err)
-            except OSError as error:  # the system does not say which file is meant
-                raise OSError(error.errno, error.strerror, "standard output") from error
+            except OSError as error:
+                raise NotPrinted(error.errno, error.strerror) from error
 
 
 def print_message(kind: str, text: str) -> None:

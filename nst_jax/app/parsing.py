@@ -207,10 +207,24 @@ def as_number(text: str) -> float | None:
 # --- Types of values ------------------------------------------------------------------------------
 
 EMPTY = "is empty; name a file or a folder ('.' is the current folder)"  # message on an empty path
+# Message on a path that is `-`.
+STREAM = (
+    "cannot be `-`, standard input or output; name a file or a folder (`./-` if it is called so)"
+)
 
 
-def _why_no_path(path: Path) -> str:
-    """Return why the system cannot have a file of this name; "" if it can."""
+def _why_refused(text: str, path: Path, *, allow_dash: bool) -> str:
+    """Return why a typed text cannot be the path of a file; "" if it can.
+
+    Args:
+      text: the text.
+      path: the path that the text means. It differs from the text if a share follows the path.
+      allow_dash: whether the path may be `-`, which means standard input or output.
+    """
+    if not text:  # `Path("")` would mean the current folder
+        return EMPTY
+    if path == Path("-") and not allow_dash:
+        return STREAM
     try:
         path.lstat()
     except (OSError, ValueError) as error:
@@ -221,15 +235,16 @@ def _why_no_path(path: Path) -> str:
 
 
 class FilePath(click.Path):
-    """Parameter type for a path; `-` means standard input or output, if the command can use it."""
+    """Parameter type for a path.
+
+    `-`, which means standard input or output, is refused unless the type is made with `allow_dash`.
+    """
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if not isinstance(value, str):
             return value
-        if not value:  # `Path("")` would mean the current folder
-            self.fail(EMPTY, param, ctx)
         path = parse_path(value)
-        if why := _why_no_path(path):
+        if why := _why_refused(value, path, allow_dash=self.allow_dash):
             self.fail(why, param, ctx)
         return path
 
@@ -238,10 +253,14 @@ class StyleFile(click.ParamType):
     """Parameter type for a style, typed as FILE or FILE:SHARE.
 
     The share is the weight of the style if several are blended. The value is the pair (path, share);
-    the share is None if only FILE was typed.
+    the share is None if only FILE was typed. `-`, which means standard input, is refused unless the
+    type is made with `allow_dash`.
     """
 
     name = "file"
+
+    def __init__(self, *, allow_dash: bool = False) -> None:
+        self.allow_dash = allow_dash
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -251,13 +270,11 @@ class StyleFile(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not value:
-            self.fail(EMPTY, param, ctx)
         try:
             path, share = parse_style(value)
         except ValueError as error:
             self.fail(str(error).removeprefix("`style`: "), param, ctx)
-        if why := _why_no_path(path):
+        if why := _why_refused(value, path, allow_dash=self.allow_dash):
             self.fail(why, param, ctx)
         return path, share
 

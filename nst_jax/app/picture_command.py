@@ -30,8 +30,8 @@ def run_picture_command(
 
     Raises:
       ValueError: if `--format` is given for an output file, with one exception (see `_check_format`);
-        if an option cannot be `-`, or not together with an output to `-`; if two inputs are `-`; or if
-        standard input or output is needed but is a terminal or closed, or standard input is empty.
+        if an option cannot be used with an output to `-`; if two inputs are `-`; or if standard input
+        or output is needed but is a terminal or closed, or standard input is empty.
     """
     _check_format(chosen["suffix"], chosen["output"])
     return standard_streams.with_streams(command, inputs, chosen)

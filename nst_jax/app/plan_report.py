@@ -84,9 +84,15 @@ def precision_words(name: str, auto_on: str) -> str:
 def memory_line(plan: Plan) -> str:
     """Return one line that says how much memory a run takes, and what saves memory.
 
-    If memory is saved for a single picture, the line also says why.
+    If memory is saved for a single picture, or if fewer pictures are painted at once than the user
+    asked for, the line also says why.
     """
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
+    if plan.unfit_chunk is not None:
+        assert plan.usable is not None  # else the number would not have been reduced
+        larger = amount(plan.footprint_of(plan.unfit_chunk).total)
+        why = f"{plan.unfit_chunk} would take {larger}, and {amount(plan.usable)} is available"
+        at_once = [f"{plan.chunk} at once ({why})"]
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
         line += " on each"
@@ -140,7 +146,7 @@ def bucket_line(
       >>> from nst_jax.run_scales import Scale
       >>> runs = [(Scale(shape, (), 10),) for shape in ((96, 64), (90, 70))]
       >>> bucket_line(runs, [(Scale((96, 80), (), 10),)] * 2)
-      '2 shapes in arrays of 80x96 px: 1 program for each scale; 23% more pixels to compute'
+      '2 shapes, padded to 80x96 px: 1 program for each scale; 23% more pixels to compute'
     """
     inside = [one[-1].shape != array[-1].shape for one, array in zip(runs, arrays, strict=True)]
     final = [array[-1].shape for array in arrays]
@@ -149,15 +155,15 @@ def bucket_line(
     count = len(set(final)) if programs is None else programs
     one_size = all(len(array) > 1 == len({scale.shape for scale in array}) for array in arrays)
     several = f"{_counted(count, 'program')} for {'all scales' if one_size else 'each scale'}"
-    several += f", {kept} kept" if kept else ""
+    several += f", {kept} kept from earlier runs" if kept else ""
     sizes = _counted(len(shapes), "shape")
     if not held:
-        return f"none, {sizes} in arrays of their own size: {several}"
+        return f"none, {sizes} without padding: {several}"
     where = {shape for shape, within in zip(final, inside, strict=True) if within}
     listed = few([f"{width}x{height}" for height, width in sorted(where, reverse=True)])
-    some = "" if held == shapes else f", {len(held)} of them"
+    some = "" if held == shapes else f" {len(held)} of them"
     share = sum(map(math.prod, final)) / sum(math.prod(one[-1].shape) for one in runs) - 1
-    return f"{sizes}{some} in arrays of {listed} px: {several}; {share:.0%} more pixels to compute"
+    return f"{sizes},{some} padded to {listed} px: {several}; {share:.0%} more pixels to compute"
 
 
 def _counted(count: int, what: str) -> str:
@@ -182,11 +188,9 @@ def time_line(plan: Plan) -> str | None:
 
 def text(plan: Plan) -> str:
     """Return the plan of a run (its device, sizes, memory and time) as a table for people to read."""
-    device = device_facts(plan)
-    kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     last = plan.real_scales[-1]
     lines = {
-        "device": f"{device['platform']}{kind}",
+        "device": provenance.device_words(device_facts(plan)),
         "recipe": plan.recipe.name,
         "precision": precision_line(plan),
         "size": px(last.shape),

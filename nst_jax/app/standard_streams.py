@@ -23,8 +23,6 @@ BROKEN_PIPE = 141
 NAME = "standard input"
 # Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
-# Options whose values cannot be `-`, since only the result may go to standard output.
-FILES_ONLY = ("checkpoint", "log", "frames")
 
 # The bytes of standard input while a command runs that reads a picture from there (`-`); else None.
 _given: bytes | None = None
@@ -67,22 +65,13 @@ def with_streams(
     Raises:
       ValueError: if two pictures are `-`; if standard input is needed but is a terminal, closed or
         empty; if standard output is needed but is a terminal or closed; and for options that cannot be
-        `-` or cannot be used with an output to `-`.
+        used with an output to `-`.
     """
-    _check_options(chosen)
     to_output = chosen["output"] == STANDARD
     if to_output:
         _check_output(chosen)
     with _read_input(inputs):
         return _to_output(command, chosen) if to_output else command(chosen)
-
-
-def _check_options(chosen: Mapping[str, Any]) -> None:
-    for name in FILES_ONLY:
-        if chosen.get(name) == STANDARD:
-            raise ValueError(
-                f"`{name}`: cannot be `-`; name a file, or `./-` for a file of that name"
-            )
 
 
 # --- Standard input -------------------------------------------------------------------------------

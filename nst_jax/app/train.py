@@ -100,6 +100,7 @@ class TrainOutputs:
         Raises:
           ValueError: if a path cannot be used; the message names the option.
         """
+        _files.check_has_suffix(self.style, SUFFIX, argument="output")
         if self.style.suffix.lower() != SUFFIX:
             raise ValueError(
                 f"`output`: expected a name that ends in {SUFFIX}, got '{self.style}'; the network is "

@@ -32,6 +32,7 @@ from nst_jax.feed_forward import (
     tiling,
 )
 from nst_jax.feed_forward.given_styles import ParsedStyle, Trained, resized_style
+from nst_jax.feed_forward.transformer import TransformerLayers
 from nst_jax.scaling import buckets, capacity, chunk_size
 from nst_jax.scaling.bucket_choice import cheapest_square
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
@@ -173,32 +174,44 @@ def check_square_fits(network: InstantNetwork, side: int, precision: Precision) 
         )
 
 
-def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
+def square_by_cost(
+    pictures: Sequence[tuple[Any, Shape]], trained: Sequence[Trained] = ()
+) -> int | None:
     """Choose the side of a square array in which all pictures are painted, for a `bucket` of "auto".
 
     Args:
       pictures: for each picture a key of the network that paints it, and the picture's (height, width).
+      trained: the networks among them that a user has trained.
 
     Returns:
       The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
-      square saves no time, or if one of the networks `arbitrary` and `styles26` would need too much
-      memory to paint it.
+      square saves no time, or if there is too little memory for it (see `square_fits`).
     """
-    return cheapest_square(pictures, capacity.platform_of(), fits=square_fits)
+    fits = functools.partial(square_fits, trained=trained)
+    return cheapest_square(pictures, capacity.platform_of(), fits=fits)
 
 
-def square_fits(side: int) -> bool:
+def square_fits(side: int, trained: Sequence[Trained] = ()) -> bool:
     """Return whether memory suffices to paint a square of `side` px without dividing it into strips.
 
-    It must suffice for both networks, `arbitrary` and `styles26`.
+    It must suffice for the networks `arbitrary` and `styles26`, and for the `trained` ones, which take
+    the more memory the wider they are.
     """
+    tables = [johnson.layer_table_of(one.network.params) for one in trained]
     try:
-        return not any(
-            strip_memory.strip_for_layers(layers, (side, side), available=capacity.available())
-            for layers in (arbitrary.LAYERS, styles26.LAYERS)
-        )
+        for layers in (arbitrary.LAYERS, styles26.LAYERS, *tables):
+            available = capacity.available()
+            strip_memory.check_fits_whole(layers, (side, side), available=available)
     except capacity.OutOfMemory:
         return False
+    return True
+
+
+def _layers_of(network: InstantNetwork) -> TransformerLayers:
+    """Return the table of a network's layers, by which its memory is estimated."""
+    if not isinstance(network.params, Params):
+        return johnson.layer_table_of(network.params)
+    return strip_memory.magenta_layers(network.params)
 
 
 def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
@@ -217,7 +230,7 @@ def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
         return strip_memory.strip_for(
             network.params, shape, available=available, precision=precision
         )
-    layers = johnson.layer_table_of(network.params)
+    layers = _layers_of(network)
     strip_memory.check_fits_whole(layers, shape, available=available, precision=precision)
     return 0
 
@@ -253,7 +266,7 @@ class InstantPainter:
             come with the package, for whichever network a request needs.
           precision: precision of products and activations.
           chunk: largest number of pictures that are painted at once; None is the number beyond which
-            painting more at once is hardly faster.
+            painting more at once is hardly faster. Fewer are painted at once if memory is too small.
           programs: the compiled functions.
           bucket: side, in px, of a square at whose top left each picture lies, so that pictures of all
             sizes up to it share their programs; None if each shape has programs of its own. With a
@@ -365,6 +378,14 @@ class InstantPainter:
                 painted |= {place: self._in_strips(requests[place], strip) for place in places}
                 continue
             most = self._chunk or chunk_size.worthwhile_chunk(shape, capacity.platform_of())
+            fitting = strip_memory.pictures_that_fit(
+                _layers_of(network),
+                shape,
+                len(places),
+                available=capacity.available(),
+                precision=self._precision,
+            )
+            most = most if fitting is None else min(most, fitting)
             size = chunk_size.even_chunk(len(places), most)
             for first in range(0, len(places), size):
                 chunk = places[first : first + size]

@@ -14,6 +14,7 @@ from nst_jax._types import Params, Shape
 from nst_jax.feed_forward import arbitrary, styles26
 from nst_jax.feed_forward.tiling import LEAST, passes_of
 from nst_jax.feed_forward.transformer import TransformerLayers
+from nst_jax.scaling import chunk_size
 from nst_jax.scaling.capacity import MARGIN, OutOfMemory
 from nst_jax.vgg.precision import AUTO, AnyPrecision, default_platform, precision_on
 
@@ -56,10 +57,14 @@ def strip_for(
       >>> 16 <= strip_for(params, (6000, 8000), available=5 * 10**9) < 6000
       True
     """
-    layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
     return strip_for_layers(
-        layers, shape, available=available, precision=precision, platform=platform
+        magenta_layers(params), shape, available=available, precision=precision, platform=platform
     )
+
+
+def magenta_layers(params: Params) -> TransformerLayers:
+    """Return the table of layers of `arbitrary` or `styles26`, whichever has these weights."""
+    return arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
 
 
 def strip_for_layers(
@@ -120,6 +125,28 @@ def check_fits_whole(
             f"{gigabytes(available / MARGIN)} are available; a network that you trained cannot paint "
             "in strips, so choose a smaller size"
         )
+
+
+def pictures_that_fit(
+    layers: TransformerLayers,
+    shape: Shape,
+    count: int,
+    *,
+    available: int | None,
+    precision: AnyPrecision = AUTO,
+    platform: str | None = None,
+) -> int | None:
+    """Return how many of `count` pictures fit in memory if they are painted at once, at least 1.
+
+    The other arguments are those of `strip_for_layers`; `shape` is that of each picture. The result is
+    None if `available` is None, that is, not known.
+    """
+    itemsize = _bytes_of_activation((platform or default_platform()) == "cpu", precision)
+
+    def total(pictures: int) -> int:
+        return bytes_in_one_piece(layers, (pictures * shape[0], shape[1]), itemsize=itemsize)
+
+    return chunk_size.largest_chunk(total, available, count)
 
 
 def _bytes_of_activation(on_cpu: bool, precision: AnyPrecision) -> int:

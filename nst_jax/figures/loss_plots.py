@@ -289,10 +289,12 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
         to itself; if the folder that shall contain the file is missing or cannot be written to; or if
         the file exists and may not be replaced or is write-protected.
     """
-    file = Path(path)
+    file, known = Path(path), ", ".join(SUFFIXES)
+    _files.check_has_suffix(file, known, argument=argument)
     if file.suffix.lower() not in SUFFIXES:
-        what = f"plots are not written as {file.suffix}" if file.suffix else "has no suffix"
-        raise ValueError(f"`{argument}`: {what}; expected one of {', '.join(SUFFIXES)}")
+        raise ValueError(
+            f"`{argument}`: plots are not written as {file.suffix}; expected one of {known}"
+        )
     _files.check_destination(file, argument=argument)
     if file.exists() and not overwrite:
         raise ValueError(f"`{argument}`: '{file}' exists; choose another name or allow overwriting")

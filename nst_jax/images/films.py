@@ -359,11 +359,8 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
       'mp4'
     """
     name = Path(path)
+    _files.check_has_suffix(name, ".gif, .apng, .webp or .mp4", argument=argument)
     kind = name.suffix.lower().removeprefix(".")
-    if not kind:
-        raise ValueError(
-            f"`{argument}`: {name.name!r} has no suffix; end it in .gif, .apng, .webp or .mp4"
-        )
     if kind == "png":
         raise ValueError(f"`{argument}`: a film in PNG has the suffix .apng, got {name.name!r}")
     if kind not in FORMATS:

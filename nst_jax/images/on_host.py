@@ -67,7 +67,7 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, 
         simply called.
 
     Returns:
-      [height, width, c] float32; if the picture has this size already, the picture itself.
+      [height, width, c] float32; a float32 picture that has this size already is returned itself.
 
     Example:
       >>> import numpy as np
@@ -76,7 +76,7 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, 
       >>> resized_on_host(ramp, (1, 4), bilinear)[0, :, 0].tolist()
       [0.0, 0.25, 0.75, 1.0]
     """
-    image = np.asarray(image)
+    image = np.asarray(image, np.float32)
     if image.shape[:2] == tuple(shape):
         return image
     if resize not in KNOWN:
@@ -86,7 +86,7 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, 
         (_torch_weights(new, old) if how is None else _weights(new, old, how)).astype(np.float32)
         for new, old in zip(shape, image.shape[:2], strict=True)
     )
-    planes = np.moveaxis(image, -1, 0).astype(np.float32)
+    planes = np.moveaxis(image, -1, 0)
     found = np.moveaxis(rows @ planes @ columns.T, 0, -1)
     return np.clip(found, 0, 1) if how is not None and how.clips else found
 

@@ -303,11 +303,8 @@ def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
 
 
 def _check_suffix(path: Path, argument: str) -> None:
+    _files.check_has_suffix(path, ".png, .jpg, .webp or .tiff", argument=argument)
     suffix = path.suffix.lower()
-    if not suffix:
-        raise ValueError(
-            f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
-        )
     if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
         # Pillow knows this suffix, so it is hardly a typing error, and no similar suffix is suggested.
         raise ValueError(

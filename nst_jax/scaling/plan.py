@@ -54,6 +54,8 @@ class Plan:
         the devices need not exist.
       pictures: total number of pictures.
       chunk: number of pictures painted at once.
+      unfit_chunk: number of pictures that the caller wanted to be painted at once, if it was reduced to
+        `chunk` since so many do not fit into memory; else None.
       platform: the platform whose memory is predicted: "cpu", or "gpu" for any accelerator of this
         process; if `here` is False, the platform that was requested.
       here: whether the plan is for the platform of this process' devices; False if another platform was
@@ -85,6 +87,7 @@ class Plan:
     files: FileMemory | None = None
     in_bucket: bool = False
     real: tuple[Scale, ...] | None = None
+    unfit_chunk: int | None = None
 
     @property
     def real_scales(self) -> tuple[Scale, ...]:
@@ -197,6 +200,15 @@ class Plan:
         """Whether two runs of this plan fit into memory at once; True if the memory is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
+    def footprint_of(self, chunk: int) -> Footprint:
+        """Return the predicted memory of one device if `chunk` pictures are painted at once.
+
+        It is that of the final scale. On a CPU all pictures count, since the devices share one memory.
+        """
+        together = chunk_size.pictures_per_memory(chunk, self.mesh, self.platform)
+        last, devices = self.scales[-1], self.devices
+        return footprint_at(self.recipe, last, self.platform, pictures=together, devices=devices)
+
     def fits_beside_next(self, scale: int) -> bool:
         """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
@@ -276,7 +288,8 @@ def plan(
       devices: devices that share the canvas; with several pictures, devices among which the pictures
         are divided. Default: one device.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
-      chunk: largest number of pictures painted at once, see `stylize_many`.
+      chunk: largest number of pictures painted at once, fewer if so many do not fit into memory; see
+        `stylize_many`.
       bands: number of devices that share each picture, see `stylize_many`.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
         asks the device.
@@ -405,7 +418,8 @@ def plan_scales(
       mesh: the devices that share the canvas or the batch; None is one device.
       device: the device that holds the weights; None is JAX's default device.
       pictures: number of pictures that are painted with this recipe at these scales.
-      chunk: largest number of pictures painted at once; None is as many as fit into memory.
+      chunk: largest number of pictures painted at once, fewer if so many do not fit into memory; None
+        is as many as fit.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
         asks the device.
       platform: "cpu", "gpu" or "tpu"; None is the platform of the devices.
@@ -446,8 +460,8 @@ def plan_scales(
     if recipe.network.tile is None:
         chosen = fitted(recipe, last, available, counted, devices, may_shorten_history)
     one = footprint_at(chosen, last, counted, devices=devices)
-    most = chunk
-    if chunk is None and pictures > 1:
+    at_once = wanted = chunk_size.even_chunk_over_devices(pictures, chunk, mesh)
+    if pictures > 1:
 
         def total(count: int) -> int:
             return footprint_at(chosen, last, counted, pictures=count, devices=devices).total
@@ -455,7 +469,8 @@ def plan_scales(
         most = chunk_size.largest_chunk(total, available, pictures)
         if most is not None and counted != "cpu":
             most *= sharding.pictures_in_parallel(mesh)  # so far, `most` is for one accelerator
-    at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
+        if most is not None and most < wanted:
+            at_once = chunk_size.even_chunk_over_devices(pictures, most, mesh)
     together = chunk_size.pictures_per_memory(at_once, mesh, counted)
     return Plan(
         requested=recipe,
@@ -473,6 +488,7 @@ def plan_scales(
         else footprint_at(chosen, last, counted, pictures=together, devices=devices),
         untiled=untiled,
         files=files,
+        unfit_chunk=None if chunk is None or at_once == wanted else wanted,
     )
 
 

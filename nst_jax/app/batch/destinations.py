@@ -35,8 +35,8 @@ def destinations(
       A path for each row.
 
     Raises:
-      ValueError: if two rows have the same `output` (the message names both), or if an output is
-        outside `folder` and `anywhere` is False.
+      ValueError: if two rows have the same `output`, or outputs that differ only in capitals (the
+        message names both rows); or if an output is outside `folder` and `anywhere` is False.
 
     Example:
       >>> wave = ((Path("wave.jpg"), None),)
@@ -45,6 +45,8 @@ def destinations(
       ['cat_wave.png', 'cat_wave-2.png']
     """
     real = os.path.realpath(folder)
+    # Paths are compared in lower case, since the file systems of macOS and Windows take `A.png` and
+    # `a.png` for the same file.
     taken: dict[str, ManifestRow] = {}
     for row in rows:
         if row.output is not None:
@@ -55,16 +57,11 @@ def destinations(
                         f"`output`: '{row.output}' is outside the folder '{folder}'; name a file in "
                         "it, or allow this by `--outputs-anywhere`"
                     )
-            if path in taken:
-                other = taken[path].number
+            if (other := taken.get(path.lower())) is not None:
                 with naming_row(row):
-                    raise ValueError(
-                        f"`output`: '{row.output}' is also the output of row {other}; name another"
-                    )
-            taken[path] = row
-    # A path that is made here is compared with the others in lower case, since some file systems take
-    # `A.png` and `a.png` for the same file.
-    names = {path.lower() for path in taken}
+                    raise ValueError(_taken(row, other, folder))
+            taken[path.lower()] = row
+    names = set(taken)
     # A name that is taken gets a number, such as `cat_wave-2`. `counts` maps a name without its number
     # to the last number that was tried, so that no number is tried twice.
     counts: Counter[str] = Counter()
@@ -84,6 +81,17 @@ def destinations(
         names.add(whole)
         found.append(folder / name)
     return found
+
+
+def _taken(row: ManifestRow, other: ManifestRow, folder: Path) -> str:
+    """Return an error message on an output of a row that the row `other` has already."""
+    assert row.output is not None and other.output is not None
+    if os.path.realpath(folder / row.output) == os.path.realpath(folder / other.output):
+        return f"`output`: '{row.output}' is also the output of row {other.number}; name another"
+    return (
+        f"`output`: '{row.output}' differs only in capitals from '{other.output}', the output of row "
+        f"{other.number}, and many file systems take both for one file; name another"
+    )
 
 
 def stem_of(content: Path | None, styles: Sequence[Path]) -> str:

@@ -87,18 +87,31 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     return plan_scales(recipe, scales, **options)
 
 
-def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
+def read_group(
+    group: Group, known: dict[Path, images.Picture] | None = None
+) -> tuple[list[Loaded], list[Record]]:
     """Read the input files of a group's pictures.
 
-    If several pictures use the same content, style, or picture with the fine structure for a style
-    (`--style-fine`), that file is read only once. Masks and the styles of regions are read anew for
-    each picture.
+    If several pictures use the same file, be it a content, a style or a mask, it is read only once.
+
+    Args:
+      group: the group.
+      known: the pictures of the group that was read before, by their paths, so that they need not be
+        read again. They are replaced by those of this group, so that no more is kept in memory.
 
     Returns:
       A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
       each other picture.
     """
-    known: dict[Path, images.Picture] = {}
+    before: dict[Path, images.Picture] = {} if known is None else known
+    used: dict[Path, images.Picture] = {}
+
+    def read_once(path: Path, *, argument: str) -> images.Picture:
+        if path not in used:
+            found = before.get(path)
+            used[path] = images.read(path, argument=argument) if found is None else found
+        return used[path]
+
     # Grey pictures by (height, width). A texture has no content; a grey picture takes its place.
     blanks: dict[Shape, images.Picture] = {}
     loaded, failed = [], []
@@ -111,10 +124,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
             if entry.fine is not None:
                 named.append(("style_fine", entry.fine.path))
                 glances.append(entry.fine.seen)
-            for role, path in named:
-                if path not in known:
-                    known[path] = images.read(path, argument=role)
-            read = [known[path] for _, path in named]
+            read = [read_once(path, argument=role) for role, path in named]
             if entry.content is None:
                 shape = glances[0].shape
                 if shape not in blanks:
@@ -126,13 +136,16 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
             content, *styles = read
             controls = ReadControls()
             if entry.controls is not None:
-                controls = read_controls(entry.controls, styles)
+                controls = read_controls(entry.controls, styles, read=read_once)
                 for role, picture in controls.files.items():
                     _check_unchanged(picture, entry.masked[role])
         except (ValueError, OSError, MemoryError) as error:
             failed.append(record_of(entry, "failed", results.message_of(error)))
         else:
             loaded.append(Loaded(entry, content, tuple(styles), controls, fine))
+    if known is not None:
+        known.clear()
+        known.update(used)
     return loaded, failed
 
 
@@ -357,8 +370,14 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a painted picture to its file; return a `Record` of how its row of the batch ended."""
+    """Write a painted picture to its file; return a `Record` of how its row of the batch ended.
+
+    If already the losses of the first canvas are not finite, nothing is written, as in `stylize`.
+    """
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
+    if broke_at == 0:
+        seconds = round(canvas.seconds, 3)
+        return record_of(entry, "failed", divergence(0, entry.recipe), seconds=seconds)
     metadata = requested_settings(entry, job, weights)
     # A later run recognises a finished picture by the values of `requested_settings`. `strength` is not
     # one of them, because pictures of earlier versions lack it and would not be recognised. So it is

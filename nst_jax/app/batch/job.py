@@ -50,8 +50,9 @@ class BatchJob(Job):
         any other file is refused. With False, only the finished picture is accepted, and any other file
         is refused. With True, any file is replaced.
       sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
-      chunk: largest number of pictures painted at once. None: a whole group (pictures that one compiled
-        program paints together), or as many of its pictures as fit into memory.
+      chunk: largest number of pictures painted at once, fewer if so many do not fit into memory. None:
+        a whole group (pictures that one compiled program paints together), or as many of its pictures
+        as fit.
       bucket: side, in px, of buckets: square arrays in which the pictures lie, so that pictures of
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the estimated time of the whole batch is least.

@@ -8,7 +8,9 @@ whether a row's picture was finished, or what went wrong.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
+from nst_jax import images
 from nst_jax._types import Params
 from nst_jax.app import rates
 from nst_jax.app.batch import groups
@@ -60,12 +62,15 @@ def paint_groups(
         report(write(canvas, job, weights))
 
     writing: list[Future] = []
+    known: dict[Path, images.Picture] = {}  # the pictures of the group that was read last
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
-        coming = [reader.submit(read_group, group) for group in parts[:1]]
+        coming = [reader.submit(read_group, group, known) for group in parts[:1]]
         for index, group in enumerate(parts):
             loaded, unread = coming.pop().result()
             # Only one group is read ahead, since pictures before resizing can take much memory.
-            coming += [reader.submit(read_group, following) for following in parts[index + 1 :][:1]]
+            coming += [
+                reader.submit(read_group, following, known) for following in parts[index + 1 :][:1]
+            ]
             canvases, failed = paint_group(params, loaded, group, job, progress, compiled)
             for record in (*unread, *failed):
                 report(record)

@@ -38,7 +38,6 @@ from nst_jax.app.instant.painting import (
     written_with,
 )
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
-from nst_jax.app.introduction import device_words
 from nst_jax.app.messages import as_flags, print_lines, print_message
 from nst_jax.app.outputs import STANDARD, default_name, result_path
 from nst_jax.app.parsing import StyleShare
@@ -74,7 +73,7 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
     pictures = [path for path, _ in words]
     inputs = {"content": [] if content is None else [content], "style": pictures}
     several = content is not None and _are_several(content, chosen)
-    if several and STANDARD in (*inputs["content"], *pictures, *chosen["styles"]):
+    if several and STANDARD in (*inputs["content"], *pictures):
         raise ValueError("`content`: `-` is one picture, painted in one style; name files instead")
     if several and chosen["output"] == STANDARD:
         raise ValueError("`output`: standard output takes one picture; name a folder for several")
@@ -153,7 +152,7 @@ def _begun(
         precision=job.precision, programs=kept, bucket=job.bucket
     )
     painter.report = lambda done, total: display.stage(f"strip {done} of {total}", "")
-    display.facts({"device": device_words(provenance.device())} | _lines(job, painter))
+    display.facts({"device": provenance.device_words(provenance.device())} | _lines(job, painter))
     for note in [*([problem] if problem else []), *notes]:
         display.say(f"note: {note}")
     return painter, display

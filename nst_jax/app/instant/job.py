@@ -466,7 +466,8 @@ def _options(chosen: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     bucket = buckets.checked_bucket(chosen["bucket"])
     if bucket == buckets.AUTO:
         pictures = [(network_key(row.style), row.shape) for row in rows]
-        bucket = instant_painter.square_by_cost(pictures) if pictures else None
+        trained = {row.style.trained.digest: row.style.trained for row in rows if row.style.trained}
+        bucket = instant_painter.square_by_cost(pictures, [*trained.values()]) if pictures else None
     colors, realism = _colors_and_realism(chosen)
     return {
         "colors": colors,

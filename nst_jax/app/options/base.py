@@ -11,8 +11,12 @@ from nst_jax.app import command_classes, parsing
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
-FILE = parsing.FilePath(path_type=Path)
-STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
+FILE, STYLE_FILE = parsing.FilePath(path_type=Path), parsing.StyleFile()
+# The same for commands that read one picture from standard input, or write one to standard output: the
+# path may be `-`.
+FILE_OR_STREAM = parsing.FilePath(path_type=Path, allow_dash=True)
+STYLE_OR_STREAM = parsing.StyleFile(allow_dash=True)
+NUMBERS = parsing.Numbers()
 
 # Defaults that help texts state. A test compares these three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"

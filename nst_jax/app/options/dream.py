@@ -2,7 +2,7 @@
 
 import click
 
-from nst_jax.app.options.base import FILE, all_of, look, size
+from nst_jax.app.options.base import FILE_OR_STREAM, all_of, look, size
 from nst_jax.app.options.shared import (
     cache,
     computing_with,
@@ -33,7 +33,7 @@ _ascent = all_of(
     ),
     look(
         "--guide",
-        type=FILE,
+        type=FILE_OR_STREAM,
         metavar="FILE",
         help="picture towards whose features the dream is pulled (default: none)",
     ),
@@ -89,13 +89,14 @@ _guide_size = size(
 _computing_dream = computing_with("bfloat16", "")
 
 dream = all_of(
-    click.argument("content", type=FILE, metavar="PHOTO"),
+    click.argument("content", type=FILE_OR_STREAM, metavar="PHOTO"),
     _ascent,
     size_of_picture(DREAM_SIZE, measured="longer side in pixels"),
     _guide_size,
     result(
         "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
-        "output (default: PHOTO_dream.png in this folder)"
+        "output (default: PHOTO_dream.png in this folder)",
+        stream=True,
     ),
     format_of_output,
     overwrite,

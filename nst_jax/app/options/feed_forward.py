@@ -22,8 +22,8 @@ from nst_jax.app.options.shared import (
     devices,
     layers,
     metadata,
-    optional_pictures,
     overwrite,
+    pictures,
     precision_with,
     protect_each,
     quiet,
@@ -71,7 +71,8 @@ _styles_of_instant = all_of(
 _files_of_instant = all_of(
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output; several "
-        "results need a folder (default: CONTENT_STYLE.png in this folder)"
+        "results need a folder (default: CONTENT_STYLE.png in this folder)",
+        stream=True,
     ),
     output(
         "--format",
@@ -167,8 +168,8 @@ _training_files = all_of(
         type=click.IntRange(min=1),
         default=TRAIN_EVERY,
         metavar="N",
-        help="updates between two measurements of the loss of photos that are held out, by which the "
-        f"best network is kept (default: {TRAIN_EVERY})",
+        help="measure the loss of the photos that are held out every N updates; the network with the "
+        f"least loss is kept (default: {TRAIN_EVERY})",
     ),
     output(
         "--checkpoint",
@@ -213,7 +214,7 @@ _rate_of_training = expert(
 # --- Commands -------------------------------------------------------------------------------------
 
 instant = all_of(
-    optional_pictures,
+    pictures(required=False, stream=True),
     _styles_of_instant,
     size_of_picture(DEFAULT_SIZE, measured="longer side in pixels"),
     size(
@@ -235,10 +236,10 @@ instant = all_of(
         type=parsing.BucketSide(),
         default="off",
         metavar="auto|off|PIXELS",
-        help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
-        "pictures of all shapes up to this size share one program, with the same results. auto: the "
-        "smallest square, if it is estimated to save time. off: each shape has a program of its own "
-        "(default: off)",
+        help="pad pictures to a square of this side, a multiple of 16, while they are painted: those "
+        "of all shapes up to this size then share one compiled program, with the same results. auto: "
+        "the smallest square, if it is estimated to save time. off: no padding; each shape has a "
+        "program of its own (default: off)",
     ),
     cache,
     xla_logs,
@@ -320,7 +321,7 @@ train = all_of(
     _batch_of_crops,
     devices("GPUs or TPUs that share the crops of each update"),
     values,
-    layers,
+    layers(files=False),
     _rate_of_training,
     _blocks,
     rest,

@@ -11,9 +11,10 @@ from nst_jax.app.options.base import (
     DEFAULT_STEPS,
     DEMO_SIZE,
     FILE,
+    FILE_OR_STREAM,
     NUMBERS,
     RECIPES,
-    STYLE_FILE,
+    STYLE_OR_STREAM,
     SWEEP_RECIPE,
     SWEEP_SIZE,
     Decorator,
@@ -34,8 +35,8 @@ from nst_jax.app.options.shared import (
     format_of_output,
     layers,
     metadata,
-    optional_pictures,
     overwrite,
+    pictures,
     pool,
     protect_each,
     quality,
@@ -55,11 +56,6 @@ from nst_jax.app.options.shared import (
 )
 
 # --- Arguments ------------------------------------------------------------------------------------
-
-_pictures = all_of(
-    click.argument("content", type=FILE),
-    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
-)
 
 _contents = click.argument("contents", type=FILE, nargs=-1, required=True)
 
@@ -82,20 +78,30 @@ _seed = look(
     help="number from which random noise is made; the same seed gives the same noise (default: 0)",
 )
 
-_start = all_of(
-    look(
-        "--init",
-        metavar="START",
-        help="picture to start from: content, style, noise, blank, content+noise, instant (what "
-        f"`nst-jax instant` paints of the pictures) or an image FILE (default: {RECIPES})",
-    ),
-    look(
-        "--noise-ratio",
-        type=float,
-        metavar="X",
-        help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
-    ),
-    _seed,
+_NAMED_STARTS = (
+    "content, style, noise, blank, content+noise, instant (what `nst-jax instant` paints of the "
+    "pictures)"
+)
+
+
+def _init(text: str) -> Decorator:
+    """Return the options `--init` and `--noise-ratio`; `text` is the help text of the first."""
+    return all_of(
+        look("--init", metavar="START", help=f"{text} (default: {RECIPES})"),
+        look(
+            "--noise-ratio",
+            type=float,
+            metavar="X",
+            help="share of noise in `--init content+noise`, from 0 to 1 (default: 0.6)",
+        ),
+    )
+
+
+_start = all_of(_init(f"picture to start from: {_NAMED_STARTS} or an image FILE"), _seed)
+# Neither an image nor a seed needs programs of its own.
+_start_of_warm = _init(
+    "start that later commands will name (an image FILE needs no programs of its own): "
+    f"{_NAMED_STARTS}"
 )
 
 _colors, _realism = colors(f"{RECIPES}, style"), realism(f"{RECIPES}, 0, which changes nothing")
@@ -158,13 +164,17 @@ _styles_of_batch = styles_for_each(
     "every content with every style",
 )
 
-_style_fine = look(
-    "--style-fine",
-    type=FILE,
-    metavar="FILE",
-    help="picture from which STYLE takes its fine structure, such as brush strokes; STYLE keeps its "
-    "shapes. The two are combined first, in a run of their own",
-)
+
+def _style_fine(kind: Any = FILE) -> Decorator:
+    """Return the option `--style-fine`; `kind` is click's type of its value."""
+    return look(
+        "--style-fine",
+        type=kind,
+        metavar="FILE",
+        help="picture from which STYLE takes its fine structure, such as brush strokes; STYLE keeps "
+        "its shapes. The two are combined first, in a run of their own",
+    )
+
 
 _axes = all_of(
     look(
@@ -247,19 +257,17 @@ _log_and_checkpoint = all_of(
 )
 
 _progress_files = all_of(
-    watched("; before the first, OUT shows what `nst-jax instant` paints"), _log_and_checkpoint
+    watched(". Until the first, OUT has a preview by `nst-jax instant`"), _log_and_checkpoint
 )
 
 _FOR_BATCHES = (
-    "auto: rectangles, so that compiling and painting take the least time together. off: each shape "
-    "has programs of its own"
+    "auto: to the rectangles for which compiling and painting take the least time together. off: no "
+    "padding; each shape has programs of its own"
 )
-_FOR_SWEEPS = (
-    "auto, off: the picture's own shape, since all canvases of a sweep have this one shape"
-)
+_FOR_SWEEPS = "auto, off: no padding, since all canvases of a sweep have one shape"
 _FOR_PICTURES = (
-    "auto: on a GPU or TPU, a square of the longer side of up to 1024 px, since compiling takes long "
-    "there; on a CPU, the picture's own shape. off: the picture's own shape"
+    "auto: on a GPU or TPU, to a square of the longer side of up to 1024 px, since compiling takes "
+    "long there; on a CPU, no padding. off: no padding"
 )
 
 
@@ -269,9 +277,9 @@ def _bucket(words: str, default: str = "off") -> Decorator:
         type=parsing.BucketSide(),
         default=default,
         metavar="auto|off|PIXELS",
-        help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
-        "pictures of all shapes up to this size share their compiled programs, with the same results; "
-        f"the rest of the square takes time. {words} (default: {default})",
+        help="pad pictures to a square of this side, a multiple of 16, while they are painted: those "
+        "of all shapes up to this size then share their compiled programs, with the same results; "
+        f"computing the padding takes time. {words} (default: {default})",
     )
 
 
@@ -308,8 +316,8 @@ _devices_of_many = all_of(
         "--chunk",
         type=click.IntRange(min=1),
         metavar="N",
-        help="largest number of pictures painted at once (default: as many as fit into memory, "
-        "unless fewer are as fast)",
+        help="largest number of pictures painted at once, fewer if so many do not fit into memory "
+        "(default: as many as fit, unless fewer are as fast)",
     ),
     devices("GPUs or TPUs that share the work, each with pictures of its own"),
     memory(
@@ -401,7 +409,7 @@ _of_default = f"{RECIPES}, {DEFAULT_SIZE}"
 
 _run = all_of(metadata, _computing)
 
-_network = all_of(values, layers, _optimizer)
+_network = all_of(values, layers(), _optimizer)
 
 _wanted = all_of(
     recipe(),
@@ -418,13 +426,14 @@ _wanted = all_of(
 )
 
 stylize = all_of(
-    _pictures,
+    pictures(stream=True),
     _wanted,
-    _style_fine,
+    _style_fine(FILE_OR_STREAM),
     _controls,
     result(
         "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
-        "output (default: CONTENT_STYLE.png in this folder)"
+        "output (default: CONTENT_STYLE.png in this folder)",
+        stream=True,
     ),
     format_of_output,
     overwrite,
@@ -439,7 +448,7 @@ stylize = all_of(
 )
 
 texture = all_of(
-    click.argument("style", type=STYLE_FILE, nargs=-1, required=True, metavar="STYLE..."),
+    click.argument("style", type=STYLE_OR_STREAM, nargs=-1, required=True, metavar="STYLE..."),
     recipe("gatys-texture"),
     _steps(", 2000 in gatys-texture"),
     _seed,
@@ -458,7 +467,8 @@ texture = all_of(
     ),
     result(
         "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
-        "output (default: STYLE_texture.png in this folder)"
+        "output (default: STYLE_texture.png in this folder)",
+        stream=True,
     ),
     format_of_output,
     overwrite,
@@ -475,7 +485,7 @@ batch = all_of(
     _contents,
     _styles_of_batch,
     _wanted,
-    _style_fine,
+    _style_fine(),
     _controls_of_batch,
     _files_of_batch,
     _overwrite_finished,
@@ -496,9 +506,9 @@ batch = all_of(
 )
 
 sweep = all_of(
-    _pictures,
+    pictures(),
     _axes,
-    _style_fine,
+    _style_fine(),
     recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
     weights_of_terms(NUMBERS),
     strength,
@@ -529,7 +539,7 @@ sweep = all_of(
 )
 
 plan = all_of(
-    optional_pictures,
+    pictures(required=False),
     recipe(),
     _controls,
     _colors,
@@ -555,7 +565,7 @@ warm = all_of(
     recipe(),
     _colors,
     _realism,
-    _start,
+    _start_of_warm,
     size(
         "--size",
         multiple=True,
@@ -570,8 +580,8 @@ warm = all_of(
         type=parsing.BucketSide(),
         default="auto",
         metavar="auto|PIXELS",
-        help="side of the square in which pictures of all shapes lie, a multiple of 16, as later "
-        "commands will name it (default: auto, the longer side of the pictures, rounded up)",
+        help="side of the square to which pictures of all shapes are padded, a multiple of 16, as "
+        "later commands will name it (default: auto, the longer side of the pictures, rounded up)",
     ),
     memory(
         "--batch",
@@ -586,8 +596,8 @@ warm = all_of(
         "--instant",
         is_flag=True,
         help="compile what `instant` runs instead, for style pictures and the 26 styles; "
-        "--batch N is then for N pictures of a folder; with --size, --style-size, --precision and "
-        "--bucket only",
+        "--batch N is then for N pictures of a folder; with --size, --style-size, --colors, "
+        "--realism, --precision and --bucket only",
     ),
     _network,
     pool,

@@ -9,9 +9,11 @@ from nst_jax.app import parsing
 from nst_jax.app.options.base import (
     DEFAULT_PRECISION,
     FILE,
+    FILE_OR_STREAM,
     FILM_SECONDS,
     RECIPES,
     STYLE_FILE,
+    STYLE_OR_STREAM,
     Decorator,
     all_of,
     expert,
@@ -24,10 +26,21 @@ from nst_jax.app.options.base import (
 
 # --- Arguments ------------------------------------------------------------------------------------
 
-optional_pictures = all_of(
-    click.argument("content", type=FILE, required=False),
-    click.argument("style", type=STYLE_FILE, nargs=-1, metavar="[STYLE]..."),
-)
+
+def pictures(*, required: bool = True, stream: bool = False) -> Decorator:
+    """Return the arguments CONTENT and STYLE..., whose values are a path and pairs (path, share).
+
+    Args:
+      required: whether both must be given.
+      stream: whether one of the pictures may be `-`, standard input.
+    """
+    content, style = (FILE_OR_STREAM, STYLE_OR_STREAM) if stream else (FILE, STYLE_FILE)
+    many = "STYLE..." if required else "[STYLE]..."
+    return all_of(
+        click.argument("content", type=content, required=required),
+        click.argument("style", type=style, nargs=-1, required=required, metavar=many),
+    )
+
 
 # --- Look -----------------------------------------------------------------------------------------
 
@@ -162,15 +175,17 @@ def size_of_picture(
 # --- Output ---------------------------------------------------------------------------------------
 
 
-def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
+def result(text: str, *, name: str = "output", stream: bool = False, **settings: Any) -> Decorator:
     """Return the option `--output`.
 
     Args:
       text: the help text of the option.
       name: name of the command's parameter that gets the option's value.
+      stream: whether the value may be `-`, standard output.
       **settings: further arguments of `click.option`.
     """
-    return output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
+    settings = {"type": FILE_OR_STREAM if stream else FILE, "metavar": "OUT"} | settings
+    return output("--output", "-o", name, help=text, **settings)
 
 
 format_of_output = output(
@@ -206,8 +221,8 @@ def watched(before: str = "") -> Decorator:
             "--every",
             type=int,
             metavar="N",
-            help="updates between two writes of OUT during the run, small at first if it is painted "
-            f"from coarse to fine{before} (default: OUT is written at the end)",
+            help="write the picture so far to OUT every N updates, smaller at first if the recipe "
+            f"paints from coarse to fine{before} (default: only the result is written)",
         ),
         output(
             "--film",
@@ -297,22 +312,34 @@ values = expert(
     "NAME` prints all keys; may be repeated",
 )
 
-layers = all_of(
-    expert(
-        "--style-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be repeated, "
-        "and replaces all style layers of the recipe. NAME=FILE keeps them, and takes the style of "
-        "this layer from another picture, such as relu1_1=fine.jpg. NAME=WEIGHT:FILE does both",
-    ),
-    expert(
-        "--content-layer",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="content layer and its weight; as --style-layer",
-    ),
-)
+
+def layers(*, files: bool = True) -> Decorator:
+    """Return the options `--style-layer` and `--content-layer`.
+
+    Args:
+      files: whether a picture may be the style of a single layer.
+    """
+    of_files = (
+        ". NAME=FILE keeps them, and takes the style of this layer from another picture, such as "
+        "relu1_1=fine.jpg. NAME=WEIGHT:FILE does both"
+    )
+    return all_of(
+        expert(
+            "--style-layer",
+            multiple=True,
+            metavar="NAME=WEIGHT",
+            help="style layer (relu1_1 to relu5_4) and its weight, such as relu3_1=0.5; may be "
+            "repeated, and replaces all style layers of the recipe" + (of_files if files else ""),
+        ),
+        expert(
+            "--content-layer",
+            multiple=True,
+            metavar="NAME=WEIGHT",
+            help="content layer and its weight, such as relu4_2=1; may be repeated, and replaces all "
+            "content layers of the recipe",
+        ),
+    )
+
 
 pool = expert(
     "--pool",
