@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _checks, optimizers, recipes
+from nst_jax import _checks, controls, optimizers, recipes
 from nst_jax.recipes import starts
 from tests import small
 
@@ -162,6 +162,17 @@ def test_lists_are_refused_by_the_functions_below(params):
             call(GREY.tolist())
         with pytest.raises(ValueError, match=r"shape \[20, 24, 1\]; .*`np\.repeat\(image, 3, axis"):
             call(GREY[..., :1])
+
+
+def test_masked_elements_are_not_read():
+    hidden = np.zeros(GREY.shape, bool)
+    assert_array_equal(_checks.image("content", np.ma.masked_array(GREY, hidden)), GREY)
+    hidden[0] = True
+    said = "is a masked array with masked elements; fill them by"
+    with pytest.raises(ValueError, match=f"^`content`: {said}"):
+        _checks.image("content", np.ma.masked_array(GREY, hidden))
+    with pytest.raises(ValueError, match=f"^`protect.mask`: {said}"):
+        controls.masks.checked_mask("protect.mask", np.ma.masked_array(GREY, hidden)[..., 0])
 
 
 def test_uint8_is_accepted_as_fractions_of_255():

@@ -156,7 +156,7 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
     """
     if to not in FORMATS:
         raise _checks.unknown("to", to, FORMATS, "format")
-    suffix = Path(path).suffix.lower()
+    suffix = _files.as_path(path, argument=argument).suffix.lower()
     others = {one.suffix: name for name, one in FORMATS.items() if name != to}
     if suffix in others:
         raise ValueError(
