@@ -96,6 +96,7 @@ def save(
       The metadata of the file, as JSON values by name.
 
     Raises:
+      TypeError: if `path` is not a path, or `model` not a `Model`.
       ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
         another format, or cannot be written to; if the format or the program does not allow a size; if
         a package that the format needs is not installed; or if jax2onnx cannot convert the program.
@@ -116,6 +117,8 @@ def save(
     """
     check_destination(path)
     check_suffix(path, to)
+    advice = "`features_model(params)` makes one; the order is save(path, model)"
+    _checks.instance("model", model, Model, advice)
     chosen = _chosen(model, to, program)
     shape, style_shape = shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
