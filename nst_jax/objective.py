@@ -354,16 +354,15 @@ def _check_targets(
     The targets of a `MatchingLoss` have names of its own, which are not checked.
     """
     matched = isinstance(terms.style_loss, MatchingLoss)
-    expected = {"content": terms.content_taps, "style": () if matched else terms.style_names}
-    for name, wanted in expected.items():
+    needed = {"content": terms.content_taps, "style": () if matched else terms.style_names}
+    for name, names in needed.items():
         found: dict[str, Any] = getattr(targets, name)
-        missing = [each for each in wanted if each not in found]
         # Content targets may also have a tap at which protected parts are held.
-        extra = [each for each in targets.content if each not in sizes] if name == "content" else []
-        if missing or extra:
+        extra = set(found) - set(sizes) if name == "content" else set()
+        if extra or not found.keys() >= set(names):
             raise ValueError(
                 f"`targets`: were measured with another recipe, since they have {name} targets for "
-                f"{', '.join(found)}, and {', '.join(wanted)} are needed; measure them with this recipe"
+                f"{', '.join(found)}, and {', '.join(names)} are needed; measure them with this recipe"
             )
     for tap, features in targets.content.items():
         wanted = sizes[tap][:2] if grid is None else tiles.assembled_shape(grid, tap)

@@ -139,7 +139,8 @@ def _check_state(state: State, recipe: Recipe, bands: Bands | None) -> None:
     height = state.pending.shape[-3] if bands is None else bands.height
     image = jax.ShapeDtypeStruct((height, *state.pending.shape[-2:]), state.pending.dtype)
     fresh = jax.eval_shape(lambda image: init(image, recipe, bands=bands), image)
-    if jax.tree.structure(fresh) != jax.tree.structure(state._replace(matches=None)):
+    expected: Any = jax.tree.structure(fresh)
+    if expected != jax.tree.structure(state._replace(matches=None)):
         raise ValueError(
             "`state`: is that of another recipe, with another optimiser, other losses or another "
             "`average_decay`; `init(image, recipe)` makes one for this recipe"
