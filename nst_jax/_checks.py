@@ -35,17 +35,17 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 LIKE = 0.75
 
 
-def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
+def unknown(argument: str, name: Any, known: Iterable[str], what: str) -> ValueError:
     """Return the error for an unknown name; it suggests a similar known name, or lists all known names.
 
     Args:
       argument: the name of the user's argument, used in the message.
-      name: the unknown name that the user gave.
+      name: the unknown name that the user gave. It may be a value that is no string, such as a number.
       known: all known names.
       what: the kind of thing that the name stands for, such as "recipe".
     """
     known = list(known)
-    near = nearest_name(name, known)
+    near = nearest_name(name, known) if isinstance(name, str) else None
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
     return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
 
@@ -64,8 +64,13 @@ def one_of(argument: str, name: Any, known: Iterable[str], what: str) -> None:
         raise unknown(argument, name, known, what)
 
 
-def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None:
-    """Refuse the shape of an image if it is not [..., h, w, 3], or if h or w is under `smallest`."""
+def image_shape(
+    argument: str, shape: tuple[Any, ...], *, smallest: int, needs: str = "the network needs"
+) -> None:
+    """Refuse the shape of an image if it is not [..., h, w, 3], or if h or w is under `smallest`.
+
+    `needs` is the beginning of the phrase that says why a smaller image is refused.
+    """
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
@@ -76,7 +81,7 @@ def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None
     if any(side < smallest for side in shape[-3:-1]):
         raise ValueError(
             f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
-            f"the network needs at least {smallest} px on each side"
+            f"{needs} at least {smallest} px on each side"
         )
 
 
@@ -89,7 +94,14 @@ def floating(argument: str, dtype: Any) -> None:
         )
 
 
-def one_image(argument: str, image: Any, *, smallest: int, advice: str = "") -> None:
+def one_image(
+    argument: str,
+    image: Any,
+    *,
+    smallest: int,
+    advice: str = "",
+    needs: str = "the network needs",
+) -> None:
     """Refuse anything but one floating-point image [h, w, 3] with sides of at least `smallest` px.
 
     Args:
@@ -97,19 +109,49 @@ def one_image(argument: str, image: Any, *, smallest: int, advice: str = "") -> 
       image: the value to check.
       smallest: the least number of px on a side.
       advice: what to do with a batch of images, for the message that refuses it; may be empty.
+      needs: the beginning of the phrase that says why a smaller image is refused.
 
     Raises:
       TypeError: if the value is no array.
       ValueError: if it is an array of another shape or dtype.
     """
     array(argument, image, "`nst_jax.images.load` reads a file")
-    image_shape(argument, image.shape, smallest=smallest)
+    image_shape(argument, image.shape, smallest=smallest, needs=needs)
     if len(image.shape) != 3:
         raise ValueError(
             f"`{argument}`: expected one image [height, width, 3], got shape {list(image.shape)}"
             + (f"; {advice}" if advice else "")
         )
     floating(argument, image.dtype)
+
+
+def same_shape(argument: str, shape: Any, other: str, expected: Any) -> None:
+    """Refuse an array whose shape is not that of another one.
+
+    Args:
+      argument: the caller's name for the array, used in messages.
+      shape: its shape.
+      other: the caller's name for the other array, used in messages.
+      expected: the shape that the array must have.
+    """
+    if tuple(shape) != tuple(expected):
+        raise ValueError(
+            f"`{argument}`: expected the shape of `{other}`, {list(expected)}, got {list(shape)}; "
+            "resize it first"
+        )
+
+
+def not_masked(argument: str, value: Any) -> None:
+    """Refuse a masked array of NumPy with masked elements.
+
+    NumPy's functions would use the numbers under the mask, which may be anything. A masked array
+    without masked elements is accepted.
+    """
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"`{argument}`: is a masked array with masked elements; fill them by `array.filled(0.5)`, "
+            "and pass their mask as an opacity if they shall not count"
+        )
 
 
 def not_traced(argument: str, value: Any) -> None:
@@ -135,7 +177,7 @@ def image(argument: str, value: Any) -> np.ndarray:
     Raises:
       TypeError: if the value is not an array, or is a tracer.
       ValueError: for a wrong rank, dtype, channel count or range, for NaN or infinite values, and for
-        an empty array.
+        an empty array, or a masked array with masked elements.
     """
     not_traced(argument, value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
@@ -143,6 +185,7 @@ def image(argument: str, value: Any) -> np.ndarray:
             f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
             f"{_array_hint(value)}"
         )
+    not_masked(argument, value)
     array = np.asarray(value)
     if array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(
@@ -227,6 +270,7 @@ def number(
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
+    most: float | None = None,
 ) -> None:
     """Refuse anything but a finite number, or an array of finite numbers, within the given bounds.
 
@@ -236,6 +280,7 @@ def number(
       above: the value must be greater than this number; None sets no bound.
       least: the value must be this number or greater; None sets no bound.
       below: the value must be less than this number; None sets no bound.
+      most: the value must be this number or less; None sets no bound.
 
     Raises:
       TypeError: if the value is neither a real number nor an array of real numbers, or is a tracer.
@@ -250,6 +295,7 @@ def number(
         and (above is None or value > above)
         and (least is None or value >= least)
         and (below is None or value < below)
+        and (most is None or value <= most)
     ):
         return
     if isinstance(value, (list, tuple)):
@@ -272,6 +318,17 @@ def number(
         raise ValueError(f"`{argument}`: expected {least:g} or more, got {shown}")
     if below is not None and not (array < below).all():
         raise ValueError(f"`{argument}`: expected less than {below:g}, got {shown}")
+    if most is not None and not (array <= most).all():
+        raise ValueError(f"`{argument}`: expected {most:g} or less, got {shown}")
+
+
+def known_number(argument: str, value: Any, **bounds: float) -> None:
+    """Check a number as `number` does, unless it is a tracer, whose value is not known yet.
+
+    This is for functions that JAX can trace with the number as an argument.
+    """
+    if not isinstance(value, jax.core.Tracer):
+        number(argument, value, **bounds)
 
 
 def not_array(argument: str, value: Any, several: str) -> None:
@@ -318,6 +375,22 @@ def function(argument: str, value: Any, call: str) -> None:
     """Refuse a value that cannot be called; `call` shows, for the message, how it will be called."""
     if not callable(value):
         raise TypeError(f"`{argument}`: expected a function, called as `{call}`, got {value!r}")
+
+
+def whole_scalar(argument: str, value: Any) -> None:
+    """Refuse anything but a whole number that is 0 or more, or a scalar array of integers.
+
+    This is for functions that JAX can trace with the number as an argument: the value of an array is
+    not checked.
+    """
+    if isinstance(value, (jax.Array, np.ndarray)):
+        if value.shape or not jnp.issubdtype(value.dtype, jnp.integer):
+            raise TypeError(
+                f"`{argument}`: expected a whole number, got an array of {value.dtype} of the shape "
+                f"{list(value.shape)}"
+            )
+        return
+    whole(argument, value, least=0)
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import _checks
+from nst_jax import _checks, _files
 
 # --- Options --------------------------------------------------------------------------------------
 
@@ -226,10 +226,7 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
         _programs_in_memory = int(programs)
     if folder is None:
         return
-    try:
-        place = Path(folder)
-    except TypeError:
-        raise TypeError(f"`folder`: expected a path, got {folder!r}") from None
+    place = _files.as_path(folder, argument="folder")
     if folder == "":  # `Path("")` would be the current folder
         raise ValueError("`folder`: is empty; name a folder")
     place.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nst_jax import _locks
 
@@ -310,6 +310,28 @@ def in_use(path: PathLike, argument: str) -> str:
 # --- Checks of paths ----------------------------------------------------------------------------------
 
 
+def as_path(path: Any, *, argument: str = "path") -> Path:
+    """Return a path that a caller gave as a `Path`, and refuse what cannot be the path of a file.
+
+    Args:
+      path: text, or an object such as a `Path`.
+      argument: the caller's name for the path, used in messages.
+
+    Raises:
+      TypeError: if `path` is of another type.
+      ValueError: if it contains a null character, which no system allows in the name of a file.
+    """
+    given = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(given, str):
+        raise TypeError(f"`{argument}`: expected a path, got {type(path).__name__}")
+    if "\0" in given:
+        raise ValueError(
+            f"`{argument}`: {given!r} contains a null character, which no name of a file can have; "
+            "check the path"
+        )
+    return Path(given)
+
+
 def check_place(path: PathLike, *, argument: str = "path") -> None:
     """Refuse a path that is a folder or that the system refuses, or whose folder does not exist.
 
@@ -321,9 +343,10 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
       argument: the caller's name for the path, used in messages.
 
     Raises:
+      TypeError: if `path` is not a path.
       ValueError: if the path is refused; the message says why, and what to do.
     """
-    path = Path(path)
+    path = as_path(path, argument=argument)
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -354,6 +377,7 @@ def check_destination(path: PathLike, *, argument: str = "path") -> None:
       argument: the caller's name for the path, used in messages.
 
     Raises:
+      TypeError: if `path` is not a path.
       ValueError: if `path` is a folder, write-protected or a link that leads to itself, or if its
         folder is missing or not writable.
     """

@@ -110,7 +110,8 @@ def losses_of(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if the weights are those of another network than VGG-19; if the image is not [h, w, 3]
-        or not floating point, or differs in size from the content of `targets`; if the image is
+        or not floating point, or differs in size from the content of `targets`; if the targets were
+        measured with a recipe that has other taps; if the image is
         computed in tiles or on several devices although a loss is not a sum over positions; if a loss
         needs `matches` or `targets.photo` and gets None; or if `targets` have a `size` and the recipe
         is one that `recipes.check_in_bucket` refuses.
@@ -132,13 +133,13 @@ def losses_of(
     shape = (image.shape[-3] if bands is None else bands.height, image.shape[-2])
     if isinstance(terms.style_loss, MatchingLoss):
         sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.content_taps}
-        _check_sizes(targets.content, sizes, None)
+        _check_targets(targets, terms, sizes, None)
         return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
     guides = targets.guides
     measured = _Measured.of(terms, recipe.network, guides)
     sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
     grid = tile_grid.grid_of(shape, terms.taps, recipe.network, bands)
-    _check_sizes(targets.content, sizes, grid)
+    _check_targets(targets, terms, sizes, grid)
     if targets.size is not None:
         return _losses_inside(measured, params, image, targets, recipe, step)
     if grid is None:
@@ -345,9 +346,25 @@ def _size_of(shape: Shape, tap: str, network: vgg.Network) -> _Size:
     return _Size(height, width, vgg.LAYERS[vgg.layer_of(tap)][1], shape[0] * shape[1])
 
 
-def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) -> None:
-    """Refuse targets whose content features have other sizes than the features of the image."""
-    for tap, features in content.items():
+def _check_targets(
+    targets: Targets, terms: Terms, sizes: dict[str, _Size], grid: Grid | None
+) -> None:
+    """Refuse targets of a recipe with other taps, and those with features of another size.
+
+    The targets of a `MatchingLoss` have names of its own, which are not checked.
+    """
+    matched = isinstance(terms.style_loss, MatchingLoss)
+    needed = {"content": terms.content_taps, "style": () if matched else terms.style_names}
+    for name, names in needed.items():
+        found: dict[str, Any] = getattr(targets, name)
+        # Content targets may also have a tap at which protected parts are held.
+        extra = set(found) - set(sizes) if name == "content" else set()
+        if extra or not found.keys() >= set(names):
+            raise ValueError(
+                f"`targets`: were measured with another recipe, since they have {name} targets for "
+                f"{', '.join(found)}, and {', '.join(names)} are needed; measure them with this recipe"
+            )
+    for tap, features in targets.content.items():
         wanted = sizes[tap][:2] if grid is None else tiles.assembled_shape(grid, tap)
         if features.shape != (*wanted, sizes[tap].channels):
             raise ValueError(

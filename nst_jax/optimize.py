@@ -26,7 +26,9 @@ from nst_jax.recipes.checking import check_descent_in_bucket
 from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
+from nst_jax.targets import check_arguments
 from nst_jax.vgg.kernel_forms import with_forms
+from nst_jax.vgg.taps import SMALLEST
 
 CAPACITY = 256  # largest number of steps in one call of `run`; length of the arrays of losses
 
@@ -46,11 +48,13 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
       A `State` with `step == -1`; the first call of `step` computes the losses of `image`.
 
     Raises:
-      TypeError: if `image` is not an array.
+      TypeError: if `image` is not an array, or `recipe` not a `Recipe`.
       ValueError: if the shape of `image` does not end in (h, w, 3), if h or w is 0, or if its numbers
         are not floating point.
     """
-    _checks.array("image", image, "the order is init(image, recipe)")
+    order = "the order is init(image, recipe)"
+    _checks.array("image", image, order)
+    _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     _checks.image_shape("image", image.shape, smallest=1)
     _checks.floating("image", image.dtype)
     canvas = with_padding(recipe.descent.coordinates.encode(image), bands)
@@ -97,6 +101,11 @@ def match(
       The state with `matches`; `step` refuses a state without the matches that its style loss needs. If
       the style loss needs none, the state is returned unchanged.
 
+    Raises:
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: if the weights are those of another network than VGG-19; or if `content` is not
+        [h, w, 3], not floating point, or under 16 px on a side.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import nst_jax as nst
@@ -107,11 +116,35 @@ def match(
       >>> match(params, state, targets, grey, nst.recipes.NNST, first=True).matches.shape
       (64,)
     """
+    order = "the order is match(params, state, targets, content, recipe)"
+    check_arguments(order, params, recipe, None)
+    _check_position(order, state, targets)
+    _checks.array("content", content, order)
+    _checks.one_image("content", content, smallest=SMALLEST, advice="`jax.vmap` takes a batch")
     if correspondence.number_of_matches((content.shape[0], content.shape[1]), recipe) is None:
         return state
     start = recipe.descent.coordinates.decode(state.canvas)
     found = correspondence.find_matches(params, start, content, targets.style, recipe, first=first)
     return state._replace(matches=found)
+
+
+def _check_position(order: str, state: Any, targets: Any) -> None:
+    """Refuse a state or targets of another type; `order` is the right order of the arguments."""
+    _checks.instance("state", state, State, f"`init` makes one; {order}")
+    _checks.instance("targets", targets, Targets, f"`measure` gives them; {order}")
+
+
+def _check_state(state: State, recipe: Recipe, bands: Bands | None) -> None:
+    """Refuse a state of a recipe with another optimiser, other losses, or without the same average."""
+    height = state.pending.shape[-3] if bands is None else bands.height
+    image = jax.ShapeDtypeStruct((height, *state.pending.shape[-2:]), state.pending.dtype)
+    fresh = jax.eval_shape(lambda image: init(image, recipe, bands=bands), image)
+    expected: Any = jax.tree.structure(fresh)
+    if expected != jax.tree.structure(state._replace(matches=None)):
+        raise ValueError(
+            "`state`: is that of another recipe, with another optimiser, other losses or another "
+            "`average_decay`; `init(image, recipe)` makes one for this recipe"
+        )
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
@@ -145,10 +178,15 @@ def step(
       rejected canvas, and `canvas` never changes again.
 
     Raises:
-      TypeError: as in `losses_of`.
-      ValueError: as in `losses_of`; or if `targets` have a `size` and the optimiser, or another setting
+      TypeError: for arguments of another type, such as swapped ones.
+      ValueError: as in `losses_of`; if `state` is that of a recipe with another optimiser, other losses
+        or another kind of average; or if `targets` have a `size` and the optimiser, or another setting
         in `recipe.descent`, cannot be used for a canvas in a larger array.
     """
+    order = "the order is step(params, state, targets, recipe)"
+    check_arguments(order, params, recipe, bands)
+    _check_position(order, state, targets)
+    _check_state(state, recipe, bands)
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
 
@@ -246,7 +284,16 @@ def run(
     Returns:
       The state after the last step; and the losses after each step, as arrays [CAPACITY] whose first
       `steps` entries are filled, and whose other entries are NaN.
+
+    Raises:
+      TypeError, ValueError: as in `step`.
+      TypeError: if `steps` is not a whole number.
+      ValueError: if `steps` is negative; a traced number is not checked.
     """
+    order = "the order is run(params, state, targets, recipe, steps)"
+    check_arguments(order, params, recipe, bands)
+    _check_position(order, state, targets)
+    _checks.whole_scalar("steps", steps)
     # The gradient needs transposed kernels. They are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)

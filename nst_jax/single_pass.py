@@ -381,6 +381,7 @@ def _check_params(params: Any) -> None:
     """
     if params is None:
         return
+    _checks.not_traced("params", params)
     advice = "`nst_jax.feed_forward.load_arbitrary()` and `load_styles26()` give them"
     _checks.instance("params", params, Params, advice)
     if "conditions" not in params.layers:

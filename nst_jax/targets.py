@@ -105,6 +105,10 @@ def measure(
     styles: Sequence[Any] = style if isinstance(style, (list, tuple)) else [style]
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
+        _checks.one_image(name, picture, smallest=vgg.SMALLEST, advice="`jax.vmap` takes a batch")
+    if controls is not None:
+        advice = "`nst_jax.controls.controls_of` makes them of what `checked_controls` returns"
+        _checks.instance("controls", controls, Controls, advice)
     if size is not None or style_sizes is not None:
         check_in_bucket(recipe, bands=bands is not None)
     if size is not None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _checks, optimizers, recipes
+from nst_jax import _checks, controls, feed_forward, optimizers, recipes
 from nst_jax.recipes import starts
 from tests import small
 
@@ -82,6 +82,133 @@ def test_swapped_arguments_of_measure_are_named(params, order, message):
     given = (params, GREY, GREY, FAST)
     with pytest.raises(TypeError, match=f"^{message}"):
         nst.measure(*(given[index] for index in order))
+
+
+def position(recipe, image=GREY):
+    """Return the shapes of a state and of targets."""
+    params = jax.eval_shape(nst.load_params)
+    targets = jax.eval_shape(lambda params: nst.measure(params, image, image, recipe), params)
+    return jax.eval_shape(lambda: nst.init(image, recipe)), targets
+
+
+STEP = r"the order is step\(params, state, targets, recipe\)$"
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ((0, 2, 1, 3), f"`state`: expected State, got Targets; `init` makes one; {STEP}"),
+        ((0, 1, 1, 3), f"`targets`: expected Targets, got State; `measure` gives them; {STEP}"),
+        ((0, 1, 3, 2), f"`recipe`: expected Recipe, got Targets; .*{STEP}"),
+        ((1, 0, 2, 3), f"`params`: expected Params, got State; .*{STEP}"),
+    ],
+)
+def test_swapped_arguments_of_step_are_named(params, order, message):
+    given = (params, *position(FAST), FAST)
+    with pytest.raises(TypeError, match=f"^{message}"):
+        nst.step(*(given[index] for index in order))
+
+
+def test_swapped_arguments_of_run_init_and_match_are_named(params):
+    state, targets = position(FAST)
+    with pytest.raises(TypeError, match=r"^`recipe`: expected Recipe, got int; .*recipe, steps\)$"):
+        nst.run(params, state, targets, 3, FAST)
+    with pytest.raises(
+        TypeError, match=r"^`recipe`: expected Recipe, got NoneType; .*\(image, rec"
+    ):
+        nst.init(GREY, None)
+    with pytest.raises(
+        TypeError, match=r"^`targets`: expected Targets, got ndarray; .*content, re"
+    ):
+        nst.match(params, state, GREY, targets, recipes.NNST, first=True)
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "said"),
+    [
+        (2.5, TypeError, "expected a whole number, got 2.5"),
+        (-1, ValueError, "expected 0 or more, got -1"),
+        (jnp.float32(3), TypeError, "expected a whole number, got an array of float32"),
+        (jnp.arange(2), TypeError, r"expected a whole number, got an array .* the shape \[2\]"),
+    ],
+)
+def test_what_is_no_number_of_steps_is_refused(params, steps, error, said):
+    with pytest.raises(error, match=f"^`steps`: {said}"):
+        nst.run(params, *position(FAST), FAST, steps)
+
+
+@pytest.mark.parametrize("steps", [2, np.int64(2), np.asarray(2), jnp.asarray(2)])
+def test_a_number_of_steps_may_be_of_any_integer_type(params, steps):
+    state, targets = position(FAST)
+    found = jax.eval_shape(
+        lambda params, *position: nst.run(params, *position, FAST, steps), params, state, targets
+    )
+    assert found[0] == state
+
+
+def test_targets_of_another_recipe_are_refused(params):
+    other = small.shallowest()
+    _, targets = position(other)
+    said = "^`targets`: were measured with another recipe, since they have"
+    with pytest.raises(
+        ValueError, match=f"{said} content targets for relu1_1, and relu2_1 are nee"
+    ):
+        nst.losses_of(params, GREY, targets, FAST)
+    style = position(FAST)[1]._replace(style=targets.style)
+    with pytest.raises(
+        ValueError, match=f"{said} style targets for preact1_1, relu1_1, and relu1_"
+    ):
+        nst.losses_of(params, GREY, style, FAST)
+    with pytest.raises(ValueError, match=f"{said} content targets"):
+        jax.eval_shape(nst.step, params, position(FAST)[0], targets, FAST)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FAST.replace(optimizer=small.ADAM),
+        replace(FAST, descent=replace(FAST.descent, average_decay=0.9)),
+        FAST.replace(matting_weight=1.0),
+    ],
+    ids=["optimizer", "average", "losses"],
+)
+def test_a_state_of_another_recipe_is_refused(params, other):
+    _, targets = position(FAST)
+    with pytest.raises(
+        ValueError, match=r"^`state`: is that of another recipe, .* `init\(image, r"
+    ):
+        nst.step(params, position(other)[0], targets, FAST)
+
+
+def test_a_batch_is_not_measured_without_vmap(params):
+    for argument in ("content", "style"):
+        pictures = {"content": GREY, "style": GREY} | {argument: GREY[None]}
+        with pytest.raises(
+            ValueError, match=f"^`{argument}`: expected one image .*`jax.vmap` take"
+        ):
+            nst.measure(params, **pictures, recipe=FAST)
+
+
+def test_controls_as_callers_give_them_are_not_yet_arrays(params):
+    protect = controls.Protect(GREY[..., 0])
+    with pytest.raises(
+        TypeError, match=r"^`controls`: expected Controls, got Protect; .*controls_o"
+    ):
+        nst.measure(params, GREY, GREY, FAST, controls=protect)
+
+
+def test_features_need_the_weights_and_the_settings_of_vgg(params):
+    other = feed_forward.load_styles26()
+    with pytest.raises(
+        ValueError, match="^`params`: expected the weights of VGG-19, got those of an"
+    ):
+        nst.features(other, GREY, ["relu1_1"])
+    with pytest.raises(
+        TypeError, match="^`network`: expected Network, got Recipe; a recipe has one"
+    ):
+        nst.features(params, GREY, ["relu1_1"], network=FAST)
+    with pytest.raises(TypeError, match="^`taps`: expected a list of tap names, got None"):
+        nst.features(params, GREY, None)
 
 
 def test_arrays_of_every_kind_have_losses(params):
@@ -165,6 +292,17 @@ def test_lists_are_refused_by_the_functions_below(params):
             call(GREY.tolist())
         with pytest.raises(ValueError, match=r"shape \[20, 24, 1\]; .*`np\.repeat\(image, 3, axis"):
             call(GREY[..., :1])
+
+
+def test_masked_elements_are_not_read():
+    hidden = np.zeros(GREY.shape, bool)
+    assert_array_equal(_checks.image("content", np.ma.masked_array(GREY, hidden)), GREY)
+    hidden[0] = True
+    said = "is a masked array with masked elements; fill them by"
+    with pytest.raises(ValueError, match=f"^`content`: {said}"):
+        _checks.image("content", np.ma.masked_array(GREY, hidden))
+    with pytest.raises(ValueError, match=f"^`protect.mask`: {said}"):
+        controls.masks.checked_mask("protect.mask", np.ma.masked_array(GREY, hidden)[..., 0])
 
 
 def test_uint8_is_accepted_as_fractions_of_255():
@@ -403,7 +541,10 @@ def test_sizes_that_are_none_are_refused(params, argument, size):
             "`second_style`: expected a `SecondStyle` of .*recipes` or None, got 3",
         ),
         ({"schedule": 3}, "`schedule`: expected a schedule of `nst_jax.recipes.schedules`, got 3"),
-        ({"schedule": recipes.OneScale}, r"`schedule`: .* got OneScale; write `OneScale\(\)`"),
+        (
+            {"schedule": recipes.OneScale},
+            r"`schedule`: .* the class OneScale; write `OneScale\(\)`",
+        ),
         ({"resize": 3}, "`resize`: expected a filter of `nst_jax.recipes.filters`, got 3"),
         ({"pool": "max"}, r"`pool`: .*; `nst_jax.*with_values\(recipe, {'network.pool': 'max'}\)`"),
         ({"padding": None}, "`padding`: expected a padding of `nst_jax.vgg.layers`, got None"),

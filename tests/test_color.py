@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from nst_jax import controls
 from nst_jax.controls import color
 from nst_jax.controls.color import MAPS, RIDGE
 from nst_jax.controls.finishing import mixed_palette
@@ -294,6 +295,49 @@ def test_bad_arguments_of_chroma_are_refused(pair):
         ValueError, match=r"`other`: expected the shape of `picture`, \[6, 8, 3\], got"
     ):
         color.with_chroma_of(picture, picture[:3])
+
+
+@pytest.mark.parametrize("changed", [color.with_colors_of, color.matched_luminance])
+def test_what_has_no_colours_to_match_is_refused(as_users_do, pair, changed):
+    picture, other = pair
+    with pytest.raises(
+        ValueError, match=r"^`picture`: expected one image .*\[1, 6, 8, 3\]; `jax.v"
+    ):
+        changed(picture[None], other)
+    with pytest.raises(ValueError, match="^`other`: expected floating point .* uint8"):
+        changed(picture, (np.asarray(other) * 255).astype(np.uint8))
+    with pytest.raises(ValueError, match=r"^`opacity`: expected the shape of `picture\[..., 0\]`"):
+        changed(picture, other, opacity=np.ones((6, 9), np.float32))
+    with pytest.raises(ValueError, match=r"^`other_opacity`: expected the shape of `other"):
+        changed(picture, other, other_opacity=np.ones((3, 3), np.float32))
+
+
+def test_choices_that_there_are_not_are_refused(as_users_do, pair):
+    picture, style = pair
+    with pytest.raises(
+        ValueError, match="^`colors`: there is no choice of colours 'foo'; expected"
+    ):
+        controls.recolored(picture, [style], "foo", "transport")
+    with pytest.raises(
+        ValueError, match="^`colors`: there is no choice of colours 'contents'; did"
+    ):
+        controls.finished(picture, picture, None, None, colors="contents", space="oklab")
+    with pytest.raises(ValueError, match="^`palette`: is missing .* `mixed_palette` computes it"):
+        controls.finished(picture, picture, None, None, colors="palette", space="oklab")
+    with pytest.raises(
+        ValueError, match="^`color_map`: there is no map of colours 3; expected one"
+    ):
+        controls.recolored(picture, [style], "content", 3)
+
+
+def test_one_picture_is_no_list_of_styles(as_users_do, pair):
+    picture, style = pair
+    with pytest.raises(TypeError, match="^`styles`: expected a list of pictures, got "):
+        controls.recolored(picture, style, "content", "transport")  # its rows would be the styles
+    with pytest.raises(TypeError, match="^`styles`: expected a list of pictures, got "):
+        mixed_palette(style, jnp.ones(len(style)))
+    with pytest.raises(ValueError, match="^`style_opacities`: expected one for each of the 1 `sty"):
+        controls.recolored(picture, [style], "content", "pca", style_opacities=[None, None])
 
 
 # --- Palettes of several styles -------------------------------------------------------------------

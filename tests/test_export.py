@@ -351,6 +351,34 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
 # --- Bad input ------------------------------------------------------------------------------------
 
 
+def test_weights_of_another_network_are_refused_before_a_file_is_written(params):
+    other = feed_forward.load_styles26()
+    for model in (nst.export.features_model, nst.export.step_model):
+        with pytest.raises(
+            ValueError, match="^`params`: expected the weights of VGG-19, got those of"
+        ):
+            model(other)
+    for model in (nst.export.arbitrary_model, nst.export.styles26_model):
+        with pytest.raises(
+            ValueError, match="^`params`: these weights are of another network, of the"
+        ):
+            model(params)
+
+
+def test_what_is_exported_is_refused_by_its_type(params, tmp_path):
+    network = johnson.StyleNetwork(params, ("wave",))
+    for argument, wrong in (
+        ("params", lambda: nst.export.step_model(small.quickest(), params)),
+        ("recipe", lambda: nst.export.step_model(params, "tf")),
+        ("network", lambda: nst.export.features_model(params, network=small.quickest())),
+        ("info", lambda: nst.export.features_model(params, info="vgg19.h5")),
+        ("style", lambda: nst.export.trained_model(network)),
+        ("model", lambda: nst.export.save(tmp_path / "a.npz", network, to="stablehlo")),
+    ):
+        with pytest.raises(TypeError, match=rf"^`{argument}`: expected \w+, got \w+; "):
+            wrong()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_jax import _files, _locks, images
+import nst_jax as nst
+from nst_jax import _files, _locks, checkpoints, export, feed_forward, figures, images, weights
 from nst_jax.app import outputs
+from nst_jax.feed_forward import style_files
+from nst_jax.images import films
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 
@@ -220,3 +223,61 @@ def test_a_name_that_the_system_refuses_is_refused_in_one_line(tmp_path, check):
         ValueError, match="^`path`: the folder '.*' does not exist; create it first"
     ):
         check(tmp_path / "file" / "name")
+
+
+# Every public function that takes the path of a file, with other arguments that come after the path.
+WITH_PATHS = {
+    "checkpoints.save": lambda path: checkpoints.save(path, None),
+    "checkpoints.load": checkpoints.load,
+    "load_params": nst.load_params,
+    "save_params": lambda path: nst.save_params(path, None),
+    "weights.read_info": weights.read_info,
+    "load_arbitrary": feed_forward.load_arbitrary,
+    "load_styles26": feed_forward.load_styles26,
+    "load_network": feed_forward.load_network,
+    "save_network": lambda path: feed_forward.save_network(path, None),
+    "load_training": style_files.load_training,
+    "save_training": lambda path: style_files.save_training(path, None),
+    "convert": lambda path: weights.convert.convert(path, "out.h5"),
+    "export.save": lambda path: export.save(path, None, to="onnx"),
+    "export.check_suffix": lambda path: export.saving.check_suffix(path, "onnx"),
+    "images.check_output": images.check_output,
+    "images.check_fits": lambda path: images.check_fits(path, (16, 16)),
+    "films.save": lambda path: films.save(path, []),
+    "figures.read_log": figures.read_log,
+    "figures.save_plot": lambda path: figures.save_plot(path, None),
+    "cache": nst.cache,
+}
+
+
+@pytest.mark.parametrize("name", WITH_PATHS)
+def test_what_is_no_path_is_refused_in_one_line(as_users_do, name):
+    for given, kind in ((3, "int"), (["a.h5"], "list"), (b"a.h5", "bytes")):
+        with pytest.raises(TypeError, match=rf"^`\w+`: expected a path, got {kind}$"):
+            WITH_PATHS[name](given)
+    for path in ("a\0b.png", Path("a\0b.png")):
+        with pytest.raises(ValueError, match=r"^`\w+`: 'a\\x00b.png' contains a null character, w"):
+            WITH_PATHS[name](path)
+
+
+@pytest.mark.parametrize("function", [images.load, images.read_metadata])
+def test_a_picture_has_no_null_character_in_its_path(function):
+    with pytest.raises(
+        ValueError, match=r"^`path`: 'a\\x00b.png' contains a null character, which"
+    ):
+        function("a\0b.png")
+
+
+def test_what_cannot_be_stored_is_refused_by_its_argument(tmp_path, as_users_do):
+    path, shots = tmp_path / "a.h5", iter(())
+    for save, argument, kind in (
+        (checkpoints.save, "checkpoint", "Checkpoint"),
+        (nst.save_params, "params", "Params"),
+        (feed_forward.save_network, "network", "StyleNetwork"),
+        (style_files.save_training, "checkpoint", "TrainingCheckpoint"),
+    ):
+        with pytest.raises(
+            TypeError, match=f"^`{argument}`: expected {kind}, got tuple_iterator; "
+        ):
+            save(path, shots)
+    assert not path.exists()

@@ -1043,6 +1043,23 @@ def test_files_carry_nothing_of_the_inputs(tmp_path, pixels, suffix):
     assert images.read_metadata(folder / "in.jpg") is None
 
 
+@pytest.mark.parametrize("metadata", [3, "text", [("steps", 1)]])
+def test_metadata_are_a_dictionary(path, pixels, metadata, as_users_do):
+    with pytest.raises(TypeError, match="^`metadata`: expected a dictionary, got "):
+        images.save(path, pixels, metadata=metadata)
+    assert not path.exists()  # `read_metadata` would call such a file damaged
+
+
+def test_masked_pixels_are_not_written(path, pixels):
+    masked = np.ma.masked_array(pixels, mask=pixels > 0.5)
+    with pytest.raises(ValueError, match="^`image`: is a masked array with masked elements; fill"):
+        images.save(path, masked)
+    with pytest.raises(ValueError, match="^`alpha`: is a masked array with masked elements; fill"):
+        images.save(path, pixels, alpha=masked[..., 0])
+    images.save(path, np.ma.masked_array(pixels))
+    assert_array_equal(images.load(path), images.to_uint8(pixels).astype(np.float32) / 255)
+
+
 def test_metadata_that_is_no_json_is_refused(path, pixels):
     for bad in ({"a": np.nan}, {"a": np.float32(1)}, {"a": {1, 2}}):
         with pytest.raises(ValueError, match="`metadata`: cannot be written as JSON") as error:

@@ -145,6 +145,19 @@ def test_masks_are_traceable_and_mapped():
     assert one._cache_size() == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"reach": "outside"}, "`reach`: there is no reach 'outside'"),
+        ({"growth": -1}, "`growth`: expected 0 or more, got -1"),
+        ({"taps": ["relu9_1"]}, "`taps`: there is no VGG-19 tap 'relu9_1'"),
+    ],
+)
+def test_what_no_mask_can_reach_is_refused(options, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        masks.at_taps(jnp.ones((32, 32, 1)), **({"taps": ["relu1_1"]} | options))
+
+
 def test_float64_masks_stay_float64():
     with small.double():
         found = masks.at_taps(jnp.asarray(drawing(32, 32), jnp.float64), TAPS)

@@ -547,6 +547,86 @@ def test_what_cannot_be_rated_is_refused(params, predictor, cat, painting, as_us
             distance(cat, bad)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("border", {"width": 0}, "`width`: expected 1 or more, got 0"),
+        ("border", {"width": 8.5}, "`width`: expected a whole number, got 8.5"),
+        ("border", {"ring": -1}, "`ring`: expected 1 or more, got -1"),
+        ("border", {"width": 30}, "`picture`: 64x48 px has nothing inside a border of 30 px"),
+        ("grid_peaks", {"period": 0}, "`period`: expected 2 or more, got 0"),
+        ("grid_energy", {"period": 8.0}, "`period`: expected a whole number, got 8.0"),
+    ],
+)
+def test_settings_that_rate_nothing_are_refused(cat, as_users_do, name, settings, said):
+    with pytest.raises((TypeError, ValueError), match=f"^{said}"):
+        getattr(raters, name)(cat, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("palette_distance", {"directions": 0}, "`directions`: expected 1 or more, got 0"),
+        ("palette_distance", {"directions": 2.5}, "`directions`: expected a whole number"),
+        ("gradient_agreement", {"deviation": 0}, "`deviation`: expected more than 0, got 0"),
+        ("gradient_agreement", {"deviation": 20}, "`picture`: 64x48 px is .*; the filter needs at"),
+    ],
+)
+def test_settings_that_compare_nothing_are_refused(cat, as_users_do, name, settings, said):
+    with pytest.raises((TypeError, ValueError), match=f"^{said}"):
+        getattr(raters, name)(cat, cat, **settings)
+
+
+def test_a_side_of_style_vectors_is_positive(predictor, params, cat, as_users_do):
+    with pytest.raises(ValueError, match="^`side`: expected more than 0, got 0"):
+        raters.style_vector_distance(predictor, cat, cat, side=0)
+    with pytest.raises(ValueError, match="^`predictor`: are weights of another network"):
+        raters.style_vector_distance(params, cat, cat)
+
+
+ONE = ("border", "grid_energy", "speckle")
+TWO = ("ssim", "gradient_agreement", "palette_distance")
+
+
+@pytest.mark.parametrize("name", [*ONE, *TWO])
+def test_what_is_no_single_picture_is_refused(cat, as_users_do, name):
+    bad = {
+        "expected one image .* `jax.vmap` rates a batch": cat[None],
+        "expected floating point .* uint8": (cat * 255).astype(np.uint8),
+        "expected an image": cat[..., 0],
+        "expected an array .* got str": "cat.jpg",
+    }
+    for said, image in bad.items():
+        with pytest.raises((TypeError, ValueError), match=f"^`picture`: {said}"):
+            getattr(raters, name)(image, *[cat] * (name in TWO))
+
+
+def test_pictures_and_features_that_do_not_fit_are_refused(cat, as_users_do):
+    for rater in (raters.ssim, raters.gradient_agreement):
+        with pytest.raises(
+            ValueError, match=r"^`content`: expected the shape of `picture`, \[48, 6"
+        ):
+            rater(cat, cat[:, :48])
+    with pytest.raises(ValueError, match="^`picture`: 64x8 px is too small; the filter needs at"):
+        raters.ssim(cat[:8], cat[:8])
+    with pytest.raises(ValueError, match="^`picture`: 64x2 px is too small; this rater needs at"):
+        raters.speckle(cat[:2])
+    features = np.zeros((6, 5, 4), np.float32)
+    for rater in (
+        raters.gram_distance,
+        raters.wasserstein_distance,
+        raters.self_similarity_divergence,
+    ):
+        with pytest.raises(ValueError, match=r"`: expected 4 channels, got 3; .* same tap"):
+            rater(features, features[..., :3])
+        with pytest.raises(ValueError, match=r"^`picture`: expected features .*\[1, 6, 5, 4\]"):
+            rater(features[None], features)
+        with pytest.raises(TypeError, match=r"expected features .* got str; `nst_jax.features` co"):
+            rater(features, "style.npy")
+    with pytest.raises(ValueError, match="^`content`: expected the shape of `picture`"):
+        raters.self_similarity_divergence(features, features[:3])
+
+
 # --- Biased raters --------------------------------------------------------------------------------
 
 
@@ -569,6 +649,13 @@ def test_no_preset_is_judged_by_a_tap_that_it_minimises(name):
     recipe = recipes.PRESETS[name]
     layers = {tap[-3:] for tap in recipe.terms.taps}
     assert not layers & {tap[-3:] for tap in raters.unused_taps(recipe)}
+
+
+def test_a_name_in_place_of_a_recipe_is_refused(as_users_do):
+    with pytest.raises(TypeError, match=r"^`recipe`: expected Recipe, got str; .*named\(name\)"):
+        raters.biased_raters("tf")
+    with pytest.raises(TypeError, match=r"^`recipes\[1\]`: expected Recipe, got str"):
+        raters.unused_taps(recipes.TF, "gram")
 
 
 def test_biased_raters_are_what_a_recipe_minimises_itself():

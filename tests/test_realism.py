@@ -128,10 +128,63 @@ def test_gradients_of_the_filter_are_those_of_differences(pair, x64):
         assert_allclose(jnp.sum(slope * away), (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
 
 
-def test_a_negative_radius_is_refused(pair):
-    grey = jnp.ones((4, 4, 3))
-    with pytest.raises(ValueError, match="`radius`: expected 0 or more pixels, got -1"):
-        filtered_by_guide(grey, grey, radius=-1, epsilon=1e-4)
+GREY = np.full((8, 9, 3), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"radius": -1}, "`radius`: expected 0 or more, got -1"),
+        ({"radius": 1.5}, "`radius`: expected a whole number, got 1.5"),
+        ({"radius": jnp.asarray(2)}, "`radius`: expected a whole number"),  # without `largest`
+        ({"largest": 1.5}, "`largest`: expected a whole number, got 1.5"),
+        ({"epsilon": 0}, "`epsilon`: expected more than 0, got 0"),  # 0 / 0 where the guide is flat
+        (
+            {"guide": GREY[:4]},
+            r"`guide`: expected the shape of `picture`, \[8, 9, 3\], got \[4, 9,",
+        ),
+        ({"picture": GREY[..., 0]}, "`picture`: expected an image"),
+        ({"picture": GREY[None]}, "`picture`: expected one image .* `jax.vmap` takes a batch"),
+    ],
+)
+def test_what_the_filter_cannot_use_is_refused(as_users_do, changed, said):
+    given = {"picture": GREY, "guide": GREY, "radius": 1, "epsilon": 1e-4} | changed
+    with pytest.raises((TypeError, ValueError), match=f"^{said}"):
+        filtered_by_guide(**given)
+
+
+def test_a_radius_of_numpy_is_a_whole_number(as_users_do):
+    found = filtered_by_guide(GREY, GREY, radius=np.int64(1), epsilon=1e-4)
+    assert_allclose(found, GREY, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"realism": 5}, "`realism`: expected 1 or less, got 5"),
+        ({"realism": -0.5}, "`realism`: expected 0 or more, got -0.5"),
+        ({"realism": float("nan")}, "`realism`: expected a finite number, got nan"),
+        ({"content": GREY[:4]}, "`content`: expected the shape of `image`"),
+        ({"shown": GREY[:4]}, "`shown`: expected the shape of `image`"),
+        ({"image": "cat.png"}, "`image`: expected an array .* got str"),
+    ],
+)
+def test_what_cannot_be_made_realistic_is_refused(as_users_do, changed, said):
+    given = {"image": GREY, "content": GREY, "realism": 0.5} | changed
+    with pytest.raises((TypeError, ValueError), match=f"^{said}"):
+        realistic(**given)
+
+
+@pytest.mark.parametrize("measured", [matting_energy, laplacian_product])
+def test_what_has_no_matting_laplacian_is_refused(as_users_do, measured):
+    with pytest.raises(ValueError, match="^`photo`: expected the shape of `picture`"):
+        measured(GREY, GREY[:4])
+    with pytest.raises(
+        ValueError, match="^`picture`: 9x2 px is too small; a window needs at least"
+    ):
+        measured(GREY[:2], GREY[:2])
+    with pytest.raises(ValueError, match="^`epsilon`: expected more than 0, got -1"):
+        measured(GREY, GREY, -1)
 
 
 # --- Realism --------------------------------------------------------------------------------------

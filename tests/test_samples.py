@@ -36,6 +36,12 @@ def test_unknown_sample_is_refused_with_the_nearest():
         images.sample("stary_night")
 
 
+@pytest.mark.parametrize("name", [3, None])
+def test_what_is_no_name_of_a_sample_is_refused_with_the_names(as_users_do, name):
+    with pytest.raises(ValueError, match=f"^`name`: there is no sample picture {name}; expected o"):
+        images.sample(name)
+
+
 def test_no_black_frame_is_left_on_the_painting():
     image = images.sample("starry_night")
     for edge in (image[0], image[-1], image[:, 0], image[:, -1]):

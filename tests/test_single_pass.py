@@ -510,6 +510,23 @@ def test_weights_of_another_network_are_refused(params, twenty_six):
 
 
 @pytest.mark.usefixtures("as_users_do")
+def test_tracers_are_refused_by_name(twenty_six):
+    grey = np.full((16, 16, 3), 0.5, np.float32)
+    for argument, value, styles in (
+        ("content", grey, "mosaic"),
+        ("params", twenty_six, "mosaic"),
+        ("shares", np.ones(2, np.float32), [grey, grey]),
+    ):
+        with pytest.raises(TypeError, match=f"^`{argument}`: got a tracer, as inside `jax.jit`"):
+            jax.eval_shape(
+                lambda value, argument=argument, styles=styles: nst.instant(
+                    **({"content": grey, "style": styles} | {argument: value})
+                ),
+                value,
+            )
+
+
+@pytest.mark.usefixtures("as_users_do")
 def test_a_value_of_another_type_is_refused_by_name():
     for arguments, options, said in (
         ((GREY, None), {}, "`style`: expected an array"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nst_jax import _files, _hdf5
+from nst_jax import _checks, _files, _hdf5
 from nst_jax._files import PathLike, check_destination
 from nst_jax._types import Checkpoint, Losses
 from nst_jax.checkpoints.leaves import named_leaves
@@ -36,6 +36,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
       checkpoint: what `paint(...).checkpoint()` returns.
 
     Raises:
+      TypeError: if `path` is not a path, or `checkpoint` not a `Checkpoint`.
       ValueError: if `path` is a folder, write-protected or a link that leads to itself, or if its
         folder is missing or not writable.
       OSError: if the disk fails or is full; an existing file stays unchanged.
@@ -55,6 +56,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
       [0, 1, 2]
     """
     check_destination(path)
+    _checks.instance("checkpoint", checkpoint, Checkpoint, "`paint(...).checkpoint()` returns one")
     fields = checkpoint._asdict()
     arrays = {f"state/{name}": leaf for name, leaf in fields.pop("arrays").items()}
     arrays |= {
@@ -101,6 +103,7 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
       The checkpoint, with its arrays on the host.
 
     Raises:
+      TypeError: if `path` is not a path.
       ValueError: if the file is missing, damaged, not a checkpoint, or of another format version.
 
     Example:
@@ -109,7 +112,7 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
       Traceback (most recent call last):
       ValueError: `path`: 'never_written.h5' does not exist; check the path
     """
-    source = _hdf5.Source(Path(path), argument, CHECKPOINT_FORMAT)
+    source = _hdf5.Source(_files.as_path(path, argument=argument), argument, CHECKPOINT_FORMAT)
     with _hdf5.opened(source) as file:
         arrays = _hdf5.arrays_in(source, file)
         expected = _hdf5.attribute(file, "checksum")

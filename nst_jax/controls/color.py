@@ -1,9 +1,9 @@
 """Give a picture the colours of another one: their mean and covariance, or their chroma.
 
-All functions can be traced and differentiated. Pictures are single ones, [h, w, 3]. Results may be
-outside [0, 1]; a caller that needs values in [0, 1] clips them. The covariance of a constant, grey or
-two-coloured picture has no inverse. So `RIDGE` is added to the diagonals of covariances, and results
-are finite for such pictures, too.
+All functions can be traced and differentiated. Pictures are single ones, [h, w, 3], and floating point;
+others are refused. Results may be outside [0, 1]; a caller that needs values in [0, 1] clips them. The
+covariance of a constant, grey or two-coloured picture has no inverse. So `RIDGE` is added to the
+diagonals of covariances, and results are finite for such pictures, too.
 
 References:
   Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style Transfer",
@@ -13,7 +13,7 @@ References:
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,10 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
       of deviations: the divisor is the number of pixels, not one less. With opacities, both are means
       weighted by the opacities.
 
+    Raises:
+      TypeError: if `picture` is not an array.
+      ValueError: if `picture` is not [h, w, 3] or not floating point, or if `opacity` is not [h, w].
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.controls import color_moments
@@ -76,14 +80,30 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
       >>> color_moments(black_and_white).covariance[0].tolist()
       [0.25, 0.25, 0.25]
     """
-    picture = _floats(picture)
+    return _moments("picture", picture, "opacity", opacity)
+
+
+def _moments(argument: str, picture: Other, name: str, opacity: Opacity | None) -> ColorMoments:
+    """Return the result of `color_moments`; the names of the arguments are for error messages."""
+    picture = _floats(argument, picture)
+    _check_opacity(name, opacity, argument, picture)
     mean = _mean(picture, opacity)
     away = picture - mean[None, None]
     return ColorMoments(mean, _mean(away[..., :, None] * away[..., None, :], opacity))
 
 
-def _floats(picture: AnyImage) -> Image:
+def _floats(argument: str, picture: AnyImage) -> Image:
+    """Check a picture [h, w, 3], and return it as a JAX array of float32 or more bits."""
+    _checks.one_image(
+        argument, picture, smallest=1, advice="`jax.vmap` takes a batch", needs="a picture has"
+    )
     return at_least_float32(jnp.asarray(picture))
+
+
+def _check_opacity(name: str, opacity: Any, argument: str, picture: Image) -> None:
+    """Refuse an opacity that is not None and has not the height and width of its picture."""
+    if opacity is not None:
+        _checks.same_shape(name, np.shape(opacity), f"{argument}[..., 0]", picture.shape[:2])
 
 
 def _mean(values: Array, opacity: Opacity | None = None) -> Array:
@@ -251,7 +271,9 @@ def with_colors_of(
       [h, w, 3]; some values may be outside [0, 1].
 
     Raises:
-      ValueError: for an unknown map.
+      TypeError: if a picture is not an array.
+      ValueError: for an unknown map; if a picture is not [h, w, 3] or not floating point; or if an
+        opacity has not the height and width of its picture.
 
     Example:
       >>> import nst_jax as nst
@@ -262,9 +284,10 @@ def with_colors_of(
       True
     """
     _checks.one_of("color_map", color_map, MAPS, "map of colours")
-    own, wanted = color_moments(picture, opacity), color_moments(other, other_opacity)
+    own = _moments("picture", picture, "opacity", opacity)
+    wanted = _moments("other", other, "other_opacity", other_opacity)
     matrix = MAPS[color_map](own.covariance, wanted.covariance)
-    away = _floats(picture) - own.mean[None, None]
+    away = _floats("picture", picture) - own.mean[None, None]
     return _product(away, matrix.T) + wanted.mean[None, None]
 
 
@@ -279,8 +302,17 @@ def luminance(picture: Other) -> Image:
 
     Returns:
       [h, w, 3] with three equal channels.
+
+    Raises:
+      TypeError: if `picture` is not an array.
+      ValueError: if `picture` is not [h, w, 3] or not floating point.
     """
-    picture = _floats(picture)
+    return _luminance("picture", picture)
+
+
+def _luminance(argument: str, picture: Other) -> Image:
+    """Return the result of `luminance`; `argument` is the picture's name for error messages."""
+    picture = _floats(argument, picture)
     grey = jnp.sum(picture * jnp.asarray(LUMA, picture.dtype)[None, None], axis=-1, keepdims=True)
     return jnp.broadcast_to(grey, picture.shape)
 
@@ -306,8 +338,15 @@ def matched_luminance(
 
     Returns:
       [h, w, 3] with three equal channels; some values may be outside [0, 1].
+
+    Raises:
+      TypeError: if a picture is not an array.
+      ValueError: if a picture is not [h, w, 3] or not floating point, or if an opacity has not the
+        height and width of its picture.
     """
-    own, wanted = luminance(picture), luminance(other)
+    own, wanted = _luminance("picture", picture), _luminance("other", other)
+    _check_opacity("opacity", opacity, "picture", own)
+    _check_opacity("other_opacity", other_opacity, "other", wanted)
     mean, wanted_mean = _mean(own, opacity), _mean(wanted, other_opacity)
     away = own - mean[None, None]
     wanted_away = wanted - wanted_mean[None, None]
@@ -359,16 +398,15 @@ def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Ima
       [h, w, 3]; some values may be outside [0, 1], since not every chroma exists at every luminance.
 
     Raises:
-      ValueError: for an unknown space, and for pictures that differ in size.
+      TypeError: if a picture is not an array.
+      ValueError: for an unknown space, for pictures that differ in size, and for a picture that is not
+        [h, w, 3] or not floating point.
 
     References:
       jcjohnson/neural-style, `original_colors`; Ottosson, "A perceptual color space for image
       processing", 2020.
     """
     _checks.one_of("space", space, CHROMA_SPACES, "space of colours")
-    if picture.shape != other.shape:
-        raise ValueError(
-            f"`other`: expected the shape of `picture`, {list(picture.shape)}, got "
-            f"{list(other.shape)}; resize it first"
-        )
-    return CHROMA_SPACES[space](_floats(picture), _floats(other))
+    ours, others = _floats("picture", picture), _floats("other", other)
+    _checks.same_shape("other", others.shape, "picture", ours.shape)
+    return CHROMA_SPACES[space](ours, others)

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from nst_jax import _checks
 from nst_jax._real_size import cut, inside
 from nst_jax._types import AnyImage, Image, KeptContent, RealSize, Scalar
 from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
-from nst_jax.controls.guided_filter import Radius, filtered_by_guide
+from nst_jax.controls.guided_filter import Radius, check_pair, filtered_by_guide
 from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
@@ -79,11 +80,19 @@ def recolored(
 
     Returns:
       The content and the styles. Pictures whose colours were matched are clipped to [0, 1].
+
+    Raises:
+      TypeError: if `styles` or opacities are not in a list or tuple.
+      ValueError: for unknown `colors`; if there is not one opacity for each style; and what
+        `with_colors_of` and `matched_luminance` refuse.
     """
+    _check_colors(colors)
+    _check_several(styles)
     all_count = [None] * len(styles)
-    triples = list(
-        zip(styles, style_opacities or all_count, content_opacities or all_count, strict=True)
-    )
+    own_opacities, parts = style_opacities or all_count, content_opacities or all_count
+    _checks.same_length("style_opacities", own_opacities, "styles", styles)
+    _checks.same_length("content_opacities", parts, "styles", styles)
+    triples = list(zip(styles, own_opacities, parts, strict=True))
     if colors == "content":
         found = [
             with_colors_of(style, content, color_map, opacity=own, other_opacity=part)
@@ -99,6 +108,17 @@ def recolored(
     return Seen(content, tuple(styles))
 
 
+def _check_colors(colors: str) -> None:
+    if colors not in COLORS:
+        raise _checks.unknown("colors", colors, COLORS, "choice of colours")
+
+
+def _check_several(styles: Any) -> None:
+    """Refuse a single picture in place of a list of them: its rows would count as pictures."""
+    if not isinstance(styles, (list, tuple)):
+        raise TypeError(f"`styles`: expected a list of pictures, got {type(styles).__name__}")
+
+
 def mixed_palette(
     styles: Sequence[Array], shares: Float[Array, " n"], opacities: Sequence[Any] = ()
 ) -> Palette:
@@ -112,7 +132,11 @@ def mixed_palette(
 
     Returns:
       The palette of all styles together.
+
+    Raises:
+      TypeError: if `styles` are not in a list or tuple.
     """
+    _check_several(styles)
     pairs = zip(styles, opacities or [None] * len(styles), strict=True)
     each = [palette_of([style], [opacity]) for style, opacity in pairs]
     if len(each) == 1:
@@ -182,6 +206,11 @@ def realistic(
     Returns:
       [h, w, 3] in [0, 1].
 
+    Raises:
+      TypeError: if a picture is not an array, or `realism` not a number.
+      ValueError: if a picture is not [h, w, 3] or not floating point; if `content` or `shown` has
+        another size than `image`; and for a `realism` outside 0 to 1 (a traced value is not checked).
+
     Example:
       >>> import nst_jax as nst
       >>> from nst_jax.controls import realistic
@@ -189,8 +218,11 @@ def realistic(
       >>> bool((realistic(cat[:, ::-1], cat, 0.0) == cat[:, ::-1]).all())
       True
     """
+    check_pair("image", image, "content", content)
+    _checks.known_number("realism", realism, least=0, most=1)
     image, content = jnp.asarray(image), jnp.asarray(content)
     shown = image if shown is None else jnp.asarray(shown)
+    _checks.same_shape("shown", shown.shape, "image", image.shape)
     height, width, _ = image.shape
     rows, largest = rows_at_once(height, width), filter_radius(height, width)
     windows = Windows(largest) if radius is None else Windows(radius, largest)
@@ -290,7 +322,15 @@ def finished(
 
     Returns:
       [h, w, 3] in [0, 1].
+
+    Raises:
+      TypeError, ValueError: as in `realistic`, if `realism` is not None.
+      ValueError: for unknown `colors`, for "palette" without a `palette`, and what `with_chroma_of`
+        refuses.
     """
+    _check_colors(colors)
+    if colors == "palette" and palette is None:
+        raise ValueError("`palette`: is missing for these `colors`; `mixed_palette` computes it")
     if realism is not None:
         image = realistic(
             image, content, realism, shown=with_kept(image, kept), size=size, radius=radius

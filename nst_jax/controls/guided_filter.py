@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Image
 from nst_jax.losses.sums import at_least_float32
 
@@ -42,17 +43,24 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
     Returns:
       The sums, of the same shape as `planes`.
 
+    Raises:
+      TypeError: if `radius` is not a whole number and there is no `largest`, or if `largest` is none.
+      ValueError: for a negative radius; an array is not checked.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.controls.guided_filter import box_sums
       >>> box_sums(jnp.ones((3, 4)), 1).tolist()
       [[4.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 6.0], [4.0, 6.0, 6.0, 4.0]]
     """
+    if largest is not None:
+        _checks.whole("largest", largest, least=0)
+    if largest is None or isinstance(radius, int):
+        _checks.whole("radius", radius, least=0)
     for axis in (0, 1):
         lines = jnp.moveaxis(planes, axis, 0)
         if largest is None:
-            assert isinstance(radius, int)
-            sums = _line_sums(lines, radius)
+            sums = _line_sums(lines, int(radius))
         else:
             sums = _line_sums_up_to(largest, lines, jnp.asarray(radius))
         planes = jnp.moveaxis(sums, 0, axis)
@@ -163,7 +171,10 @@ def filtered_by_guide(
       The approximation of the picture, [h, w, 3].
 
     Raises:
-      ValueError: for a negative radius; an array is not checked.
+      TypeError: if a picture is not an array, `radius` not a whole number, or `epsilon` not a number.
+      ValueError: for a negative radius, and for an `epsilon` that is not more than 0 (traced values are
+        not checked); if a picture is not [h, w, 3] or not floating point; and if the pictures differ in
+        size.
 
     Example:
       >>> import jax.numpy as jnp
@@ -173,8 +184,8 @@ def filtered_by_guide(
       >>> bool(abs(found - (0.3 + 0.5 * step)).max() < 1e-4)
       True
     """
-    if isinstance(radius, int) and radius < 0:
-        raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
+    check_pair("picture", picture, "guide", guide)
+    _checks.known_number("epsilon", epsilon, above=0)
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
     # Middle grey is subtracted from all colours at first, and added again at the end. This makes the
     # numbers smaller, so covariances, which are differences of products, lose fewer digits.
@@ -194,6 +205,25 @@ def filtered_by_guide(
     slopes = solve_symmetric(covariance + ridge, with_wanted)
     offsets = wanted_mean - jnp.sum(slopes * mean[..., None], axis=-2)
     return jnp.sum(means(slopes) * colors[..., None], axis=-2) + means(offsets) + 0.5
+
+
+def check_pair(
+    argument: str, picture: AnyImage, other: str, photo: AnyImage, *, smallest: int = 1
+) -> None:
+    """Refuse anything but two floating-point pictures [h, w, 3] of the same size.
+
+    `argument` and `other` are the caller's names for them, and `smallest` the least number of px on a
+    side.
+    """
+    for name, image in ((argument, picture), (other, photo)):
+        _checks.one_image(
+            name,
+            image,
+            smallest=smallest,
+            advice="`jax.vmap` takes a batch",
+            needs="a window needs",
+        )
+    _checks.same_shape(other, photo.shape, argument, picture.shape)
 
 
 def _outer(one: Image, other: Image) -> Planes:

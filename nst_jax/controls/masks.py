@@ -20,7 +20,7 @@ from nst_jax._types import RealSize, Shape
 from nst_jax.images import on_host
 from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_masks_inside
 from nst_jax.vgg.sized_layers import feature_size
-from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
+from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of, resolve_tap
 
 # `at_taps` makes masks of feature maps from a mask of pixels. Its argument `reach` says which positions
 # (pixels of a feature map) are inside the new mask. These are its values, with their meanings.
@@ -56,7 +56,8 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
     Raises:
       TypeError: if the value is not an array, or is a JAX tracer.
       ValueError: for a wrong rank or dtype, for channels that differ, for values outside [0, 1], for
-        NaN, and, unless `empty` is True, for a mask without any pixel inside.
+        NaN, for a masked array of NumPy with masked elements, and, unless `empty` is True, for a mask
+        without any pixel inside.
 
     Example:
       >>> import numpy as np
@@ -70,6 +71,7 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
             f"`{argument}`: expected an array [height, width], got {type(value).__name__}; "
             "`nst_jax.images.load` reads a grey picture"
         )
+    _checks.not_masked(argument, value)
     array = np.asarray(value)
     if array.ndim == 3 and array.shape[-1] in (1, 3):
         if (array != array[..., :1]).any():
@@ -184,6 +186,10 @@ def at_taps(
       `size`, it is the size of the features of a picture that fills the array, and positions outside
       the features of the real picture are 0.
 
+    Raises:
+      TypeError: if a tap is not a string, or `growth` not a whole number.
+      ValueError: for an unknown tap or `reach`, and for a negative `growth`.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.controls import masks
@@ -198,7 +204,10 @@ def at_taps(
       `get_fm_guides`, which finds receptive fields by probing the network with noise, and uses
       `"inside"` with a growth of 3.
     """
-    names = {tap: layer_of(tap) for tap in taps}
+    if reach not in REACHES:
+        raise _checks.unknown("reach", reach, REACHES, "reach")
+    _checks.whole("growth", growth, least=0)
+    names = {tap: layer_of(tap) for tap in map(resolve_tap, taps)}
     shape = masks.shape[0], masks.shape[1]
     if reach == "simple":
         return {tap: _reduced(masks, tap, shape, ceil, size) for tap in names}

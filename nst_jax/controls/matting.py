@@ -15,8 +15,9 @@ References:
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Image, Scalar
-from nst_jax.controls.guided_filter import solve_symmetric
+from nst_jax.controls.guided_filter import check_pair, solve_symmetric
 from nst_jax.losses.sums import at_least_float32
 
 SIDE, COUNT = 3, 9  # side of a window in pixels, and number of pixels in a window
@@ -48,6 +49,8 @@ def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Wind
     Return the windows of the picture, each minus its mean colour, and the residuals of the fits.
     `epsilon` is the regularisation, see `laplacian_product`.
     """
+    check_pair("picture", picture, "photo", photo, smallest=SIDE)
+    _checks.known_number("epsilon", epsilon, above=0)
     found = _centred(_windows(at_least_float32(jnp.asarray(picture))))
     colors = _centred(_windows(at_least_float32(jnp.asarray(photo))))
     covariance = jnp.einsum("yxni,yxnj->yxij", colors, colors, precision="highest") / COUNT
@@ -71,6 +74,11 @@ def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSIL
 
     Returns:
       [h, w, 3].
+
+    Raises:
+      TypeError: if a picture is not an array, or `epsilon` not a number.
+      ValueError: if a picture is not [h, w, 3], not floating point, or too small; if the pictures
+        differ in size; and for an `epsilon` that is not more than 0 (a traced value is not checked).
 
     Example:
       >>> import jax.numpy as jnp
@@ -114,6 +122,9 @@ def matting_energy(
 
     Returns:
       A number that is 0 or more.
+
+    Raises:
+      TypeError, ValueError: as in `laplacian_product`.
 
     Example:
       >>> import jax.numpy as jnp

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nst_jax import _checks
 from nst_jax._types import Params
 from nst_jax.export.models import (
     SIDES,
@@ -28,6 +29,7 @@ from nst_jax.export.models import (
 from nst_jax.feed_forward import arbitrary, johnson, styles26
 from nst_jax.feed_forward.style_files import ReadStyle
 from nst_jax.feed_forward.style_names import NAMES
+from nst_jax.feed_forward.transformer import check_network
 from nst_jax.vgg.precision import FLOAT32
 from nst_jax.weights.params import WeightsInfo, read_info_of
 
@@ -57,11 +59,16 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
     Returns:
       The network as a `Model`.
 
+    Raises:
+      TypeError: if `params` is not a `Params`, or `info` not a `WeightsInfo`.
+      ValueError: if the weights are of another network.
+
     Example:
       >>> from nst_jax.feed_forward import load_arbitrary
       >>> list(arbitrary_model(load_arbitrary()).programs)
       ['stylize', 'style_vector', 'stylize_with']
     """
+    check_network(params, "predictor", "load_arbitrary")
 
     def vector_of(weights: Weights, style: Any) -> Any:
         return arbitrary.style_vector(with_weights(params, weights), style, precision=FLOAT32)
@@ -124,11 +131,16 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     Returns:
       The network as a `Model`.
 
+    Raises:
+      TypeError: if `params` is not a `Params`, or `info` not a `WeightsInfo`.
+      ValueError: if the weights are of another network.
+
     Example:
       >>> from nst_jax.feed_forward import load_styles26
       >>> list(styles26_model(load_styles26()).programs)
       ['stylize']
     """
+    check_network(params, "conditions/contract1", "load_styles26")
 
     def call(weights: Weights, content: Any, shares: Any) -> Specs:
         found = styles26.stylize_mixture(
@@ -162,6 +174,9 @@ def trained_model(style: ReadStyle) -> Model:
     Returns:
       The network as a `Model`.
 
+    Raises:
+      TypeError: if `style` is not a `ReadStyle`.
+
     Example:
       >>> import jax
       >>> from nst_jax.feed_forward import johnson, style_files
@@ -171,6 +186,8 @@ def trained_model(style: ReadStyle) -> Model:
       >>> model.facts["styles"]
       ['wave', 'mosaic']
     """
+    advice = "`nst_jax.feed_forward.style_files.read_style_file(path)` returns one"
+    _checks.instance("style", style, ReadStyle, advice)
 
     def call(weights: Weights, content: Any, shares: Any) -> Specs:
         return {"image": johnson.stylize_trained(nested_weights(weights), content, shares)}

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nst_jax import _checks
 from nst_jax._types import Params
 from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.vgg.taps import SMALLEST
@@ -128,7 +129,12 @@ def with_weights(params: Params, weights: Weights) -> Params:
 
 
 def of_weights(info: WeightsInfo) -> dict[str, Any]:
-    """Return what the metadata of an exported file says about the file from which the weights came."""
+    """Return what the metadata of an exported file says about the file from which the weights came.
+
+    Raises:
+      TypeError: if `info` is not a `WeightsInfo`.
+    """
+    _checks.instance("info", info, WeightsInfo, "`nst_jax.weights.read_info(path)` gives one")
     return {
         "origin": info.origin,
         "licence": info.licence,

@@ -96,6 +96,7 @@ def save(
       The metadata of the file, as JSON values by name.
 
     Raises:
+      TypeError: if `path` is not a path, or `model` not a `Model`.
       ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
         another format, or cannot be written to; if the format or the program does not allow a size; if
         a package that the format needs is not installed; or if jax2onnx cannot convert the program.
@@ -116,6 +117,8 @@ def save(
     """
     check_destination(path)
     check_suffix(path, to)
+    advice = "`features_model(params)` makes one; the order is save(path, model)"
+    _checks.instance("model", model, Model, advice)
     chosen = _chosen(model, to, program)
     shape, style_shape = shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
@@ -155,7 +158,7 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
       ValueError: `path`: '.onnx' is the suffix of files for onnx, not stablehlo; end it in .npz
     """
     _checks.one_of("to", to, FORMATS, "format")
-    suffix = Path(path).suffix.lower()
+    suffix = _files.as_path(path, argument=argument).suffix.lower()
     others = {one.suffix: name for name, one in FORMATS.items() if name != to}
     if suffix in others:
         raise ValueError(

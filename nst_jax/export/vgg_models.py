@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nst_jax import optimize, provenance, targets
+from nst_jax import _checks, optimize, provenance, targets
 from nst_jax._types import Params, State, Targets
 from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.export.models import (
@@ -37,6 +37,8 @@ from nst_jax.vgg.network import Network
 from nst_jax.vgg.precision import FLOAT32, Auto
 from nst_jax.vgg.taps import LAYERS, SMALLEST, halvings, layer_of, resolve_taps
 from nst_jax.weights.params import WeightsInfo, read_info
+
+_LOAD = "`nst_jax.load_params()` gives them"  # advice in messages about weights
 
 
 def features_model(
@@ -64,8 +66,9 @@ def features_model(
       The network as a `Model`.
 
     Raises:
-      TypeError: if `taps` is a string.
-      ValueError: if a tap is unknown or repeated, or if there are no taps.
+      TypeError: if an argument is of the wrong type, such as a string as `taps`.
+      ValueError: if the weights are of another network than VGG-19; if a tap is unknown or repeated, or
+        if there are no taps.
 
     Example:
       >>> import nst_jax as nst
@@ -73,6 +76,7 @@ def features_model(
       >>> list(model.weights)
       ['conv1_1/bias', 'conv1_1/kernel', 'conv1_2/bias', 'conv1_2/kernel']
     """
+    _checks.weights_of_vgg(params, Params, _LOAD)
     names = resolve_taps(DEFAULT.terms.taps if taps is None else taps)
     network = _decided(Network() if network is None else network)
 
@@ -105,6 +109,7 @@ def _decided(network: Network) -> Network:
 
     `AUTO` depends on the platform, and an exported file may run on any platform.
     """
+    _checks.instance("network", network, Network, "`nst_jax.vgg.Network()` is the usual one")
     auto = isinstance(network.precision, Auto)
     return replace(network, precision=FLOAT32) if auto else network
 
@@ -137,6 +142,7 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
 
 def _check_recipe(recipe: Recipe) -> None:
     """Refuse a recipe whose updates need more than a canvas and the statistics of one style."""
+    _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
     if recipe.terms.matched:
         raise ValueError(
             f"`recipe`: {recipe.name!r} seeks nearest neighbours in the style, for which there is no "
@@ -181,8 +187,10 @@ def step_model(
       The programs and VGG-19's weights as a `Model`.
 
     Raises:
-      ValueError: if a style loss of the recipe compares positions of the picture with positions of the
-        style (a `losses.MatchingLoss`), or if the recipe has several styles or a `matting_weight`.
+      TypeError: if an argument is of the wrong type, such as a name as `recipe`.
+      ValueError: if the weights are of another network than VGG-19; if a style loss of the recipe
+        compares positions of the picture with positions of the style (a `losses.MatchingLoss`); or if
+        the recipe has several styles or a `matting_weight`.
 
     Example:
       >>> import nst_jax as nst
@@ -190,6 +198,7 @@ def step_model(
       >>> list(model.programs)
       ['step', 'measure', 'init', 'picture']
     """
+    _checks.weights_of_vgg(params, Params, _LOAD)
     _check_recipe(recipe)
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)

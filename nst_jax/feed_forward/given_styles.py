@@ -80,6 +80,7 @@ def parsed_style(
     Raises:
       TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
     """
+    _checks.not_traced("shares", shares)
     if is_trained(style):
         return _trained(argument, style, shares)
     several = isinstance(style, (list, tuple))

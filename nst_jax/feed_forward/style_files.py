@@ -103,7 +103,7 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
       ValueError: if the file is missing, damaged, not a style file, or a style file of another format
         version; or if its arrays are not the parameters of the network that `johnson` describes.
     """
-    source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
+    source = _hdf5.Source(_files.as_path(path, argument=argument), argument, STYLE_FORMAT)
     arrays, facts, digest = _read(source)
     names = facts.get(STYLES)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
@@ -129,6 +129,7 @@ def save_network(
       facts: name -> JSON value, to be written to the file in addition to the names of the styles.
 
     Raises:
+      TypeError: if `path` is not a path, or `network` not a `StyleNetwork`.
       ValueError: if `path` cannot be written to, or if a parameter is not finite.
       OSError: if the disk fails or is full; an existing file stays unchanged.
 
@@ -143,6 +144,7 @@ def save_network(
       ('wave',)
     """
     check_destination(path)
+    _checks.instance("network", network, StyleNetwork, "`nst_jax.train` returns one")
     arrays = {
         f"{LAYERS}{name}": np.asarray(leaf, np.dtype("<f4"))
         for name, leaf in named_leaves(dict(network.params)).items()
@@ -219,10 +221,13 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
       checkpoint: the checkpoint, from `Training.checkpoint`.
 
     Raises:
+      TypeError: if `path` is not a path, or `checkpoint` not a `TrainingCheckpoint`.
       ValueError: if `path` cannot be written to.
       OSError: if the disk fails or is full; an existing file stays unchanged.
     """
     check_destination(path)
+    advice = "`Training.checkpoint()` returns one"
+    _checks.instance("checkpoint", checkpoint, TrainingCheckpoint, advice)
     fields = checkpoint._asdict()
     arrays = {f"{STATE}{name}": leaf for name, leaf in fields.pop("arrays").items()}
     arrays |= {f"{BEST}{name}": leaf for name, leaf in fields.pop("best").items()}
@@ -243,7 +248,7 @@ def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoi
       ValueError: if the file is missing, damaged, not the checkpoint of a training, or of another
         format version.
     """
-    source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
+    source = _hdf5.Source(_files.as_path(path, argument=argument), argument, TRAINING_FORMAT)
     arrays, fields, _ = _read(source)
     if problem := next(_problems(fields, arrays), ""):
         raise source.damaged(problem)

@@ -75,7 +75,7 @@ def read_log(path: PathLike, *, argument: str = "path") -> LoggedRun:
       >>> figures.read_log(path).losses["total"]
       array([2.])
     """
-    file = Path(path)
+    file = _files.as_path(path, argument=argument)
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -266,7 +266,7 @@ def save_plot(path: PathLike, figure: Any, *, overwrite: bool = True) -> None:
       ValueError: if `check_plot` refuses the path.
       OSError: if the disk fails or is full; an existing file is then unchanged.
     """
-    file = Path(path)
+    file = _files.as_path(path)
     check_plot(file, overwrite=overwrite, argument="path")
     with _files.atomic(file) as part, warnings.catch_warnings():
         # The title and the legend name the runs by their files. A name may have characters that
@@ -289,7 +289,7 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
         to itself; if the folder that shall contain the file is missing or cannot be written to; or if
         the file exists and may not be replaced or is write-protected.
     """
-    file, known = Path(path), ", ".join(SUFFIXES)
+    file, known = _files.as_path(path, argument=argument), ", ".join(SUFFIXES)
     _files.check_has_suffix(file, known, argument=argument)
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(

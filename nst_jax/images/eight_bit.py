@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image as PilImage
 
+from nst_jax import _checks
 from nst_jax._types import HostImage, Shape
 
 
@@ -20,13 +21,15 @@ def to_uint8(image: Any, *, argument: str = "image") -> UInt8[np.ndarray, "..."]
       uint8 array of the same shape.
 
     Raises:
-      ValueError: for another dtype, and for NaN and infinite values.
+      ValueError: for another dtype, for NaN and infinite values, and for a masked array of NumPy with
+        masked elements.
 
     Example:
       >>> from nst_jax import images
       >>> images.to_uint8([0.0, 0.5, 1.0, 1.01]).tolist()
       [0, 128, 255, 255]
     """
+    _checks.not_masked(argument, image)
     array = np.asarray(image)
     if array.dtype == np.uint8:
         return array

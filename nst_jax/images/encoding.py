@@ -111,10 +111,13 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
     """Return metadata as JSON text; None if `metadata` is None.
 
     Raises:
+      TypeError: if `metadata` is not a mapping.
       ValueError: for values that JSON cannot express.
     """
     if metadata is None:
         return None
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"`metadata`: expected a dictionary, got {type(metadata).__name__}")
     try:
         # `dumps` escapes all characters that are not ASCII, so every format can store the text.
         return json.dumps(metadata, sort_keys=True, allow_nan=False)

@@ -74,7 +74,8 @@ def save(
 
     Raises:
       TypeError: for `frames` that cannot be iterated, a frame that is not an array, `seconds` or `hold`
-        that is not a number, and a text file as `path`.
+        that is not a number, `metadata` that is not a mapping, a text file as `path`, and a `path` that
+        is neither a path nor a file object.
       ValueError: for a path to which no film can be written; an unknown or missing format, or one that
         needs a package that is not installed; no frames; a frame that is no picture or has values
         outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames larger
@@ -351,6 +352,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
       argument: the caller's name for `path`, shown in error messages.
 
     Raises:
+      TypeError: if `path` is not a path.
       ValueError: if the suffix is missing, or does not belong to a film format.
 
     Example:
@@ -358,7 +360,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
       >>> films.format_of("process.mp4")
       'mp4'
     """
-    name = Path(path)
+    name = _files.as_path(path, argument=argument)
     _files.check_has_suffix(name, ".gif, .apng, .webp or .mp4", argument=argument)
     kind = name.suffix.lower().removeprefix(".")
     if kind == "png":
@@ -433,7 +435,8 @@ def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> s
         check_film_output(path, overwrite=overwrite, argument=argument)
         return format_of(path, argument=argument)
     _check_installed(format, "format")
-    writing.check_writable(Path(path), overwrite=overwrite, argument=argument)
+    place = _files.as_path(path, argument=argument)
+    writing.check_writable(place, overwrite=overwrite, argument=argument)
     return format
 
 

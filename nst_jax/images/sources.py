@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from nst_jax import _memory
-from nst_jax._files import PathLike, url_in
+from nst_jax._files import PathLike, as_path, url_in
 
 
 @runtime_checkable
@@ -52,7 +52,7 @@ def contents_of(source: Source, argument: str) -> Contents:
         is a file opened as text.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
+        path = as_path(source, argument=argument)
         return Contents(_bytes_of(path, argument), path.name, repr(str(path)))
     if isinstance(source, bytes | bytearray | memoryview):
         data, words = bytes(source), "the data"

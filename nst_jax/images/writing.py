@@ -43,6 +43,7 @@ def check_output(
         paths in one folder, one such test is enough.
 
     Raises:
+      TypeError: if `path` is not a path.
       ValueError: if the suffix is unknown; if the path is a folder, a device or a link that leads back
         to itself, or its name is too long; if its folder is missing or (with `probe`) not writable; or
         if there is a file that may not be replaced or is write-protected.
@@ -53,7 +54,7 @@ def check_output(
       Traceback (most recent call last):
       ValueError: `output`: there is no picture format '.jpge'; did you mean '.jpg'?
     """
-    path = Path(path)
+    path = _files.as_path(path, argument=argument)
     _check_suffix(path, argument)
     check_writable(path, overwrite=overwrite, argument=argument, probe=probe)
 
@@ -114,6 +115,7 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
       argument: the caller's name for `path`, shown in error messages.
 
     Raises:
+      TypeError: if `path` is not a path.
       ValueError: if a side is longer than the format allows.
 
     Example:
@@ -122,7 +124,7 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
       Traceback (most recent call last):
       ValueError: `output`: 20000x1000 px is too large for .webp (16383 px a side); save it as PNG
     """
-    suffix = Path(path).suffix.lower()
+    suffix = _files.as_path(path, argument=argument).suffix.lower()
     longest = encoding.LARGEST_SIDE.get(suffix)
     if longest is not None and max(shape) > longest:
         raise ValueError(
@@ -164,10 +166,11 @@ def save(
     Raises:
       ValueError: for a path that `check_output` refuses; for a closed file object; for a format that is
         missing, unknown or not that of the path; for a picture or an `alpha` that has a wrong shape or
-        dtype, or values that are not finite; for a picture that is too large for the format; for
-        metadata that is not JSON; and for a `dpi` that is no number, below 1 or above 30,000.
-      TypeError: if `path` is neither a path nor a binary file object, or if `format` is neither None
-        nor a string.
+        dtype, values that are not finite, or masked elements; for a picture that is too large for the
+        format; for metadata that is not JSON; and for a `dpi` that is no number, below 1 or above
+        30,000.
+      TypeError: if `path` is neither a path nor a binary file object, if `format` is neither None nor a
+        string, or if `metadata` is not a mapping.
       OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
@@ -291,14 +294,14 @@ def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
         raise ValueError(
             f"`image`: expected one image [height, width, 3], got shape {list(array.shape)}"
         )
-    picture = PilImage.fromarray(to_uint8(array))
+    picture = PilImage.fromarray(to_uint8(image))
     if alpha is not None:
         opacity = np.asarray(alpha)
         if opacity.shape != array.shape[:2]:
             raise ValueError(
                 f"`alpha`: expected shape {list(array.shape[:2])}, got {list(opacity.shape)}"
             )
-        picture.putalpha(PilImage.fromarray(to_uint8(opacity, argument="alpha")))
+        picture.putalpha(PilImage.fromarray(to_uint8(alpha, argument="alpha")))
     return picture
 
 

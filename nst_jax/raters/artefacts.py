@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Scalar
 from nst_jax.losses import at_least_float32
+from nst_jax.raters.checks import check_picture
 from nst_jax.raters.content import luma
 
 # Variance that rounding to 8 bits adds to values in [0, 1]: the variance of an error that is uniformly
@@ -51,7 +53,9 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
       uniform pictures give 0.
 
     Raises:
-      ValueError: if the picture has no pixels inside the border.
+      TypeError: if `picture` is not an array, or `width` or `ring` no whole number.
+      ValueError: if `picture` is not [h, w, 3], not floating point, or has no pixels inside the border;
+        or if `width` or `ring` is less than 1.
 
     Example:
       >>> import jax.numpy as jnp
@@ -60,6 +64,10 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
       >>> [round(float(x), 3) for x in border(framed)]      # 0.5 in each of three channels
       [0.866, 0.0]
     """
+    check_picture("picture", picture)
+    _checks.whole("width", width, least=1)
+    if ring is not None:
+        _checks.whole("ring", ring, least=1)
     height, width_all = picture.shape[:2]
     depth = _depth(height, width_all)
     inside = (depth >= width) & (depth < (np.inf if ring is None else width + ring))
@@ -131,7 +139,9 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
       uniform pictures give 0.
 
     Raises:
-      ValueError: if the picture is too small.
+      TypeError: if `picture` is not an array, or `period` no whole number.
+      ValueError: if `picture` is not [h, w, 3], not floating point, or too small; or if `period` is
+        less than 2.
 
     Example:
       >>> import jax.numpy as jnp
@@ -140,11 +150,8 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
       >>> grid_peaks(stripes).round(1)[:, -1] > 5
       Array([False,  True], dtype=bool)
     """
-    if min(picture.shape[:2]) < LEAST_SIDE:
-        raise ValueError(
-            f"`picture`: {picture.shape[1]}x{picture.shape[0]} px is too small; the spectrum needs at "
-            f"least {LEAST_SIDE} px on each side"
-        )
+    check_picture("picture", picture, smallest=LEAST_SIDE, needs="the spectrum needs")
+    _checks.whole("period", period, least=2)
     plane = luma(picture)
     return jnp.stack([_peaks(lines, period) for lines in (plane.T, plane)])
 
@@ -162,7 +169,7 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
       pictures without such a pattern.
 
     Raises:
-      ValueError: if the picture is too small.
+      TypeError, ValueError: as in `grid_peaks`.
     """
     return jnp.max(grid_peaks(picture, period=period))
 
@@ -220,6 +227,10 @@ def speckle(picture: AnyImage) -> Scalar:
     Returns:
       A scalar in [0, 1]: the mean of the absolute differences over pixels and channels.
 
+    Raises:
+      TypeError: if `picture` is not an array.
+      ValueError: if `picture` is not [h, w, 3], not floating point, or too small.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import speckle
@@ -231,6 +242,7 @@ def speckle(picture: AnyImage) -> Scalar:
     References:
       Tukey, "Exploratory Data Analysis", 1977, for smoothing by a running median.
     """
+    check_picture("picture", picture, smallest=3)
     x = at_least_float32(jnp.asarray(picture))
     height, width = x.shape[0] - 2, x.shape[1] - 2
     around = jnp.stack(

@@ -7,9 +7,11 @@ import numpy as np
 from jax import lax, nn
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Scalar
 from nst_jax.feed_forward.layers import conv2d
 from nst_jax.losses import at_least_float32
+from nst_jax.raters.checks import check_features, check_picture
 from nst_jax.vgg.precision import FLOAT32
 
 Plane: TypeAlias = Float[Array, "h w"]
@@ -50,6 +52,13 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
     return weights / weights.sum()
 
 
+def _check_pair(picture: AnyImage, content: AnyImage, *, smallest: int) -> None:
+    """Refuse pictures that are no pictures, smaller than the filter, or of different sizes."""
+    for argument, image in (("picture", picture), ("content", content)):
+        check_picture(argument, image, smallest=smallest, needs="the filter needs")
+    _checks.same_shape("content", content.shape, "picture", picture.shape)
+
+
 # --- Structural similarity ------------------------------------------------------------------------
 
 # Constants of the paper on SSIM, cited in `ssim`: the weights of a Gaussian window of 11 px along one
@@ -73,6 +82,11 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
     Returns:
       A scalar: 1 for equal pictures, about 0 for unrelated pictures, negative for inverted contrast.
 
+    Raises:
+      TypeError: if a picture is not an array.
+      ValueError: if a picture is not [h, w, 3], not floating point, or too small; or if the pictures
+        differ in size.
+
     Example:
       >>> import nst_jax as nst
       >>> from nst_jax.raters import ssim
@@ -84,6 +98,7 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
       Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
       similarity", 2004.
     """
+    _check_pair(picture, content, smallest=len(WINDOW))
     x, y = luma(picture), luma(content)
     mean_x, mean_y, square_x, square_y, product = (
         _convolved(plane, WINDOW, WINDOW) for plane in (x, y, x * x, y * y, x * y)
@@ -124,6 +139,11 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
       A scalar: nearly 1 for equal pictures, about 1/2 for unrelated textures, about 0 if one of
       the two pictures is uniform.
 
+    Raises:
+      TypeError: if a picture is not an array, or `deviation` not a number.
+      ValueError: if a picture is not [h, w, 3], not floating point, or too small; if the pictures
+        differ in size; or if `deviation` is not more than 0.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import gradient_agreement
@@ -136,7 +156,9 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
       Haber, Modersitzki, "Intensity gradient based registration and fusion of multi-modal images",
       2006, whose normalised gradient fields are compared here.
     """
+    _checks.number("deviation", deviation, above=0)
     radius = int(4 * deviation + 0.5)
+    _check_pair(picture, content, smallest=2 * radius + 1)
     smooth = _gaussian(deviation, radius)
     slope = smooth * np.arange(-radius, radius + 1) / deviation**2
     x, c = (
@@ -183,6 +205,10 @@ def self_similarity_divergence(
     Returns:
       The divergence, a scalar in nats: 0 for equal features.
 
+    Raises:
+      TypeError: if `picture` or `content` is not an array.
+      ValueError: if they are not [h, w, c], or differ in shape.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import self_similarity_divergence
@@ -197,6 +223,8 @@ def self_similarity_divergence(
       Large-scale Diffusion Models for Style Transfer", 2024; github.com/jiwoogit/StyleID,
       evaluation/image_metrics.py, `PatchSimi`.
     """
+    check_features(picture=picture, content=content)
+    _checks.same_shape("content", content.shape, "picture", picture.shape)
     x, c = (at_least_float32(f).reshape(-1, f.shape[-1]) for f in (picture, content))
     mean_square = jnp.mean(jnp.sum(jnp.square(c), axis=-1))
     scale = lax.rsqrt(jnp.maximum(mean_square, float(jnp.finfo(c.dtype).tiny)))

@@ -5,9 +5,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, Scalar
 from nst_jax.images.oklab import oklab_of_linear
 from nst_jax.losses import at_least_float32
+from nst_jax.raters.checks import check_picture
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
 
@@ -24,6 +26,10 @@ def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
       [*batch, h, w, 3]. The channels are the lightness L, from 0 to 1; a, from green (negative) to red;
       and b, from blue (negative) to yellow. For greys, a and b are 0.
 
+    Raises:
+      TypeError: if `image` is not an array.
+      ValueError: if `image` is not [..., h, w, 3] or not floating point.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import oklab
@@ -34,6 +40,9 @@ def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
       Ottosson, "A perceptual color space for image processing", 2020, bottosson.github.io/posts/oklab;
       IEC 61966-2-1 for sRGB.
     """
+    _checks.array("image", image, "`nst_jax.images.load` reads a file")
+    _checks.image_shape("image", image.shape, smallest=1, needs="a picture has")
+    _checks.floating("image", image.dtype)
     x = jnp.clip(at_least_float32(jnp.asarray(image)), 0.0, 1.0)
     linear = jnp.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
     return oklab_of_linear(linear)
@@ -57,6 +66,11 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
     Returns:
       The distance, a scalar, in units of OKLab, where the distance of black and white is 1.
 
+    Raises:
+      TypeError: if a picture is not an array, or `directions` no whole number.
+      ValueError: if a picture is not [h, w, 3] or not floating point; or if `directions` is less than
+        1.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import palette_distance
@@ -68,6 +82,9 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
       Rabin, Peyré, Delon, Bernot, "Wasserstein barycenter and its application to texture mixing", 2011,
       for the sliced Wasserstein distance.
     """
+    for argument, image in (("picture", picture), ("style", style)):
+        check_picture(argument, image)
+    _checks.whole("directions", directions, least=1)
     ours, theirs = (oklab(image).reshape(-1, 3) for image in (picture, style))
 
     def along(direction: Float[Array, "3"]) -> Scalar:

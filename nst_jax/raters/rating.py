@@ -21,6 +21,7 @@ from nst_jax._types import AnyImage, Array, Features, Image, Params, Resized, Sc
 from nst_jax.images.resizing import antialiased
 from nst_jax.losses import MatchingLoss, at_least_float32
 from nst_jax.raters.artefacts import LEAST_SIDE, border, grid_energy, speckle
+from nst_jax.raters.checks import PREDICTOR, VGG19, check_picture, check_rater_weights
 from nst_jax.raters.content import gradient_agreement, self_similarity_divergence, ssim
 from nst_jax.raters.palette import palette_distance
 from nst_jax.raters.style import (
@@ -162,10 +163,11 @@ def rate(
     References:
       Those of the raters, in the modules of `nst_jax.raters`.
     """
-    _check_weights("params", params, "conv1_1", "nst_jax.load_params()")
-    _check_weights("predictor", predictor, "predictor", "nst_jax.feed_forward.load_arbitrary()")
-    for name, image in (("picture", picture), ("content", content), ("style", style)):
-        _check_picture(name, image)
+    check_rater_weights("params", params, *VGG19)
+    check_rater_weights("predictor", predictor, *PREDICTOR)
+    check_picture("picture", picture, smallest=LEAST_SIDE, needs="the spectrum needs")
+    for name, image in (("content", content), ("style", style)):
+        check_picture(name, image, smallest=SMALLEST, needs="the network needs")
     taps = resolve_taps(taps)
     x, c, s = (at_least_float32(jnp.asarray(image)) for image in (picture, content, style))
     height, width = x.shape[:2]
@@ -192,19 +194,6 @@ def rate(
         grid=grid_energy(x),
         speckle=speckle(x),
     )
-
-
-def _check_weights(argument: str, params: Any, layer: str, loader: str) -> None:
-    _checks.instance(argument, params, Params, f"`{loader}` gives them")
-    if layer not in params.layers:
-        raise ValueError(
-            f"`{argument}`: are weights of another network; `{loader}` gives the right ones"
-        )
-
-
-def _check_picture(argument: str, image: Any) -> None:
-    smallest = LEAST_SIDE if argument == "picture" else SMALLEST
-    _checks.one_image(argument, image, smallest=smallest, advice="`jax.vmap` rates a batch")
 
 
 def _resized(image: Image, shape: tuple[int, int]) -> Resized:
@@ -238,6 +227,7 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
       that no recipe reads, neither before nor after its ReLU. A block without such a layer is left out.
 
     Raises:
+      TypeError: if one of `recipes` is not a `Recipe`.
       ValueError: if there is no such tap in any block.
 
     Example:
@@ -246,6 +236,8 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
       >>> unused_taps(recipes.DEFAULT, recipes.PYTORCH_TUTORIAL)
       ('relu3_2', 'relu4_3', 'relu5_2')
     """
+    for index, recipe in enumerate(recipes):
+        _check_recipe(f"recipes[{index}]", recipe)
     used = {layer_of(resolve_tap(tap)) for recipe in recipes for tap in recipe.terms.taps}
     found = []
     for block, (count, _) in enumerate(BLOCKS, 1):
@@ -273,12 +265,16 @@ def biased_raters(recipe: Recipe) -> dict[str, str]:
     Returns:
       A dictionary from the name of each rater, which is a field of `Rating`, to the reason.
 
+    Raises:
+      TypeError: if `recipe` is not a `Recipe`.
+
     Example:
       >>> from nst_jax import recipes
       >>> from nst_jax.raters import biased_raters
       >>> sorted(biased_raters(recipes.TF))
       ['gram', 'self_similarity', 'wasserstein']
     """
+    _check_recipe("recipe", recipe)
     terms = recipe.terms
     found: dict[str, str] = {}
     if _weighs(terms.style_weight):
@@ -296,6 +292,10 @@ def biased_raters(recipe: Recipe) -> dict[str, str]:
     if isinstance(recipe.pictures.start, starts.Instant):
         found["style_vector"] = "it starts from a picture painted by style vector"
     return found
+
+
+def _check_recipe(argument: str, recipe: Any) -> None:
+    _checks.instance(argument, recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
 
 
 def _weighs(weight: Any) -> bool:

@@ -20,6 +20,7 @@ from nst_jax.feed_forward.arbitrary import style_vector
 from nst_jax.feed_forward.transformer import SMALLEST
 from nst_jax.images.resizing import antialiased
 from nst_jax.losses import at_least_float32, gram, positions
+from nst_jax.raters.checks import PREDICTOR, check_features, check_picture, check_rater_weights
 from nst_jax.vgg.precision import FLOAT32
 
 # A style picture, sRGB in [0, 1]; its size may differ from that of the picture that is rated.
@@ -57,9 +58,9 @@ def style_vector_distance(
       The distance, a scalar.
 
     Raises:
-      TypeError: if `predictor` is not a `Params`, or a picture not an array.
-      ValueError: if the weights are of another network, or if a picture is not [h, w, 3] or not
-        floating point, or has a side under 16 px.
+      TypeError: if `predictor` is not a `Params`, a picture not an array, or `side` not a number.
+      ValueError: if the weights are of another network; if a picture is not [h, w, 3] or not floating
+        point, or has a side under 16 px; or if `side` is not more than 0.
 
     Example:
       >>> import nst_jax as nst
@@ -75,8 +76,11 @@ def style_vector_distance(
       Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
       artistic stylization network", 2017, section 3.2, for distances of such vectors.
     """
+    check_rater_weights("predictor", predictor, *PREDICTOR)
     for argument, image in (("picture", picture), ("style", style)):
-        _checks.one_image(argument, image, smallest=SMALLEST, advice="`jax.vmap` rates a batch")
+        check_picture(argument, image, smallest=SMALLEST, needs="the network needs")
+    if side is not None:
+        _checks.number("side", side, above=0)
     pair = [at_least_float32(jnp.asarray(image)) for image in (picture, style)]
     if side is not None:
         factor = side / math.sqrt(picture.shape[-3] * picture.shape[-2])
@@ -107,6 +111,10 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
     Returns:
       The distance, a scalar: 0 for equal matrices, 1 for a picture whose features are all zero.
 
+    Raises:
+      TypeError: if `picture` or `style` is not an array.
+      ValueError: if they are not [h, w, c], or differ in the number of channels.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import gram_distance
@@ -117,6 +125,7 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, for the Gram matrix.
     """
+    check_features(picture=picture, style=style)
     ours, theirs = (gram(x) / float(positions(x)) for x in map(at_least_float32, (picture, style)))
     return _ratio(jnp.sum(jnp.square(ours - theirs)), jnp.sum(jnp.square(theirs)))
 
@@ -143,6 +152,10 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
     Returns:
       The distance, a scalar: 0 for equal Gaussians, 1 for a picture whose features are all zero.
 
+    Raises:
+      TypeError: if `picture` or `style` is not an array.
+      ValueError: if they are not [h, w, c], or differ in the number of channels.
+
     Example:
       >>> import jax.numpy as jnp
       >>> from nst_jax.raters import wasserstein_distance
@@ -155,6 +168,7 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
       Bhatia, Jain, Lim, "On the Bures–Wasserstein distance between positive definite matrices", 2019,
       theorem 1, for the trace as a Procrustes problem.
     """
+    check_features(picture=picture, style=style)
     ours, our_mean = _factor(at_least_float32(picture))
     theirs, their_mean = _factor(at_least_float32(style))
     exact = FLOAT32.products

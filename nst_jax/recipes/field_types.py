@@ -91,6 +91,8 @@ def _of_choice(recipe: Recipe, key: str, value: Any, choice: walk.Choice, option
         hint = (
             f"; `nst_jax.recipes.toml.with_values(recipe, {{{key!r}: {value!r}}})` takes its name"
         )
+    elif choice.what == "start":
+        hint = "; `init=` of `nst_jax.stylize` also takes a picture"
     article = "an" if choice.what[0] in "aeiou" else "a"
     where = f"`nst_jax.{choice.where}`{_or_none(optional)}"
     shown = f"the class {value.__name__}" if isinstance(value, type) else walk.name_to_show(value)

@@ -242,11 +242,12 @@ def features(
       top left of these arrays, and all else is zero.
 
     Raises:
-      TypeError: if `images` is not an array, or `taps` is not a sequence of strings.
-      ValueError: if `taps` is empty, or has a tap that is unknown, ambiguous or repeated; or if
-        `images` is too small, has an integer dtype, or is not [..., h, w, 3]. With `size`, also if a
-        side of the arrays is no multiple of 16 px, or if the network has a padding or pooling that does
-        not support `size`, such as `wrap_padded`.
+      TypeError: if `params` is not a `Params`, `images` not an array, `taps` not a sequence of strings,
+        or `network` not a `Network`.
+      ValueError: if the weights are of another network than VGG-19; if `taps` is empty, or has a tap
+        that is unknown, ambiguous or repeated; or if `images` is too small, has an integer dtype, or is
+        not [..., h, w, 3]. With `size`, also if a side of the arrays is no multiple of 16 px, or if the
+        network has a padding or pooling that does not support `size`, such as `wrap_padded`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -292,12 +293,16 @@ def measured(
       The result of each function, under the keys of `measures`.
 
     Raises:
-      TypeError: if `images` is not an array.
-      ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`,
-        also in the cases that `features` lists for `size`.
+      TypeError: if `params` is not a `Params`, `images` not an array, or `network` not a `Network`.
+      ValueError: if the weights are of another network than VGG-19; if `images` is too small, has an
+        integer dtype, or is not [..., h, w, 3]; with `size`, also in the cases that `features` lists
+        for `size`.
     """
     network = Network() if network is None else network
-    _checks.array("images", images, "the order is features(params, images, taps)")
+    order = "the order is features(params, images, taps)"
+    _checks.array("images", images, order)
+    _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
+    _checks.instance("network", network, Network, "a recipe has one as `recipe.network`")
     _checks.image_shape("images", images.shape, smallest=SMALLEST)
     _checks.floating("images", images.dtype)
     if size is not None:

@@ -120,8 +120,8 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
     """Apply `resolve_tap` to several names; refuse an empty list, and two names for the same tap."""
     if isinstance(names, str) or not isinstance(names, Iterable):
-        kind = "the string " if isinstance(names, str) else ""
-        raise TypeError(f"`{argument}`: expected a list of tap names, got {kind}{names!r}")
+        what = "the string " if isinstance(names, str) else ""
+        raise TypeError(f"`{argument}`: expected a list of tap names, got {what}{names!r}")
     taps = tuple(resolve_tap(name, argument=argument) for name in names)
     if not taps:
         raise ValueError(f"`{argument}`: name at least one tap, such as 'relu4_2'")

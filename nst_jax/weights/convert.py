@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks, _hdf5
-from nst_jax._files import PathLike, check_destination
+from nst_jax._files import PathLike, as_path, check_destination
 from nst_jax._types import Array, Params
 from nst_jax.vgg.pixels import PIXELS
 from nst_jax.vgg.taps import LAYERS
@@ -106,7 +106,7 @@ def convert(
       >>> info.pixels  # doctest: +SKIP
       'torchvision'
     """
-    path = Path(source)
+    path = as_path(source, argument="source")
     _check_options(path, destination, encoding, pixels)
     arrays = _arrays(path)
     dialect = _dialect_of(path, arrays)

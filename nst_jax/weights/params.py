@@ -251,6 +251,7 @@ def save_params(
       licence: the terms under which the weights may be used, as free text.
 
     Raises:
+      TypeError: `path` is not a path, or `params` are not a `Params`.
       ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; `encoding` or the
         pixel convention `params.pixels` is unknown; or `path` cannot be written to.
 
@@ -262,6 +263,7 @@ def save_params(
       'float16'
     """
     check_destination(path)
+    _checks.instance("params", params, Params, "the order is save_params(path, params)")
     _checks.one_of("encoding", encoding, ENCODERS, "encoding")
     _checks.one_of("pixels", params.pixels, PIXELS, "pixel convention")
     datasets = _encoded(params, encoding)
@@ -313,7 +315,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
     is not set or is empty, it is the file with VGG-19 that comes with the package.
     """
     if path is not None:
-        return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
+        return _given(path)
     if os.environ.get(VARIABLE):
         return _hdf5.Source(Path(os.environ[VARIABLE]), VARIABLE, WEIGHTS_FORMAT)
     return _embedded(vgg19())
@@ -327,7 +329,12 @@ def file_of_vgg19(path: PathLike | None = None) -> Path:
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
     if path is None:
         return _embedded(architecture)
-    return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
+    return _given(path)
+
+
+def _given(path: PathLike) -> _hdf5.Source:
+    """Return the weights file at a path that a caller gave."""
+    return _hdf5.Source(_files.as_path(path, argument="weights"), "weights", WEIGHTS_FORMAT)
 
 
 def embedded_file(architecture: Architecture) -> Path:
