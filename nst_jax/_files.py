@@ -319,15 +319,15 @@ def as_path(path: Any, *, argument: str = "path") -> Path:
 
     Raises:
       TypeError: if `path` is of another type.
-      ValueError: if it contains a null character, which no system allows in the name of a file.
+      ValueError: if it contains a zero byte, which file names cannot contain.
     """
     given = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(given, str):
         raise TypeError(f"`{argument}`: expected a path, got {type(path).__name__}")
     if "\0" in given:
         raise ValueError(
-            f"`{argument}`: {given!r} contains a null character, which no name of a file can have; "
-            "check the path"
+            f"`{argument}`: {given!r} contains a zero byte, which file names cannot contain; check the "
+            "path"
         )
     return Path(given)
 
