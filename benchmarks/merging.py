@@ -65,9 +65,9 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
 def check_same_digests(
     rows: Sequence[Row], size: int, crop: str | None, digests: Mapping[str, str]
 ) -> None:
-    """Refuse a pair whose pictures are not those of a record. Older rows have no digests.
+    """Refuse pictures that are not those of a record, whichever pairs they are part of.
 
-    Rows of other sizes or crops may be of other files with the same names.
+    Older rows have no digests. Rows of other sizes or crops may be of other files with the same names.
 
     Args:
       rows: the rows of the record.
@@ -79,15 +79,24 @@ def check_same_digests(
       ValueError: the message names the first picture that differs.
     """
     for row in rows:
-        before = row.get("digests", {})
-        same = set(before) == set(digests) and (max(row["size"]), row.get("crop")) == (size, crop)
-        for name in digests if same else ():
-            if digests[name] != before[name]:
-                raise ValueError(
-                    f"`add`: the picture {name!r} has the digest {digests[name]} now and "
-                    f"{before[name]} in the record at {size} px, so its pixels differ; take the file "
-                    f"from which the record was made, prepared in the same way, or {AFRESH}"
-                )
+        if (max(row["size"]), row.get("crop")) != (size, crop):
+            continue
+        if said := difference(row.get("digests", {}), digests, f"in the record at {size} px"):
+            raise ValueError(
+                f"`add`: {said}; take the file from which the record was made, prepared in the same "
+                f"way, or {AFRESH}"
+            )
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str], then: str) -> str:
+    """Say which picture has another digest now than before (`then`); empty if none has."""
+    for name in now:
+        if before.get(name, now[name]) != now[name]:
+            return (
+                f"the picture {name!r} has the digest {now[name]} now and {before[name]} {then}, so "
+                "its pixels differ"
+            )
+    return ""
 
 
 def check_same_anchors(old: Row, new: Row) -> None:

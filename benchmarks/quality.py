@@ -23,6 +23,7 @@ QUESTION = "What raters say of the pictures of recipes, on one canvas"
 FULL = Plan(sizes=(256,), repeats=1, steps=0, pairs=3, recipes=("default", "gram", "gatys-pytorch"))
 QUICK = Plan(sizes=(96,), repeats=1, steps=2, recipes=("default", "gatys-pytorch"))
 
+OF_ROW = ("crop", "digests")  # facts of a picture that its row has
 LIKENESS = ("ssim", "self_similarity", "gradients")  # the raters of content
 
 Ratings = dict[str, float]
@@ -99,6 +100,12 @@ def measure(plan: Plan) -> Findings:
         else "seconds are those of `paint`, compiled before",
         "a rater marked * is biased: what it measures is near to what the recipe minimises",
         "compare figures of one pair and canvas only; docs/raters.md says what they can tell",
+        *(
+            f"{':'.join(pair)} at {size} px by {name}: {_in_words(one.facts)}"
+            for (pair, size), painted in entries.items()
+            for name, one in painted.items()
+            if equal_time.misses(one.facts)
+        ),
         *left_out,
     ]
     return Findings(rows, notes)
@@ -152,11 +159,11 @@ def _fill(kept: Gallery, params: nst.Params, plan: Plan) -> list[str]:
             continue
         try:
             painted = painter(each, pair, size)
-            kept.put(pair, size, each.name, painted)
+            if kept.get(pair, size, each.name) is None:  # as before, in another process, too
+                kept.put(pair, size, each.name, painted)
             click.echo(f"  {what}: {_in_words(painted.facts)}", err=True)
         except Exception as error:  # one failure must not lose the others, which take hours
-            line = (str(error).strip().splitlines() or [""])[0]
-            failed.append(f"{what}: {type(error).__name__}: {line[:160]}")
+            failed.append(f"{what}: {_first_line(error)}")
             click.echo(f"  {failed[-1]}", err=True)
     return failed
 
@@ -167,13 +174,28 @@ class _Painter:
     def __init__(self, kept: Gallery, params: nst.Params, plan: Plan):
         self.kept, self.params, self.plan = kept, params, plan
         self.warm: set[Any] = set()
+        self.failed: dict[tuple[str, Pair, int], str] = {}
 
     def __call__(self, each: Contestant, pair: Pair, size: int) -> Painted:
-        """Paint a pair; a contestant that paints in the time of another one needs that one's first."""
+        """Paint a pair; a contestant that paints in the time of another one needs that one's first.
+
+        What failed is not tried again, since many may need it.
+        """
+        what = each.name, pair, size
+        if what in self.failed:
+            raise ValueError(f"`equal_time`: {each.name} failed: {self.failed[what]}")
+        try:
+            return self._paint(each, pair, size)
+        except Exception as error:
+            self.failed[what] = _first_line(error)
+            raise
+
+    def _paint(self, each: Contestant, pair: Pair, size: int) -> Painted:
         budget = self.budget(each.clock, pair, size) if each.clock else None
         content, style = _pictures(self.plan, pair, size)
         given = self.params, content, style, f"long:{size}"
-        programs = gallery.own_and_clock(each.name)[0], content.shape, style.shape
+        # The shapes are those of the files unless they are cropped; the size is that of the canvas.
+        programs = gallery.own_and_clock(each.name)[0], size, content.shape, style.shape
         if programs not in self.warm:
             what = self.kept.path(pair, size, each.name).stem
             seconds, _ = harness.timed(partial(each.warm_up, *given))
@@ -184,15 +206,20 @@ class _Painter:
         else:
             own = each.updates_by_scale(content, f"long:{size}")
             painted = equal_time.paint(
-                each, budget, own, lambda updates: each.with_updates(updates).paint(*given)
+                budget, own, lambda updates: each.with_updates(updates).paint(*given)
             )
-        facts = painted.facts | {"crop": self.plan.crop, "at_once": self.plan.at_once}
-        return painted._replace(facts=facts)
+        facts = {
+            "crop": self.plan.crop,
+            "at_once": self.plan.at_once,
+            "digests": gallery.digests(pair, self.plan.pictures),
+        }
+        return painted._replace(facts=painted.facts | facts)
 
-    def budget(self, clock: str, pair: Pair, size: int) -> float:
-        """Return the seconds that a contestant takes on this device; see `equal_time.taken`.
+    def budget(self, clock: str, pair: Pair, size: int) -> dict[str, Any]:
+        """Return the time that a contestant takes on this device, as `time_of`.
 
-        If its kept picture has no such time, it is painted again. The kept picture stays, and its facts
+        Its `seconds` are those of `equal_time.taken`; `commit` is that at which they were measured. If
+        its kept picture has no such time, it is painted again. The kept picture stays, and its facts
         get the time.
         """
         one = self.kept.get(pair, size, clock)
@@ -201,16 +228,46 @@ class _Painter:
                 f"`equal_time`: the kept picture by {clock} was painted with `--crop "
                 f"{one.facts.get('crop')}`, not {self.plan.crop}; keep the pictures in another folder"
             )
-        measured = one and equal_time.time_here(one.facts, self.plan.at_once)
+        if one is not None and (said := _other_pictures(one.facts, pair, self.plan)):
+            raise ValueError(
+                f"`equal_time`: kept {clock}: {said}; keep the pictures in another folder"
+            )
+        each = gallery.contestant(clock, one.facts["updates"] if one else self.plan.steps)
+        measured = self._time_here(each, one)
         if measured is None:
-            updates = one.facts["updates"] if one else self.plan.steps
-            again = self(gallery.contestant(clock, updates), pair, size)
-            measured = merging.time_of(again.facts)
-            if one is not None:
-                others = [*one.facts.get("other_times", ()), measured]
-                again = one._replace(facts=one.facts | {"other_times": others})
-            self.kept.put(pair, size, clock, again)
-        return equal_time.taken(measured)
+            again = self(each, pair, size)
+            now = self.kept.get(pair, size, clock)  # another process may have painted it meanwhile
+            measured = self._time_here(each, now)
+            if now is None:
+                self.kept.put(pair, size, clock, again)
+            elif measured is None:
+                others = [*now.facts.get("other_times", ()), merging.time_of(again.facts)]
+                self.kept.put_facts(pair, size, clock, now.facts | {"other_times": others})
+            measured = measured or again.facts
+        return {
+            "name": clock,
+            "seconds": equal_time.taken(measured),
+            "commit": measured.get("commit"),
+        }
+
+    def _time_here(self, each: Contestant, one: Painted | None) -> Mapping[str, Any] | None:
+        if one is None:
+            return None
+        return equal_time.time_here(one.facts, each.precision, self.plan.at_once)
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line[:240]}"
+
+
+def _other_pictures(facts: Mapping[str, Any], pair: Pair, plan: Plan) -> str:
+    """Say that a kept picture was painted from other files of the same names; empty if not.
+
+    Facts that were written before digests were do not tell.
+    """
+    now = gallery.digests(pair, plan.pictures)
+    return merging.difference(facts.get("digests", now), now, "when it was painted")
 
 
 def _in_words(facts: Mapping[str, Any]) -> str:
@@ -243,6 +300,8 @@ def _entries_of(kept: Gallery, plan: Plan, left_out: list[str]) -> dict[tuple[Pa
                         f"{what} was not rated: it was painted with `--crop "
                         f"{one.facts.get('crop')}`, not {plan.crop}"
                     )
+                elif said := _other_pictures(one.facts, pair, plan):
+                    left_out.append(f"{what} was not rated: {said}")
                 else:
                     found.setdefault((pair, size), {})[name] = one
     for line in left_out:
@@ -312,7 +371,7 @@ def _row(
         "anchors": {name: rate(image, content, style) for name, image in held.items()},
         "recipes": {
             name: {
-                **{key: value for key, value in one.facts.items() if key != "crop"},
+                **{name: value for name, value in one.facts.items() if name not in OF_ROW},
                 "parties": everyone[name].biased_raters,
                 "ratings": rate(one.image, content, style),
             }

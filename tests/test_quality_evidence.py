@@ -148,6 +148,14 @@ def test_a_picture_that_fails_does_not_end_the_others(tmp_path):
         (["step", "--at-once", "3"], "only `quality` reads"),
         (["quality", "--at-once", "3"], "name the folder with `--keep`"),
         (["step", "--equal-time", "default"], "only `quality` reads"),
+        (
+            ["quality", "--equal-time", "gram@30", "--keep", "."],
+            "'--equal-time': `equal_time`: expected",
+        ),
+        (
+            ["all", "--equal-time", "instant", "--keep", "."],
+            "'--equal-time': `equal_time`: expected",
+        ),
         (["quality", "--equal-time", "default"], "name it with `--keep`"),
         (
             ["quality", "--recipe", "gram@default-time"],
@@ -199,39 +207,60 @@ def made_up_paint(seconds_of):
 
     def paint(self, params, content, style, size):
         side = int(size.removeprefix("long:"))
-        facts = {"updates": int(self.recipe.descent.steps), "device": harness.device()}
         seconds = seconds_of(self)
-        facts |= {"processor_seconds": seconds, "seconds": harness.spread([seconds])}
-        return Painted(np.zeros((side // 2, side, 3), np.float32), facts)
+        facts = {
+            "updates": int(self.recipe.descent.steps),
+            "precision": self.precision,
+            "processor_seconds": seconds,
+            "seconds": harness.spread([seconds]),
+        }
+        image = np.zeros((side // 2, side, 3), np.float32)
+        return Painted(image, facts | gallery._machine())
 
     return paint
 
 
 def tried(budget, own, seconds_of):
     """Return the numbers of updates that are tried for a time, and the facts of the painting."""
-    numbers, each = [], gallery.contestant("crowsonkb@default-time")
+    numbers, of = [], {"name": "default", "seconds": budget, "commit": "c"}
 
     def paint_with(updates):
         numbers.append(updates)
         facts = {"device": {"platform": "cpu"}, "processor_seconds": seconds_of(updates)}
         return Painted(None, facts | {"updates": updates})
 
-    return numbers, equal_time.paint(each, budget, own, paint_with).facts
+    return numbers, equal_time.paint(of, own, paint_with).facts
 
 
 def test_as_many_updates_are_made_as_fit_into_a_time():
     numbers, facts = tried(20.0, [1500, 750, 750], lambda updates: 4 + updates / 2)
     assert numbers == [4, 12, 32] and facts["updates"] == 32
-    assert facts["time_of"] == {"name": "default", "seconds": 20.0}
-    # An update of a long painting costs more: the first number takes 29 s, the second one 22 s.
+    assert facts["time_of"] == {"name": "default", "seconds": 20.0, "commit": "c"}
+    # With one scale, the second short painting grows until its updates tell.
+    numbers, facts = tried(20.0, [520], lambda updates: 5 + updates / 10)
+    assert numbers == [1, 3, 9, 27, 81, 150] and not equal_time.misses(facts)
+    # An update of a long painting costs more: the first number takes 27 s, the second one 18 s.
     numbers, facts = tried(20.0, [520], lambda updates: updates**1.5 / 10)
-    assert numbers[:2] == [1, 3] and len(numbers) == 4
-    errors = [abs(number**1.5 / 200 - 1) for number in numbers[2:]]
-    assert errors[0] > equal_time.NEAR and errors[1] < errors[0]
-    assert facts["updates"] == numbers[3]
+    assert numbers[:3] == [1, 3, 9] and numbers[-1] == facts["updates"]
+    errors = [abs(number**1.5 / 200 - 1) for number in (*numbers[:3], *numbers[3:])]
+    assert errors[3] > equal_time.NEAR > errors[-1]
     # Each scale needs an update, even if they take longer.
     numbers, facts = tried(1.0, [250] * 4, lambda updates: 2.0 * updates)
-    assert numbers == [4, 12] and facts["updates"] == 4
+    assert numbers == [4] and facts["updates"] == 4 and equal_time.misses(facts)
+    # An update may take as long as the whole time.
+    numbers, facts = tried(20.0, [520], lambda updates: 15.0 * updates)
+    assert numbers == [1, 2] and facts["updates"] == 1
+
+
+def test_updates_are_told_from_the_noise_of_what_all_paintings_share():
+    random, longest = np.random.default_rng(0), []
+
+    def seconds_of(updates):
+        longest.append(10 * random.normal(1, 0.1) + updates / 2)
+        return longest[-1]
+
+    missed = [equal_time.misses(tried(60.0, [520], seconds_of)[1]) for _ in range(200)]
+    assert sum(missed) <= 2 and max(longest) < 1.5 * 60
 
 
 def test_contestants_in_equal_time_have_names_of_their_own():
@@ -244,8 +273,11 @@ def test_contestants_in_equal_time_have_names_of_their_own():
     for name, said in (("instant", "a single pass"), ("gram@30", "a number of updates already")):
         with pytest.raises(ValueError, match=f"`equal_time`: {name} .* {said}"):
             equal_time.recipes_in_time_of("default", [name])
-    with pytest.raises(ValueError, match="no recipe 'defualt'"):
-        equal_time.recipes_in_time_of("defualt", ["gram"])
+    for clock in ("defualt", "gram@30", "instant"):
+        with pytest.raises(
+            ValueError, match="`equal_time`: expected a recipe without .* got '" + clock
+        ):
+            equal_time.recipes_in_time_of(clock, ["gram"])
 
 
 def test_every_scale_is_compiled_before_seconds_count(monkeypatch):
@@ -281,7 +313,9 @@ def test_recipes_paint_in_the_time_of_another_one(tmp_path, monkeypatch):
     for pair in (PAIR, OTHER):
         facts = kept.get(pair, 32, "gram@default-time").facts
         assert facts["updates"] == 36 and facts["processor_seconds"] == 10.0
-        assert facts["time_of"] == {"name": "default", "seconds": 10.0} and facts["at_once"] == 1
+        commit = gallery._machine()["commit"]
+        assert facts["time_of"] == {"name": "default", "seconds": 10.0, "commit": commit}
+        assert facts["at_once"] == 1 and facts["digests"] == gallery.digests(pair, None)
         # The picture that was kept stays; it has the time on this device, too, measured once.
         one = kept.get(pair, 32, "default")
         np.testing.assert_array_equal(one.image, flat(9).image)
@@ -294,17 +328,113 @@ def test_recipes_paint_in_the_time_of_another_one(tmp_path, monkeypatch):
     assert "the kept picture by default was painted with `--crop None`, not 4:3" in cropped.output
 
 
-def test_a_time_counts_on_its_device_only(monkeypatch):
-    cpu = harness.device()
-    facts = {"device": cpu, "processor_seconds": 3.0, "at_once": 2}
-    assert equal_time.time_here(facts, 1) is facts  # CPU seconds hardly depend on other processes
-    away = {"device": {"platform": "cpu"}, "processor_seconds": 3.0}
-    assert equal_time.time_here(away, 1) is None
-    assert equal_time.time_here(away | {"other_times": [facts]}, 1) is facts
-    assert equal_time.time_here({"device": cpu, "seconds": {}}, 1) is None  # no CPU seconds
+def test_a_time_counts_only_if_it_was_measured_as_here(monkeypatch):
+    here = {"device": harness.device(), "versions": harness.versions(), "precision": "float32"}
+    facts = here | {"processor_seconds": 3.0, "at_once": 2}
+    assert equal_time.time_here(facts, "float32", 2) is facts
+    assert equal_time.time_here(facts, "float32", 1) is None
+    assert equal_time.time_here(facts, "bfloat16", 2) is None
+    for other in ({"device": {"platform": "cpu"}}, {"versions": {"jax": "0"}}, {"precision": "x"}):
+        away = facts | other
+        assert equal_time.time_here(away, "float32", 2) is None
+        assert equal_time.time_here(away | {"other_times": [facts]}, "float32", 2) is facts
+    assert equal_time.time_here(here | {"seconds": {}}, "float32", 1) is None  # no CPU seconds
     monkeypatch.setattr(harness, "device", lambda: {"platform": "gpu"})
-    facts = {"device": {"platform": "gpu"}, "seconds": {"median": 3.0}, "at_once": 2}
-    assert equal_time.time_here(facts, 2) is facts and equal_time.time_here(facts, 1) is None
+    facts = here | {"device": {"platform": "gpu"}, "seconds": {"median": 3.0}}
+    assert equal_time.time_here(facts, "float32", 1) is facts
+
+
+def in_time_of_default(monkeypatch, seconds_of, kept, *recipes, **more):
+    """Paint with made-up seconds what is not kept, each in the time of `default`."""
+    monkeypatch.setattr(gallery.Contestant, "paint", made_up_paint(seconds_of))
+    recipes = equal_time.recipes_in_time_of("default", recipes)
+    plan = Plan(**{"sizes": (32,), "named_pairs": (PAIR,), "keep": kept.folder} | more)
+    return quality._fill(kept, {}, replace(plan, recipes=recipes))
+
+
+def test_every_size_is_compiled_before_seconds_count(tmp_path, monkeypatch):
+    """Pictures that are not cropped have the shapes of their files at every size."""
+    warm = []
+    monkeypatch.setattr(
+        gallery.Contestant,
+        "warm_up",
+        lambda self, params, content, style, size: warm.append((self.name, size)),
+    )
+    kept = Gallery(tmp_path)
+    assert not in_time_of_default(monkeypatch, lambda each: 9.0, kept, sizes=(32, 48))
+    assert warm == [("default", "long:32"), ("default", "long:48")]
+
+
+def test_a_clock_that_fails_is_not_painted_again(tmp_path, monkeypatch):
+    made = []
+
+    def seconds_of(each):
+        made.append(each.name)
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(gallery.Contestant, "warm_up", lambda *given: None)
+    failed = in_time_of_default(monkeypatch, seconds_of, Gallery(tmp_path), "gram", "tf")
+    assert made == ["default"]
+    assert "32--default: MemoryError: too large" in failed[0]
+    assert "32--tf@default-time: ValueError: `equal_time`: default failed: MemoryErr" in failed[2]
+
+
+def test_a_time_that_another_process_measured_meanwhile_is_taken(tmp_path, monkeypatch):
+    """The picture that it kept stays, and so do its facts."""
+    kept, theirs = Gallery(tmp_path), {}
+
+    def seconds_of(each):
+        if each.name == "default":
+            facts = made_up_paint(lambda each: 8.0)(each, {}, None, None, "long:32").facts
+            theirs["default"] = facts | {"crop": None, "at_once": 1}
+            kept.put(PAIR, 32, "default", Painted(flat(9).image, theirs["default"]))
+            return 9.0
+        return 8.0
+
+    monkeypatch.setattr(gallery.Contestant, "warm_up", lambda *given: None)
+    assert not in_time_of_default(monkeypatch, seconds_of, kept, "gram")
+    one = kept.get(PAIR, 32, "default")
+    assert one.facts == theirs["default"]
+    np.testing.assert_array_equal(one.image, flat(9).image)
+    assert kept.get(PAIR, 32, "gram@default-time").facts["time_of"]["seconds"] == 8.0
+    # The same where the time was missing only: the picture is not written.
+    kept.put_facts(PAIR, 32, "default", {"updates": 90, "crop": None})
+    kept.path(PAIR, 32, "gram@default-time").with_suffix(".json").unlink()
+    monkeypatch.setattr(nst.images, "save", lambda path, image: written.append(path.name))
+    written = []
+    monkeypatch.setattr(quality.equal_time, "paint", lambda of, own, paint_with: paint_with(4))
+    seconds_of = {"default": 7.0}.get
+    assert not in_time_of_default(
+        monkeypatch, lambda each: seconds_of(each.name, 5.0), kept, "gram"
+    )
+    assert written == ["chelsea--gravel--32--gram@default-time.png"]
+    facts = json.loads(kept.path(PAIR, 32, "default").with_suffix(".json").read_text())
+    assert [time["processor_seconds"] for time in facts["other_times"]] == [7.0]
+
+
+def test_kept_pictures_of_other_files_of_the_same_name_are_not_used(tmp_path, monkeypatch):
+    kept = Gallery(tmp_path)
+    facts = {"crop": None, "updates": 9}
+    kept.put(PAIR, 32, "gram", Painted(flat(9).image, facts))  # older facts have no digests
+    kept.put(
+        PAIR, 32, "tf", Painted(flat(9).image, facts | {"digests": gallery.digests(PAIR, None)})
+    )
+    other = facts | {
+        "digests": {"chelsea": "0" * 16, "gravel": gallery.digests(PAIR, None)["gravel"]}
+    }
+    kept.put(PAIR, 32, "default", Painted(flat(9).image, other))
+    left_out, plan = [], Plan(sizes=(32,))
+    (found,) = quality._entries_of(kept, plan, left_out).values()
+    assert list(found) == ["gram", "tf"]
+    (line,) = left_out
+    assert "32--default was not rated: the picture 'chelsea' has the digest" in line
+    assert f"and {'0' * 16} when it was painted" in line
+    row = quality._row(
+        lambda *given: {}, (), plan, PAIR, 32, {"tf": gallery.contestant("tf")}, {"tf": found["tf"]}
+    )
+    assert "digests" not in row["recipes"]["tf"] and "crop" not in row["recipes"]["tf"]
+    (failed,) = in_time_of_default(monkeypatch, lambda each: 9.0, kept, "nnst")
+    assert "`equal_time`: kept default: the picture 'chelsea' has the digest" in failed
 
 
 # --- Records to which ratings are added -----------------------------------------------------------
@@ -379,10 +509,11 @@ def test_pictures_whose_pixels_differ_are_named(tmp_path):
     row = rated(p=1) | {"pair": list(pair), "digests": before}
     merging.check_same_digests([rated(p=1), row], 24, "4:3", before)
     merging.check_same_digests([rated(p=1), row], 24, None, now)  # made of another file, perhaps
-    with pytest.raises(
-        ValueError, match=f"'photo' has the digest {now['photo']} now and {before['photo']} "
-    ):
+    said = f"'photo' has the digest {now['photo']} now and {before['photo']} "
+    with pytest.raises(ValueError, match=said):
         merging.check_same_digests([rated(p=1), row], 24, "4:3", now)
+    with pytest.raises(ValueError, match=said):  # the same picture in another pair
+        merging.check_same_digests([row], 24, "4:3", {"photo": now["photo"], "other": "0"})
     (found,) = merging.merged([rated(p=1) | {"pair": list(pair)}], [row])
     assert found["digests"] == before
     plan = Plan(sizes=(24,), prepared="saved as PNG")
@@ -402,11 +533,20 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     run, kept = CliRunner().invoke, tmp_path / "kept"
     words = ["quality", "--quick", "--sizes", "96", "--crop", "4:3", "--keep", str(kept)]
     words += ["--out", str(tmp_path)]
+    time = {"crop": "4:3", "updates": 9, "processor_seconds": 13.0, "seconds": {"median": 15.0}}
+    time |= {
+        "versions": {},
+        "device": harness.device(),
+        "time_of": {"name": "default", "seconds": 10.0},
+    }
+    Gallery(kept).put(PAIR, 96, "gram@default-time", Painted(flat(9).image, time))
     done = run(main, [*words, "--recipe", "instant", "--pair", "chelsea:gravel"])
     assert done.exit_code == 0, done.output
     path = tmp_path / "quality-cpu-quick.json"
     first = json.loads(path.read_text())
     assert first["rows"][0]["digests"] == gallery.digests(PAIR, None)
+    missed = "by gram@default-time: 15 s, 9 updates in 1.30 of the time of default"
+    assert f"chelsea:gravel at 96 px {missed}" in first["notes"]
     path.write_text(json.dumps(first | {"blind": {"sheets": 1}}))
     words += ["--add", "--recipe", "instant"]
     done = run(main, [*words, "--pair", "starry_night:gravel"])
