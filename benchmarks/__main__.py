@@ -267,6 +267,11 @@ def main(
         raise click.UsageError(
             "`--equal-time`: times are those of pictures in a folder; name it with `--keep`"
         )
+    if prepared and (not pictures or paint_only):
+        raise click.UsageError(
+            "`--prepared`: is recorded where pictures of your own are rated; name their folder with "
+            "`--pictures`, without `--paint-only`"
+        )
     if no_paint and not keep:
         raise click.UsageError(
             "`--no-paint`: there is nothing to rate without `--keep`; name a folder"

@@ -57,7 +57,7 @@ def lay_out(
       pairs: the pairs; those with fewer than two pictures get no sheet.
       size: longer side of the pictures, in pixels.
       pictures: folder of contents and styles beside the samples.
-      names: the contestants; empty means all.
+      names: the contestants; empty means all but those that painted in the time of another one.
       crop: the ratio to which content and style were cropped, such as `4:3`; None means not at all.
       cell: longer side of each picture on a sheet, in pixels.
       seed: of the shuffling.
@@ -68,7 +68,10 @@ def lay_out(
     random = np.random.default_rng(seed)
     found = {}
     for pair in pairs:
-        wanted = [name for name in kept.names(pair, size) if not names or name in names]
+        of_own_time = [
+            name for name in kept.names(pair, size) if gallery.own_and_clock(name)[1] is None
+        ]
+        wanted = [name for name in kept.names(pair, size) if name in (names or of_own_time)]
         painted = {name: one for name in wanted if (one := kept.get(pair, size, name)) is not None}
         if len(painted) >= 2:
             here = list(painted)
@@ -174,7 +177,12 @@ def main() -> None:
 @click.option("--key", required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--pictures", type=click.Path(file_okay=False, exists=True, path_type=Path))
 @click.option("--pair", "texts", multiple=True, help="CONTENT:STYLE; default: all that are kept.")
-@click.option("--recipe", "names", multiple=True, help="A contestant; default: all that are kept.")
+@click.option(
+    "--recipe",
+    "names",
+    multiple=True,
+    help="A contestant; default: all that are kept and painted in a time of their own.",
+)
 @click.option("--size", default=256, help="Longer side of the pictures, in pixels.")
 @click.option("--crop", help="The ratio to which content and style were cropped, such as 4:3.")
 @click.option("--cell", default=CELL, help="Longer side of each picture on a sheet, in pixels.")

@@ -99,7 +99,7 @@ def misses(facts: Mapping[str, Any]) -> bool:
     return "time_of" in facts and abs(taken(facts) / facts["time_of"]["seconds"] - 1) > NEAR
 
 
-def time_here(facts: Mapping[str, Any], precision: str, at_once: int) -> Mapping[str, Any] | None:
+def time_here(facts: Json, precision: str, at_once: int) -> Json | None:
     """Return the time of a kept picture that was measured as it would be here; None if there is none.
 
     Device, versions, precision and the number of processes at once must be the same.
@@ -110,14 +110,25 @@ def time_here(facts: Mapping[str, Any], precision: str, at_once: int) -> Mapping
       at_once: number of processes that paint on the device at the same time.
     """
     here = harness.device(), harness.versions(), precision, at_once
-    for time in (facts, *facts.get("other_times", ())):
-        how = (
-            *(time.get(name) for name in ("device", "versions", "precision")),
-            time.get("at_once", 1),
-        )
-        if how == here and _measure(time) in time:
-            return time
-    return None
+    return next((time for time in times(facts) if how(time) == here), None)
+
+
+def times(figures: Json) -> list[Json]:
+    """Return the times of a picture that were measured: its own, then those under `other_times`."""
+    every = figures, *figures.get("other_times", ())
+    return [time for time in every if "device" in time and _measure(time) in time]
+
+
+def how(time: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return how a time was measured: device, versions, precision, number of processes at once."""
+    return *(time.get(name) for name in ("device", "versions", "precision")), time.get("at_once", 1)
+
+
+def time_that_was_given(row: Json, name: str) -> Json | None:
+    """Return the time of the clock's picture that a recipe of a row had; None if the row lacks it."""
+    of = row["recipes"][name]["time_of"]
+    every = times(row["recipes"].get(of["name"], {}))
+    return next((time for time in every if taken(time) == of["seconds"]), None)
 
 
 def _measure(time: Mapping[str, Any]) -> str:

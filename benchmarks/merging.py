@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import nst_jax as nst
+from benchmarks import equal_time
 
 RATERS = nst.raters.RATERS
 Row = dict[str, Any]
@@ -133,20 +134,35 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
     How the pictures of a row were prepared stays, unless the new row says it.
 
-    Where a picture was painted again on another machine, the times of the picture before it stay, under
-    `other_times`: what other recipes took on that machine is compared with them.
+    Where a picture was painted again, its times before stay under `other_times` if they were measured
+    in another way: what other recipes took is compared with them.
+
+    Raises:
+      ValueError: if a picture was painted in a time that its row does not have.
     """
     found = {key_of(row): row for row in old}
     for row in new:
         old_row = found.get(key_of(row), row)
         before = old_row["recipes"]
         now = {
-            name: with_other_times(before[name], one) if name in before else one
+            name: with_other_times(before.get(name, {}), one)
             for name, one in row["recipes"].items()
         }
         said = {name: old_row[name] for name in ("prepared",) if name in old_row}
         found[key_of(row)] = said | row | {"recipes": before | now}
+        _check_times(found[key_of(row)])
     return list(found.values())
+
+
+def _check_times(row: Row) -> None:
+    for name, one in row["recipes"].items():
+        if "time_of" in one and equal_time.time_that_was_given(row, name) is None:
+            of = one["time_of"]
+            raise ValueError(
+                f"`keep`: {name} of {':'.join(row['pair'])} was painted in {of['seconds']:.6g} s, the "
+                f"time of {of['name']}, whose picture has no such time; rate both from the folder in "
+                f"which they were painted, or paint {name} again"
+            )
 
 
 def time_of(figures: Row) -> Row:
@@ -155,17 +171,22 @@ def time_of(figures: Row) -> Row:
 
 
 def with_other_times(before: Row, now: Row) -> Row:
-    """Return the figures of a picture with the times from other machines that those before it had.
+    """Return the figures of a picture with further times of its own and of the picture before it.
 
-    Of two times from one machine, the later one stays. A picture that was painted in the time of
-    another one gets none, since elsewhere it had another number of updates.
+    Of several times that were measured in the same way (`equal_time.how`), the latest stays. A picture
+    that was painted in the time of another one gets none, since elsewhere it had another number of
+    updates.
+
+    Args:
+      before: the figures of the picture before it; empty if there was none.
+      now: those of the picture.
     """
     if "time_of" in now:
         return now
-    every = *now.get("other_times", ()), time_of(before), *before.get("other_times", ())
-    others: list[Row] = []
-    for time in every:
-        measured = {"seconds", "processor_seconds"} & time.keys()
-        if measured and time["device"] not in [one["device"] for one in (now, *others)]:
-            others.append(time)
-    return now | {"other_times": others} if others else now
+    found: list[Row] = []
+    for time in (*equal_time.times(now), *equal_time.times(before)):
+        if equal_time.how(time) not in map(equal_time.how, found):
+            found.append(time_of(time))
+    others = [time for time in found if time != time_of(now)]
+    rest = {name: value for name, value in now.items() if name != "other_times"}
+    return rest | {"other_times": others} if others else rest

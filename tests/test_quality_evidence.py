@@ -147,6 +147,11 @@ def test_a_picture_that_fails_does_not_end_the_others(tmp_path):
     [
         (["step", "--at-once", "3"], "only `quality` reads"),
         (["quality", "--at-once", "3"], "name the folder with `--keep`"),
+        (["quality", "--prepared", "saved"], "name their folder with `--pictures`"),
+        (
+            ["quality", "--prepared", "x", "--pictures", ".", "--keep", ".", "--paint-only"],
+            "without `--paint-only`",
+        ),
         (["step", "--equal-time", "default"], "only `quality` reads"),
         (
             ["quality", "--equal-time", "gram@30", "--keep", "."],
@@ -168,6 +173,17 @@ def test_options_that_need_another_one_are_refused_before_work(words, said, monk
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
     assert said in " ".join(re.sub("[│╭╰╮╯]", " ", done.output).split())
+
+
+def test_only_quality_paints_in_equal_time(tmp_path, monkeypatch):
+    plans = {}
+    monkeypatch.setattr(
+        benchmarks.__main__, "measure", lambda name, plan, *rest: plans.setdefault(name, plan)
+    )
+    words = ["head_start", "quality", "--recipe", "gram", "--equal-time", "default"]
+    assert CliRunner().invoke(main, [*words, "--keep", str(tmp_path)]).exit_code == 0
+    assert plans["head_start"].recipes == ("gram",)
+    assert plans["quality"].recipes == ("default", "gram@default-time")
 
 
 def test_no_picture_is_begun_when_the_time_is_up(tmp_path, monkeypatch):
@@ -540,6 +556,9 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
         "time_of": {"name": "default", "seconds": 10.0},
     }
     Gallery(kept).put(PAIR, 96, "gram@default-time", Painted(flat(9).image, time))
+    del time["time_of"]
+    clock = time | {"processor_seconds": 10.0}
+    Gallery(kept).put(PAIR, 96, "default", Painted(flat(9).image, clock))
     done = run(main, [*words, "--recipe", "instant", "--pair", "chelsea:gravel"])
     assert done.exit_code == 0, done.output
     path = tmp_path / "quality-cpu-quick.json"
@@ -572,6 +591,28 @@ def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == both  # the record is as it was
 
 
+def test_ratings_are_checked_on_a_row_whose_pictures_are_still_the_same():
+    first, second = (
+        rated(p=1) | {"pair": list(pair), "digests": gallery.digests(pair, None)}
+        for pair in (PAIR, OTHER)
+    )
+    first["digests"]["chelsea"] = "0" * 16
+    for anchors in (first, second):
+        anchors["anchors"] = {"the content itself": dict.fromkeys(nst.raters.RATERS, 0.5)}
+    plan, rate = Plan(sizes=(24,)), lambda *given: dict.fromkeys(nst.raters.RATERS, 0.5)
+    for row in (first, second):
+        row["anchors"]["the style itself"] = row["anchors"]["the content itself"]
+    quality._check_by_rating(rate, plan, [first, second])
+    with pytest.raises(ValueError, match="the picture 'chelsea' has the digest"):
+        quality._check_by_rating(rate, plan, [first])
+    with pytest.raises(ValueError, match="so raters or pictures have changed"):
+        quality._check_by_rating(
+            lambda *given: dict.fromkeys(nst.raters.RATERS, 0.9), plan, [first, second]
+        )
+    with pytest.raises(ValueError, match="none of the record's pictures are here"):
+        quality._check_by_rating(rate, plan, [first | {"pair": ["cat", "gravel"]}])
+
+
 # --- Blind sheets ---------------------------------------------------------------------------------
 
 
@@ -596,6 +637,10 @@ def test_orders_differ_between_seeds_and_some_contestants_can_be_left_out(kept):
     assert len({json.dumps(key) for key in keys}) > 1
     _, key = blind.lay_out(kept, [PAIR, OTHER], 24, None, names=("a", "c"))
     assert [sorted(one["pictures"].values()) for one in key.values()] == [["a", "c"]]
+    kept.put(PAIR, 24, "a@default-time", flat(60))
+    for names, shown in (((), ["a", "b", "c"]), (("a", "a@default-time"), ["a", "a@default-time"])):
+        _, key = blind.lay_out(kept, [PAIR], 24, None, names=names)
+        assert sorted(key["sheet-01"]["pictures"].values()) == shown
     with pytest.raises(ValueError, match="`keep`: no pair has two pictures at 24 px"):
         blind.lay_out(kept, [PAIR], 24, None, names=("a",))
 
@@ -836,8 +881,52 @@ def test_times_from_another_machine_are_not_compared_unless_both_were_timed_ther
     kept["recipes"]["default"] |= {"device": slow, "processor_seconds": 5.0, "other_times": [time]}
     (row,) = merging.merged([before], [kept])
     assert row["recipes"]["default"]["other_times"] == [time]
-    kept["recipes"]["nnst"] = {"device": slow, "processor_seconds": 5.0, "time_of": {}}
+    of = {"name": "default", "seconds": 5.0}
+    kept["recipes"]["nnst"] = {"device": slow, "processor_seconds": 5.0, "time_of": of}
     assert "other_times" not in merging.merged([before], [kept])[0]["recipes"]["nnst"]
+
+
+def test_times_that_were_measured_in_other_ways_stay():
+    cpu = {"device": {"platform": "cpu", "processor": "P", "cores": 1}, "precision": "float32"}
+    alone = cpu | {"at_once": 1, "processor_seconds": 3.0}
+    beside = cpu | {"at_once": 2, "processor_seconds": 4.0}
+    newer = cpu | {"at_once": 1, "processor_seconds": 5.0, "versions": {"jax": "9"}}
+    passed = cpu | {"at_once": 3, "seconds": {"median": 9.0}}  # no CPU seconds, so no time
+    found = merging.with_other_times(alone, beside | {"updates": 9})
+    assert found == beside | {"updates": 9, "other_times": [alone]}
+    assert merging.with_other_times(found, newer)["other_times"] == [beside, alone]
+    assert merging.with_other_times(passed, alone) == alone
+    assert merging.with_other_times(alone, alone | {"processor_seconds": 8.0}) == (
+        alone | {"processor_seconds": 8.0}
+    )
+    assert merging.with_other_times(alone, passed)["other_times"] == [alone]
+    # Those of a new picture are sifted alike.
+    new = alone | {"other_times": [alone | {"processor_seconds": 6.0}, beside, passed]}
+    assert merging.with_other_times({}, new) == alone | {"other_times": [beside]}
+    (row,) = merging.merged([], [rated() | {"recipes": {"default": new}}])
+    assert row["recipes"]["default"]["other_times"] == [beside]
+
+
+def test_a_picture_in_the_time_of_another_needs_that_time_in_its_row():
+    cpu = {"device": {"platform": "cpu", "processor": "P", "cores": 1}}
+    clock = cpu | {"processor_seconds": 5.0}
+    in_time = cpu | {"processor_seconds": 5.1, "time_of": {"name": "default", "seconds": 5.0}}
+    both = rated() | {"recipes": {"default": clock, "gram@default-time": in_time}}
+    assert merging.merged([], [both]) == [both]
+    alone = rated() | {"recipes": {"gram@default-time": in_time}}
+    ours = rated() | {"recipes": {"default": clock}}
+    assert merging.merged([ours], [alone])[0]["recipes"].keys() == both["recipes"].keys()
+    said = (
+        "gram@default-time of chelsea:gravel was painted in 5 s, the time of default, whose picture"
+    )
+    with pytest.raises(ValueError, match=said):
+        merging.merged([], [alone])
+    again = rated() | {"recipes": {"default": clock | {"processor_seconds": 6.0}}}
+    with pytest.raises(ValueError, match=said):
+        merging.merged([both], [again])
+    elsewhere = {"device": {"platform": "gpu"}, "seconds": {"median": 1.0}}
+    again["recipes"]["default"] = elsewhere | {"other_times": [clock]}
+    merging.merged([alone | {"pair": ["x", "y"]}, both], [again])
 
 
 def test_seconds_stand_beside_the_machine_that_took_them():
@@ -902,6 +991,8 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     plain = quality_page._by_rater(found), quality_page._counts(found)
     assert quality_page._in_equal_time(found) == ""
     assert "- Pictures that took the same time." in quality_page._unmeasured(found)
+    for row in found:
+        row["recipes"]["default"]["processor_seconds"] = 10.0
     in_time(first, "nnst", 50, 9.0, 10.0, 2.0, 0.5)
     in_time(second, "nnst", 60, 11.0, 10.0, 0.5, 0.75)
     in_time(second, "strotss", 7, 10.0, 10.0, 3.0, 0.25)
@@ -912,6 +1003,7 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     for line in (
         "## In the time of `default`",
         "### In the time of `default`: 24 px, whole pictures",
+        f"| `default` | {where} | 2 | 9 | 90 | 10 CPU s (10) |",
         f"| `nnst` | {where} | 2 | 50 to 60 | 1000 | 1.00 (0.90 to 1.10) |",
         f"| `strotss` | {where} | 1 | 7 | 1000 | 1.00 (1.00) |",
         "| `nnst` | 1 of 2 | 1 of 2 | 0 |",
@@ -921,7 +1013,9 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
         assert line in text.splitlines(), line
     assert "| `nnst` | 2 | 1.250 |" in text and "| `default` on these | 1 | 1.000 |" in text
     said = quality_page._unmeasured(found)
-    assert "the same time" not in said and "`strotss" not in said
+    assert "`strotss" not in said
+    assert "- Pictures that took the same time, of 10 pairs on one canvas." in said
+    assert "the same time" not in quality_page._unmeasured(found * 5)
     entry = {"case": "quality", "rows": found, "device": {"kind": "cpu"}, "quick": False}
     drawn, _ = plots.figures([entry])
     labels = {name: [line.label for line in panels[0].lines][:-1] for name, panels in drawn.items()}
@@ -941,7 +1035,10 @@ def test_the_page_says_how_pictures_were_prepared():
 
 
 def test_the_page_is_that_of_the_record():
-    assert quality_page.PAGE.read_text() == quality_page.page()
+    text = quality_page.PAGE.read_text()
+    assert text == quality_page.page()
+    for name in re.findall(r"\]\(quality/([^)]+)\)", text):
+        assert (quality_page.FOLDER / name).is_file(), name
     entry = quality_page.entry_of()
     assert not {"pictures", "keep", "add_to", "prepared"} & set(entry["plan"])
     shown = {

@@ -182,9 +182,11 @@ def trace_of_root_by_lyapunov(matrix: Matrix, rounds: int = ROUNDS) -> Scalar:
     """Return the trace of a matrix's square root, with a gradient from Lyapunov's equation.
 
     The root R is computed by `plain_roots`. The gradient G of its trace is the solution of Lyapunov's
-    equation R G + G R = I. G is computed by as many iterations as R. In exact arithmetic, each iterate
-    of G is a polynomial of R, so the two commute. The iterations of the source contain terms R G - G R.
-    These are 0 here and are left out, so a round has three matrix products and not six.
+    equation R G + G R = I. It is computed by as many iterations as R, of two matrices: A goes from
+    R / |R| to I, and Q from I / |R| to 2 G. A round of the source also subtracts a product with
+    A^T Q - Q A. The matrix has to be symmetric: then R is symmetric too, both A and Q are polynomials
+    of R in exact arithmetic, and this term is 0. It is left out, so a round has three matrix products
+    and not six.
 
     There are as many rounds as in the source, so the errors of small eigenvalues are those of the
     source. `trace_of_root` has smaller errors.
