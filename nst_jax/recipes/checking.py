@@ -16,7 +16,7 @@ from nst_jax import _checks, additivity, losses, optimizers, vgg
 from nst_jax._checks import LARGEST_SHARE
 from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.field_types import check_types
+from nst_jax.recipes.field_types import with_checked_types
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
 from nst_jax.vgg.sized_layers import PADDED, POOLED
@@ -48,7 +48,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
-    check_types(recipe)
+    recipe = with_checked_types(recipe)
     _check_pictures(recipe.pictures)
     if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 give a result the same metadata
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
@@ -279,7 +279,7 @@ def _check_pictures(pictures: Pictures) -> None:
         rule = getattr(pictures, name)
         # Only the numbers of this package's size rules are checked, since those of a user's own size
         # rule may be something other than pixels.
-        if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
+        if type(rule) in sizes.SIZE_RULES.values():
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
     if hasattr(pictures.size, "beside"):
