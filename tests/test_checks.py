@@ -655,6 +655,15 @@ def test_weights_that_are_all_0_are_refused(params, terms):
         nst.paint(params, GREY, GREY, recipe=with_terms(**terms))
 
 
+def test_weights_of_a_texture_that_are_all_0_are_refused(params):
+    terms = {"content_weight": 1.0, "style_weight": 0.0, "tv_weight": 0.0}
+    with pytest.raises(
+        ValueError, match="a texture has no content, .*`style_weight` or `tv_weight` a"
+    ):
+        nst.texture(params, GREY, recipe=with_terms(**terms))
+    nst.texturing.of_texture(with_terms(**terms | {"tv_weight": 1.0}))
+
+
 def test_a_single_weight_that_is_not_0_is_enough():
     none = {"content_weight": 0.0, "style_weight": 0.0, "tv_weight": 0.0}
     for name in (*none, "matting_weight"):

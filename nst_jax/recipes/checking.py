@@ -141,14 +141,18 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
-    _check_any_weight(terms)
+    if not has_weight(terms):
+        raise ValueError(
+            "`style_weight`: the weights of all losses are 0, so nothing would be painted; give one, "
+            "such as `style_weight`, a larger number"
+        )
     return replace(terms, tap_styles=_checked_tap_styles(terms))
 
 
-def _check_any_weight(terms: Terms) -> None:
-    """Refuse weights of losses that are all 0, with which nothing would be painted.
+def has_weight(terms: Terms) -> bool:
+    """Return whether any loss has a weight other than 0, in a sweep for any of the pictures.
 
-    A sweep in which some pictures have only such weights is not refused.
+    Without such a weight, nothing would be painted.
     """
     products = [
         (terms.content_weight, terms.content_layer_weights),
@@ -158,11 +162,7 @@ def _check_any_weight(terms: Terms) -> None:
     ]
     if (second := terms.second_style) is not None and np.any(second.weight):
         products.append((terms.style_weight, second.layer_weights))
-    if not any(np.any(weight) and any(map(np.any, layers)) for weight, layers in products):
-        raise ValueError(
-            "`style_weight`: the weights of all losses are 0, so nothing would be painted; give one "
-            "of `style_weight`, `content_weight` and `tv_weight` a larger number"
-        )
+    return any(np.any(weight) and any(map(np.any, layers)) for weight, layers in products)
 
 
 def _check_joint_content(terms: Terms) -> None:
