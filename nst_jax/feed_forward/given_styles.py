@@ -80,8 +80,7 @@ def parsed_style(
     Raises:
       TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
     """
-    if isinstance(shares, (Iterator, ValuesView)):  # such as `weights.values()` of a dictionary
-        shares = list(shares)
+    shares = repeatable_shares(shares)
     _checks.not_traced("shares", shares)
     if is_trained(style):
         return _trained(argument, style, shares)
@@ -161,6 +160,11 @@ def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
             f"({', '.join(names)}), got {len(weights)}"
         )
     return ParsedStyle((), _checks.shares("shares", weights), trained)
+
+
+def repeatable_shares(shares: Any) -> Any:
+    """Return a list of the shares from a generator or from `dict.values()`, and others unchanged."""
+    return list(shares) if isinstance(shares, (Iterator, ValuesView)) else shares
 
 
 def _listed(shares: Any) -> list[Any]:
