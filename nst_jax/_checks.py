@@ -366,8 +366,11 @@ def whole(argument: str, value: Any, *, least: int | None = None) -> None:
 
 
 def flag(argument: str, value: Any) -> None:
-    """Refuse a value other than True and False, such as a text, which would count as True."""
-    if not isinstance(value, bool):
+    """Refuse a value other than True and False, such as a text, which would count as True.
+
+    NumPy's True and False are accepted.
+    """
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"`{argument}`: expected True or False, got {value!r}")
 
 

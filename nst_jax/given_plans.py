@@ -29,7 +29,8 @@ def check_given_plan(plan: Any, options: Sequence[Any], params: Params) -> None:
     Args:
       plan: the caller's argument `plan`.
       options: the caller's values of the arguments in `OPTIONS`, in the same order.
-      params: the weights; unless the plan names devices, the one that holds the weights paints.
+      params: the weights; unless the plan names devices, the weights' one paints; see
+        `capacity.device_of`.
 
     Raises:
       TypeError: if `plan` is not a `Plan`.

@@ -16,6 +16,7 @@ from nst_jax.feed_forward.given_styles import (
     checked_picture,
     content_rule,
     parsed_style,
+    repeatable_shares,
     resized_content,
     shape_by,
 )
@@ -223,16 +224,7 @@ def instant_many(
         _checks.whole("chunk", chunk, least=1)
     found = [checked_picture(name, one) for name, one in _entries("contents", contents)]
     side = _chosen_square(bucket, found, size)
-    parsed = [
-        parsed_style(
-            name,
-            one,
-            shares if isinstance(one, (list, tuple)) else None,
-            style_size,
-            on_host=side is not None,
-        )
-        for name, one in _entries("styles", styles)
-    ]
+    parsed = _parsed_styles(styles, shares, style_size, on_host=side is not None)
     trained = [one.trained for one in parsed if one.trained is not None]
     if bucket == buckets.AUTO and side is not None and not square_fits(side, trained):
         side = None
@@ -276,6 +268,23 @@ def instant_many(
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
     return stacked(painted, on_host=side is not None)
+
+
+def _parsed_styles(
+    styles: Any, shares: Any, style_size: Size, *, on_host: bool
+) -> list[ParsedStyle]:
+    """Check the styles of a batch. `shares` are those of each entry that is a list of styles."""
+    shares = repeatable_shares(shares)  # several entries need them
+    return [
+        parsed_style(
+            name,
+            one,
+            shares if isinstance(one, (list, tuple)) else None,
+            style_size,
+            on_host=on_host,
+        )
+        for name, one in _entries("styles", styles)
+    ]
 
 
 def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:

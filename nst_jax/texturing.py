@@ -11,7 +11,7 @@ from jaxtyping import Array
 from nst_jax import _checks, losses, recipes, run_scales
 from nst_jax._types import HostImage, Image, Params, Shape
 from nst_jax.painting import stylize
-from nst_jax.recipes import sizes, starts
+from nst_jax.recipes import checking, sizes, starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling.sharding import Devices
@@ -122,7 +122,8 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or `seamless` neither True nor False.
-      ValueError: if the recipe cannot be run at all, or cannot be run with `seamless`.
+      ValueError: if the recipe cannot be run at all, or cannot be run with `seamless`; and if the
+        weights of all losses but those of the content are 0.
     """
     _checks.flag("seamless", seamless)
     recipe = recipes.check(recipe)
@@ -138,6 +139,12 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
         content_against_style=None,
         matting_weight=None,
     )
+    if not checking.has_weight(terms):
+        raise ValueError(
+            "`style_weight`: the weights of all losses but those of the content are 0, and a texture "
+            "has no content, so nothing would be painted; give `style_weight` or `tv_weight` a larger "
+            "number"
+        )
     recipe = replace(
         recipe,
         terms=terms,

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import _checks, controls, feed_forward, optimizers, recipes
-from nst_jax.recipes import starts
+from nst_jax.recipes import field_types, starts
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("as_users_do")
@@ -595,6 +595,52 @@ def test_functions_and_rules_of_ones_own_are_of_the_declared_types():
     assert recipes.check(recipe).pictures.start is own["start"]
 
 
+def test_a_schedule_of_ones_own_paints(params):
+    class Twice:
+        from_originals = False
+
+        def plan(self, shape, steps, original=None):
+            return ((shape, steps - 1), (shape, 1))
+
+    recipe = small.quickest(steps=3)
+    own = recipe.replace(schedule=Twice())
+    assert recipes.check(own).descent.schedule is own.descent.schedule
+    as_halvings = recipe.replace(schedule=recipes.Halvings(smallest=64, passes=2))
+    found, expected = (
+        nst.stylize(params, GREY, GREY[::-1], recipe=one.replace(steps=2))
+        for one in (own, as_halvings)
+    )
+    assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("pixels", [48.0, np.float32(48), np.int64(48), jnp.asarray(48)])
+def test_whole_numbers_of_other_types_in_a_size_rule_become_pythons(pixels):
+    values = {
+        "size": replace(SIZED, pixels=pixels),
+        "style_size": recipes.sizes.Paper(64.0, pixels),
+    }
+    found = recipes.check(FAST.replace(values)).pictures
+    assert (found.size, found.style_size) == (SIZED, recipes.sizes.Paper(64, 48))
+    assert type(found.size.pixels) is type(found.style_size.long) is int
+
+
+@pytest.mark.parametrize("pixels", [48.9, np.inf, np.asarray([48, 64]), True, "48"])
+def test_what_is_no_whole_number_in_a_size_rule_is_refused(pixels):
+    with pytest.raises(TypeError, match="^`pictures.size.pixels`: expected a whole number, got "):
+        recipes.check(FAST.replace(size=replace(SIZED, pixels=pixels)))
+
+
+def test_a_recipe_of_pythons_numbers_is_not_copied_by_the_check_of_types():
+    assert field_types.with_checked_types(FAST) is FAST
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.bool_(False)])
+def test_numpys_booleans_are_accepted(value):
+    _checks.flag("overwrite", value)
+    recipe = recipes.check(FAST.replace(content_detail=value))
+    assert recipe.descent.content_detail is bool(value)
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -607,6 +653,15 @@ def test_weights_that_are_all_0_are_refused(params, terms):
         ValueError, match="^`style_weight`: the weights of all losses are 0, so not"
     ):
         nst.paint(params, GREY, GREY, recipe=with_terms(**terms))
+
+
+def test_weights_of_a_texture_that_are_all_0_are_refused(params):
+    terms = {"content_weight": 1.0, "style_weight": 0.0, "tv_weight": 0.0}
+    with pytest.raises(
+        ValueError, match="a texture has no content, .*`style_weight` or `tv_weight` a"
+    ):
+        nst.texture(params, GREY, recipe=with_terms(**terms))
+    nst.texturing.of_texture(with_terms(**terms | {"tv_weight": 1.0}))
 
 
 def test_a_single_weight_that_is_not_0_is_enough():

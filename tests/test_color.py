@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import controls
 from nst_jax.controls import color
@@ -324,10 +324,20 @@ def test_choices_that_there_are_not_are_refused(as_users_do, pair):
         controls.finished(picture, picture, None, None, colors="contents", space="oklab")
     with pytest.raises(ValueError, match="^`palette`: is missing .* `mixed_palette` computes it"):
         controls.finished(picture, picture, None, None, colors="palette", space="oklab")
-    with pytest.raises(
-        ValueError, match="^`color_map`: there is no map of colours 3; expected one"
-    ):
+    with pytest.raises(TypeError, match="^`color_map`: expected a name such as 'transport', got 3"):
         controls.recolored(picture, [style], "content", 3)
+
+
+@pytest.mark.parametrize("colors", ["content", "luminance", "style"])
+def test_styles_may_be_one_array(as_users_do, pair, colors):
+    picture, style = pair
+    styles = [style, style[::-1]]
+    found = controls.recolored(picture, jnp.stack(styles), colors, "transport")
+    assert_array_equal(
+        found.styles, controls.recolored(picture, styles, colors, "transport").styles
+    )
+    one, other = (mixed_palette(each, jnp.ones(2)) for each in (jnp.stack(styles), styles))
+    jax.tree.map(assert_array_equal, one, other)
 
 
 def test_one_picture_is_no_list_of_styles(as_users_do, pair):

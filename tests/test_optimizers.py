@@ -628,12 +628,82 @@ def test_an_own_rule_that_makes_no_updates_is_refused_before_the_run(rule, messa
         nst.plan((24, 32), (24, 32), recipe=FAST.replace(optimizer=rule))
 
 
-def test_an_own_error_of_a_rule_is_not_hidden():
-    def update(updates, state, params=None):
-        raise TypeError("mine")
+def mean_of(gradient, *, value):
+    return jnp.mean(gradient) * value
 
-    with pytest.raises(TypeError, match="^mine"):
+
+def raises(gradient, state, params):
+    raise TypeError("mine")
+
+
+def calls_without_value(gradient, state, params):
+    return mean_of(gradient), state
+
+
+def calls_an_update_without_value(gradient, state, params):
+    return needs_value(gradient, state, params)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (raises, "mine"),
+        (calls_without_value, r"mean_of\(\) missing 1 required keyword-only argument: 'value'"),
+        (calls_an_update_without_value, r"needs_value\(\) missing 1 required keyword-only arg"),
+    ],
+)
+def test_an_own_error_of_a_rule_is_not_hidden(update, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
         nst.plan((24, 32), (24, 32), recipe=FAST.replace(optimizer=own_rule(update)))
+
+
+def takes_value(updates, state, params=None, value=None):
+    return updates * value, state
+
+
+def takes_height(updates, state, params=None, *, height=7.0):
+    return updates * height, state
+
+
+def needs_value(updates, state, params=None, *, value):
+    return updates * value, state
+
+
+def needs_height(updates, state, params=None, *, height):
+    return updates * height, state
+
+
+def takes_all(updates, state, params=None, **extra):
+    return updates * extra["value"] * extra.get("height", 1.0), state
+
+
+@pytest.mark.parametrize(
+    ("update", "alone", "in_bands"),
+    [
+        (takes_value, 3, 3),
+        (takes_height, 7, 5),
+        (needs_value, 3, 3),
+        (needs_height, None, 5),
+        (takes_all, 3, 15),
+        (jax.jit(takes_value), 3, 3),
+        (lambda g, s, p: (g, s), 1, 1),
+    ],
+)
+@pytest.mark.parametrize("make", [own_rule, "optax"])
+def test_a_rule_gets_the_further_arguments_that_it_takes(update, alone, in_bands, make):
+    rule = (
+        optimizers.Optax(optax.GradientTransformation(lambda params: jnp.zeros(2), update))
+        if make == "optax"
+        else own_rule(update)
+    )
+    made = FAST.replace(optimizer=rule).descent.transformation()
+    canvas, value = jnp.ones((2, 3, 3)), jnp.asarray(3.0)
+    state = made.init(canvas)
+    if alone is not None:
+        found, _ = made.update(canvas, state, canvas, value=value)
+        assert float(found[0, 0, 0]) == alone
+    found, _ = made.update(canvas, state, canvas, value=value, height=5, size=None)
+    assert float(found[0, 0, 0]) == in_bands
 
 
 @pytest.mark.parametrize("levels", [0, 2])

@@ -1,6 +1,7 @@
 """`nst.plan` from Python, and `plan=` of the functions that paint."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import canvas, planned_painting
+from nst_jax import canvas, given_plans, planned_painting
 from nst_jax.scaling import capacity, tile_choice
 from tests import small
 from tests.test_plans import exhaust
@@ -86,6 +87,31 @@ def test_a_plan_for_another_platform_is_refused(verb, params, content, style):
         ValueError, match=rf"`plan`: was made for the platform '{other}', but '.*\)`$"
     ):
         verb(params, content, style, plan=planned)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_weights_decide_on_the_platform_only_if_they_are_committed(
+    committed, params, content, style, monkeypatch
+):
+    """Uncommitted arrays are computed on the default device."""
+    other = "gpu" if jax.default_backend() == "cpu" else "cpu"
+    elsewhere = SimpleNamespace(platform=other)
+    planned = nst.plan(content, style, recipe=RECIPE)
+    monkeypatch.setattr(capacity, "default_device", lambda: elsewhere)
+    here = jax.devices()[0]
+    kernels = jax.device_put(params.layers["conv1_1"]["kernel"], here if committed else None)
+    layers = dict(params.layers) | {"conv1_1": params.layers["conv1_1"] | {"kernel": kernels}}
+    weights = replace(params, layers=layers)
+    assert capacity.device_of(weights) == (here if committed else None)
+    options = [nst.recipes.DEFAULT, *[None] * (len(given_plans.OPTIONS) - 1)]
+    given = (planned, options, weights)
+    if committed:
+        given_plans.check_given_plan(*given)
+        return
+    with pytest.raises(
+        ValueError, match=f"for the platform '{planned.platform}', but '{other}' pai"
+    ):
+        given_plans.check_given_plan(*given)
 
 
 def test_a_plan_for_another_number_of_pictures_is_refused(params, content, style):

@@ -1,6 +1,7 @@
 """`instant` and `instant_many`, and the start of a run that they paint."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,10 @@ from nst_jax.feed_forward import (
     style_names,
     styles26,
 )
+from nst_jax.feed_forward.given_styles import parsed_style
 from nst_jax.images import palettes, resizing
 from nst_jax.recipes import starts, toml
+from nst_jax.single_pass import _parsed_styles
 from nst_jax.vgg.precision import FLOAT32
 from nst_jax.weights.params import _embedded
 from tests import small
@@ -507,6 +510,32 @@ def test_weights_of_another_network_are_refused(params, twenty_six):
         nst.instant("no.jpg", "mosaic", params=params)
     with pytest.raises(ValueError, match="`params`: .*load_arbitrary"):
         nst.instant(GREY, GREY, params=twenty_six, **KEPT)
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    "made",
+    [tuple, np.asarray, jnp.asarray, iter, lambda shares: dict(enumerate(shares)).values()],
+    ids=["tuple", "numpy", "jax", "iterator", "values"],
+)
+def test_shares_may_be_in_anything_with_an_order(made, network):
+    given = partial(parsed_style, "style", ["mosaic", "waves"], style_size=None)
+    assert_array_equal(given(shares=made([1, 3])).shares, given(shares=[1, 3]).shares)
+    assert_array_equal(parsed_style("style", network, made([1, 3]), None).shares, [0.25, 0.75])
+    many = _parsed_styles([["mosaic", "waves"]] * 2, made([1, 3]), None, on_host=True)
+    for one in many:
+        assert_array_equal(one.shares, given(shares=[1, 3]).shares)
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    "shares", [1, "13", {"mosaic": 1, "waves": 3}, np.ones((2, 2)), np.ones(())]
+)
+def test_shares_without_an_order_are_refused(shares):
+    with pytest.raises(
+        TypeError, match="^`shares`: expected a list with one number for each style"
+    ):
+        parsed_style("style", ["mosaic", "waves"], shares, None)
 
 
 @pytest.mark.usefixtures("as_users_do")

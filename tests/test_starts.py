@@ -193,6 +193,22 @@ def test_numbers_of_a_start_are_checked_in_a_recipe_and_as_init(
             verb(params, content, style, recipe=FAST, init=start)
 
 
+class MyNoise(starts.Noise):
+    """A start of a user's own, which is no pytree."""
+
+
+class MyBlend(starts.Blend):
+    """A start of a user's own, whose number may be anything."""
+
+
+@pytest.mark.parametrize("start", [MyNoise(), MyBlend(-2)], ids=name)
+def test_a_subclass_of_a_start_is_a_start_of_a_users_own(start, params, content, style, key):
+    starts.check_start_or_image("init", start)
+    assert recipes.check(FAST.replace(start=start)).pictures.start is start
+    images = nst.paint(params, content, style, recipe=FAST, init=start)
+    assert np.isfinite(images.finish().image).all()
+
+
 def test_what_is_no_start_is_refused(params, content, style):
     sweep = starts.Blend(np.asarray([0.1, 0.2]))
     with pytest.raises(ValueError, match=r"^`ratio`: expected one number, .*shape \[2\]; all"):

@@ -105,7 +105,11 @@ def test_an_unknown_or_ambiguous_name_is_refused(name, message):
     ("values", "more", "message"),
     [
         ({}, {"steps": 1, "descent__steps": 2}, "`descent__steps`: is the field of `steps`, too"),
-        ({"steps": 1}, {"steps": 2}, "`steps`: is the field of `steps`, too; give it once"),
+        (
+            {"descent.steps": 1},
+            {"steps": 2},
+            "`steps`: is the field of `descent.steps`, too; give it",
+        ),
         (
             {"size.pixels": 64},
             {"size__pixels": 96},
@@ -116,6 +120,10 @@ def test_an_unknown_or_ambiguous_name_is_refused(name, message):
 def test_two_values_for_one_field_are_refused(values, more, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         TF.replace(values, **more)
+
+
+def test_a_keyword_replaces_a_value_of_the_same_name():
+    assert TF.replace({"style_weight": 1.0}, style_weight=2.0).terms.style_weight == 2.0
 
 
 @pytest.mark.parametrize("values", [3, "steps", [("steps", 3)], {3: 4}])

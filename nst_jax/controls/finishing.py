@@ -4,7 +4,7 @@
 `finished` changes the picture that is shown to the user. Neither changes the canvas itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def recolored(
       The content and the styles. Pictures whose colours were matched are clipped to [0, 1].
 
     Raises:
-      TypeError: if `styles` or opacities are not in a list or tuple.
+      TypeError: if `styles` is a single picture, or if opacities are not in a list or tuple.
       ValueError: for unknown `colors`; if there is not one opacity for each style; and what
         `with_colors_of` and `matched_luminance` refuse.
     """
@@ -114,9 +114,10 @@ def _check_colors(colors: str) -> None:
 
 
 def _check_several(styles: Any) -> None:
-    """Refuse a single picture in place of a list of them: its rows would count as pictures."""
-    if not isinstance(styles, (list, tuple)):
-        raise TypeError(f"`styles`: expected a list of pictures, got {type(styles).__name__}")
+    """Refuse a single picture in place of several: its rows would count as pictures."""
+    axes = len(styles.shape) if hasattr(styles, "shape") else None
+    if axes not in (None, 4) or not isinstance(styles, Sized):
+        raise TypeError(f"`styles`: expected a list of pictures, got {_checks.in_words(styles)}")
 
 
 def mixed_palette(
@@ -134,7 +135,7 @@ def mixed_palette(
       The palette of all styles together.
 
     Raises:
-      TypeError: if `styles` are not in a list or tuple.
+      TypeError: if `styles` is a single picture.
     """
     _check_several(styles)
     pairs = zip(styles, opacities or [None] * len(styles), strict=True)

@@ -6,7 +6,7 @@ pictures. After that, `instant_painter` can paint in this style.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -80,6 +80,7 @@ def parsed_style(
     Raises:
       TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
     """
+    shares = repeatable_shares(shares)
     _checks.not_traced("shares", shares)
     if is_trained(style):
         return _trained(argument, style, shares)
@@ -152,12 +153,18 @@ def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
     names = trained.network.styles
     if shares is None or isinstance(shares, Mapping):
         return ParsedStyle((), style_files.style_shares(names, shares), trained)
-    if len(_listed(shares)) != len(names):
+    weights = _listed(shares)
+    if len(weights) != len(names):
         raise ValueError(
             f"`shares`: expected {len(names)}, one for each style of the network "
-            f"({', '.join(names)}), got {len(shares)}"
+            f"({', '.join(names)}), got {len(weights)}"
         )
-    return ParsedStyle((), _checks.shares("shares", shares), trained)
+    return ParsedStyle((), _checks.shares("shares", weights), trained)
+
+
+def repeatable_shares(shares: Any) -> Any:
+    """Return a list of the shares from a generator or from `dict.values()`, and others unchanged."""
+    return list(shares) if isinstance(shares, (Iterator, ValuesView)) else shares
 
 
 def _listed(shares: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from nst_jax import _checks, additivity, losses, optimizers, vgg
 from nst_jax._checks import LARGEST_SHARE
 from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
-from nst_jax.recipes.field_types import check_types
+from nst_jax.recipes.field_types import with_checked_types
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
 from nst_jax.vgg.sized_layers import PADDED, POOLED
@@ -48,7 +48,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
-    check_types(recipe)
+    recipe = with_checked_types(recipe)
     _check_pictures(recipe.pictures)
     if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 give a result the same metadata
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
@@ -141,14 +141,18 @@ def _checked_terms(terms: Terms) -> Terms:
         style_taps=style,
         style_layer_weights=tuple(terms.style_layer_weights),
     )
-    _check_any_weight(terms)
+    if not has_weight(terms):
+        raise ValueError(
+            "`style_weight`: the weights of all losses are 0, so nothing would be painted; give one, "
+            "such as `style_weight`, a larger number"
+        )
     return replace(terms, tap_styles=_checked_tap_styles(terms))
 
 
-def _check_any_weight(terms: Terms) -> None:
-    """Refuse weights of losses that are all 0, with which nothing would be painted.
+def has_weight(terms: Terms) -> bool:
+    """Return whether any loss has a weight other than 0, in a sweep for any of the pictures.
 
-    A sweep in which some pictures have only such weights is not refused.
+    Without such a weight, nothing would be painted.
     """
     products = [
         (terms.content_weight, terms.content_layer_weights),
@@ -158,11 +162,7 @@ def _check_any_weight(terms: Terms) -> None:
     ]
     if (second := terms.second_style) is not None and np.any(second.weight):
         products.append((terms.style_weight, second.layer_weights))
-    if not any(np.any(weight) and any(map(np.any, layers)) for weight, layers in products):
-        raise ValueError(
-            "`style_weight`: the weights of all losses are 0, so nothing would be painted; give one "
-            "of `style_weight`, `content_weight` and `tv_weight` a larger number"
-        )
+    return any(np.any(weight) and any(map(np.any, layers)) for weight, layers in products)
 
 
 def _check_joint_content(terms: Terms) -> None:
@@ -279,7 +279,7 @@ def _check_pictures(pictures: Pictures) -> None:
         rule = getattr(pictures, name)
         # Only the numbers of this package's size rules are checked, since those of a user's own size
         # rule may be something other than pixels.
-        if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
+        if type(rule) in sizes.SIZE_RULES.values():
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
     if hasattr(pictures.size, "beside"):

@@ -5,18 +5,26 @@ middle of a run, or act as another: any text is true, and a size of 48.9 px woul
 """
 
 from collections.abc import Callable
-from dataclasses import is_dataclass
-from typing import Any, get_origin
+from dataclasses import is_dataclass, replace
+from typing import Any, TypeVar, get_origin
 
+import jax
+import numpy as np
 import optax
 
 from nst_jax import _checks
-from nst_jax.recipes import walk
+from nst_jax.recipes import sizes, walk
 from nst_jax.recipes.recipe import SIZES, Recipe
 
+R = TypeVar("R")  # a dataclass: a recipe, or a part of it
 
-def check_types(recipe: Recipe) -> None:
+
+def with_checked_types(recipe: Recipe) -> Recipe:
     """Refuse a recipe with a value of a wrong type, except among its floats and tuples.
+
+    Numbers and booleans of NumPy and JAX, where Python's are declared, become Python's. So do whole
+    floats in size rules, such as 512.0. Runs with equal values then have equal metadata and
+    programs.
 
     Floats, which may be arrays, and tuples are checked with their ranges and lengths, by
     `nst_jax.recipes.check`. Of strings, only those of the recipe itself, such as its name, are checked
@@ -25,17 +33,18 @@ def check_types(recipe: Recipe) -> None:
     Raises:
       TypeError: if a value has a wrong type; the message names the field.
     """
-    _check_fields(recipe, recipe, "")
+    return _with_checked_fields(recipe, recipe, "")
 
 
-def _check_fields(recipe: Recipe, record: Any, prefix: str) -> None:
-    """Check the fields of a dataclass, and of dataclasses inside it.
+def _with_checked_fields(recipe: Recipe, record: R, prefix: str) -> R:
+    """Check and convert the fields of a dataclass, and of dataclasses inside it.
 
     Args:
       recipe: the recipe, in which error messages look up short names of fields.
       record: an instance of a dataclass: the recipe, or a part of it.
       prefix: the beginning of the full keys of the fields of `record`: empty, or a full key and a dot.
     """
+    found = {}
     for name, (_, declared, optional, choice) in walk.declared_fields(type(record)).items():
         value, key = getattr(record, name), f"{prefix}{name}"
         if value is None and optional:
@@ -44,7 +53,7 @@ def _check_fields(recipe: Recipe, record: Any, prefix: str) -> None:
             if not _is_of_choice(value, declared):
                 raise TypeError(_of_choice(recipe, key, value, choice, optional))
             if type(value) in choice.named.values():
-                _check_fields(recipe, value, f"{key}.")
+                found[name] = _with_checked_fields(recipe, value, f"{key}.")
         elif isinstance(declared, type) and is_dataclass(declared):
             if not isinstance(value, declared):
                 where = f"`{declared.__module__.rpartition('.')[0]}`{_or_none(optional)}"
@@ -52,16 +61,25 @@ def _check_fields(recipe: Recipe, record: Any, prefix: str) -> None:
                     f"`{walk.short_name(recipe, key)}`: expected a `{declared.__name__}` of {where}, "
                     f"got {walk.name_to_show(value)}"
                 )
-            _check_fields(recipe, value, f"{key}.")
-        elif declared in _SIMPLE:
-            if type(value) is not declared:
-                _SIMPLE[declared](walk.short_name(recipe, key), value)
+            found[name] = _with_checked_fields(recipe, value, f"{key}.")
+        elif declared in (bool, int) and type(value) is not declared:
+            if declared is bool:
+                _checks.flag(walk.short_name(recipe, key), value)
+            elif not (isinstance(record, sizes.SizeRule) and _is_whole(value)):
+                _checks.whole(walk.short_name(recipe, key), value)
+            found[name] = declared(value)
         elif declared is str and not prefix and not isinstance(value, str):
             raise TypeError(f"`{key}`: expected a string, got {walk.name_to_show(value)}")
+    changed = {name: value for name, value in found.items() if value is not getattr(record, name)}
+    return replace(record, **changed) if changed else record  # type: ignore[type-var]
 
 
-# Declared type of a field -> the check of its value.
-_SIMPLE: dict[Any, Callable[[str, Any], None]] = {bool: _checks.flag, int: _checks.whole}
+def _is_whole(value: Any) -> bool:
+    """Return whether a value is a float, or an array without axes, that equals a whole number."""
+    if isinstance(value, jax.core.Tracer):
+        return False
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "iuf" and float(array).is_integer()
 
 
 def _is_of_choice(value: Any, declared: Any) -> bool:

@@ -533,7 +533,8 @@ class Recipe:
         Args:
           values: a dictionary from names of fields to values. It is needed for full keys with dots,
             which cannot be keywords.
-          **more: values by names of fields, as keywords.
+          **more: values by names of fields, as keywords. They replace values with the same names in
+            `values`.
 
         Returns:
           The variant. Its values are not checked here, but by `nst_jax.recipes.check` and by every
@@ -542,8 +543,9 @@ class Recipe:
         Raises:
           TypeError: for a size that is True or False, and if `values` is no dictionary from text.
           ValueError: for an unknown name, and for a name that several fields have; the message suggests
-            the nearest known name, or lists the full keys. Also for two names of one field; and for a
-            size, given as a whole number or as text, that `nst_jax.recipes.sizes.with_size` refuses.
+            the nearest known name, or lists the full keys. Also for two different names of one
+            field; and for a size, given as a whole number or as text, that
+            `nst_jax.recipes.sizes.with_size` refuses.
 
         Example:
           >>> from nst_jax import optimizers, recipes
@@ -559,7 +561,7 @@ class Recipe:
                 "give the values by name, as in `recipe.replace(steps=200)`"
             )
         recipe = self
-        given = [*values.items(), *more.items()]
+        given = {**values, **more}.items()
         named: dict[str, str] = {}  # full key of a field -> the name by which it was given
         for name, value in sorted(given, key=lambda pair: not is_dataclass(pair[1])):
             key = walk.full_key(recipe, name)

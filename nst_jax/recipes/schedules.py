@@ -8,13 +8,33 @@ finest scale, which is rounded.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 
 from nst_jax import _checks
 from nst_jax._types import Shape
 from nst_jax.vgg.taps import SMALLEST
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """Interface of schedules. A schedule of a user's own may be any object that has it."""
+
+    # Whether a style has at a coarser scale the proportions of its original picture.
+    from_originals: ClassVar[bool]
+
+    def plan(
+        self, shape: Shape, steps: int, original: Shape | None = None
+    ) -> tuple[tuple[Shape, int], ...]:
+        """Return ((height, width) in px, number of updates) of each scale, coarse to fine.
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          steps: number of updates of the run.
+          original: (height, width) in px of the content before any resizing; None if it is not known.
+        """
+        ...
 
 
 @jax.tree_util.register_dataclass
@@ -193,8 +213,6 @@ def _counts(weights: list[float], steps: int) -> list[int]:
     ends = [min(end, steps - (scales - 1 - i)) for i, end in enumerate(ends)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
-
-Schedule: TypeAlias = OneScale | CoarseToFine | GeometricScales | Halvings
 
 # The schedules by their names in recipe files (TOML).
 SCHEDULES = {

@@ -308,8 +308,11 @@ def check_start(argument: str, start: Any) -> None:
 
 
 def _numbers_of(start: Any) -> list[tuple[str, Any]]:
-    """Return the names and values of the numbers of a start of this module; none of other starts."""
-    if not isinstance(start, tuple(STARTS.values())):
+    """Return the names and values of the numbers of a start of this module; none of other starts.
+
+    A user's own subclass is another start, since its numbers may mean something else.
+    """
+    if type(start) not in STARTS.values():
         return []
     leaves = jax.tree_util.tree_leaves_with_path(start)
     return [(jax.tree_util.keystr(path).lstrip("."), value) for path, value in leaves]

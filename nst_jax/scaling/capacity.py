@@ -72,7 +72,7 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
     Args:
       mesh: the devices that paint; None is one device.
-      device: the device that holds the weights, and paints if there is no mesh; None is JAX's default
+      device: the device that paints if there is no mesh, from `device_of`; None is JAX's default
         device, `default_device()`.
     """
     if isinstance(mesh, Mesh):
@@ -95,9 +95,13 @@ def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) 
 
 
 def device_of(params: Params) -> Any:
-    """Return the first local device that holds the weights; None for NumPy weights."""
+    """Return the local device on which JAX computes with the weights; None: its default device.
+
+    It is the first device that holds them if they are committed to their devices, as by
+    `jax.device_put(params, device)`. JAX moves other arrays, also NumPy's, to its default device.
+    """
     kernel = params.layers["conv1_1"]["kernel"]
-    if not isinstance(kernel, jax.Array):
+    if not isinstance(kernel, jax.Array) or not kernel.committed:
         return None
     # Only devices of this process: memory statistics of other processes' devices cannot be read.
     here: set[Any] = kernel.sharding.addressable_devices
