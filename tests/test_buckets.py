@@ -333,7 +333,7 @@ def test_on_an_accelerator_the_first_programs_are_compiled_while_targets_are_mea
     assert made[0] >= 3  # `init`, the loop and `picture`
     # The run itself uses the loop that was compiled ahead, so there is one more in all.
     assert len(canvas.PROGRAMS.run._programs) == before + 1
-    expected = nst.paint(params, content, styles, plan=plan).finish()
+    expected = nst.paint(params, content, styles, recipe=recipe).finish()
     np.testing.assert_array_equal(shots[-1].image, expected.image)
 
 

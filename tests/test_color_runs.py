@@ -245,7 +245,7 @@ REFUSED = {
         {"colors": "contents"},
         "`colors`: there is no choice of colours 'contents'",
     ),
-    "no word": ({"colors": True}, "`colors`: expected one of style, content, luminance, content-a"),
+    "no word": ({"colors": True}, "`colors`: expected a name such as 'style', got True"),
     "an unknown map": (
         {"colors": "content", "color_map": "pcs"},
         "`color_map`: there is no map of",

@@ -37,8 +37,8 @@ def test_unknown_sample_is_refused_with_the_nearest():
 
 
 @pytest.mark.parametrize("name", [3, None])
-def test_what_is_no_name_of_a_sample_is_refused_with_the_names(as_users_do, name):
-    with pytest.raises(ValueError, match=f"^`name`: there is no sample picture {name}; expected o"):
+def test_what_is_no_name_of_a_sample_is_refused(as_users_do, name):
+    with pytest.raises(TypeError, match=f"^`name`: expected a name such as 'chelsea', got {name}"):
         images.sample(name)
 
 

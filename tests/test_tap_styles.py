@@ -282,4 +282,4 @@ def test_bad_pictures_for_layers_are_refused(call):
     )
     refused(call(*pair, "relu1_1=-2:fine.png"), "`--style-layer`: expected 0 or more")
     train = ("train", "art.png", "--photos", "photo.png", "-o", "s.h5", "--recipe", "tiny")
-    refused(call(*train, "--style-layer", "relu1_1=fine.png"), "styles of single layers")
+    refused(call(*train, "--style-layer", "relu1_1=fine.png"), "no layer has a style of its own")
