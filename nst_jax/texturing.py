@@ -142,8 +142,8 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
     if not checking.has_weight(terms):
         raise ValueError(
             "`style_weight`: the weights of all losses but those of the content are 0, and a texture "
-            "has no content, so nothing would be painted; give `style_weight` or `tv_weight` a larger "
-            "number"
+            "has no content, so nothing would be painted; give `style_weight` and its layers, or "
+            "`tv_weight`, a larger number"
         )
     recipe = replace(
         recipe,

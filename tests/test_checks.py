@@ -630,6 +630,15 @@ def test_what_is_no_whole_number_in_a_size_rule_is_refused(pixels):
         recipes.check(FAST.replace(size=replace(SIZED, pixels=pixels)))
 
 
+def test_a_size_rule_given_to_a_run_is_checked_like_one_of_the_recipe():
+    found = recipes.changes.with_options(FAST, size=replace(SIZED, pixels=48.0))
+    assert type(found.pictures.size.pixels) is int
+    with pytest.raises(
+        TypeError, match="^`pictures.size.pixels`: expected a whole number, got 48.9"
+    ):
+        recipes.changes.with_options(FAST, size=replace(SIZED, pixels=48.9))
+
+
 def test_a_recipe_of_pythons_numbers_is_not_copied_by_the_check_of_types():
     assert field_types.with_checked_types(FAST) is FAST
 
@@ -649,16 +658,14 @@ def test_numpys_booleans_are_accepted(value):
     ],
 )
 def test_weights_that_are_all_0_are_refused(params, terms):
-    with pytest.raises(
-        ValueError, match="^`style_weight`: the weights of all losses are 0, so not"
-    ):
+    with pytest.raises(ValueError, match="^`style_weight`: the weights of all losses are 0, or th"):
         nst.paint(params, GREY, GREY, recipe=with_terms(**terms))
 
 
 def test_weights_of_a_texture_that_are_all_0_are_refused(params):
     terms = {"content_weight": 1.0, "style_weight": 0.0, "tv_weight": 0.0}
     with pytest.raises(
-        ValueError, match="a texture has no content, .*`style_weight` or `tv_weight` a"
+        ValueError, match="a texture has no content, .*`style_weight` and its layers, or"
     ):
         nst.texture(params, GREY, recipe=with_terms(**terms))
     nst.texturing.of_texture(with_terms(**terms | {"tv_weight": 1.0}))

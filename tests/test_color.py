@@ -346,6 +346,8 @@ def test_one_picture_is_no_list_of_styles(as_users_do, pair):
         controls.recolored(picture, style, "content", "transport")  # its rows would be the styles
     with pytest.raises(TypeError, match="^`styles`: expected a list of pictures, got "):
         mixed_palette(style, jnp.ones(len(style)))
+    with pytest.raises(TypeError, match="^`styles`: expected a list of pictures, got a dict"):
+        mixed_palette({"sea": style}, jnp.ones(1))
     with pytest.raises(ValueError, match="^`style_opacities`: expected one for each of the 1 `sty"):
         controls.recolored(picture, [style], "content", "pca", style_opacities=[None, None])
 

@@ -686,6 +686,7 @@ def takes_all(updates, state, params=None, **extra):
         (needs_height, None, 5),
         (takes_all, 3, 15),
         (jax.jit(takes_value), 3, 3),
+        (partial(takes_height, height=7.0), 7, 7),
         (lambda g, s, p: (g, s), 1, 1),
     ],
 )

@@ -4,7 +4,7 @@
 `finished` changes the picture that is shown to the user. Neither changes the canvas itself.
 """
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -115,8 +115,8 @@ def _check_colors(colors: str) -> None:
 
 def _check_several(styles: Any) -> None:
     """Refuse a single picture in place of several: its rows would count as pictures."""
-    axes = len(styles.shape) if hasattr(styles, "shape") else None
-    if axes not in (None, 4) or not isinstance(styles, Sized):
+    listed = isinstance(styles, Sequence) and not isinstance(styles, (str, bytes))
+    if not listed and len(getattr(styles, "shape", ())) != 4:
         raise TypeError(f"`styles`: expected a list of pictures, got {_checks.in_words(styles)}")
 
 

@@ -377,18 +377,26 @@ def _with_any_arguments(
 ) -> optax.GradientTransformationExtraArgs:
     """Return a transformation whose `update` may be given any further arguments by name.
 
-    The `update` of `made` gets those that it has parameters for. `optax.with_extra_args_support` would
-    give a plain `optax.GradientTransformation` none, also if it has such parameters.
+    The `update` of `made` gets those that it has parameters for, but not those that a
+    `functools.partial` has bound already. `optax.with_extra_args_support` would give a plain
+    `optax.GradientTransformation` none, also if it has such parameters.
     """
     parameters: Mapping[str, inspect.Parameter] = {}
+    bound = made.update.keywords if isinstance(made.update, functools.partial) else {}
     # Some functions that are not written in Python have no signature. They get all arguments.
     with contextlib.suppress(TypeError, ValueError):
         parameters = inspect.signature(made.update).parameters
     if not parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         return optax.GradientTransformationExtraArgs(made.init, made.update)
 
+    accepted = {
+        name
+        for name, one in parameters.items()
+        if one.kind is not one.POSITIONAL_ONLY and name not in bound
+    }
+
     def update(updates: PyTree, state: Any, params: PyTree = None, **extra: Any) -> Any:
-        taken = {name: value for name, value in extra.items() if name in parameters}
+        taken = {name: value for name, value in extra.items() if name in accepted}
         return made.update(updates, state, params, **taken)
 
     functools.update_wrapper(update, made.update)

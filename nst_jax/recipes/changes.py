@@ -265,7 +265,10 @@ def with_options(
             recipe = recipe.replace(pictures__realism=realism)
         if strength is not None:
             recipe = with_strength(check(recipe), strength)
-    return with_sizes(check(recipe), size, style_size)
+    recipe = check(recipe)
+    if size is None and style_size is None:
+        return recipe
+    return check(with_sizes(recipe, size, style_size))  # a given rule has numbers of its own
 
 
 def tile_of(tile: int | str) -> int | None:

@@ -143,8 +143,8 @@ def _checked_terms(terms: Terms) -> Terms:
     )
     if not has_weight(terms):
         raise ValueError(
-            "`style_weight`: the weights of all losses are 0, so nothing would be painted; give one, "
-            "such as `style_weight`, a larger number"
+            "`style_weight`: the weights of all losses are 0, or those of their layers, so nothing "
+            "would be painted; give one a larger number"
         )
     return replace(terms, tap_styles=_checked_tap_styles(terms))
 

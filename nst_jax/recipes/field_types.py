@@ -22,8 +22,8 @@ R = TypeVar("R")  # a dataclass: a recipe, or a part of it
 def with_checked_types(recipe: Recipe) -> Recipe:
     """Refuse a recipe with a value of a wrong type, except among its floats and tuples.
 
-    Numbers and booleans of NumPy and JAX, where Python's are declared, become Python's. So do whole
-    floats in size rules, such as 512.0. Runs with equal values then have equal metadata and
+    NumPy's scalars become numbers and booleans of Python, where these are declared. In size rules, so
+    do JAX's, and whole floats such as 512.0. Runs with equal values then have equal metadata and
     programs.
 
     Floats, which may be arrays, and tuples are checked with their ranges and lengths, by
