@@ -8,6 +8,7 @@ extended by further recipes.
 import functools
 import hashlib
 import json
+import os
 import re
 import tempfile
 import time
@@ -21,7 +22,6 @@ import numpy as np
 import nst_jax as nst
 from benchmarks import harness, pastiche
 from benchmarks.problems import Pair
-from nst_jax import _files
 
 WARM_UP = 4  # updates, or as many as there are scales, if these are more: each needs one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
@@ -81,7 +81,7 @@ class Contestant(NamedTuple):
 
         The facts say with which updates, by which commit, on which machine and how precisely it was
         painted, and in which time. The processor's seconds, of all its cores together, are those of the
-        whole call. They hardly depend on what else the machine does, unlike the seconds that pass.
+        whole call. They depend less on what else the machine does than the seconds that pass.
         """
         begin, before = time.perf_counter(), time.process_time()
         if self.recipe is None:
@@ -327,8 +327,10 @@ class Gallery:
 
     def put_facts(self, pair: Pair, size: int, name: str, facts: dict[str, Any]) -> None:
         """Replace the facts of a kept picture. Other processes read the old ones or the new ones."""
-        with _files.atomic(self.path(pair, size, name).with_suffix(".json")) as part:
-            part.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        path = self.path(pair, size, name).with_suffix(".json")
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        part.replace(path)
 
 
 def as_saved(image: Any) -> Any:

