@@ -2,7 +2,7 @@
 
     python -m benchmarks.blind lay-out --keep PICTURES --sheets SHEETS --key KEY.json
     python -m benchmarks.blind count --key KEY.json --verdicts VERDICTS.json [--record RECORD.json]
-        [--judges TEXT]
+        [--judges TEXT] [--replace]
 
 `lay-out` makes a sheet for each pair from the pictures that `python -m benchmarks quality --keep
 PICTURES` painted: content and style above, the painted pictures below, labelled A, B, C ... in an order
@@ -13,7 +13,8 @@ Verdicts are a JSON object: for each sheet that was judged its labels from best 
 `{"sheet-01": ["C", "A", "B"]}`. With several judges, `--verdicts` is given for each. `count` counts how
 often each contestant was first, and how often each was placed before each other one, and writes that
 into the record of the case, too, with the text of `--judges`, which says who judged. A record keeps the
-counts of several comparisons.
+counts of several comparisons, one for the same contestants, sizes and judges: another one is refused,
+since it may be of other sheets. With `--replace` it takes the place of that before, which is printed.
 """
 
 import json
@@ -154,11 +155,23 @@ def count(key: Mapping[str, Json], *judges: Mapping[str, Sequence[str]]) -> Json
 
 def with_counts(counts: Sequence[Json], new: Json) -> list[Json]:
     """Return counts with new ones, which replace those of the same contestants, sizes and judges."""
+    before = like(counts, new)
+    return [*(one for one in counts if one is not before), new]
+
+
+def like(counts: Sequence[Json], new: Json) -> Json | None:
+    """Return the counts of the same contestants, sizes and judges as `new`; None if there are none."""
 
     def what(one: Json) -> tuple[Any, ...]:
         return sorted(one["first"]), one["sizes"], one["judges"]
 
-    return [*(one for one in counts if what(one) != what(new)), new]
+    return next((one for one in counts if what(one) == what(new)), None)
+
+
+def in_words(counts: Json) -> str:
+    """Return counts in one line: numbers of sheets and verdicts, and who was how often first."""
+    first = ", ".join(f"{name} {wins} of {of}" for name, (wins, of) in counts["first"].items())
+    return f"sheets: {counts['sheets']}, verdicts: {counts['verdicts']}, first: {first}"
 
 
 # --- Commands -------------------------------------------------------------------------------------
@@ -236,7 +249,14 @@ def lay_out_command(
     help="The record of `quality` into which the counts are written.",
 )
 @click.option("--judges", default="", help="Who judged; written into the record.")
-def count_command(key: Path, files: tuple[Path, ...], record: Path | None, judges: str) -> None:
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace the record's count of the same recipes, sizes and judges; it is printed.",
+)
+def count_command(
+    key: Path, files: tuple[Path, ...], record: Path | None, judges: str, replace: bool
+) -> None:
     """Count the verdicts."""
     answers, *said = (json.loads(path.read_text("utf-8")) for path in (key, *files))
     try:
@@ -244,8 +264,16 @@ def count_command(key: Path, files: tuple[Path, ...], record: Path | None, judge
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     if record is not None:
-        entry = json.loads(record.read_text("utf-8"))
-        found = with_counts(entry.get("blind", []), counts | {"judges": judges})
+        entry, new = json.loads(record.read_text("utf-8")), counts | {"judges": judges}
+        before = like(entry.get("blind", []), new)
+        if before is not None and not replace:
+            raise click.ClickException(
+                f"`--judges`: '{record}' has a count of the same recipes, sizes and judges "
+                f"({in_words(before)}); replace it by --replace, or name these judges in other words"
+            )
+        if before is not None:
+            click.echo(f"replaced: {in_words(before)}")
+        found = with_counts(entry.get("blind", []), new)
         record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
     for name, (wins, of) in counts["first"].items():
         click.echo(f"{name}: first in {wins} of {of} verdicts")

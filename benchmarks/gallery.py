@@ -64,7 +64,7 @@ class Contestant(NamedTuple):
         """Return the number of updates at each scale of a recipe; arguments as for `paint`."""
         assert self.recipe is not None
         descent, (height, width) = self.recipe.descent, content.shape[:2]
-        shape = nst.recipes.sizes.LongEdge(int(size.removeprefix("long:"))).shape(height, width)
+        shape = canvas(content, size)
         planned = descent.schedule.plan(shape, int(descent.steps), (height, width))
         return [updates for _, updates in planned]
 
@@ -144,7 +144,7 @@ class PasticheCommand(Contestant):
         """
         program, recipe = pastiche.command(), self.recipe
         assert program is not None and recipe is not None
-        steps, side = int(recipe.descent.steps), int(size.removeprefix("long:"))
+        steps, side = int(recipe.descent.steps), max(canvas(content, size))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             files = folder / "content.png", folder / "style.png"
@@ -175,6 +175,12 @@ def _machine() -> dict[str, Any]:
         "device": harness.device(),
         "versions": harness.versions(),
     }
+
+
+def canvas(content: Any, size: str) -> tuple[int, int]:
+    """Return the (height, width) of the canvas for a content; `size` is such as `long:256`."""
+    sizes = nst.recipes.sizes
+    return sizes.with_size(sizes.LongEdge(), size).shape(*content.shape[:2])
 
 
 def own_and_clock(name: str) -> tuple[str, str | None]:

@@ -222,6 +222,14 @@ def device() -> dict[str, Any]:
     }
 
 
+def device_in_words(device: Mapping[str, Any]) -> str:
+    """Return the kind of an accelerator, or a processor and the number of cores that were used."""
+    if device["platform"] != "cpu":
+        return str(device["kind"])
+    count = device["cores"]
+    return f"CPU ({device['processor']}, {count} core{'' if count == 1 else 's'})"
+
+
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

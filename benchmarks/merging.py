@@ -143,26 +143,77 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     found = {key_of(row): row for row in old}
     for row in new:
         old_row = found.get(key_of(row), row)
-        before = old_row["recipes"]
-        now = {
-            name: with_other_times(before.get(name, {}), one)
-            for name, one in row["recipes"].items()
-        }
-        said = {name: old_row[name] for name in ("prepared",) if name in old_row}
-        found[key_of(row)] = said | row | {"recipes": before | now}
-        _check_times(found[key_of(row)])
+        figures = _replaced(old_row["recipes"], row["recipes"])
+        said = {"prepared": old_row["prepared"]} if "prepared" in old_row else {}
+        found[key_of(row)] = said | row | {"recipes": figures}
+        lacking = _without_time(figures)
+        if lacking:
+            raise ValueError(f"`keep`: {':'.join(row['pair'])}: {_lacking(figures, lacking[0])}")
     return list(found.values())
 
 
-def _check_times(row: Row) -> None:
-    for name, one in row["recipes"].items():
-        if "time_of" in one and equal_time.time_that_was_given(row, name) is None:
-            of = one["time_of"]
-            raise ValueError(
-                f"`keep`: {name} of {':'.join(row['pair'])} was painted in {of['seconds']:.6g} s, the "
-                f"time of {of['name']}, whose picture has no such time; rate both from the folder in "
-                f"which they were painted, or paint {name} again"
-            )
+def _replaced(before: Row, now: Row) -> Row:
+    """Return the figures of a row by contestant, where new figures replace those before."""
+    return before | {name: with_other_times(before.get(name, {}), one) for name, one in now.items()}
+
+
+def figures_of(rows: Sequence[Row], pair: Sequence[str], size: int, crop: str | None) -> Row:
+    """Return the figures of a row by contestant; empty if no row has this pair, size and crop."""
+    for row in rows:
+        if (row["pair"], max(row["size"]), row.get("crop")) == (list(pair), size, crop):
+            return dict(row["recipes"])
+    return {}
+
+
+def not_addable(before: Row, now: Row) -> dict[str, str]:
+    """Say which new pictures of a row `merged` would refuse, and why; empty if it takes them all.
+
+    A picture that was painted in the time of another one needs that time in its row. A new one without
+    it is named. If a picture of the record would lose it, the new picture that takes its place is.
+
+    Args:
+      before: the figures of the record's row by contestant; empty if there is no such row.
+      now: the facts of the new pictures by contestant.
+
+    Returns:
+      name of a contestant -> the reason.
+    """
+    found: dict[str, str] = {}
+    while True:
+        rest = {name: one for name, one in now.items() if name not in found}
+        figures = _replaced(before, rest)
+        reasons = {}
+        for name in _without_time(figures):
+            of = figures[name]["time_of"]
+            if name in rest:
+                reasons[name] = _lacking(figures, name)
+            elif of["name"] in rest:
+                reasons[of["name"]] = (
+                    f"{name} of the record was painted in {of['seconds']:.6g} s, the time of the "
+                    f"picture there, which this one does not have; paint {name} again beside it, or "
+                    f"{AFRESH}"
+                )
+        if not reasons:
+            return found
+        found |= reasons
+
+
+def _without_time(figures: Row) -> list[str]:
+    """Return the contestants that painted in a time that the figures of a row do not have."""
+    row = {"recipes": figures}
+    return [
+        name
+        for name, one in figures.items()
+        if "time_of" in one and equal_time.time_that_was_given(row, name) is None
+    ]
+
+
+def _lacking(figures: Row, name: str) -> str:
+    of = figures[name]["time_of"]
+    return (
+        f"{name} was painted in {of['seconds']:.6g} s, the time of {of['name']}, whose picture has no "
+        f"such time; rate both from the folder in which they were painted, or paint {name} again"
+    )
 
 
 def time_of(figures: Row) -> Row:
@@ -173,9 +224,9 @@ def time_of(figures: Row) -> Row:
 def with_other_times(before: Row, now: Row) -> Row:
     """Return the figures of a picture with further times of its own and of the picture before it.
 
-    Of several times that were measured in the same way (`equal_time.how`), the latest stays. A picture
-    that was painted in the time of another one gets none, since elsewhere it had another number of
-    updates.
+    Of several times that were measured in the same way (`equal_time.how`), the latest stays. Times of
+    another number of updates do not stay. A picture that was painted in the time of another one gets
+    none, since elsewhere it had another number of updates.
 
     Args:
       before: the figures of the picture before it; empty if there was none.
@@ -184,7 +235,9 @@ def with_other_times(before: Row, now: Row) -> Row:
     if "time_of" in now:
         return now
     found: list[Row] = []
-    for time in (*equal_time.times(now), *equal_time.times(before)):
+    updates = {one["updates"] for one in (before, now) if "updates" in one}
+    earlier = equal_time.times(before) if len(updates) < 2 else []
+    for time in (*equal_time.times(now), *earlier):
         if equal_time.how(time) not in map(equal_time.how, found):
             found.append(time_of(time))
     others = [time for time in found if time != time_of(now)]

@@ -50,31 +50,22 @@ def measure(plan: Plan) -> Findings:
       ValueError: if there is no picture to rate, and if the record's ratings are of another kind.
     """
     params, kept = nst.load_params(), Gallery(plan.keep) if plan.keep else None
-    left_out: list[str] = []
-    if kept is None:
-        entries = {
-            (pair, size): _timed(
-                params, _pictures(plan, pair, size), size, _named(plan), plan.repeats
-            )
-            for pair in _pairs(plan)
-            for size in plan.sizes
-        }
-    else:
-        if plan.paint:
-            left_out += _fill(kept, params, plan)
-        entries = _entries_of(kept, plan, left_out)
+    left_out = _fill(kept, params, plan) if kept and plan.paint else []
     record = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else None
-    names = {*plan.recipes, *(name for painted in entries.values() for name in painted)}
-    if record:
-        names |= {name for row in record["rows"] for name in row["recipes"]}
+    old = merging.with_machines(record) if record else []
+    entries = _entries_of(kept, plan, left_out, old) if kept else _painted_now(params, plan)
+    names = {
+        *plan.recipes,
+        *(name for painted in entries.values() for name in painted),
+        *(name for row in old for name in row["recipes"]),
+    }
     everyone = {name: gallery.contestant(name, plan.steps) for name in sorted(names)}
     recipes = [each.recipe for each in everyone.values() if each.recipe is not None]
     taps = nst.raters.unused_taps(*recipes)
     digests = {pair: gallery.digests(pair, plan.pictures) for pair, _ in entries}
-    if record:
-        merging.check_same_taps(record["rows"], taps)
-        for pair, size in entries:
-            merging.check_same_digests(record["rows"], size, plan.crop, digests[pair])
+    merging.check_same_taps(old, taps)
+    for pair, size in entries:
+        merging.check_same_digests(old, size, plan.crop, digests[pair])
     rate = partial(_rated, _compiled_rate(params), taps)
     rows = [
         _row(rate, taps, plan, pair, size, everyone, painted)
@@ -88,10 +79,8 @@ def measure(plan: Plan) -> Findings:
             sizes = [each for one, each in entries if one == pair and name in entries[one, each]]
             if min(sizes) < size:
                 figures["reduced"] = _reduced(rate, plan, pair, min(sizes), name, entries, size)
-    old = merging.with_machines(record) if record else []
     if old and not merging.checked_anchors(old, rows):
         _check_by_rating(rate, plan, old)
-    rows = merging.merged(old, rows)
     notes = [
         f"Gram matrices and Gaussians are compared at {', '.join(taps)}, which no recipe here reads",
         "pictures were kept, with their seconds, compiled before"
@@ -107,7 +96,7 @@ def measure(plan: Plan) -> Findings:
         ),
         *left_out,
     ]
-    return Findings(rows, notes)
+    return Findings(merging.merged(old, rows), notes)
 
 
 def paint_only(plan: Plan) -> None:
@@ -145,14 +134,32 @@ def _pictures(plan: Plan, pair: Pair, size: int) -> tuple[Any, Any]:
     return content, style
 
 
+def _painted_now(params: nst.Params, plan: Plan) -> dict[tuple[Pair, int], Entries]:
+    """Paint all pairs in all sizes by all contestants of the plan."""
+    return {
+        (pair, size): _timed(params, _pictures(plan, pair, size), size, _named(plan), plan.repeats)
+        for pair in _pairs(plan)
+        for size in plan.sizes
+    }
+
+
 def _fill(kept: Gallery, params: nst.Params, plan: Plan) -> list[str]:
     """Paint what is not kept yet, contestant by contestant, and keep it; return what failed."""
     end = time.monotonic() + (plan.seconds or math.inf)
     failed, painter = [], _Painter(kept, params, plan)
     for size, each, pair in itertools.product(plan.sizes, _named(plan), _pairs(plan)):
-        if kept.get(pair, size, each.name) is not None:
-            continue
         what = kept.path(pair, size, each.name).stem
+        one = kept.get(pair, size, each.name)
+        if one is not None:
+            there = one.facts.get("device")
+            if each.clock and there not in (None, harness.device()):
+                click.echo(
+                    f"  {what}: is kept from {harness.device_in_words(there)}, where "
+                    f"{one.facts['updates']} updates fitted into the time; to paint it on this device, "
+                    "keep the pictures in another folder",
+                    err=True,
+                )
+            continue
         if time.monotonic() > end:
             failed.append(f"{what}: no time was left")
             continue
@@ -222,14 +229,9 @@ class _Painter:
         get the time.
         """
         one = self.kept.get(pair, size, clock)
-        if one is not None and one.facts.get("crop") != self.plan.crop:
+        if one is not None and (said := _of_other_pictures(one.facts, pair, self.plan)):
             raise ValueError(
-                f"`equal_time`: the kept picture by {clock} was painted with `--crop "
-                f"{one.facts.get('crop')}`, not {self.plan.crop}; keep the pictures in another folder"
-            )
-        if one is not None and (said := _other_pictures(one.facts, pair, self.plan)):
-            raise ValueError(
-                f"`equal_time`: kept {clock}: {said}; keep the pictures in another folder"
+                f"`equal_time`: kept {clock} cannot be used: {said}; keep the pictures in another folder"
             )
         each = gallery.contestant(clock, one.facts["updates"] if one else self.plan.steps)
         measured = self._time_here(each, one)
@@ -260,11 +262,13 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {line[:240]}"
 
 
-def _other_pictures(facts: Mapping[str, Any], pair: Pair, plan: Plan) -> str:
-    """Say that a kept picture was painted from other files of the same names; empty if not.
+def _of_other_pictures(facts: Mapping[str, Any], pair: Pair, plan: Plan) -> str:
+    """Say that a kept picture was painted with another crop, or from other files of the same names.
 
-    Facts that were written before digests were do not tell.
+    Empty if it was not. Facts that were written before digests were do not tell of other files.
     """
+    if facts.get("crop") != plan.crop:
+        return f"it was painted with `--crop {facts.get('crop')}`, not {plan.crop}"
     now = gallery.digests(pair, plan.pictures)
     return merging.difference(facts.get("digests", now), now, "when it was painted")
 
@@ -278,8 +282,17 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     return f"{text}, {facts['updates']} updates in {ratio:.2f} of the time of {of['name']}"
 
 
-def _entries_of(kept: Gallery, plan: Plan, left_out: list[str]) -> dict[tuple[Pair, int], Entries]:
-    """Return the kept pictures that can be rated, and add a line for each other one to `left_out`."""
+def _entries_of(
+    kept: Gallery, plan: Plan, left_out: list[str], old: Sequence[Row] = ()
+) -> dict[tuple[Pair, int], Entries]:
+    """Return the kept pictures that can be rated, and add a line for each other one to `left_out`.
+
+    Args:
+      kept: the folder of pictures.
+      plan: its sizes, pairs and crop.
+      left_out: the lines of what was not painted.
+      old: the rows of the record to which ratings are added.
+    """
     found: dict[tuple[Pair, int], Entries] = {}
     for size in plan.sizes:
         for pair in plan.named_pairs or kept.pairs(size):
@@ -294,15 +307,18 @@ def _entries_of(kept: Gallery, plan: Plan, left_out: list[str]) -> dict[tuple[Pa
                     continue
                 if one is None:
                     left_out.append(f"{what} was not rated: its facts are missing")
-                elif one.facts.get("crop") != plan.crop:
-                    left_out.append(
-                        f"{what} was not rated: it was painted with `--crop "
-                        f"{one.facts.get('crop')}`, not {plan.crop}"
-                    )
-                elif said := _other_pictures(one.facts, pair, plan):
+                elif said := _of_other_pictures(one.facts, pair, plan):
                     left_out.append(f"{what} was not rated: {said}")
                 else:
                     found.setdefault((pair, size), {})[name] = one
+    for (pair, size), painted in list(found.items()):
+        before = merging.figures_of(old, pair, size, plan.crop)
+        facts = {name: one.facts for name, one in painted.items()}
+        for name, said in merging.not_addable(before, facts).items():
+            left_out.append(f"{kept.path(pair, size, name).stem} was not rated: {said}")
+            del painted[name]
+        if not painted:
+            del found[pair, size]
     for line in left_out:
         click.echo(f"  {line}", err=True)
     if not found:

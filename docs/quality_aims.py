@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from benchmarks.equal_time import taken, times
+from benchmarks.harness import device_in_words
 
 OURS = "default"  # the recipe that the others are held against
 OF = 10  # pairs, and blind sheets, of which the aims speak
@@ -100,7 +101,7 @@ def timed_alike(ours: Json | None, theirs: Json | None) -> tuple[Json, Json] | N
         machines under `other_times`; None if there is no picture.
       theirs: those of the other picture.
     """
-    for one, other in itertools.product(_times(ours), _times(theirs)):
+    for one, other in itertools.product(times(ours or {}), times(theirs or {})):
         if _machine(one) == _machine(other):
             return one, other
     return None
@@ -133,19 +134,6 @@ def three_digits(number: float) -> str:
       ('0.462', '77', '2064')
     """
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
-def device_in_words(device: Json) -> str:
-    """Return the kind of an accelerator, or a processor and the number of cores that were used."""
-    if device["platform"] != "cpu":
-        return str(device["kind"])
-    cores = device["cores"]
-    return f"CPU ({device['processor']}, {cores} {_plural(cores, 'core')})"
-
-
-def _times(one: Json | None) -> list[Json]:
-    """Return all times of a picture that were measured."""
-    return [] if one is None else times(one)
 
 
 def _machine(time: Json) -> tuple[str, int]:

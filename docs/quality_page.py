@@ -20,9 +20,10 @@ import nst_jax as nst
 from benchmarks import equal_time, gallery, plots
 from benchmarks.equal_time import taken
 from benchmarks.gallery import Gallery
+from benchmarks.harness import device_in_words
 from benchmarks.merging import with_machines
 from docs import quality_aims
-from docs.quality_aims import OURS, ahead, device_in_words, three_digits, timed_alike
+from docs.quality_aims import OURS, ahead, three_digits, timed_alike
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 

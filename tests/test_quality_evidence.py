@@ -258,7 +258,7 @@ def test_as_many_updates_are_made_as_fit_into_a_time():
     # An update of a long painting costs more: the first number takes 27 s, the second one 18 s.
     numbers, facts = tried(20.0, [520], lambda updates: updates**1.5 / 10)
     assert numbers[:3] == [1, 3, 9] and numbers[-1] == facts["updates"]
-    errors = [abs(number**1.5 / 200 - 1) for number in (*numbers[:3], *numbers[3:])]
+    errors = [abs(number**1.5 / 200 - 1) for number in numbers]
     assert errors[3] > equal_time.NEAR > errors[-1]
     # Each scale needs an update, even if they take longer.
     numbers, facts = tried(1.0, [250] * 4, lambda updates: 2.0 * updates)
@@ -339,9 +339,20 @@ def test_recipes_paint_in_the_time_of_another_one(tmp_path, monkeypatch):
         assert [time["processor_seconds"] for time in one.facts["other_times"]] == [10.0]
     assert made.count(("default", 90)) == 2
     made.clear()
-    assert CliRunner().invoke(main, words).exit_code == 0 and made == []  # nothing is painted again
+    again = CliRunner().invoke(main, words)
+    assert again.exit_code == 0 and made == []  # nothing is painted again
+    assert "is kept" not in again.output
+    gpu = kept.get(PAIR, 32, "gram@default-time").facts | {
+        "device": {"platform": "gpu", "kind": "H"}
+    }
+    kept.put_facts(PAIR, 32, "gram@default-time", gpu)
+    again = CliRunner().invoke(main, words)
+    said = "gravel--32--gram@default-time: is kept from H, where 36 updates fitted into the time"
+    assert again.exit_code == 0 and again.output.count("is kept") == 1 and said in again.output
     cropped = CliRunner().invoke(main, [*words, "--crop", "4:3", "--recipe", "tf"])
-    assert "the kept picture by default was painted with `--crop None`, not 4:3" in cropped.output
+    assert (
+        "kept default cannot be used: it was painted with `--crop None`, not 4:3" in cropped.output
+    )
 
 
 def test_a_time_counts_only_if_it_was_measured_as_here(monkeypatch):
@@ -450,7 +461,9 @@ def test_kept_pictures_of_other_files_of_the_same_name_are_not_used(tmp_path, mo
     )
     assert "digests" not in row["recipes"]["tf"] and "crop" not in row["recipes"]["tf"]
     (failed,) = in_time_of_default(monkeypatch, lambda each: 9.0, kept, "nnst")
-    assert "`equal_time`: kept default: the picture 'chelsea' has the digest" in failed
+    assert (
+        "`equal_time`: kept default cannot be used: the picture 'chelsea' has the digest" in failed
+    )
 
 
 # --- Records to which ratings are added -----------------------------------------------------------
@@ -720,6 +733,30 @@ def test_the_commands_lay_out_and_count_into_the_record(kept, tmp_path):
     assert blind.with_counts(entry["blind"], second) == entry["blind"]
 
 
+def test_a_count_of_the_same_judges_is_replaced_only_if_told(tmp_path):
+    key, verdicts, record = (tmp_path / f"{name}.json" for name in ("key", "verdicts", "record"))
+    key.write_text(json.dumps(KEY))
+    record.write_text('{"case": "quality"}')
+    words = ["count", "--key", str(key), "--verdicts", str(verdicts), "--record", str(record)]
+
+    def count(labels, *more):
+        verdicts.write_text(json.dumps({"sheet-02": labels}))
+        done = CliRunner().invoke(blind.main, [*words, *more])
+        counts = json.loads(record.read_text())["blind"]
+        return done.exit_code, done.output, [one["first"] for one in counts]
+
+    of_q, of_p = {"p": [0, 1], "q": [1, 1]}, {"p": [1, 1], "q": [0, 1]}
+    before = "sheets: 1, verdicts: 1, first: p 0 of 1, q 1 of 1"
+    code, said, first = count(["A", "B"], "--judges", "two painters")
+    assert (code, first) == (0, [of_q]) and "replaced" not in said
+    for labels in (["B", "A"], ["A", "B"]):  # equal counts may be of other sheets, too
+        code, said, first = count(labels, "--judges", "two painters")
+        assert (code, first) == (1, [of_q]) and before in said and "--replace" in said
+    assert count(["B", "A"], "--judges", "two others")[2] == [of_q, of_p]
+    code, said, first = count(["B", "A"], "--judges", "two painters", "--replace")
+    assert (code, first) == (0, [of_p, of_p]) and f"replaced: {before}\n" in said
+
+
 # --- The page `docs/quality.md` -------------------------------------------------------------------
 
 
@@ -900,6 +937,10 @@ def test_times_that_were_measured_in_other_ways_stay():
         alone | {"processor_seconds": 8.0}
     )
     assert merging.with_other_times(alone, passed)["other_times"] == [alone]
+    # A picture of another number of updates is another picture.
+    assert merging.with_other_times(alone | {"updates": 8}, beside | {"updates": 9}) == (
+        beside | {"updates": 9}
+    )
     # Those of a new picture are sifted alike.
     new = alone | {"other_times": [alone | {"processor_seconds": 6.0}, beside, passed]}
     assert merging.with_other_times({}, new) == alone | {"other_times": [beside]}
@@ -917,7 +958,7 @@ def test_a_picture_in_the_time_of_another_needs_that_time_in_its_row():
     ours = rated() | {"recipes": {"default": clock}}
     assert merging.merged([ours], [alone])[0]["recipes"].keys() == both["recipes"].keys()
     said = (
-        "gram@default-time of chelsea:gravel was painted in 5 s, the time of default, whose picture"
+        "chelsea:gravel: gram@default-time was painted in 5 s, the time of default, whose picture"
     )
     with pytest.raises(ValueError, match=said):
         merging.merged([], [alone])
@@ -927,6 +968,50 @@ def test_a_picture_in_the_time_of_another_needs_that_time_in_its_row():
     elsewhere = {"device": {"platform": "gpu"}, "seconds": {"median": 1.0}}
     again["recipes"]["default"] = elsewhere | {"other_times": [clock]}
     merging.merged([alone | {"pair": ["x", "y"]}, both], [again])
+
+
+def test_what_a_row_cannot_take_is_known_before_it_is_rated():
+    cpu = {"device": {"platform": "cpu", "processor": "P", "cores": 1}}
+    clock, other = cpu | {"processor_seconds": 5.0}, cpu | {"processor_seconds": 6.0}
+    in_time = cpu | {"processor_seconds": 5.1, "time_of": {"name": "default", "seconds": 5.0}}
+    said = (
+        "gram@default-time was painted in 5 s, the time of default, whose picture has no such time"
+    )
+    assert merging.not_addable({}, {"default": clock, "gram@default-time": in_time}) == {}
+    assert merging.not_addable({"default": clock}, {"gram@default-time": in_time}) == {}
+    for before, now in (
+        ({}, {"gram@default-time": in_time}),
+        ({"default": clock}, {"default": other, "gram@default-time": in_time, "tf": cpu}),
+    ):
+        (left_out,) = merging.not_addable(before, now).items()
+        assert left_out[0] == "gram@default-time" and left_out[1].startswith(said)
+    # The record would lose the time of one of its pictures. So its picture by `default` stays, and
+    # then what was painted in the time of the new one has no such time either.
+    before = {"default": clock, "gram@default-time": in_time}
+    newer = in_time | {"time_of": {"name": "default", "seconds": 6.0}}
+    left_out = merging.not_addable(before, {"default": other, "tf@default-time": newer})
+    assert list(left_out) == ["default", "tf@default-time"]
+    assert left_out["default"].startswith("gram@default-time of the record was painted in 5 s")
+    both_times = other | {"at_once": 2, "other_times": [clock]}
+    assert merging.not_addable(before, {"default": both_times}) == {}
+
+
+def test_one_picture_without_its_time_does_not_lose_the_others(tmp_path):
+    kept, device = Gallery(tmp_path), {"device": harness.device(), "crop": None, "updates": 9}
+    time = {"processor_seconds": 9.0, "time_of": {"name": "default", "seconds": 5.0}}
+    kept.put(PAIR, 32, "gram@default-time", Painted(flat(9).image, device | time))
+    kept.put(PAIR, 32, "gram", Painted(flat(9).image, device))
+    kept.put(OTHER, 32, "gram@default-time", Painted(flat(9).image, device | time))
+    left_out = []
+    found = quality._entries_of(kept, Plan(sizes=(32,)), left_out)
+    assert {pair: list(painted) for (pair, _), painted in found.items()} == {PAIR: ["gram"]}
+    assert len(left_out) == 2 and all(
+        "default-time was not rated: gram@" in one for one in left_out
+    )
+    clock = device | {"processor_seconds": 5.0, "ratings": {}}
+    row = {"pair": list(OTHER), "size": [18, 32], "recipes": {"default": clock}}
+    found = quality._entries_of(kept, Plan(sizes=(32,)), [], [row])
+    assert list(found) == [(PAIR, 32), (OTHER, 32)]
 
 
 def test_seconds_stand_beside_the_machine_that_took_them():
