@@ -231,7 +231,8 @@ class _Painter:
         one = self.kept.get(pair, size, clock)
         if one is not None and (said := _of_other_pictures(one.facts, pair, self.plan)):
             raise ValueError(
-                f"`equal_time`: kept {clock} cannot be used: {said}; keep the pictures in another folder"
+                f"`equal_time`: kept {clock} cannot be used: {said}; keep the pictures in another "
+                "folder"
             )
         each = gallery.contestant(clock, one.facts["updates"] if one else self.plan.steps)
         measured = self._time_here(each, one)

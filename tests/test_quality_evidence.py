@@ -872,11 +872,20 @@ def test_times_are_compared_on_pairs_that_were_timed_alike():
             row["recipes"][name] |= {
                 "device": device, "seconds": {"median": float(taken)}, "at_once": beside
             }  # fmt: skip
-    assert quality_aims.compared_seconds(found, "nnst") == {"H": (4.0, 20.0, 2)}
+    assert quality_aims.compared_seconds(found, "nnst") == {("H", 1): (4.0, 20.0, 2)}
     assert quality_aims.compared_seconds(found, "gram") == {}
     text, result = aims_of(found)["nnst", "at most 1/10 of its time"]
     assert text == "24 px, H: 0.2 of its time (2 s against 10 s, mean of 2 pairs)"
     assert result == "**missed**: 2 times that"
+    # Seconds beside other processes are shown by themselves, and no aim is judged by them.
+    for name, taken in (("default", 9.0), ("nnst", 900.0)):
+        found[2]["recipes"][name] |= {"seconds": {"median": taken}, "at_once": 7}
+    assert quality_aims.compared_seconds(found, "nnst") == {
+        ("H", 1): (4.0, 20.0, 2), ("H", 7): (9.0, 900.0, 1)
+    }  # fmt: skip
+    text, result = aims_of(found)["nnst", "at most 1/10 of its time"]
+    assert text == "24 px, H, 7 at once: 0.01 of its time (9 s against 900 s, mean of 1 pair)"
+    assert result == "not judged: 7 at once"
     for row in found:
         for name, taken in (("default", 2.0), ("nnst", 40.0)):
             cpu = {"platform": "cpu", "processor": "P", "cores": 1}
@@ -901,8 +910,9 @@ def test_times_from_another_machine_are_not_compared_unless_both_were_timed_ther
     assert found[0]["recipes"]["default"]["other_times"] == [
         {"device": fast, "commit": "a", "processor_seconds": 2.0}
     ]
-    assert quality_aims.compared_seconds(found, "nnst") == {"CPU (fast, 2 cores)": (2.0, 40.0, 1)}
-    assert quality_aims.compared_seconds(found, "gram") == {"CPU (slow, 2 cores)": (5.0, 6.0, 1)}
+    fast_cpu, slow_cpu = ("CPU (fast, 2 cores)", 1), ("CPU (slow, 2 cores)", 1)
+    assert quality_aims.compared_seconds(found, "nnst") == {fast_cpu: (2.0, 40.0, 1)}
+    assert quality_aims.compared_seconds(found, "gram") == {slow_cpu: (5.0, 6.0, 1)}
     assert quality_page._machines(found).endswith(
         "| `default` | CPU (slow, 2 cores), float32 | 1 |  |  | 5 | 5 |\n"
         "| `gram` | CPU (slow, 2 cores), float32 | 1 |  |  | 6 | 5 |\n"
@@ -1047,6 +1057,13 @@ def test_pictures_of_several_sizes_are_compared_by_hand():
     large["recipes"]["default"]["reduced"] = reduced
     line = "| `default` | 48, 24 px | 1 | 1.000 | 1.500 | 0.500 | 0.750 | 0.125 | 0.250 | 0.375 |"
     assert line in quality_page._sizes([small, large])
+    assert "The small picture by" not in quality_page._sizes([small, large])
+    elsewhere = {"device": {"platform": "gpu", "kind": "H"}, "precision": "bfloat16"}
+    small["recipes"]["default"] |= elsewhere
+    said = (
+        "The small picture by `default` was painted on H, bfloat16, the large on CPU (CPU, 2 cores)"
+    )
+    assert said in quality_page._sizes([small, large])
     assert list(plots.by_canvas([small, large])) == ["48px", "24px"]
     assert list(plots.by_canvas([large | {"crop": "4:3"}, large])) == ["48px-4x3", "48px"]
 
@@ -1099,7 +1116,7 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     assert "| `nnst` | 2 | 1.250 |" in text and "| `default` on these | 1 | 1.000 |" in text
     said = quality_page._unmeasured(found)
     assert "`strotss" not in said
-    assert "- Pictures that took the same time, but those in the sections on equal time." in said
+    assert "- Pictures that took the same time, except those in the sections on equal time." in said
     entry = {"case": "quality", "rows": found, "device": {"kind": "cpu"}, "quick": False}
     drawn, _ = plots.figures([entry])
     labels = {name: [line.label for line in panels[0].lines][:-1] for name, panels in drawn.items()}
@@ -1111,11 +1128,27 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
 
 def test_the_page_says_how_pictures_were_prepared():
     found = rows(*[{"default": (1.0, 0.5)}] * 3)
-    assert quality_page._prepared(found) == ""
-    for row in found[1:]:
-        row["prepared"] = "saved as PNG."
-    said = " Of 2 pairs, the pictures that are not the package's were saved as PNG.\n"
-    assert quality_page._conditions(found).endswith(said)
+    found[0]["pair"] = list(PAIR)
+    assert quality_page._prepared(found[:1]) == ""
+    found[2]["prepared"] = "saved as PNG."
+    assert quality_page._conditions(found).endswith(
+        " Of 1 pair, how the pictures that are not the package's were prepared is not recorded. Of 1 "
+        "pair, the pictures that are not the package's had been saved as PNG.\n"
+    )
+
+
+def test_the_page_says_whether_persons_judged():
+    counts = {"sizes": [24], "sheets": 1, "verdicts": 1, "first": {}, "before": {}}
+    model = counts | {"judges": "a vision-language model; no person"}
+    for blind_counts, expected in (
+        ([model], True),
+        ([model, counts | {"judges": "Ann"}], False),
+        ([], False),
+    ):
+        assert quality_aims.judged_by_no_person(blind_counts) == expected
+        assert (quality_aims.NO_PERSON in quality_aims.section({}, blind_counts)) == expected
+        said = "- What people say of the pictures: no person has judged."
+        assert (said in quality_page._unmeasured(rows(), blind_counts)) == expected
 
 
 def test_the_page_is_that_of_the_record():
