@@ -560,7 +560,7 @@ def _unmeasured(rows: Sequence[Json], blind: Sequence[Json] = ()) -> str:
     everywhere = [one for row in rows for one in row["recipes"].values()]
     if not any(one["device"]["platform"] != "cpu" for one in everywhere):
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
-    parts.append("- How much figures change from run to run: each picture was painted once.")
+    parts.append("- How much figures change from run to run: each figure is of one painting.")
     if quality_aims.judged_by_no_person(blind):
         parts.append("- What people say of the pictures: no person has judged.")
     painted = {gallery.own_and_clock(name)[0] for row in rows for name in row["recipes"]}
