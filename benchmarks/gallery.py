@@ -63,10 +63,9 @@ class Contestant(NamedTuple):
     def updates_by_scale(self, content: Any, size: str) -> list[int]:
         """Return the number of updates at each scale of a recipe; arguments as for `paint`."""
         assert self.recipe is not None
-        descent, (height, width) = self.recipe.descent, content.shape[:2]
+        height, width = content.shape[:2]
         shape = canvas(content, size)
-        planned = descent.schedule.plan(shape, int(descent.steps), (height, width))
-        return [updates for _, updates in planned]
+        return [updates for _, updates in self.recipe.descent.plan(shape, (height, width))]
 
     def warm_up(self, params: nst.Params, content: Any, style: Any, size: str) -> None:
         """Paint a few updates, so that all programs of a pair are compiled."""
@@ -142,9 +141,9 @@ class PasticheCommand(Contestant):
 
         Its seconds are those from the start of its process to the end.
         """
-        program, recipe = pastiche.command(), self.recipe
-        assert program is not None and recipe is not None
-        steps, side = int(recipe.descent.steps), max(canvas(content, size))
+        program = pastiche.command()
+        assert program is not None
+        steps, side = sum(self.updates_by_scale(content, size)), max(canvas(content, size))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             files = folder / "content.png", folder / "style.png"

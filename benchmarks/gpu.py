@@ -57,7 +57,7 @@ def measure(plan: Plan) -> Findings:
 
 def _tasks(params: nst.Params, plan: Plan, torch: bool) -> Iterator[Task]:
     first, *larger = plan.sizes
-    command_steps = nst.recipes.DEFAULT.descent.steps if first > 100 else 2
+    command_steps = nst.recipes.presets.OWN_UPDATES if first > 100 else 2
     fast, *others = sorted(precisions(), key=("bfloat16", "tensorfloat32", "float32").index)
     step = partial(_step, params, plan)
     yield f"step, {fast}", partial(step, ADAM, fast, first)

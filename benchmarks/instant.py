@@ -58,7 +58,7 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
     default = replace(OBJECTIVE, name="default")
     paint(recipe=default, steps=_fewest(default, size))  # compiles
     took, image = harness.timed(partial(paint, recipe=default))
-    updates = int(default.descent.steps)
+    updates = default.descent.updates_at((size, size))
     found["default"] = {
         "seconds": harness.spread([took]),
         "updates": updates,
@@ -76,13 +76,12 @@ def _row(params: nst.Params, size: int, plan: Plan) -> dict[str, Any]:
 
 def _fewest(recipe: nst.recipes.Recipe, size: int) -> int:
     """Return a number of updates that reaches every scale of a recipe, so that all is compiled."""
-    scales = recipe.descent.schedule.plan((size, size), int(recipe.descent.steps))
-    return 2 * len(scales)
+    return 2 * len(recipe.descent.plan((size, size)))
 
 
 def _tf(params: nst.Params, content: Any, style: Any, steps: int) -> dict[str, Any]:
     """Time the start and some updates of `tf`, and estimate the time of all its updates."""
-    recipe, updates = TF, int(TF.descent.steps)
+    recipe, updates = TF, TF.descent.updates_at(content.shape[:2])
     options: dict[str, Any] = {"recipe": recipe, "size": "as-is", "steps": steps, "every": steps}
     list(nst.paint(params, content, style, **options))  # compiles
     shots = nst.paint(params, content, style, **options)

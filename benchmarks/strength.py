@@ -87,7 +87,7 @@ def row_of(
     ratings = [rate(picture, content, style)._asdict() for picture in every]
     row = {
         "recipe": recipe.name,
-        "updates": int(recipe.descent.steps),
+        "updates": recipe.descent.updates_at(photo.shape[:2]),
         "pair": list(pair),
         "size": list(photo.shape[:2]),
         "exponents": list(EXPONENTS),

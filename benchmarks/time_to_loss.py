@@ -58,7 +58,7 @@ class EngineRun:
 
     def __init__(self, params: nst.Params, pair: Pair, size: int, recipe: nst.recipes.Recipe):
         content, style = (np.asarray(image) for image in pictures(size, pair))
-        steps = recipe.descent.steps
+        steps = recipe.descent.updates_at((size, size))
         self.every = -(-steps // POINTS)
         self.most = 2 + steps // self.every  # snapshots; 2 are those of the start and the end
         self.first = first_at_full_size(recipe, size)
@@ -88,8 +88,7 @@ class EngineRun:
 
 def first_at_full_size(recipe: nst.recipes.Recipe, size: int) -> int:
     """Return the number of updates after which a recipe's canvas has its full size."""
-    scales = recipe.descent.schedule.plan((size, size), recipe.descent.steps)
-    return sum(steps for _, steps in scales[:-1])
+    return sum(steps for _, steps in recipe.descent.plan((size, size))[:-1])
 
 
 def measure(plan: Plan) -> Findings:
@@ -156,7 +155,7 @@ def _row(
         "recipe": OBJECTIVE.name,
         "pair": list(pair),
         "size": [size, size],
-        "updates": {name: recipe.descent.steps for name, recipe in recipes.items()},
+        "updates": {name: one.descent.updates_at((size, size)) for name, one in recipes.items()},
         "start": start,
         "floor": floor,
         "final_loss": floor,

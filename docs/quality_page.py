@@ -400,11 +400,16 @@ def _times(rows: Sequence[Json], clock: str) -> str:
             "; ".join(dict.fromkeys(map(machine, found))),
             str(len(found)),
             _from_to(sorted(one["updates"] for one in found)),
-            str(int(own.descent.steps)),
+            _own_updates(own, pairs_of(rows, name)),
             f"{fmean(ratios):.2f} ({spread})",
         ]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _own_updates(recipe: nst.recipes.Recipe, rows: Iterable[Json]) -> str:
+    """Return how many updates a recipe makes by its own settings at the sizes of these rows."""
+    return _from_to(sorted({recipe.descent.updates_at(tuple(row["size"])) for row in rows}))
 
 
 def _times_of_clock(rows: Sequence[Json], clock: str) -> list[str]:
@@ -425,7 +430,8 @@ def _times_of_clock(rows: Sequence[Json], clock: str) -> list[str]:
         updates = _from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
         spread = _from_to([three_digits(one) for one in given_seconds])
         lines.append(
-            f"| `{clock}` | {where} | {len(here)} | {updates} | {int(own.descent.steps)} | "
+            f"| `{clock}` | {where} | {len(here)} | {updates} | "
+            f"{_own_updates(own, [row for row, _ in here])} | "
             f"{three_digits(fmean(given_seconds))} {unit} ({spread}) |"
         )
     return lines

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "recipes", HERE / "recipes.md"
 MEASURED = FOLDER / "measured.json"
 PRINTED = FOLDER / "printed_losses.json"  # losses that sources printed, beside those of torch here
-SIZE, UPDATES = "long:256", 300
+SIDE, UPDATES = 256, 300
 PAIR = ("chelsea", "starry_night")
 
 
@@ -179,8 +179,7 @@ NOTES = {
         "weights (`--weights`) it is exact with `tv_weight` 2. At scales below the last the pictures "
         "are reduced by a Lanczos filter from those of the last, in the source from the originals by "
         "Pillow's bicubic filter, and a style smaller than the scale is reduced too, where the "
-        "source keeps its size. For every factor √2 in size the source makes 500 updates more "
-        "(`--steps`)",
+        "source keeps its size",
         "2023, with PyTorch 1.13 to 2 and Pillow 9: as today",
     ),
     "sliced-wasserstein": Note(
@@ -259,7 +258,10 @@ def paint(names: Sequence[str], most: int) -> None:
 def _painted(recipe: Recipe, most: int) -> dict[str, Any]:
     output = FOLDER / f"{recipe.name}.jpg"
     words = [*(str(nst.images.SAMPLES[name]) for name in PAIR), "--recipe", recipe.name]
-    words += ["--size", SIZE, "--steps", str(min(most, recipe.descent.steps)), "-o", str(output)]
+    height, width, _ = nst.images.sample(PAIR[0]).shape
+    shape = recipes.sizes.LongEdge(SIDE).shape(height, width)
+    updates = min(most, recipe.descent.updates_at(shape))
+    words += ["--size", f"long:{SIDE}", "--steps", str(updates), "-o", str(output)]
     words += ["--precision", "float32"]  # on any device, as the page says
     if NOTES[recipe.name].follows:
         words += ["--init", str(FOLDER / f"{NOTES[recipe.name].follows}.jpg")]
@@ -318,7 +320,7 @@ def _table() -> str:
             type(recipe.pictures.start).__name__,
             str(recipe.pictures.size),
             type(descent.optimizer).__name__ + (", clipped" if descent.clip else ""),
-            str(descent.steps),
+            descent.updates_in_words.replace(" updates", ""),
             _ratio_of(balance(recipe)),
             recipe.network.accelerator_precision.name,
         )
@@ -398,7 +400,8 @@ def _about_source(note: Note) -> list[str]:
 def _section(recipe: Recipe, note: Note, entry: dict[str, Any]) -> str:
     losses = entry["losses"]
     terms = "; ".join(f"{key} {losses[key]:.4g}" for key in ("content", "style", "tv"))
-    updates = f"{entry['updates']} of {recipe.descent.steps} updates"
+    width, height = entry["size"]
+    updates = f"{entry['updates']} of {recipe.descent.updates_at((height, width))} updates"
     ended = "" if entry["status"] == "done" else f", {entry['status']}"
     size = "x".join(map(str, entry["size"]))
     after = f", from the picture of `{note.follows}`" if note.follows else ""

@@ -208,7 +208,7 @@ def exchanging(recipe: Recipe, shape: Shape, device: Device, count: int) -> floa
 
 def evaluations(shape: Shape, recipe: Recipe) -> list[Scale]:
     """Return a run's scales; each has one evaluation more, for measuring content and style."""
-    plan = recipe.descent.schedule.plan(shape, int(recipe.descent.steps))
+    plan = recipe.descent.plan(shape)
     return [Scale(canvas, (canvas,), steps + 1) for canvas, steps in plan]
 
 

@@ -264,12 +264,12 @@ def scales_up_to(
       border, for seamless textures, a side of the canvas that is a multiple of 16 px at the finest
       scale is one at all scales.
     """
-    schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
+    descent, scales = recipe.descent, []
     content, styles = (shape, style_shapes) if originals is None else originals
-    for canvas, steps in schedule.plan(shape, total, content):
+    for canvas, steps in descent.plan(shape, content):
         ratio = max(canvas) / max(shape)
         smaller = tuple(
-            _shrunk(style, ratio, original if schedule.from_originals else None)
+            _shrunk(style, ratio, original if descent.schedule.from_originals else None)
             for style, original in zip(style_shapes, styles, strict=True)
         )
         if recipe.network.wraps:

@@ -64,6 +64,16 @@ def test_a_quality_is_a_number_of_updates(quality, steps):
     assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
 
 
+def test_a_number_of_updates_allows_a_schedule_without_numbers_of_its_own():
+    values = ("descent.schedule=OneScale",)
+    found = recipe_of(Changes(recipe="crowsonkb", values=values, steps=7)).descent
+    assert (found.steps, found.schedule) == (7, recipes.OneScale())
+    with pytest.raises(ValueError, match="^`values`: `descent.steps`: None .* OneScale has no"):
+        recipe_of(Changes(recipe="crowsonkb", values=values))
+    with pytest.raises(ValueError, match="^`steps`: expected 1 or more, got 0"):
+        recipe_of(Changes(recipe="crowsonkb", values=values, steps=0))
+
+
 def test_no_flags_give_the_default_recipe():
     assert recipe_of(Changes()) == DEFAULT
 

@@ -104,6 +104,41 @@ def test_512_px_are_the_published_scales_and_updates():
     assert [count for _, count in plan] == [1000, 500, 500, 500, 500]
 
 
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [
+        (100, [100]),
+        (128, [128]),
+        (181, [128, 181]),
+        (256, [128, 181, 256]),
+        (362, [128, 181, 256, 362]),
+        (512, [128, 181, 256, 362, 512]),
+        (1024, [128, 181, 256, 362, 512, 724, 1024]),
+    ],
+)
+def test_crowsonkb_makes_as_many_updates_as_its_source_at_every_size(size, sides):
+    # The source: `initial_iterations` 1000 at the coarsest scale, `iterations` 500 at each other one.
+    updates = [1000] + [500] * (len(sides) - 1)
+    recipe = recipes.CROWSONKB.replace(size=size)
+    scales = run_scales.scales_of((600, 800), [(800, 600)], recipe)
+    assert [(max(scale.shape), scale.steps) for scale in scales] == list(
+        zip(sides, updates, strict=True)
+    )
+    shape = scales[-1].shape
+    assert recipe.descent.updates_at(shape) == sum(updates)
+    # A number of updates is the total, in the same proportion.
+    scales = run_scales.scales_of((600, 800), [(800, 600)], recipe.replace(steps=200))
+    part = 200 / (len(sides) + 1)
+    assert sum(scale.steps for scale in scales) == 200
+    for scale, of_part in zip(scales, [2] + [1] * (len(sides) - 1), strict=True):
+        assert abs(scale.steps - of_part * part) <= 1
+
+
+def test_a_size_that_is_kept_once_gets_its_updates_once():
+    plan = GeometricScales(per_halving=16, smallest=16, first=7, later=3).counted_plan((20, 20))
+    assert plan == (((16, 16), 7), *(((side, side), 3) for side in (17, 18, 19, 20)))
+
+
 @pytest.mark.parametrize("steps", [1, 3, 10, 3001])
 @pytest.mark.parametrize("shape", [(20, 20), (384, 512), (1000, 3000), (17, 900)])
 @pytest.mark.parametrize("per_halving", [0.5, 2, 16])
@@ -291,6 +326,43 @@ def test_a_run_resumes_to_the_same_bits(params, large, art, tmp_path, name, stop
         assert_array_equal(mine, other)
 
 
+def test_a_run_makes_the_updates_of_its_schedule_and_resumes(params, large, art):
+    schedule = GeometricScales(smallest=30, first=3, later=2)
+    counted = small.quickest(steps=None).replace(schedule=schedule)
+    given = counted.replace(steps=5)
+    shots = nst.paint(params, large, art, recipe=counted, every=2)
+    next(shots), next(shots)
+    kept = shots.checkpoint()
+    last = list(shots)[-1]
+    assert (last.step, last.image.shape) == (5, (36, 48, 3))
+    assert [(scale["size"], scale["steps"]) for scale in kept.scales] == [
+        ([34, 26], 3), ([48, 36], 2)
+    ]  # fmt: skip
+    assert "descent.steps" not in kept.facts
+    # The same number as a total gives the same run, and resumes its checkpoint.
+    assert_array_equal(nst.stylize(params, large, art, recipe=given), last.image)
+    again = nst.paint(params, large, art, recipe=given, resume=kept).finish()
+    assert_array_equal(again.image, last.image)
+    again = nst.paint(params, large, art, recipe=counted, resume=kept).finish()
+    assert_array_equal(again.image, last.image)
+    more = counted.replace(later=4)
+    with pytest.raises(ValueError, match="descent.schedule.later was 2, is 4"):
+        nst.paint(params, large, art, recipe=more, resume=kept)
+
+
+def test_no_program_is_compiled_for_another_way_to_give_the_updates(
+    params, large, art, compilations
+):
+    counted = small.quickest(steps=None).replace(
+        schedule=GeometricScales(smallest=30, first=3, later=2)
+    )
+    nst.stylize(params, large, art, recipe=counted)
+    before = compilations()
+    for other in (counted.replace(steps=4), counted.replace(first=2, later=1)):
+        nst.stylize(params, large, art, recipe=other)
+    assert compilations() == before
+
+
 @pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.long)])
 def test_rows_of_a_batch_are_single_runs(params, large, art, name):
     pair = [large, large[::-1]]
@@ -429,6 +501,17 @@ GUARDED = optimizers.LBFGS()
             ValueError,
             "`per_halving`: expected 0.25 or more, got 0.1",
         ),
+        (
+            {"schedule": recipes.Halvings(), "steps": None},
+            ValueError,
+            "`steps`: None .* Halvings has none of its own; give a number .* GeometricScales, wh",
+        ),
+        ({"steps": None, "schedule": replace(SCALES, first=0)}, ValueError, "`first`: expected 1"),
+        (
+            {"steps": None, "schedule": replace(SCALES, first=np.array([1, 2]))},
+            TypeError,
+            "`first`: expected a whole number, got array",
+        ),
         ({"schedule": replace(SCALES, first=0)}, ValueError, "`first`: expected 1 or more, got 0"),
         ({"schedule": replace(SCALES, later=1.5)}, TypeError, "`later`: expected a whole number"),
         ({"schedule": replace(SCALES, smallest=8)}, ValueError, "`smallest`: expected 16 or more"),
@@ -487,3 +570,19 @@ optimizer = {kind = "Adam", carry = true, b2 = 0.99}
     assert recipe.descent.optimizer == optimizers.RMSprop(alpha=0.9)
     off = recipes.toml.with_values(recipe, {"descent.average_decay": "none"})
     assert off.descent.average_decay is None
+
+
+def test_a_file_may_leave_the_numbers_of_updates_to_the_schedule():
+    text = recipes.toml.to_toml(recipes.CROWSONKB)
+    assert '\nsteps = "none"\n' in text and recipes.toml.from_toml(text) == recipes.CROWSONKB
+    assert provenance.of_recipe(recipes.CROWSONKB)["descent.steps"] is None
+    values = {"descent.schedule": "GeometricScales", "descent.steps": "none"}
+    found = recipes.toml.with_values(recipes.TF, values).descent
+    assert (found.steps, found.schedule) == (None, GeometricScales())
+    assert (
+        recipes.toml.with_values(recipes.CROWSONKB, {"descent.steps": "200"}).descent.steps == 200
+    )
+    text = 'base = "crowsonkb"\n[descent]\nschedule = "Halvings"'
+    assert recipes.toml.from_toml(text + "\nsteps = 9").descent.steps == 9
+    with pytest.raises(ValueError, match="^`recipe`: `descent.steps`: None .* Halvings has no"):
+        recipes.toml.from_toml(text)

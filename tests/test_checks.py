@@ -604,6 +604,8 @@ def test_a_schedule_of_ones_own_paints(params):
 
     recipe = small.quickest(steps=3)
     own = recipe.replace(schedule=Twice())
+    with pytest.raises(ValueError, match="^`steps`: None .* and Twice has none of its own"):
+        recipes.check(own.replace(steps=None))
     assert recipes.check(own).descent.schedule is own.descent.schedule
     as_halvings = recipe.replace(schedule=recipes.Halvings(smallest=64, passes=2))
     found, expected = (
@@ -611,6 +613,26 @@ def test_a_schedule_of_ones_own_paints(params):
         for one in (own, as_halvings)
     )
     assert_array_equal(found, expected)
+
+
+def test_a_schedule_of_ones_own_may_have_numbers_of_updates(params):
+    class ByArea:
+        from_originals = False
+
+        def counts_in_words(self):
+            return "an update for each 1024 pixels"
+
+        def plan(self, shape, steps, original=None):
+            return ((shape, steps),)
+
+        def counted_plan(self, shape, original=None):
+            return self.plan(shape, shape[0] * shape[1] // 1024)
+
+    recipe = recipes.check(small.quickest(steps=None).replace(schedule=ByArea()))
+    assert recipe.descent.updates_in_words == "an update for each 1024 pixels"
+    content = np.full((32, 64, 3), 0.5, np.float32)
+    assert nst.paint(params, content, GREY, recipe=recipe).finish().step == 2
+    assert nst.paint(params, content, GREY, recipe=recipe, steps=1).finish().step == 1
 
 
 @pytest.mark.parametrize("pixels", [48.0, np.float32(48), np.int64(48), jnp.asarray(48)])

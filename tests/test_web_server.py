@@ -180,6 +180,9 @@ def test_the_page_is_served_with_strict_headers_and_without_other_addresses(serv
         assert b"https://" not in data
     status, about = client.json("GET", "/about")
     assert status == 200 and len(about["styles"]) == 26 and about["samples"] == list(images.SAMPLES)
+    updates = {one["name"]: one["updates"] for one in about["recipes"]}
+    assert updates["default"] == "90 updates"
+    assert updates["crowsonkb"] == "1000 updates at the coarsest scale, 500 at each later one"
 
 
 @pytest.mark.parametrize(

@@ -122,10 +122,14 @@ def recipe_and_strength_of(
     recipe, strength = named_or_read_and_strength(changes.recipe, controls)
     if changes.values:
         # All other flags are applied below, after `--set`, so that they override it. Only `--colors`
-        # is applied here as well, since `--set` may set `pictures.color_map`, which is refused unless
-        # `pictures.colors` is already "content".
+        # and `--steps` are applied here as well. For `--set` may set `pictures.color_map`, which is
+        # refused unless `pictures.colors` is already "content"; and a schedule without numbers of
+        # updates of its own, which is refused while `descent.steps` is None.
         if changes.colors is not None:
             recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
+        if changes.steps is not None:
+            _checks.whole("steps", changes.steps, least=1)
+            recipe = _with_flag(recipe, "steps", KEYS["steps"], changes.steps)
         recipe, own = toml.values_and_strength(recipe, by_key(changes.values))
         strength = strength if own is None else own
     if changes.optimizer is not None:

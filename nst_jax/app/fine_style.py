@@ -94,8 +94,7 @@ class FineStyle:
                 "which so gets no other structure; choose another picture, or leave it out"
             )
         plan = self._plan(style.image.shape[:2], shape)
-        recipe = plan.recipe
-        size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
+        size, steps = f"{shape[1]}x{shape[0]} px", plan.updates
         self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
         shots = self._shots(style.image, plan)
         totals = []
@@ -256,7 +255,7 @@ def combining_facts(shape: Shape) -> dict[str, Any]:
       shape: (height, width) of the combined style.
     """
     recipe, (height, width) = GATYS_FINE_STYLE, shape
-    numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
+    numbers = {"size": [width, height], "steps": recipe.descent.updates_at(shape)}
     return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
 
 

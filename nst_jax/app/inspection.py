@@ -58,7 +58,7 @@ def list_recipes() -> None:
     family = read_info().family
     for recipe in PRESETS.values():
         optimizer = type(recipe.descent.optimizer).__name__
-        facts = f"{optimizer}, {recipe.descent.steps} updates, {recipe.pictures.size}"
+        facts = f"{optimizer}, {recipe.descent.updates_in_words}, {recipe.pictures.size}"
         weight = balance(recipe)
         if weight == float("inf"):
             facts += ", style only"

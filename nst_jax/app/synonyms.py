@@ -54,7 +54,8 @@ _MEANINGS = {
     "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
     # Number of updates, sizes of pictures and of strokes, seamless borders.
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
-    "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
+    "num-steps n-steps epochs updates": Meaning(("--steps",)),
+    "initial-iterations": Meaning(("--set",), usage="its key is descent.schedule.first"),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
     "min-scale": Meaning(("--set",), usage="its key is descent.schedule.smallest"),
     "style-scale style-scales style-scale-fac stroke-size stroke-scale strokes brush-size": Meaning(

@@ -306,8 +306,9 @@ def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
     very few updates, some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
-    shapes = [scale.shape for scale in run_scales.scales_of((side, side), styles, recipe)]
-    for steps in range(len(shapes), int(recipe.descent.steps)):
+    whole = run_scales.scales_of((side, side), styles, recipe)
+    shapes = [scale.shape for scale in whole]
+    for steps in range(len(shapes), sum(scale.steps for scale in whole)):
         few = recipe.replace(steps=steps)
         scales = run_scales.scales_of((side, side), styles, few)
         if [scale.shape for scale in scales] == shapes and all(scale.steps for scale in scales):

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from nst_jax.recipes.schedules import (
         SCHEDULES,
         CoarseToFine,
+        CountedSchedule,
         GeometricScales,
         Halvings,
         OneScale,
@@ -111,6 +112,7 @@ else:
             "checking": ("LARGEST_SHARE", "check", "check_in_bucket", "check_styles"),
             "schedules": (
                 "CoarseToFine",
+                "CountedSchedule",
                 "GeometricScales",
                 "Halvings",
                 "OneScale",
@@ -159,6 +161,7 @@ __all__ = [
     "COURSERA_TF2_V1",
     "CROWSONKB",
     "CoarseToFine",
+    "CountedSchedule",
     "DEFAULT",
     "Descent",
     "FIFTHS",

@@ -18,7 +18,7 @@ from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.field_types import with_checked_types
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
-from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule
+from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule, counted
 from nst_jax.vgg.sized_layers import PADDED, POOLED
 from nst_jax.vgg.taps import halo_of
 
@@ -334,7 +334,10 @@ def _check_style_scale(factors: Any) -> None:
 
 
 def _check_descent(descent: Descent) -> None:
-    _checks.whole("steps", descent.steps, least=1)
+    if descent.steps is None:
+        counted(descent.schedule)  # raises an error for a schedule without numbers of its own
+    else:
+        _checks.whole("steps", descent.steps, least=1)
     _check_schedule(descent.schedule)
     rule = descent.optimizer
     for path, value in jax.tree_util.tree_leaves_with_path(rule):

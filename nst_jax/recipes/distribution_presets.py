@@ -34,8 +34,9 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # those of the last scale, by a Lanczos filter. In the source, a style smaller than the canvas keeps its
 # size at every scale; here it keeps its size only at the last scale, and at the others it is reduced by
 # the same factor as the canvas.
-# The source makes 3000 updates for 512 px, and 500 more or fewer for each factor √2 in size; here the
-# number of updates is 3000 for other sizes, too, unless `steps` is given.
+# Like the source, the recipe makes 1000 updates at the coarsest scale and 500 at each later one: 2000
+# for 256 px, 3000 for 512 px, 4000 for 1024 px. If `steps` is given, it is the total number, which is
+# divided in the same proportion.
 # The source ran with PyTorch 1.13 to 2 and Pillow 9. The functions that it calls in these libraries
 # compute the same today.
 CROWSONKB = Recipe(
@@ -58,7 +59,7 @@ CROWSONKB = Recipe(
     descent=Descent(
         optimizer=optimizers.Adam(learning_rate=0.02, b1=0.9, b2=0.99, eps=1e-8, carry=True),
         clip=True,
-        steps=3000,
+        steps=None,
         schedule=GeometricScales(per_halving=2.0, smallest=128, first=1000, later=500),
         enlarge=filters.torch_bicubic,
         average_decay=0.99,

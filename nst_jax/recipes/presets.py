@@ -44,6 +44,9 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
+# Number of updates of this project's own recipes, unless a user gives another.
+OWN_UPDATES = 90
+
 # The weights of this recipe make a balance of 50:1. The balance is a ratio of style weight to content
 # weight that can be compared among recipes; see `nst_jax.recipes.balance`. It is 1000:1 in Gatys' code
 # and in the program pastiche, and 20:1 in the program neural-style. This recipe begins at a coarse
@@ -68,7 +71,7 @@ GRAM = Recipe(
         optimizer=optimizers.LBFGS(
             radius=0.02, largest_radius=0.2, slack=0.1, history=10, levels=4
         ),
-        steps=90,
+        steps=OWN_UPDATES,
         schedule=CoarseToFine(smallest=256, share=1.0),
     ),
 )
@@ -139,8 +142,7 @@ PUBLISHED.update(PRESETS)
 # Name of each of this project's own recipes -> word for a quality -> number of updates. Published
 # recipes have no such words, since their numbers of updates are those of their sources.
 QUALITIES = {
-    name: {"draft": 30, "good": int(PRESETS[name].descent.steps), "best": 300}
-    for name in (DEFAULT.name, GRAM.name)
+    name: {"draft": 30, "good": OWN_UPDATES, "best": 300} for name in (DEFAULT.name, GRAM.name)
 }
 
 

@@ -21,7 +21,7 @@ from nst_jax._types import ADDED_LATER, Shape
 from nst_jax.images.resizing import enlarge
 from nst_jax.optimizers.laplacian import over_pyramid
 from nst_jax.recipes import filters, sizes, starts, walk
-from nst_jax.recipes.schedules import OneScale, Schedule
+from nst_jax.recipes.schedules import OneScale, Schedule, counted
 from nst_jax.vgg.precision import Auto
 
 
@@ -357,7 +357,9 @@ class Descent:
         or the pixels that the network reads. The choice matters, since updates of Adam and L-BFGS
         depend on the range of the pixels. Static.
       clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
-      steps: number of updates, summed over all scales (resolutions).
+      steps: number of updates, summed over all scales (resolutions). None leaves the numbers to the
+        schedule, which must have some of its own, as `GeometricScales` does; the sum then depends on
+        the size of the canvas.
       schedule: the scales, and how the updates are divided among them.
       enlarge: how a canvas is resized to the next scale, one of `recipes.filters.ENLARGEMENTS`. Static.
       pyramid_levels: if 0, the optimiser updates pixels. If it is another number, the optimiser updates
@@ -382,7 +384,7 @@ class Descent:
     optimizer: optimizers.Optimizer = optimizers.LBFGS()
     coordinates: vgg.Pixels = _static(vgg.RAW)
     clip: bool = _static(False)
-    steps: int = 300
+    steps: int | None = 300
     schedule: Schedule = OneScale()
     enlarge: filters.Enlargement = _added_later(enlarge, static=True)
     pyramid_levels: int = _added_later(0, static=True)
@@ -398,6 +400,46 @@ class Descent:
         If not, the optimiser starts anew at each scale.
         """
         return bool(getattr(self.optimizer, "carry", False))
+
+    def plan(self, shape: Shape, original: Shape | None = None) -> tuple[tuple[Shape, int], ...]:
+        """Return ((height, width) in px, number of updates) of each scale, coarse to fine.
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          original: (height, width) in px of the content before any resizing; None if it is not known.
+
+        Raises:
+          ValueError: if `steps` is None, and the schedule has no numbers of updates of its own.
+
+        Example:
+          >>> from nst_jax import recipes
+          >>> recipes.CROWSONKB.descent.plan((170, 181))
+          (((120, 128), 1000), ((170, 181), 500))
+        """
+        if self.steps is not None:
+            return self.schedule.plan(shape, int(self.steps), original)
+        return counted(self.schedule).counted_plan(shape, original)
+
+    def updates_at(self, shape: Shape) -> int:
+        """Return the number of updates of all scales, for a canvas with this final (height, width)."""
+        return sum(updates for _, updates in self.plan(shape))
+
+    @property
+    def updates_in_words(self) -> str:
+        """The number of updates as text, such as "300 updates".
+
+        If it depends on the size of the canvas, the text has the numbers at the scales.
+
+        Example:
+          >>> from nst_jax import recipes
+          >>> recipes.TF.descent.updates_in_words
+          '1003 updates'
+          >>> recipes.CROWSONKB.descent.updates_in_words
+          '1000 updates at the coarsest scale, 500 at each later one'
+        """
+        if self.steps is not None:
+            return f"{self.steps} updates"
+        return counted(self.schedule).counts_in_words()
 
     def transformation(self, height: int | None = None) -> optax.GradientTransformationExtraArgs:
         """Build the optax transformation that updates the canvas.

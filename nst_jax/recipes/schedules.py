@@ -37,6 +37,33 @@ class Schedule(Protocol):
         ...
 
 
+@runtime_checkable
+class CountedSchedule(Schedule, Protocol):
+    """Interface of schedules that have a number of updates of their own for each scale.
+
+    A recipe with such a schedule need not have a total number of updates: its `descent.steps` may be
+    None. `GeometricScales` is such a schedule. One of a user's own may be any object that has this
+    interface.
+    """
+
+    def counts_in_words(self) -> str:
+        """Return the numbers of updates as text, such as "10 updates at each scale"."""
+        ...
+
+    def counted_plan(
+        self, shape: Shape, original: Shape | None = None
+    ) -> tuple[tuple[Shape, int], ...]:
+        """Return ((height, width) in px, number of updates) of each scale, coarse to fine.
+
+        The numbers of updates are those of the schedule itself.
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          original: (height, width) in px of the content before any resizing; None if it is not known.
+        """
+        ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class OneScale:
@@ -98,21 +125,26 @@ class GeometricScales:
     """Scales from coarse to the final size, with any constant ratio between successive scales.
 
     The longer side of a scale that is followed by k others is the final longer side divided by
-    2^(k / `per_halving`) and rounded. The updates of the run are divided in proportion to weights:
-    `first` for the coarsest scale, and `later` for each other scale. But each scale gets at least one
-    update. A run with fewer updates than scales leaves out the coarsest scales.
+    2^(k / `per_halving`) and rounded.
+
+    If a recipe's `descent.steps` is None, the coarsest scale gets `first` updates, and each other scale
+    `later` updates. So a larger picture, which has more scales, gets more updates. If `steps` is a
+    number, that many updates are divided in proportion to `first` and `later`. But each scale gets at
+    least one update. A run with fewer updates than scales leaves out the coarsest scales.
 
     Attributes:
       per_halving: number of scales within which the size halves: 1 gives the ratio 2, and 2 gives √2.
       smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
         16 px. If no coarser size is within these limits, the final size is the only scale.
-      first: how many updates the coarsest scale gets, relative to `later`.
-      later: how many updates each later scale gets, relative to `first`.
+      first: number of updates at the coarsest scale; with a total number, relative to `later`.
+      later: number of updates at each later scale; with a total number, relative to `first`.
 
     Example:
       >>> from nst_jax.recipes.schedules import GeometricScales
-      >>> GeometricScales().plan((384, 512), steps=3000)
-      (((96, 128), 1000), ((136, 181), 500), ((192, 256), 500), ((272, 362), 500), ((384, 512), 500))
+      >>> GeometricScales().counted_plan((192, 256))
+      (((96, 128), 1000), ((136, 181), 500), ((192, 256), 500))
+      >>> GeometricScales().plan((192, 256), steps=200)
+      (((96, 128), 100), ((136, 181), 50), ((192, 256), 50))
 
     References:
       github.com/crowsonkb/style-transfer-pytorch, whose default numbers are the defaults here.
@@ -137,6 +169,33 @@ class GeometricScales:
           original: (height, width) in px of the content picture before it was resized; None if it is
             not known.
         """
+        kept = self._sizes(shape, original)[-max(1, steps) :]
+        weights = [float(self.first), *[float(self.later)] * (len(kept) - 1)]
+        return tuple(zip(kept, _counts(weights, steps), strict=True))
+
+    def counts_in_words(self) -> str:
+        """Return the numbers of updates as text, for users."""
+        first, later = int(self.first), int(self.later)
+        return f"{first} updates at the coarsest scale, {later} at each later one"
+
+    def counted_plan(
+        self, shape: Shape, original: Shape | None = None
+    ) -> tuple[tuple[Shape, int], ...]:
+        """Return each scale with `first` updates if it is the coarsest, otherwise with `later` updates.
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          original: (height, width) in px of the content picture before it was resized; None if it is
+            not known.
+
+        Returns:
+          ((height, width) in px, number of updates) of each scale, coarse to fine.
+        """
+        coarsest, *others = self._sizes(shape, original)
+        return (coarsest, int(self.first)), *((size, int(self.later)) for size in others)
+
+    def _sizes(self, shape: Shape, original: Shape | None) -> list[Shape]:
+        """Return (height, width) of every scale, coarse to fine; arguments as for `counted_plan`."""
         scales, longer = [shape], max(shape)
         while True:
             longer = round(max(shape) / 2 ** (len(scales) / float(self.per_halving)))
@@ -146,9 +205,7 @@ class GeometricScales:
             scales.append(smaller)
         # If `per_halving` is large, successive small scales may have the same size after rounding. Each
         # size is kept once.
-        distinct = list(dict.fromkeys(reversed(scales)))[-max(1, steps) :]
-        weights = [float(self.first), *[float(self.later)] * (len(distinct) - 1)]
-        return tuple(zip(distinct, _counts(weights, steps), strict=True))
+        return list(dict.fromkeys(reversed(scales)))
 
 
 @jax.tree_util.register_dataclass
@@ -212,6 +269,21 @@ def _counts(weights: list[float], steps: int) -> list[int]:
     ends = [max(end, i + 1) for i, end in enumerate(ends)]
     ends = [min(end, steps - (scales - 1 - i)) for i, end in enumerate(ends)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def counted(schedule: Schedule) -> CountedSchedule:
+    """Return a schedule that has numbers of updates of its own, which `descent.steps=None` requires.
+
+    Raises:
+      ValueError: if the schedule has none.
+    """
+    if isinstance(schedule, CountedSchedule):
+        return schedule
+    raise ValueError(
+        "`steps`: None leaves the numbers of updates to the schedule, and "
+        f"{type(schedule).__name__} has none of its own; give a number of updates, or the schedule "
+        "GeometricScales, whose `first` and `later` are such numbers"
+    )
 
 
 # The schedules by their names in recipe files (TOML).

@@ -47,7 +47,7 @@ def introduce_batch(
         estimated; None if other processes paint, on devices and with memory that are not known here.
     """
     entries = job.entries
-    counts = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
+    counts = Counter((e.recipe.name, sum(scale.steps for scale in e.scales)) for e in entries)
     names = [
         f"{name}, {steps} updates each" + ("" if len(counts) == 1 else f" ({count})")
         for (name, steps), count in counts.items()

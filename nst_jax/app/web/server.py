@@ -323,7 +323,11 @@ class Server:
             {
                 "version": __version__,
                 "recipes": [
-                    {"name": name, "steps": int(one.descent.steps), "quality": name in QUALITIES}
+                    {
+                        "name": name,
+                        "updates": one.descent.updates_in_words,
+                        "quality": name in QUALITIES,
+                    }
                     for name, one in recipes.PRESETS.items()
                 ],
                 "styles": [

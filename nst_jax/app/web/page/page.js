@@ -752,7 +752,7 @@ function listen() {
 // --- Start of the page -----------------------------------------------------------------------------
 
 function fill() {
-  $("recipe").append(...about.recipes.map(one => new Option(`${one.name} (${one.steps} updates)`, one.name)));
+  $("recipe").append(...about.recipes.map(one => new Option(`${one.name} (${one.updates})`, one.name)));
   $("colors").append(...["", ...about.colors].map(name => new Option(COLOURS[name] ?? name, name)));
   $("size").append(...[[128, "128 px, a sketch"], [256, "256 px, small"], ["", "512 px, as usual"], [768, "768 px, large"], [1024, "1024 px, very large"]].map(([value, words]) => new Option(words, value)));
   $("size").value = "";
