@@ -31,6 +31,7 @@ jaxtyping.install_import_hook("nst_jax", f"{typechecker.__name__}.check")
 import jax
 import pytest
 from jax._src import compiler
+from jax.experimental.compilation_cache import compilation_cache
 
 from nst_jax import _compile
 from tests import small
@@ -202,6 +203,7 @@ def settings():
     for name, value in before.items():
         jax.config.update(name, value)
     _compile.cache(programs=programs)
+    compilation_cache.reset_cache()  # otherwise JAX would go on with a folder that it has begun to use
 
 
 @pytest.fixture

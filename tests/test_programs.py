@@ -323,6 +323,13 @@ def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
     assert len(files(tmp_path)) == len(optimizers.OPTIMIZERS)
 
 
+def test_a_kept_program_may_return_nan_while_jax_checks_for_it(grey, tmp_path):
+    state = nst.init(grey, recipes.as_arrays(COARSE_TO_FINE.bare()))
+    with jax.debug_nans(True):
+        again = programs.Kept(bands.constrained, tmp_path)(state, None)
+    assert np.isnan(again.losses.total)
+
+
 def test_traced_programs_lie_in_jaxs_folder(tmp_path, settings):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     assert cache.programs_folder() is None  # switched off, as all tests are
