@@ -86,8 +86,18 @@ def image_shape(
 
 
 def floating(argument: str, dtype: Any) -> None:
-    """Refuse an image whose dtype is not floating point, since integer arithmetic would overflow."""
-    if not jnp.issubdtype(dtype, jnp.floating):
+    """Refuse an image whose dtype is not floating point, since integer arithmetic would overflow.
+
+    A dtype of another package, such as torch's, is refused as well.
+    """
+    try:
+        is_floating = jnp.issubdtype(dtype, jnp.floating)
+    except TypeError:
+        raise TypeError(
+            f"`{argument}`: expected an array of NumPy or JAX, got one of {dtype}; "
+            "`np.asarray(...)` makes one"
+        ) from None
+    if not is_floating:
         hint = "divide it by 255" if dtype == np.uint8 else "scale it to [0, 1]"
         raise ValueError(
             f"`{argument}`: expected floating point in [0, 1], got {np.dtype(dtype)}; {hint} first"
@@ -186,7 +196,14 @@ def image(argument: str, value: Any) -> np.ndarray:
             f"{_array_hint(value)}"
         )
     not_masked(argument, value)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (RuntimeError, TypeError) as error:
+        if isinstance(value, jax.Array):  # the error is of JAX itself, such as a failed transfer
+            raise
+        raise TypeError(
+            f"`{argument}`: NumPy makes no array of this {type(value).__name__}: {error}"
+        ) from error
     if array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected one image [height, width, 3] (RGB, channels last), "

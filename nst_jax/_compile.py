@@ -7,6 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from nst_jax import _checks, _files
 
@@ -84,6 +86,17 @@ def _is_known(name: str, value: Any) -> bool:
 # --- Programs in memory ---------------------------------------------------------------------------
 
 
+def nans_allowed() -> AbstractContextManager[Any]:
+    """Return a context manager in which JAX's setting `jax_debug_nans` is off, for this thread.
+
+    With the setting, JAX raises an error for each NaN in a result of a program. But programs of this
+    package return NaN on purpose, for losses that are not computed yet; and if losses stop being
+    finite, a run itself reports it.
+    """
+    manager: AbstractContextManager[Any] = jax.debug_nans(False)
+    return manager
+
+
 class Jitted:
     """A function compiled as by `jax.jit`, but with a limit on how many compiled programs are kept.
 
@@ -113,7 +126,8 @@ class Jitted:
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._program(arguments, named)(*arguments, **named)
+        with nans_allowed():
+            return self._program(arguments, named)(*arguments, **named)
 
     def lower(self, *arguments: Any, **named: Any) -> Any:
         """Lower the function for arguments, as `jax.jit(function).lower` does."""
@@ -229,9 +243,13 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     place = _files.as_path(folder, argument="folder")
     if folder == "":  # `Path("")` would be the current folder
         raise ValueError("`folder`: is empty; name a folder")
+    place = place.absolute()  # so that it stays the same if the current folder changes
     place.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_enable_compilation_cache", True)
     keep_programs_in(place)
+    # At the first compilation, JAX decides whether there is a cache, and in which folder. This makes it
+    # decide anew.
+    compilation_cache.reset_cache()
 
 
 # JAX writes to disk only programs that took at least this many seconds to compile. JAX's default, 1.0,

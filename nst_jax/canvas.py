@@ -108,6 +108,10 @@ class SingleCanvas:
         # The sizes of the pictures at each scale. If the pictures lie in larger arrays, `plan.scales`
         # has the sizes of the arrays instead.
         self._scales = plan.real_scales
+        # How far the run has come. `_newest` has the arguments `scale` and `steps` and the result of a
+        # call of the program `run` whose losses are not on the host yet.
+        self._reached = Position()
+        self._newest: tuple[int, int, State, Losses] | None = None
 
     def _at(self, scale: int) -> Recipe:
         """Return the recipe for one scale (resolution), with the values that hold only there."""
@@ -301,9 +305,27 @@ class SingleCanvas:
         state, losses = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), steps, bands=bands
         )
-        # The program returns the losses in arrays of a fixed length, `optimize.CAPACITY`. The part in
-        # use is copied, since a view of it would keep the whole arrays in memory.
-        return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
+        self._newest = scale, steps, state, losses
+        return state, _on_host(losses, steps)
+
+    def reach(self, position: Position) -> None:
+        """Take note of how far the run has come: all that `run` has computed is in `position`."""
+        self._reached, self._newest = position, None
+
+    @property
+    def position(self) -> Position:
+        """How far the run has come, also if an exception has ended it, such as a KeyboardInterrupt.
+
+        Such an exception usually comes while Python waits for the losses of a call of `run`. The state
+        before this call is lost then, since its memory was reused, but the new state is computed.
+        """
+        if self._newest is None:
+            return self._reached
+        scale, steps, state, losses = self._newest
+        before = self._reached
+        return Position(
+            scale, before.step + steps, state, (*before.history, _on_host(losses, steps))
+        )
 
     def hand_over(self, scale: int, state: State) -> Handover:
         recipe = self._at(scale)
@@ -434,6 +456,15 @@ def _targets_in_arrays(
 def _traced(shape: Shape) -> RealSize:
     """Return a (height, width) as an array, so that jitted functions trace it as a runtime value."""
     return jnp.asarray(shape, jnp.int32)
+
+
+def _on_host(losses: Losses, steps: int) -> Losses:
+    """Return the losses of `steps` steps, from the program `run`, as NumPy arrays [steps].
+
+    The program returns arrays of a fixed length, `optimize.CAPACITY`. The part in use is copied, since
+    a view of it would keep the whole arrays in memory.
+    """
+    return jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:

@@ -99,6 +99,7 @@ def descend(
     position: Position | None = None,
     ahead: Ahead | None = None,
     at_scale_ends: bool = False,
+    reached: Callable[[Position], Any] = lambda position: None,
 ) -> Iterator[Position]:
     """Optimise a canvas at each scale in turn; after every interval, yield how far the run has come.
 
@@ -116,6 +117,7 @@ def descend(
       ahead: a function that prepares the next scale (its targets and programs) while the current scale
         is painted; see `Ahead`. None: no scale is prepared before its turn.
       at_scale_ends: whether a `Position` is also yielded at the end of each scale.
+      reached: called with the `Position` after each call of `canvas.run`, whether it is yielded or not.
 
     Yields:
       A `Position` after each interval. The last one is after all updates, or where the losses stopped
@@ -132,9 +134,10 @@ def descend(
     before: Handover | None = None
     while True:
         if state is not None:
+            reached(here := Position(index, done, state, history))
             over = done == total or canvas.is_broken(state)
             if wanted == 0 or over or (at_scale_ends and done == ends[index]):
-                yield Position(index, done, state, history)
+                yield here
                 if over:
                     return
                 wanted = next(intervals)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nst_jax import _checks, correspondence
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.controls.regions import with_kept
+from nst_jax.losses import at_least_float32
 from nst_jax.objective import losses_of
 from nst_jax.recipes.checking import check_descent_in_bucket
 from nst_jax.recipes.filters import Enlargement
@@ -39,7 +40,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     `image` becomes the pending canvas, the one whose losses the next step computes.
 
     Args:
-      image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
+      image: [h, w, 3] in [0, 1]; the whole run uses its dtype, but at least float32: small updates
+        would be lost in the rounding of a narrower type.
       recipe: the recipe of the run. Its `descent` (optimiser, pixel convention, average of canvases)
         and `terms` (losses) decide which arrays the state has.
       bands: how the canvas is distributed over several devices; None means one device.
@@ -57,7 +59,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     _checks.image_shape("image", image.shape, smallest=1)
     _checks.floating("image", image.dtype)
-    canvas = with_padding(recipe.descent.coordinates.encode(image), bands)
+    wide = at_least_float32(jnp.asarray(image))
+    canvas = with_padding(recipe.descent.coordinates.encode(wide), bands)
     unknown = jnp.asarray(jnp.nan, canvas.dtype)
     fresh = State(
         step=jnp.asarray(-1, jnp.int32),

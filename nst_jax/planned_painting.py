@@ -94,6 +94,9 @@ class Painting(Iterator[Snapshot]):
     def checkpoint(self, *, copy: bool = True) -> Checkpoint:
         """Return the state of the run at the latest snapshot, from which `paint` can resume.
 
+        If an exception, such as the KeyboardInterrupt of Ctrl-C, has ended the run while it made
+        updates, this is the state after these updates.
+
         Args:
           copy: whether the arrays are copied. If False, they may be buffers of the run, which are valid
             only until the next snapshot is requested.
@@ -102,9 +105,10 @@ class Painting(Iterator[Snapshot]):
           A checkpoint, which `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
 
         Raises:
-          ValueError: if no snapshot has been requested yet.
+          ValueError: if no snapshot has been requested yet; or if an exception has ended the run at the
+            moment when updates began, so that there is no state.
         """
-        scale, step, state, pieces = self._position
+        scale, step, state, pieces = self._last_position()
         if state is None:
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
         plan = self._canvas.plan
@@ -118,6 +122,27 @@ class Painting(Iterator[Snapshot]):
             scales=provenance.of_scales(plan.real_scales),
             device=provenance.device(),
         )
+
+    def _last_position(self) -> Position:
+        """Return the position of the latest snapshot, or a later one if its state is lost.
+
+        A call of the compiled loop reuses the memory of the state that it gets. So if an exception ends
+        the run during such a call, the state of the latest snapshot is lost.
+        """
+        if not _is_lost(self._position.state):
+            return self._position
+        if _is_lost(self._canvas.position.state):
+            raise ValueError(
+                "`checkpoint`: the run was interrupted at the moment when updates began, and its state "
+                "is lost; resume from an earlier checkpoint, or call `paint` again"
+            )
+        return self._canvas.position
+
+
+def _is_lost(state: Any) -> bool:
+    """Return whether a state has arrays whose memory is used by other arrays now."""
+    leaves = jax.tree.leaves(state)
+    return any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in leaves)
 
 
 def _snapshots(
@@ -208,7 +233,9 @@ def paint_planned(
     identify = partial(_identity, params, content, style, plan, init, key, given)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)
-    positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
+    positions = descend(
+        canvas, plan.scales, intervals, position=position, ahead=ahead, reached=canvas.reach
+    )
     return Painting(positions, canvas, identify, left_out)
 
 

@@ -3,6 +3,7 @@ checked at every call, and there are two devices, so that nothing relies on ther
 
 import functools
 import gc
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -30,6 +31,7 @@ jaxtyping.install_import_hook("nst_jax", f"{typechecker.__name__}.check")
 import jax
 import pytest
 from jax._src import compiler
+from jax.experimental.compilation_cache import compilation_cache
 
 from nst_jax import _compile
 from tests import small
@@ -50,6 +52,7 @@ QUICK_TO_COMPILE = {
     "xla_cpu_parallel_codegen_split_count": 1,  # one LLVM module, whatever the number of processors
 }
 _is_quick = pytest.StashKey[bool]()  # of a test
+_before = pytest.StashKey[dict]()  # the result of `_settings` before a test
 _quick_options = []  # those that are added to every compilation now
 _get_compile_options = compiler.get_compile_options
 
@@ -68,12 +71,21 @@ def _with_quick_options(*arguments, **named):
 
 compiler.get_compile_options = _with_quick_options  # JAX has no setting of options for all programs
 
-_compiled = []
-jax.monitoring.register_event_duration_secs_listener(
-    lambda event, *_, **__: (
-        _compiled.append(event) if event.endswith("backend_compile_duration") else None
-    )
-)
+_compiled = []  # the name of each program that XLA has compiled so far
+_counted = []  # the numbers that `compilations` has returned in this test
+
+
+def _note_compiled(event, duration_secs, **details):
+    if event.endswith("backend_compile_duration"):
+        _compiled.append(details.get("fun_name", "a program without a name"))
+
+
+jax.monitoring.register_event_duration_secs_listener(_note_compiled)
+
+
+def _settings():
+    """Return the settings of this process that `nst_jax.cache` and `jax.config.update` change."""
+    return {**jax.config.values, "nst_jax's programs in memory": _compile.programs_in_memory()}
 
 
 MAPS = Path("/proc/self/maps")  # one line for each memory mapping of this process; Linux only
@@ -106,14 +118,44 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Compile as was chosen for this test; drop programs that were compiled otherwise."""
+    _counted.clear()
+    item.stash[_before] = _settings()
     options = _known_options() if item.stash[_is_quick] else []
     if options != _quick_options:
         _quick_options[:] = options
         jax.clear_caches()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Name the programs that were compiled between the counts of a test that has failed."""
+    report = yield
+    if report.failed and len(_counted) > 1:
+        lines = [
+            f"from {first} to {last}: {', '.join(_compiled[first:last]) or 'none'}"
+            for first, last in itertools.pairwise(_counted)
+        ]
+        report.sections.append(("compiled programs, from count to count", "\n".join(lines)))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item, nextitem):
-    """Drop compiled programs after a test module if there are more than `MOST_MAPS` memory mappings."""
+    """Refuse a test that leaves other settings than it found, and drop programs if there are many.
+
+    The settings are those of the whole process, so they would change what later tests compute and
+    compile. Programs are dropped after a module if there are more than `MOST_MAPS` memory mappings.
+    """
+    result = yield  # the fixtures end
+    after = _settings()
+    before = item.stash.get(_before, after)
+    changed = [name for name, value in before.items() if after[name] != value]
+    _drop_programs_if_many(item, nextitem)
+    assert not changed, f"the test has changed settings of the process: {', '.join(changed)}"
+    return result
+
+
+def _drop_programs_if_many(item, nextitem):
     if nextitem is not None and nextitem.module is item.module:
         return
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
@@ -139,7 +181,29 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def compilations():
     """Return a function that tells how many programs XLA has compiled so far."""
-    return lambda: len(_compiled)
+
+    def count():
+        _counted.append(len(_compiled))
+        return _counted[-1]
+
+    return count
+
+
+@pytest.fixture
+def settings():
+    """Put the settings that `nst_jax.cache` changes back after a test."""
+    names = (
+        "jax_enable_compilation_cache",
+        "jax_compilation_cache_dir",
+        "jax_persistent_cache_min_compile_time_secs",
+    )
+    before = {name: getattr(jax.config, name) for name in names}
+    programs = _compile.programs_in_memory()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    _compile.cache(programs=programs)
+    compilation_cache.reset_cache()  # otherwise JAX would go on with a folder that it has begun to use
 
 
 @pytest.fixture

@@ -33,20 +33,6 @@ sys.exit(code)
 
 
 @pytest.fixture
-def config():
-    """Put jax's settings back after a test."""
-    names = (
-        "jax_enable_compilation_cache",
-        "jax_compilation_cache_dir",
-        "jax_persistent_cache_min_compile_time_secs",
-    )
-    before = {name: getattr(jax.config, name) for name in names}
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
-@pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -82,7 +68,7 @@ def test_a_second_start_takes_the_programs_of_the_first_and_paints_the_same(tmp_
 
 
 @pytest.fixture
-def enabled(config):
+def enabled(settings):
     """Let jax keep programs, with no folder of its own."""
     jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", None)

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import checkpoints, optimize, optimizers, recipes
+from nst_jax import checkpoints, optimize, optimizers, planned_painting, recipes
 from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
@@ -168,6 +168,62 @@ def test_a_run_that_broke_stays_broken(params, content, style):
 def test_before_the_first_snapshot_there_is_nothing_to_keep(params, content, style):
     with pytest.raises(ValueError, match="not begun; ask for a snapshot first"):
         nst.paint(params, content, style, recipe=FAST).checkpoint()
+
+
+class Interrupting:
+    """An array that Ctrl-C interrupts while it is copied to the host for the first time."""
+
+    def __init__(self, array):
+        self._array, self._waits = array, True
+
+    def __array__(self, dtype=None, copy=None):
+        if self._waits:
+            self._waits = False
+            raise KeyboardInterrupt
+        return np.asarray(self._array)
+
+
+def interrupted(monkeypatch, third, params, content, style, **given):
+    """Return a run in which a KeyboardInterrupt ended the third call of the loop of updates.
+
+    `third` is called with the result of the loop, in its place.
+    """
+    calls, real = [], planned_painting.PROGRAMS.run
+
+    def loop(*arguments, **named):
+        calls.append(named)
+        found = real(*arguments, **named)
+        return third(*found) if len(calls) == 3 else found
+
+    programs = planned_painting.PROGRAMS._replace(run=loop)
+    with monkeypatch.context() as patched:
+        patched.setattr(planned_painting, "PROGRAMS", programs)
+        shots = nst.paint(params, content, style, **given)
+    with pytest.raises(KeyboardInterrupt):
+        finished(shots)
+    assert len(calls) == 3
+    return shots
+
+
+def test_a_run_that_was_interrupted_while_it_painted_resumes(params, content, style, monkeypatch):
+    def waiting(state, losses):
+        return state, losses._replace(total=Interrupting(losses.total))
+
+    given = {"recipe": FAST, "steps": 6, "every": 2}
+    shots = interrupted(monkeypatch, waiting, params, content, style, **given)
+    checkpoint = shots.checkpoint()
+    assert checkpoint.step == 4 and checkpoint.history.total.shape == (5,)
+    resumed = nst.paint(params, content, style, resume=checkpoint, **given).finish()
+    same(resumed, nst.paint(params, content, style, **given).finish())
+
+
+def test_a_run_whose_state_is_lost_says_so(params, content, style, monkeypatch):
+    def losing(state, losses):
+        raise KeyboardInterrupt
+
+    shots = interrupted(monkeypatch, losing, params, content, style, recipe=FAST, every=1)
+    with pytest.raises(ValueError, match="^`checkpoint`: the run was interrupted .* call `paint`"):
+        shots.checkpoint()
 
 
 # --- Checkpoints of other runs --------------------------------------------------------------------

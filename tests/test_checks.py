@@ -294,6 +294,33 @@ def test_lists_are_refused_by_the_functions_below(params):
             call(GREY[..., :1])
 
 
+class Foreign:
+    """An array of another package, such as torch's: NumPy does not know its dtype."""
+
+    shape, dtype = GREY.shape, "torch.bfloat16"
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Got unsupported ScalarType BFloat16")
+
+
+def test_arrays_of_other_packages_are_refused_by_name_if_numpy_cannot_read_them(
+    params, as_users_do
+):
+    message = (
+        "^`content`: NumPy makes no array of this Foreign: Got unsupported ScalarType BFloat16"
+    )
+    with pytest.raises(TypeError, match=message):
+        nst.paint(params, Foreign(), GREY, recipe=FAST)
+    way = r"expected an array of NumPy or JAX, got one of torch.bfloat16; `np\.asarray\(\.\.\.\)`"
+    for argument, call in {
+        "images": lambda image: nst.features(params, image, ["relu1_1"]),
+        "content": lambda image: nst.measure(params, image, GREY, FAST),
+        "image": lambda image: nst.init(image, FAST),
+    }.items():
+        with pytest.raises(TypeError, match=f"^`{argument}`: {way}"):
+            call(Foreign())
+
+
 def test_masked_elements_are_not_read():
     hidden = np.zeros(GREY.shape, bool)
     assert_array_equal(_checks.image("content", np.ma.masked_array(GREY, hidden)), GREY)

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import _compile, batch_canvas, canvas, measuring
+from tests import small
 
 pytestmark = pytest.mark.optimized
 
@@ -100,6 +102,31 @@ def test_another_number_is_not_another_program(two_programs, compilations):
         function(x, times)
     assert compilations() == before
     assert len(function._programs) == 1
+
+
+def test_programs_may_return_nan_while_jax_checks_for_it(params, content, style):
+    with jax.debug_nans(True):
+        assert np.isnan(_compile.Jitted(jnp.sqrt)(-1.0))
+        found = nst.stylize(params, content, style, recipe=small.quickest(steps=2))
+        with pytest.raises(FloatingPointError):  # the user's own programs are checked as before
+            jax.jit(jnp.sqrt)(-1.0)
+    expected = nst.stylize(params, content, style, recipe=small.quickest(steps=2))
+    assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("before", [None, "other"])
+def test_programs_are_kept_in_the_folder_that_was_named_last(
+    settings, tmp_path, monkeypatch, before
+):
+    monkeypatch.chdir(tmp_path)
+    jax.jit(lambda x: 3 * x, inline=True)(2.0)  # JAX then decides that it keeps no programs
+    if before is not None:
+        nst.cache(before)
+        jax.jit(lambda x: 4 * x, inline=True)(2.0)
+    nst.cache("programs")
+    monkeypatch.chdir("/")  # a folder is where it was named, whatever the current folder is later
+    jax.jit(lambda x: 5 * x, inline=True)(2.0)
+    assert [path.name[:11] for path in (tmp_path / "programs").glob("*-cache")] == ["jit__lambda"]
 
 
 @pytest.mark.parametrize(

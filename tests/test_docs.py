@@ -144,7 +144,7 @@ def blocks(page, language):
 
 
 @pytest.fixture
-def run_page(tmp_path, monkeypatch):
+def run_page(tmp_path, monkeypatch, settings):
     """Return a function that runs a page's Python, on two samples under its file names.
 
     Whatever the page says, pictures are of 48 px and runs of two updates. Where it names no recipe, one

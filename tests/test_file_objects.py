@@ -168,6 +168,7 @@ class NotYet(io.RawIOBase):
         (None, TypeError, "got NoneType"),
         (np.zeros((4, 4, 3)), TypeError, "got ndarray"),
         (io.StringIO("text"), TypeError, "is open as text; open it with mode 'rb'"),
+        (io.TextIOWrapper(io.BytesIO(b"\x89")), TypeError, "is open as text; open it with"),
         (Failing(b"x"), ValueError, "cannot read the file object: Input/output error"),
         (NotYet(), ValueError, "has no data yet"),
     ],

@@ -474,6 +474,15 @@ def test_variations_by_hand():
     assert_allclose(losses.POWER_VARIATION(image), 10**1.25 + 5**1.25, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("variation", losses.VARIATIONS.values(), ids=losses.VARIATIONS)
+def test_variations_of_16_bits_are_summed_in_float32(variation, dtype):
+    narrow = (100 * features(17, 20, 30, 3)).astype(dtype)  # float16 ends at 65504
+    wide = variation(narrow.astype("float32"))
+    assert variation(narrow).dtype == "float32" and jnp.isfinite(wide)
+    assert_allclose(variation(narrow), wide, rtol=1e-6)
+
+
 @pytest.mark.parametrize("variation", losses.VARIATIONS.values(), ids=losses.VARIATIONS)
 def test_an_even_picture_has_no_variation_and_no_gradient(variation):
     even = jnp.full((5, 6, 3), 0.5)

@@ -223,6 +223,18 @@ def test_the_loop_holds_no_picture_or_weights_as_constants(params, content, styl
     assert sum(np.size(constant) for constant in jaxpr.consts) < 100
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_picture_of_16_bits_is_optimised_in_float32(params, content, style, dtype):
+    recipe = recipes.as_arrays(small.quickest(recipes.TF_TV).bare())
+    narrow = content.astype(dtype)
+    targets = measure(params, content, style, recipe)
+    state, history = run(params, nst.init(narrow, recipe), targets, recipe, 3)
+    wide, expected = run(params, nst.init(narrow.astype("float32"), recipe), targets, recipe, 3)
+    assert_array_equal(state.canvas, wide.canvas)
+    assert_array_equal(history.total, expected.total)
+    assert np.isfinite(history.total[:3]).all()
+
+
 def test_the_loop_follows_the_dtype_of_the_picture(params, content, style, x64):
     for dtype in (jnp.float32, jnp.float64):
         recipe = recipes.as_arrays(small.shallow(recipes.TF_TV).bare(), dtype)

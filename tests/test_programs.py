@@ -323,18 +323,20 @@ def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
     assert len(files(tmp_path)) == len(optimizers.OPTIMIZERS)
 
 
-def test_traced_programs_lie_in_jaxs_folder(tmp_path):
-    before = jax.config.jax_compilation_cache_dir, jax.config.jax_enable_compilation_cache
-    try:
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-        assert cache.programs_folder() is None  # switched off, as all tests are
-        jax.config.update("jax_enable_compilation_cache", True)
-        assert cache.programs_folder() == tmp_path / "nst_jax"
-        jax.config.update("jax_compilation_cache_dir", "gs://bucket/programs")
-        assert cache.programs_folder() is None
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before[0])
-        jax.config.update("jax_enable_compilation_cache", before[1])
+def test_a_kept_program_may_return_nan_while_jax_checks_for_it(grey, tmp_path):
+    state = nst.init(grey, recipes.as_arrays(COARSE_TO_FINE.bare()))
+    with jax.debug_nans(True):
+        again = programs.Kept(bands.constrained, tmp_path)(state, None)
+    assert np.isnan(again.losses.total)
+
+
+def test_traced_programs_lie_in_jaxs_folder(tmp_path, settings):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    assert cache.programs_folder() is None  # switched off, as all tests are
+    jax.config.update("jax_enable_compilation_cache", True)
+    assert cache.programs_folder() == tmp_path / "nst_jax"
+    jax.config.update("jax_compilation_cache_dir", "gs://bucket/programs")
+    assert cache.programs_folder() is None
     assert programs.kept_in(None) is planned_painting.PROGRAMS
 
 

@@ -340,6 +340,7 @@ def test_features_are_returned_under_the_names_given(params, content):
     resolved = features(params, content, ["relu1_2", "relu2_1"])
     assert_array_equal(found["r21"], resolved["relu2_1"])
     assert_array_equal(found["block1_conv2"], resolved["relu1_2"])
+    assert list(features(params, content, iter(["r21"]))) == ["r21"]
 
 
 def test_a_bare_conv4_2_is_refused_with_both_meanings():

@@ -222,7 +222,8 @@ class Kept:
         if key not in self._programs:
             self._programs[key] = self._program(key, values, static, by_keyword=bool(arrays))
         self._used.add(self._files[key])
-        return self._programs[key](*jax.tree.leaves(values))
+        with _compile.nans_allowed():
+            return self._programs[key](*jax.tree.leaves(values))
 
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]

@@ -109,8 +109,9 @@ def read_to_end(file: BinaryReader, words: str, argument: str) -> bytes:
 def _block_of(file: BinaryReader, words: str, argument: str) -> bytes:
     if getattr(file, "closed", False):
         raise ValueError(f"`{argument}`: {words} is closed; open it again")
-    block: Any = file.read(BLOCK)
-    if isinstance(block, str) or isinstance(file, io.TextIOBase):
+    # A text file is not read, since decoding the bytes of a picture as text may fail.
+    block: Any = "" if isinstance(file, io.TextIOBase) else file.read(BLOCK)
+    if isinstance(block, str):
         raise TypeError(f"`{argument}`: {words} is open as text; open it with mode 'rb'")
     if block is None:  # a non-blocking stream that has no data at the moment
         raise ValueError(f"`{argument}`: {words} has no data yet; pass a file object that waits")

@@ -20,7 +20,7 @@ from nst_jax._real_size import cut
 from nst_jax._types import Image, RealSize, Scalar
 from nst_jax.losses.kinds import Mask, Variation
 from nst_jax.losses.squares import absolute, scaled_by_gradient
-from nst_jax.losses.sums import as_float, half, unchanged
+from nst_jax.losses.sums import as_float, at_least_float32, half, unchanged
 
 # (height, width) by which an array of differences is smaller than the picture: `DOWN` for differences
 # to the pixel below, which the last row does not have, and `RIGHT` for those to the pixel on the right.
@@ -123,6 +123,7 @@ def _nine_point_sums(
     function: Callable[[Array], Array], image: Image, where: Mask, size: RealSize | None
 ) -> DifferenceSums:
     """Return the two sums of `nine_point_differences`, with `function` in place of the square."""
+    image = at_least_float32(image)
     down, right = _differences(image, where, size)
     straight = jnp.sum(function(down), axis=(-1, -2, -3))
     straight += jnp.sum(function(right), axis=(-1, -2, -3))
@@ -152,10 +153,11 @@ def _differences(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return the differences of each pixel to the pixel below, and to the pixel on its right.
 
-    The shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. The differences of a pixel are 0 if
-    the mask `where` is False there. If `size` is given, a difference is also 0 if one of its two pixels
-    is outside the picture of this size.
+    The shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3], the dtype float32 or a wider one.
+    The differences of a pixel are 0 if the mask `where` is False there. If `size` is given, a
+    difference is also 0 if one of its two pixels is outside the picture of this size.
     """
+    image = at_least_float32(image)
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
     if size is not None:

@@ -6,7 +6,7 @@ which activations are read. Functions take pictures as sRGB in [0, 1] and conver
 convention with which the weights were trained.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -215,7 +215,7 @@ def _block(
 def features(
     params: Params,
     images: Image,
-    taps: Sequence[str],
+    taps: Iterable[str],
     *,
     network: Network | None = None,
     size: RealSize | None = None,
@@ -242,7 +242,7 @@ def features(
       top left of these arrays, and all else is zero.
 
     Raises:
-      TypeError: if `params` is not a `Params`, `images` not an array, `taps` not a sequence of strings,
+      TypeError: if `params` is not a `Params`, `images` not an array, `taps` not several strings,
         or `network` not a `Network`.
       ValueError: if the weights are of another network than VGG-19; if `taps` is empty, or has a tap
         that is unknown, ambiguous or repeated; or if `images` is too small, has an integer dtype, or is
@@ -260,6 +260,7 @@ def features(
       Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
       2014.
     """
+    taps = list(taps) if isinstance(taps, Iterator) else taps  # they are read twice
     resolved = resolve_taps(taps)
     measures = dict.fromkeys(resolved, lambda x: x)
     found = measured(params, images, measures, network=network, size=size)
