@@ -136,6 +136,13 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
+def test_info_without_a_file_names_what_describes_the_program(call):
+    code, out, err = call("info")
+    assert (code, out) == (2, "")
+    assert err.startswith("nst-jax: error: `FILE`: is missing; name a result or a style file;")
+    assert "`nst-jax --version`" in err and "`nst-jax weights info`" in err
+
+
 COMMANDS = (
     *(
         "demo",
@@ -1059,7 +1066,15 @@ def test_a_run_that_paints_nothing_fails_and_keeps_the_canvas(call):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 @pytest.mark.parametrize(
-    "words", [("recipes",), ("recipes", "show", "tiny"), ("--help",), (), ("plot", "--help")]
+    "words",
+    [
+        ("recipes",),
+        ("recipes", "show", "tiny"),
+        ("--help",),
+        ("--version",),
+        (),
+        ("plot", "--help"),
+    ],
 )
 def test_a_full_disk_below_standard_output_is_one_line(call, monkeypatch, words):
     with suppress(OSError), open("/dev/full", "w") as file:  # closing it fails, too

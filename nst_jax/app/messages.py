@@ -79,9 +79,9 @@ def _escaped(character: str) -> str:
 def print_lines(*lines: object, err: bool = False) -> None:
     """Print lines on standard output or standard error; line breaks inside a line are escaped.
 
-    All text that commands print goes through this function or `progress.Display`, except the
-    version, what `interrupts` writes when a signal ends the process, and what is logged, such as
-    errors of the server of `web`.
+    All text that commands print goes through this function or `progress.Display`, except what
+    `interrupts` writes when a signal ends the process, and what is logged, such as errors of the server
+    of `web`.
 
     Args:
       *lines: objects that `str` turns into the text of a line.
