@@ -280,10 +280,10 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
     colors, realism = _colors_and_realism(chosen)
     instant_controls.check_colors_and_realism(colors, realism)
     given_styles.content_rule(chosen["size"])
-    rule = given_styles.style_rule(chosen["style_size"])
+    given_styles.style_rule(chosen["style_size"])
     for style in styles:
         for glance in style.seen:
-            given_styles.shape_by(rule, glance.shape, argument="style")
+            given_styles.style_shape(chosen["style_size"], glance.shape)
         if style.seen:
             continue
         is_fixed = style.trained is None
@@ -486,8 +486,7 @@ def _row(
     number: int, content: Path, style: ChosenStyle, output: Path, chosen: Mapping[str, Any]
 ) -> Row:
     seen = images.glance(source(content), argument="content")
-    rule = given_styles.content_rule(chosen["size"])
-    shape = given_styles.shape_by(rule, seen.shape, argument="content")
+    shape = given_styles.content_shape(chosen["size"], seen.shape)
     images.check_fits(output, shape, argument="output")
     side = buckets.checked_bucket(chosen["bucket"])
     if side is not None and side != buckets.AUTO:
