@@ -74,6 +74,9 @@ class Command(click.Command):
             name = error.option_name
             whole = next((word for word in words if word.startswith(name)), name)
             raise click.NoSuchOption(whole, ctx=error.ctx) from error
+        except click.BadOptionUsage as error:
+            error.ctx = error.ctx or ctx  # click leaves it out, and messages name the command
+            raise
 
     def make_parser(self, ctx: click.Context) -> Any:
         """Return click's parser, changed such that `-:SHARE` is an argument and no option.

@@ -4,7 +4,6 @@ A row is one picture to paint: a content and a style. A record says how a row en
 manifest is the file of the records. The 26 styles are those that a network of the package has learned.
 """
 
-import os
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -360,7 +359,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
         raise ValueError("`output`: is missing; name a folder for the results, `-o DIR`")
     contents, styles = _requested(content, words, chosen)
     inputs = [*contents, *chosen["styles"], *(path for style in styles for path in style.paths)]
-    if os.path.realpath(folder) in {os.path.realpath(path) for path in inputs}:
+    if rows.is_input_folder(folder, inputs):
         raise ValueError(
             f"`output`: '{folder}' is an input folder, so the results would be inputs of the next run; "
             "choose another folder"
