@@ -363,7 +363,10 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
         ) from None
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
-    if not path.absolute().parent.is_dir():
+    parent = path.absolute().parent
+    if parent.exists() and not parent.is_dir():
+        raise ValueError(f"`{argument}`: '{path.parent}' is no folder; choose another place")
+    if not parent.is_dir():
         raise ValueError(
             f"`{argument}`: the folder '{path.parent}' does not exist; create it first"
         )

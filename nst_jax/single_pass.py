@@ -8,17 +8,18 @@ import numpy as np
 
 from nst_jax import _checks
 from nst_jax._real_size import stacked
-from nst_jax._types import Image, Params
+from nst_jax._types import Image, Params, Shape
 from nst_jax.controls.given import BatchControls, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
     ParsedStyle,
     Style,
     checked_picture,
-    content_rule,
+    content_shape,
     parsed_style,
+    read_style,
     repeatable_shares,
     resized_content,
-    shape_by,
+    with_resized_pictures,
 )
 from nst_jax.feed_forward.instant_controls import (
     check_colors_and_realism,
@@ -30,7 +31,6 @@ from nst_jax.feed_forward.instant_painter import (
     InstantPainter,
     chosen_precision,
     square_by_cost,
-    square_fits,
 )
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets
@@ -222,13 +222,10 @@ def instant_many(
     _check_params(params)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
-    found = [checked_picture(name, one) for name, one in _entries("contents", contents)]
-    side = _chosen_square(bucket, found, size)
-    parsed = _parsed_styles(styles, shares, style_size, on_host=side is not None)
-    trained = [one.trained for one in parsed if one.trained is not None]
-    if bucket == buckets.AUTO and side is not None and not square_fits(side, trained):
-        side = None
-    for place, one in enumerate(parsed):
+    asked = buckets.checked_bucket(bucket)
+    found = {name: checked_picture(name, one) for name, one in _entries("contents", contents)}
+    read = _read_styles(styles, shares)
+    for place, one in enumerate(read.values()):
         _check_style(f"styles[{place}]", one, colors, _entry(style_opacity, place))
     strengths = np.atleast_1d(np.asarray(strength, np.float32))
     realisms = np.atleast_1d(np.asarray(realism, np.float32))
@@ -236,22 +233,31 @@ def instant_many(
     count = _count(
         {
             "contents": len(found),
-            "styles": len(parsed),
+            "styles": len(read),
             "strength": len(strengths),
             "realism": len(realisms),
             **controls.lengths(),
         }
     )
+    shapes = [content_shape(size, one.shape[:2], argument=name) for name, one in found.items()]
+    side = _chosen_square(asked, shapes, [*read.values()], count)
+    on_host = side is not None
+    resized = [
+        resized_content(one, size, argument=name, on_host=on_host) for name, one in found.items()
+    ]
+    parsed = [
+        with_resized_pictures(name, one, style_size, on_host=on_host) for name, one in read.items()
+    ]
+    images = [*found.values()]
     given = [
         controls.checked(
             index,
-            found[index % len(found)].shape[:2],
+            images[index % len(images)].shape[:2],
             [picture.shape[:2] for picture in parsed[index % len(parsed)].pictures],
         )
         for index in range(count)
     ]
     painter = InstantPainter(params, chosen, chunk=chunk, bucket=side)
-    resized = [resized_content(image, size, on_host=side is not None) for image in found]
     requests = [
         controlled_request(
             painter,
@@ -267,41 +273,40 @@ def instant_many(
     painted = [
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
-    return stacked(painted, on_host=side is not None)
+    return stacked(painted, on_host=on_host)
 
 
-def _parsed_styles(
-    styles: Any, shares: Any, style_size: Size, *, on_host: bool
-) -> list[ParsedStyle]:
-    """Check the styles of a batch. `shares` are those of each entry that is a list of styles."""
+def _read_styles(styles: Any, shares: Any) -> dict[str, ParsedStyle]:
+    """Check and read the styles of a batch; return each by its name for error messages.
+
+    `shares` are those of each entry that is a list of styles.
+    """
     shares = repeatable_shares(shares)  # several entries need them
-    return [
-        parsed_style(
-            name,
-            one,
-            shares if isinstance(one, (list, tuple)) else None,
-            style_size,
-            on_host=on_host,
-        )
+    return {
+        name: read_style(name, one, shares if isinstance(one, (list, tuple)) else None)
         for name, one in _entries("styles", styles)
-    ]
+    }
 
 
-def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:
+def _chosen_square(
+    bucket: buckets.Chosen, shapes: Sequence[Shape], styles: Sequence[ParsedStyle], count: int
+) -> int | None:
     """Return the side in px of the square array in which each picture lies; None if there is none.
 
     Args:
-      bucket: the argument `bucket` of `instant_many`, which is checked here; "auto" chooses what takes
-        the least time.
-      contents: the contents [h, w, 3] before they are resized.
-      size: the argument `size` of `instant_many`.
+      bucket: the argument `bucket` of `instant_many`, checked; "auto" chooses what takes the least
+        time.
+      shapes: (height, width) of each content after resizing.
+      styles: the styles, which decide what networks paint.
+      count: number of pictures to paint.
     """
-    side = buckets.checked_bucket(bucket)
-    if side != buckets.AUTO:
-        return side
-    rule = content_rule(size)
-    shapes = [shape_by(rule, one.shape[:2], argument="contents") for one in contents]
-    return square_by_cost([("", shape) for shape in shapes])
+    if bucket != buckets.AUTO:
+        return bucket
+    pictures = [
+        (styles[index % len(styles)].network, shapes[index % len(shapes)]) for index in range(count)
+    ]
+    trained = {one.network: one.trained for one in styles if one.trained is not None}
+    return square_by_cost(pictures, [*trained.values()])
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:

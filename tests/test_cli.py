@@ -136,6 +136,34 @@ def test_version_and_bare_call(call):
     assert code == 0 and "stylize" in out
 
 
+def test_messages_name_what_was_typed(call):
+    Image.new("RGBA", (32, 24)).save("clear.png")
+    Image.new("RGB", (640, 16)).save("wide.png")
+    painted = ("--recipe", "tiny", "-o", "out.png")
+    clear = ("is transparent; give one with opaque parts",)
+    nothing = ("got 'relu1_1=0.5:'\n",)
+    small = ("640x16 px becomes 512x13 px by the size rule",)
+    for argv, words in (
+        (("stylize", "clear.png", "art.png", *painted), ("`CONTENT`: all of the content", *clear)),
+        (("texture", "clear.png", *painted), ("`STYLE`: all of the style", *clear)),
+        (("stylize", "photo.png", "art.png", "--init", "", *painted), ("`--init`: is empty",)),
+        (("stylize", "photo.png", "art.png", "--style-layer", "relu1_1=0.5:"), nothing),
+        (("stylize", "--size"), ("`nst-jax stylize --help` lists the options",)),
+        (("batch", "photo.png", "--styles", "art.png", "-o", "art.png"), ("is a file; name a",)),
+        (("gram", "wide.png"), ("`STYLE`: ", *small)),
+        (("features", "wide.png"), ("`PICTURE`: ", *small)),
+        (("plan", "--shape", "20x8"), ("`--shape`: 20x8 px is too small",)),
+    ):
+        refused(call(*argv), *words)
+
+
+def test_info_without_a_file_names_what_describes_the_program(call):
+    code, out, err = call("info")
+    assert (code, out) == (2, "")
+    assert err.startswith("nst-jax: error: `FILE`: is missing; name a result or a style file;")
+    assert "`nst-jax --version`" in err and "`nst-jax weights info`" in err
+
+
 COMMANDS = (
     *(
         "demo",
@@ -1078,7 +1106,15 @@ def test_a_run_that_paints_nothing_fails_and_keeps_the_canvas(call):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 @pytest.mark.parametrize(
-    "words", [("recipes",), ("recipes", "show", "tiny"), ("--help",), (), ("plot", "--help")]
+    "words",
+    [
+        ("recipes",),
+        ("recipes", "show", "tiny"),
+        ("--help",),
+        ("--version",),
+        (),
+        ("plot", "--help"),
+    ],
 )
 def test_a_full_disk_below_standard_output_is_one_line(call, monkeypatch, words):
     with suppress(OSError), open("/dev/full", "w") as file:  # closing it fails, too

@@ -132,10 +132,10 @@ def test_what_is_no_log_is_refused():
     expected = {
         "empty": "has no losses",
         "text": "line 1 of",
-        "bytes": "cannot read",
+        "bytes": "is no log of nst-jax",
         "results": "line 1 of",
         "train": "is no log of a style transfer",
-        "missing": "cannot read",
+        "missing": "there is no file",
     }
     for name, message in expected.items():
         with pytest.raises(ValueError, match=f"`path`: .*{message}") as caught:

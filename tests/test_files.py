@@ -219,10 +219,12 @@ def test_a_name_that_the_system_refuses_is_refused_in_one_line(tmp_path, check):
     ):
         check(tmp_path / ("x" * 300))
     (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="^`path`: '.*file' is no folder; choose another place"):
+        check(tmp_path / "file" / "name")
     with pytest.raises(
         ValueError, match="^`path`: the folder '.*' does not exist; create it first"
     ):
-        check(tmp_path / "file" / "name")
+        check(tmp_path / "none" / "name")
 
 
 # Every public function that takes the path of a file, with other arguments that come after the path.

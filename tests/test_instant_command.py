@@ -453,6 +453,10 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
         (["photo.png", "x.png:2", "--styles", "mosaic", "-o", "out"], ["has a share"]),
         ([".", "mosaic", "-o", "."], ["`--output`: '.' is an input folder"]),
         (
+            ["photo.png", "--styles", "mosaic", "-o", "photo.png"],
+            ["`--output`: 'photo.png' is a file; name a folder"],
+        ),
+        (
             ["photo.png", "mosaic", "--colors", "content"],
             ["`--colors`: 'content' needs the pixels"],
         ),

@@ -377,10 +377,29 @@ def test_by_cost_a_square_fits_a_wide_network(monkeypatch):
     for network, side in zip(networks, (48, None), strict=True):
         trained = given_styles.Trained(network, "x")
         assert instant_painter.square_by_cost(shapes, [trained]) == side
-        # `instant_many` knows the network only after it has chosen the square.
         monkeypatch.setattr(instant_painter.InstantPainter, "paint", paint)
         with pytest.raises(RuntimeError, match=f"^painted in {side}$"):
             nst.instant_many(pictures, network, bucket="auto", size="as-is")
+
+
+def test_by_cost_the_networks_of_all_pictures_are_counted(monkeypatch):
+    counted = []
+
+    def by_cost(pictures, trained=()):
+        counted.append((pictures, trained))
+        raise RuntimeError("counted")
+
+    monkeypatch.setattr("nst_jax.single_pass.square_by_cost", by_cost)
+    contents = [small.picture("chelsea", *shape) for shape in ((44, 30), (30, 44))]
+    params = johnson.fresh_params(jax.random.key(0), 1, width=1, blocks=1)
+    network = johnson.StyleNetwork(params, ("a",))
+    for styles in (["mosaic", 3], ["mosaic", contents[0]], [network, "mosaic"]):
+        with pytest.raises(RuntimeError, match="^counted$"):
+            nst.instant_many(contents, styles, bucket="auto", size="as-is")
+    names = [[name for name, _ in pictures] for pictures, _ in counted]
+    assert [len(set(found)) for found in names] == [1, 2, 2]
+    assert [shape for _, shape in counted[0][0]] == [(44, 30), (30, 44)]
+    assert [[one.network for one in trained] for _, trained in counted] == [[], [], [network]]
 
 
 def test_a_chunk_is_no_larger_than_memory(monkeypatch):

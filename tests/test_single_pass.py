@@ -23,7 +23,7 @@ from nst_jax.feed_forward import (
 from nst_jax.feed_forward.given_styles import parsed_style
 from nst_jax.images import palettes, resizing
 from nst_jax.recipes import starts, toml
-from nst_jax.single_pass import _parsed_styles
+from nst_jax.single_pass import _read_styles
 from nst_jax.vgg.precision import FLOAT32
 from nst_jax.weights.params import _embedded
 from tests import small
@@ -522,8 +522,8 @@ def test_shares_may_be_in_anything_with_an_order(made, network):
     given = partial(parsed_style, "style", ["mosaic", "waves"], style_size=None)
     assert_array_equal(given(shares=made([1, 3])).shares, given(shares=[1, 3]).shares)
     assert_array_equal(parsed_style("style", network, made([1, 3]), None).shares, [0.25, 0.75])
-    many = _parsed_styles([["mosaic", "waves"]] * 2, made([1, 3]), None, on_host=True)
-    for one in many:
+    many = _read_styles([["mosaic", "waves"]] * 2, made([1, 3]))
+    for one in many.values():
         assert_array_equal(one.shares, given(shares=[1, 3]).shares)
 
 

@@ -101,8 +101,11 @@ def test_a_picture_has_no_structure_to_give_to_itself(params, content, style, ca
         ):
             nst.stylize_many(params, content, style, recipe=small.quickest(), style_fine=fine)
     found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "art.png", "-o", "a.png")
-    assert found[0] == 1 and not os.path.exists("a.png")
+    assert found[0] == 2 and not os.path.exists("a.png")
     assert "`--style-fine`: art.png is the same picture as the style art.png, which so" in found[2]
+    run = ("batch", "photo.png", "--styles", "art.png", "--style-fine", "art.png", "-q")
+    code, _, told = call(*run, "--recipe", "tiny", "--no-cache", "-o", "out")
+    assert code == 1 and told.count("`--style-fine`: art.png is the same picture as the style") == 1
 
 
 # --- Many pictures --------------------------------------------------------------------------------

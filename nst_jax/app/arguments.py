@@ -271,11 +271,13 @@ def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
     if not equals or as_number(text) is not None:
         return StyleLayer(tap, _layer_weight("style_layer", name, equals, text), None)
     weighted = bool(colon) and as_number(before) is not None
-    file = parse_path(after if weighted else text)
+    typed = after if weighted else text
+    file = parse_path(typed)
     if not file.is_file():
+        missing = f", and there is no file '{file}'" if typed else ""
         raise ValueError(
             "`style_layer`: expected NAME=WEIGHT such as relu4_1=0.2, NAME=FILE or NAME=WEIGHT:FILE, "
-            f"got '{name}={text}', and there is no file '{file}'"
+            f"got '{name}={text}'{missing}"
         )
     weight = _layer_weight("style_layer", name, equals, before) if weighted else None
     return StyleLayer(tap, weight, file)
@@ -454,6 +456,8 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
         return starts.Blend(ratio), None
     if text is None:
         return None, None
+    if not text:
+        raise ValueError(f"`init`: is empty; name a file, or one of {', '.join(START_NAMES)}")
     if text in START_NAMES:
         return START_NAMES[text](), None
     # If `text` names no existing file and has neither suffix nor folder, it is more likely a misspelt

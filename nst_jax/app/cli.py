@@ -199,9 +199,7 @@ def _fail(message: str, code: int) -> int:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(
-    __version__, prog_name=PROGRAM, message="%(prog)s %(version)s", help="show the version"
-)
+@command_classes.version_option(__version__)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Neural style transfer in JAX: paint one picture in the style of another.
@@ -209,7 +207,7 @@ def cli(ctx: click.Context) -> None:
     Try `nst-jax demo`, then `nst-jax stylize photo.jpg painting.jpg -o result.png`.
     """
     if ctx.invoked_subcommand is None:
-        messages.print_lines(*ctx.get_help().split("\n"))
+        command_classes.print_help(ctx)
 
 
 @cli.command(short_help="Paint a sample picture; takes about a minute.")
@@ -482,12 +480,17 @@ def features(picture: Path, **chosen: Any) -> None:
 
 
 @cli.command(short_help="Print how a result or a style file was made.")
-@click.argument("path", type=base.FILE, metavar="FILE")
+@click.argument("path", type=base.FILE, metavar="FILE", required=False)
 @base.option(
     "--json", "as_json", is_flag=True, help="print JSON (default if the output is not a terminal)"
 )
-def info(path: Path, as_json: bool) -> None:
+def info(path: Path | None, as_json: bool) -> None:
     """Print how FILE was made: the settings in a result, or what a style file says of its training."""
+    if path is None:
+        raise ValueError(
+            "`path`: is missing; name a result or a style file; without a file, `nst-jax --version` "
+            "prints the version and `nst-jax weights info` describes the weights in use"
+        )
     with _imports():
         from nst_jax.app import inspection
 
@@ -534,7 +537,7 @@ def show_recipe(recipe: str) -> None:
 def weights(ctx: click.Context) -> None:
     """Inspect or convert a weights file."""
     if ctx.invoked_subcommand is None:
-        messages.print_lines(*ctx.get_help().split("\n"))
+        command_classes.print_help(ctx)
 
 
 @weights.command("info", short_help="Verify a weights file and describe it.")

@@ -4,11 +4,13 @@ They are subclasses of click's classes. The module imports nothing that takes lo
 `--help` needs it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from nst_jax.app.messages import (
+    PROGRAM,
     BadInput,
     did_you_mean,
     named_as_typed,
@@ -72,6 +74,9 @@ class Command(click.Command):
             name = error.option_name
             whole = next((word for word in words if word.startswith(name)), name)
             raise click.NoSuchOption(whole, ctx=error.ctx) from error
+        except click.BadOptionUsage as error:
+            error.ctx = error.ctx or ctx  # click leaves it out, and messages name the command
+            raise
 
     def make_parser(self, ctx: click.Context) -> Any:
         """Return click's parser, changed such that `-:SHARE` is an argument and no option.
@@ -112,8 +117,35 @@ def _show_help(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """Print the help text, as click does, and raise the errors of `print_lines`."""
     del param
     if value and not ctx.resilient_parsing:
-        print_lines(*ctx.get_help().split("\n"))
+        print_help(ctx)
         ctx.exit()
+
+
+def version_option(version: str) -> Callable[[Any], Any]:
+    """Return a decorator that adds `--version` to a command, which prints the program's version.
+
+    It takes the place of click's decorator of this name, which does not print by `print_lines`.
+    """
+
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        del param
+        if value and not ctx.resilient_parsing:
+            print_lines(f"{PROGRAM} {version}")
+            ctx.exit()
+
+    return click.option(
+        "--version",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="show the version",
+    )
+
+
+def print_help(ctx: click.Context) -> None:
+    """Print the help text of a command, given the context in which click runs it."""
+    print_lines(*ctx.get_help().split("\n"))
 
 
 class CommandWithLists(Command):

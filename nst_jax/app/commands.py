@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from nst_jax import _files, images, run_scales, texturing
+from nst_jax import _checks, _files, images, run_scales, texturing
 from nst_jax.app import arguments, cache
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
@@ -71,6 +71,7 @@ from nst_jax.recipes.changes import with_sizes
 from nst_jax.scaling import sharding
 from nst_jax.scaling.footprint import memory_of_files
 from nst_jax.scaling.plan import plan_in_arrays, scales_of_canvas
+from nst_jax.vgg.taps import SMALLEST
 
 # --- One picture ----------------------------------------------------------------------------------
 
@@ -223,6 +224,7 @@ def _check_planned(
         return
     if content is not None:
         raise ValueError("`shape`: takes the place of pictures; omit one or the other")
+    _checks.image_shape("shape", (*chosen["shape"], 3), smallest=SMALLEST)
     for name in ("size", "style_size"):
         if chosen[name] is not None:
             raise ValueError(f"`{name}`: `--shape` is the size of the result; omit this one")

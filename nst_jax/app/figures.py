@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nst_jax import _files, figures, images
+from nst_jax import _checks, _files, figures, images, run_scales
 from nst_jax._types import HostImage
 from nst_jax.app import cache
 from nst_jax.app.chosen_options import weights_file
@@ -13,7 +13,7 @@ from nst_jax.app.outputs import refuse_inputs, result_path
 from nst_jax.app.writing import write_picture
 from nst_jax.figures import loss_plots
 from nst_jax.recipes.sizes import LongEdge
-from nst_jax.vgg.taps import resolve_tap, resolve_taps
+from nst_jax.vgg.taps import SMALLEST, resolve_tap, resolve_taps
 from nst_jax.weights import params
 
 
@@ -72,12 +72,19 @@ def _checked_output(source: Path, name: str, argument: str, chosen: Mapping[str,
 
 
 def _seen(path: Path, argument: str, chosen: Mapping[str, Any]) -> HostImage:
-    """Return a picture [h, w, 3] in [0, 1], reduced if its longer side exceeds the option `size`."""
+    """Return a picture [h, w, 3] in [0, 1], reduced if its longer side exceeds the option `size`.
+
+    Raises:
+      ValueError: if it cannot be read, or is too small for the network before or after it is reduced.
+    """
     image = images.read(path, argument=argument).image
+    _checks.image_shape(argument, image.shape, smallest=SMALLEST)
     height, width = image.shape[:2]
     if max(height, width) <= chosen["size"]:
         return image
-    return images.bicubic_8bit(image, LongEdge(chosen["size"]).shape(height, width))
+    rule = LongEdge(chosen["size"])
+    shape = run_scales.checked_shape(argument, (height, width), rule.shape(height, width), rule)
+    return images.bicubic_8bit(image, shape)
 
 
 def _weights(chosen: Mapping[str, Any]) -> Any:

@@ -35,11 +35,10 @@ UPDATES = 10  # number of updates after which the shown progress is refreshed
 
 
 class NotCombined(RuntimeError):
-    """Raised if combining a style fails.
+    """Raised if combining a style fails: the losses are not finite, or never change.
 
-    It fails if both pictures are equal, or if the losses are not finite or never change. The message
-    begins with the option, `--style-fine`. It is not a `ValueError`, since the input was valid: the
-    command ends with exit code 1, as after any run that diverges.
+    The message begins with the option, `--style-fine`. It is not a `ValueError`, since the input was
+    valid: the command ends with exit code 1, as after any run that diverges.
     """
 
 
@@ -85,12 +84,12 @@ class FineStyle:
           The style at this size, [h, w, 3] in [0, 1].
 
         Raises:
-          ValueError: if the two pictures cannot be combined.
-          NotCombined: if both pictures are equal, or if the losses stop being finite or never change.
+          ValueError: if the two pictures cannot be combined, for example because they are equal.
+          NotCombined: if the losses stop being finite or never change.
         """
         if np.array_equal(style.image, self.picture.image):
-            raise NotCombined(
-                f"`--style-fine`: {self.picture.name} is the same picture as the style {style.name}, "
+            raise ValueError(
+                f"`style_fine`: {self.picture.name} is the same picture as the style {style.name}, "
                 "which so gets no other structure; choose another picture, or leave it out"
             )
         plan = self._plan(style.image.shape[:2], shape)
@@ -297,7 +296,7 @@ class FineStyles:
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
-          ValueError: if the two pictures cannot be combined.
+          ValueError: if the two pictures cannot be combined, for example because they are equal.
           NotCombined: as in `FineStyle.combined`; a later call with the same pictures and size raises
             it at once.
         """

@@ -79,9 +79,9 @@ def _escaped(character: str) -> str:
 def print_lines(*lines: object, err: bool = False) -> None:
     """Print lines on standard output or standard error; line breaks inside a line are escaped.
 
-    All text that commands print goes through this function or `progress.Display`, except the
-    version, what `interrupts` writes when a signal ends the process, and what is logged, such as
-    errors of the server of `web`.
+    All text that commands print goes through this function or `progress.Display`, except what
+    `interrupts` writes when a signal ends the process, and what is logged, such as errors of the server
+    of `web`.
 
     Args:
       *lines: objects that `str` turns into the text of a line.
@@ -174,12 +174,18 @@ def with_file_named(message: str, recipe: str | None = None) -> str:
     return f"`recipe`: '{recipe}': `{keys[found[1]]}{found[2]}`{message[found.end() :]}"
 
 
+# Arguments of the Python API for which the command line has no option: they belong to a picture, and
+# commands get them from its file. Messages name the picture instead.
+_OF_PICTURES = {"opacity": "content", "style_opacity": "style"}
+
+
 def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | None:
     """Return a message with the names of options as users type them, in place of the Python names.
 
     Args:
       message: a message that begins with the Python name of an argument, such as "`style_size`: ".
-      params: the parameters of the command. A name that is none of theirs stays as it is.
+      params: the parameters of the command. A name that is none of theirs stays as it is, except that
+        an opacity gets the name of its picture.
 
     Returns:
       The message; None if it does not begin with a name in backquotes.
@@ -188,7 +194,8 @@ def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | Non
     if found is None:
         return None
     typed = {param.name: as_typed(param) for param in params}
-    name = typed.get(found[1], found[1]) + (found[2] or "")
+    known = _OF_PICTURES.get(found[1], found[1])
+    name = typed.get(known, known) + (found[2] or "")
     return f"`{name}`{as_flags(message[found.end() :])}"
 
 

@@ -215,7 +215,7 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
       256
     """
     rule = given_styles.content_rule(size)
-    longest = {max(given_styles.shape_by(rule, shape, argument="content")) for shape in _TRIED}
+    longest = {max(given_styles.content_shape(size, shape)) for shape in _TRIED}
     if bucket is None:
         return _rounded(longest, rule)
     if len(longest) == 1:

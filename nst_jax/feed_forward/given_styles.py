@@ -6,7 +6,7 @@ pictures. After that, `instant_painter` can paint in this style.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Hashable, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -53,11 +53,17 @@ class ParsedStyle(NamedTuple):
     If the style has neither pictures nor a trained network, it is a mixture of the 26 styles.
     """
 
-    pictures: tuple[Any, ...]  # the resized style pictures [h, w, 3]; empty if there are none
+    # The style pictures [h, w, 3], resized unless `read_style` made this; empty if there are none.
+    pictures: tuple[Any, ...]
     # The weights in the mixture, float32 with the sum 1: one for each picture; or, if there are no
     # pictures, one for each style of the trained network or for each of the 26 fixed styles.
     shares: np.ndarray
     trained: Trained | None = None  # the trained network; None for other kinds of styles
+
+    @property
+    def network(self) -> Hashable:
+        """A key that is equal for styles that the same network paints."""
+        return bool(self.pictures) if self.trained is None else self.trained.digest
 
 
 def parsed_style(
@@ -68,9 +74,7 @@ def parsed_style(
     Args:
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
-      shares: the weights of the styles in a mixture: one for each style of a list or of a trained
-        network, or a dictionary from names of a trained network's styles to weights. None means equal
-        weights, or the values of `style` if that is a dictionary from styles to weights.
+      shares: weights of the styles in a mixture; see `read_style`.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
@@ -79,6 +83,26 @@ def parsed_style(
 
     Raises:
       TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
+    """
+    read = read_style(argument, style, shares)
+    return with_resized_pictures(argument, read, style_size, on_host=on_host)
+
+
+def read_style(argument: str, style: Style, shares: Any) -> ParsedStyle:
+    """Check a style, and read its files; its pictures keep their sizes.
+
+    Args:
+      argument: the caller's name for the style, shown in error messages.
+      style: the style as the caller gives it.
+      shares: the weights of the styles in a mixture: one for each style of a list or of a trained
+        network, or a dictionary from names of a trained network's styles to weights. None means equal
+        weights, or the values of `style` if that is a dictionary from styles to weights.
+
+    Returns:
+      The checked style, with its pictures as they are.
+
+    Raises:
+      TypeError, ValueError: if the style or a share cannot be used; the message says why.
     """
     shares = repeatable_shares(shares)
     _checks.not_traced("shares", shares)
@@ -107,13 +131,26 @@ def parsed_style(
             raise ValueError(f"`{argument}`: a style is given twice; give it once")
         return ParsedStyle((), style_names.mixture_of(chosen, argument=argument))
     refuse_mixed(entries, named, argument=argument)
-    places = [f"{argument}[{place}]" for place in range(len(entries))]
-    places = places if len(entries) > 1 else [argument]
-    pictures = tuple(
-        resized_style(checked_picture(name, entry), style_size, argument=name, on_host=on_host)
-        for name, entry in zip(places, entries, strict=True)
-    )
+    names = _names_of(argument, len(entries))
+    pictures = tuple(map(checked_picture, names, entries))
     return ParsedStyle(pictures, _checks.shares("shares", weights))
+
+
+def with_resized_pictures(
+    argument: str, style: ParsedStyle, style_size: Size, *, on_host: bool = False
+) -> ParsedStyle:
+    """Return a style that `read_style` has read, with its pictures resized as in `parsed_style`."""
+    names = _names_of(argument, len(style.pictures))
+    pictures = tuple(
+        resized_style(picture, style_size, argument=name, on_host=on_host)
+        for name, picture in zip(names, style.pictures, strict=True)
+    )
+    return style._replace(pictures=pictures)
+
+
+def _names_of(argument: str, count: int) -> list[str]:
+    """Return names for error messages of the `count` pictures of a style called `argument`."""
+    return [argument] if count == 1 else [f"{argument}[{place}]" for place in range(count)]
 
 
 def is_trained(style: Any) -> bool:
@@ -250,20 +287,36 @@ def style_rule(style_size: Size) -> sizes.SizeRule:
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 
-def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
-    """Return the (height, width) to which a picture is resized.
+def content_shape(size: Size, shape: Shape, *, argument: str = "content") -> Shape:
+    """Return the (height, width) to which a content is resized; None gives the size of `default`.
 
     Args:
-      rule: computes the new size from the old one, such as `sizes.ShortEdge(256)`.
-      shape: (height, width) of the picture before it is resized.
-      argument: the caller's name for the picture, shown in error messages.
+      size: the caller's argument `size`.
+      shape: (height, width) of the content before it is resized.
+      argument: the caller's name for the content, shown in error messages.
 
     Raises:
       TypeError: if a size rule of a user's own does not return two whole numbers.
-      ValueError: if a side is under 16 px, before or after resizing.
+      ValueError: if `size` cannot be used, or if a side is under 16 px, before or after resizing.
     """
-    name = "size" if argument.startswith("content") else "style_size"
-    wanted = sizes.new_shape(rule, shape, argument=name)
+    rule = content_rule(size)
+    wanted = sizes.new_shape(rule, shape, argument="size")
+    return run_scales.checked_shape(argument, shape, wanted, rule)
+
+
+def style_shape(style_size: Size, shape: Shape, *, argument: str = "style") -> Shape:
+    """Return the (height, width) to which a style is resized; None gives a shorter side of 256 px.
+
+    Args:
+      style_size: the caller's argument `style_size`.
+      shape: (height, width) of the style picture before it is resized.
+      argument: the caller's name for the picture, shown in error messages.
+
+    Raises:
+      TypeError, ValueError: as in `content_shape`.
+    """
+    rule = style_rule(style_size)
+    wanted = sizes.new_shape(rule, shape, argument="style_size")
     return run_scales.checked_shape(argument, shape, wanted, rule)
 
 
@@ -275,7 +328,8 @@ def resized_content(
     With `on_host`, NumPy resizes it, so that JAX compiles no program for its size. `argument` is the
     caller's name for the picture in error messages.
     """
-    return _resized(image, content_rule(size), argument, on_host)
+    shape = content_shape(size, image.shape[:2], argument=argument)
+    return _at_shape(image, shape, on_host=on_host)
 
 
 def resized_style(
@@ -286,7 +340,8 @@ def resized_style(
     With `on_host`, NumPy resizes it, so that JAX compiles no program for its size. `argument` is the
     caller's name for the picture in error messages.
     """
-    return _resized(image, style_rule(style_size), argument, on_host)
+    shape = style_shape(style_size, image.shape[:2], argument=argument)
+    return _at_shape(image, shape, on_host=on_host)
 
 
 def resized_to(image: HostImage, shape: Shape) -> Resized:
@@ -294,6 +349,5 @@ def resized_to(image: HostImage, shape: Shape) -> Resized:
     return np.asarray(prepare.at_scale(jnp.asarray(image), shape))
 
 
-def _resized(image: HostImage, rule: sizes.SizeRule, argument: str, on_host: bool) -> Resized:
-    shape = shape_by(rule, image.shape[:2], argument=argument)
+def _at_shape(image: HostImage, shape: Shape, *, on_host: bool) -> Resized:
     return at_scale_on_host(image, shape) if on_host else resized_to(image, shape)

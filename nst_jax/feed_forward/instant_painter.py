@@ -198,9 +198,9 @@ def square_fits(side: int, trained: Sequence[Trained] = ()) -> bool:
     the more memory the wider they are.
     """
     tables = [johnson.layer_table_of(one.network.params) for one in trained]
+    available = capacity.available()
     try:
         for layers in (arbitrary.LAYERS, styles26.LAYERS, *tables):
-            available = capacity.available()
             strip_memory.check_fits_whole(layers, (side, side), available=available)
     except capacity.OutOfMemory:
         return False

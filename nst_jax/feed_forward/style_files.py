@@ -43,7 +43,7 @@ STYLE_FORMAT = _hdf5.Format(
     version=1,
     noun="style file",
     if_damaged="train it again, or name another",
-    if_foreign="`nst-jax train PAINTING --photos FOLDER -o {name}` makes one",
+    if_foreign="`nst-jax train PAINTING --photos FOLDER -o STYLE.h5` makes one",
     if_other_version="update nst-jax",
 )
 

@@ -78,7 +78,13 @@ def read_log(path: PathLike, *, argument: str = "path") -> LoggedRun:
     file = _files.as_path(path, argument=argument)
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise ValueError(f"`{argument}`: there is no file '{file}'; check the path") from None
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"`{argument}`: '{file}' is no log of nst-jax; name a file that `--log` wrote"
+        ) from None
+    except OSError as error:
         raise ValueError(
             f"`{argument}`: cannot read '{file}' as a log: {_files.reason_of(error)}"
         ) from None

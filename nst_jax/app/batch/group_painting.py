@@ -88,7 +88,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(
-    group: Group, known: dict[Path, images.Picture] | None = None
+    group: Group, known: dict[Path, images.Picture]
 ) -> tuple[list[Loaded], list[Record]]:
     """Read the input files of a group's pictures.
 
@@ -103,12 +103,11 @@ def read_group(
       A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
       each other picture.
     """
-    before: dict[Path, images.Picture] = {} if known is None else known
     used: dict[Path, images.Picture] = {}
 
     def read_once(path: Path, *, argument: str) -> images.Picture:
         if path not in used:
-            found = before.get(path)
+            found = known.get(path)
             used[path] = images.read(path, argument=argument) if found is None else found
         return used[path]
 
@@ -143,9 +142,8 @@ def read_group(
             failed.append(record_of(entry, "failed", results.message_of(error)))
         else:
             loaded.append(Loaded(entry, content, tuple(styles), controls, fine))
-    if known is not None:
-        known.clear()
-        known.update(used)
+    known.clear()
+    known.update(used)
     return loaded, failed
 
 
@@ -375,8 +373,8 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     If already the losses of the first canvas are not finite, nothing is written, as in `stylize`.
     """
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
+    seconds = round(canvas.seconds, 3)
     if broke_at == 0:
-        seconds = round(canvas.seconds, 3)
         return record_of(entry, "failed", divergence(0, entry.recipe), seconds=seconds)
     metadata = requested_settings(entry, job, weights)
     # A later run recognises a finished picture by the values of `requested_settings`. `strength` is not
@@ -411,7 +409,6 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     if status == "done" and canvas.rest is not None:
         remedy = remedy_at_rest(entry.recipe)
         why = as_flags(f"{canvas.rest.words}, so it is hardly painted: try {remedy}")
-    seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
 
 

@@ -5,7 +5,7 @@ A row is one picture to paint. A manifest is a table that a user writes, with a 
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -179,7 +179,7 @@ def requested_rows(
         return read_manifest(manifest)
     if not styles:
         raise ValueError("`styles`: is missing; give one or more, or a manifest as CONTENTS")
-    if os.path.realpath(output) in {os.path.realpath(word) for word in (*contents, *styles)}:
+    if is_input_folder(output, [*contents, *styles]):
         raise ValueError(
             f"`output`: '{output}' is an input folder, so the results would be inputs of the next run; "
             "choose another folder"
@@ -192,6 +192,11 @@ def requested_rows(
 
 
 # --- Files, folders and globs ---------------------------------------------------------------------
+
+
+def is_input_folder(output: Path, inputs: Iterable[Path]) -> bool:
+    """Return whether the folder for results is one of the inputs. A file is no folder."""
+    return not output.is_file() and os.path.realpath(output) in map(os.path.realpath, inputs)
 
 
 def is_pattern(word: Path) -> bool:

@@ -4,7 +4,6 @@ A row is one picture to paint: a content and a style. A record says how a row en
 manifest is the file of the records. The 26 styles are those that a network of the package has learned.
 """
 
-import os
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -280,10 +279,10 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
     colors, realism = _colors_and_realism(chosen)
     instant_controls.check_colors_and_realism(colors, realism)
     given_styles.content_rule(chosen["size"])
-    rule = given_styles.style_rule(chosen["style_size"])
+    given_styles.style_rule(chosen["style_size"])
     for style in styles:
         for glance in style.seen:
-            given_styles.shape_by(rule, glance.shape, argument="style")
+            given_styles.style_shape(chosen["style_size"], glance.shape)
         if style.seen:
             continue
         is_fixed = style.trained is None
@@ -360,7 +359,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
         raise ValueError("`output`: is missing; name a folder for the results, `-o DIR`")
     contents, styles = _requested(content, words, chosen)
     inputs = [*contents, *chosen["styles"], *(path for style in styles for path in style.paths)]
-    if os.path.realpath(folder) in {os.path.realpath(path) for path in inputs}:
+    if rows.is_input_folder(folder, inputs):
         raise ValueError(
             f"`output`: '{folder}' is an input folder, so the results would be inputs of the next run; "
             "choose another folder"
@@ -486,8 +485,7 @@ def _row(
     number: int, content: Path, style: ChosenStyle, output: Path, chosen: Mapping[str, Any]
 ) -> Row:
     seen = images.glance(source(content), argument="content")
-    rule = given_styles.content_rule(chosen["size"])
-    shape = given_styles.shape_by(rule, seen.shape, argument="content")
+    shape = given_styles.content_shape(chosen["size"], seen.shape)
     images.check_fits(output, shape, argument="output")
     side = buckets.checked_bucket(chosen["bucket"])
     if side is not None and side != buckets.AUTO:

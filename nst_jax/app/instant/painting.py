@@ -369,7 +369,7 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         facts |= numbers_of((), row.protect)
     if style.names:
         return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}
-    shapes = [given_styles.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]
+    shapes = [given_styles.style_shape(job.style_size, seen.shape) for seen in style.seen]
     return facts | {
         "style_sizes": [_size(shape) for shape in shapes],
         "style_rule": str(job.style_rule),
