@@ -151,6 +151,36 @@ def same_shape(argument: str, shape: Any, other: str, expected: Any) -> None:
         )
 
 
+def two_images(
+    argument: str,
+    image: Any,
+    other: str,
+    photo: Any,
+    *,
+    smallest: int = 1,
+    advice: str = "`jax.vmap` takes a batch",
+    needs: str = "a window needs",
+) -> None:
+    """Refuse anything but two floating-point images [h, w, 3] of the same size.
+
+    Args:
+      argument: the caller's name for `image`, used in messages.
+      image: the first image.
+      other: the caller's name for `photo`, used in messages.
+      photo: the second image.
+      smallest: the least number of px on a side.
+      advice: what to do with a batch of images, for the message that refuses it.
+      needs: the beginning of the phrase that says why smaller images are refused.
+
+    Raises:
+      TypeError, ValueError: as in `one_image`.
+      ValueError: if the images differ in size.
+    """
+    for name, one in ((argument, image), (other, photo)):
+        one_image(name, one, smallest=smallest, advice=advice, needs=needs)
+    same_shape(other, photo.shape, argument, image.shape)
+
+
 def not_masked(argument: str, value: Any) -> None:
     """Refuse a masked array of NumPy with masked elements.
 
@@ -174,12 +204,14 @@ def not_traced(argument: str, value: Any) -> None:
         )
 
 
-def image(argument: str, value: Any) -> np.ndarray:
+def image(argument: str, value: Any, *, several: str = "") -> np.ndarray:
     """Check a picture and return it as float32 [h, w, 3] in [0, 1] on the host.
 
     Args:
       argument: the caller's name for the value, used in messages.
       value: an array [h, w, 3]: floating point in [0, 1], or uint8, which is divided by 255.
+      several: name of the function that takes a batch of such pictures, for the message that refuses a
+        batch; "" if there is none.
 
     Returns:
       float32 NumPy array. Values up to 0.01 outside [0, 1] are accepted, and are not clipped.
@@ -207,7 +239,7 @@ def image(argument: str, value: Any) -> np.ndarray:
     if array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected one image [height, width, 3] (RGB, channels last), "
-            f"got shape {list(array.shape)}{_shape_hint(array.shape)}"
+            f"got shape {list(array.shape)}{_shape_hint(argument, array.shape, several)}"
         )
     if array.size == 0:
         raise ValueError(f"`{argument}`: the image is empty, got shape {list(array.shape)}")
@@ -223,13 +255,14 @@ def image(argument: str, value: Any) -> np.ndarray:
     return array
 
 
-def _shape_hint(shape: tuple[int, ...]) -> str:
+def _shape_hint(argument: str, shape: tuple[int, ...], several: str) -> str:
     """Return a hint on what to do with an array of this shape, which is no image; "" if there is none.
 
-    The hint says how to convert the array to an image or, for a batch of images, what to call instead.
+    The hint says how to convert the array to an image. For a batch of images, it names the function
+    `several`, or if that is "", the first image of the batch.
     """
     if len(shape) == 4:
-        return "; for a batch use `stylize_many`"
+        return f"; for a batch use `{several}`" if several else f"; give one, as by `{argument}[0]`"
     if len(shape) == 2 or shape[-1:] == (1,):
         return _grey_hint(shape)
     if len(shape) == 3 and shape[-1] == 4:
@@ -288,6 +321,7 @@ def number(
     least: float | None = None,
     below: float | None = None,
     most: float | None = None,
+    means: str = "",
 ) -> None:
     """Refuse anything but a finite number, or an array of finite numbers, within the given bounds.
 
@@ -298,6 +332,8 @@ def number(
       least: the value must be this number or greater; None sets no bound.
       below: the value must be less than this number; None sets no bound.
       most: the value must be this number or less; None sets no bound.
+      means: what a number means, such as "1 is the photograph", for the message that refuses a number
+        outside the bounds; may be empty.
 
     Raises:
       TypeError: if the value is neither a real number nor an array of real numbers, or is a tracer.
@@ -323,26 +359,53 @@ def number(
         )
     not_traced(argument, value)
     array = np.asarray(_as_float(value) if type(value) is int else value)
-    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+    # JAX's function also knows bfloat16.
+    kinds = jnp.floating, jnp.integer
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
         raise TypeError(f"`{argument}`: expected a number, got {value!r}")
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise ValueError(
+            f"`{argument}`: expected a finite number, got {_refused(value, array, finite)}"
+        )
+    wide = None if least is None or most is None else f"{_bound(least)} to {_bound(most)}"
+    for bound, compared, expected in (
+        (above, np.greater, "more than {}"),
+        (least, np.greater_equal, wide or "{} or more"),
+        (below, np.less, "less than {}"),
+        (most, np.less_equal, wide or "{} or less"),
+    ):
+        if bound is not None and not (allowed := compared(array, bound)).all():
+            raise ValueError(
+                f"`{argument}`: expected {expected.format(_bound(bound))}"
+                f"{means and f' ({means})'}, got {_refused(value, array, allowed)}"
+            )
+
+
+def _bound(number: float) -> str:
+    """Return a bound as text; one that is an `int` with all its digits."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _refused(value: Any, array: np.ndarray, allowed: Any) -> str:
+    """Return as text a number that is refused; of an array, the first that is not allowed.
+
+    Args:
+      value: the value, as the caller gave it.
+      array: the same as an array of NumPy.
+      allowed: whether each number of the array is allowed: an array, or one boolean.
+    """
+    if array.ndim:
+        return f"{array[~allowed][0]} in an array of the shape {list(array.shape)}"
     is_long = type(value) is int and abs(value) >= 10**30  # its digits would fill the message
-    shown = value if array.ndim == 0 and not is_long else array.tolist()
-    if not np.isfinite(array).all():
-        raise ValueError(f"`{argument}`: expected a finite number, got {shown}")
-    if above is not None and not (array > above).all():
-        raise ValueError(f"`{argument}`: expected more than {above:g}, got {shown}")
-    if least is not None and not (array >= least).all():
-        raise ValueError(f"`{argument}`: expected {least:g} or more, got {shown}")
-    if below is not None and not (array < below).all():
-        raise ValueError(f"`{argument}`: expected less than {below:g}, got {shown}")
-    if most is not None and not (array <= most).all():
-        raise ValueError(f"`{argument}`: expected {most:g} or less, got {shown}")
+    return str(array.item() if is_long else value)
 
 
-def known_number(argument: str, value: Any, **bounds: float) -> None:
+def known_number(argument: str, value: Any, **bounds: Any) -> None:
     """Check a number as `number` does, unless it is a tracer, whose value is not known yet.
 
-    This is for functions that JAX can trace with the number as an argument.
+    This is for functions that JAX can trace with the number as an argument. `bounds` are the further
+    arguments of `number`.
     """
     if not isinstance(value, jax.core.Tracer):
         number(argument, value, **bounds)
@@ -374,12 +437,24 @@ def _as_float(value: int) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def whole(argument: str, value: Any, *, least: int | None = None) -> None:
-    """Refuse a value that is not a whole number, is less than `least`, or is 2^63 or more."""
+def whole(
+    argument: str,
+    value: Any,
+    *,
+    least: int | None = None,
+    below: int | None = None,
+    most: int | None = None,
+) -> None:
+    """Refuse a value that is not a whole number, or is outside the bounds, which are those of `number`.
+
+    Without an upper bound, 2^63 and larger numbers are refused, which are too large for NumPy's int64.
+    """
     not_traced(argument, value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
-    number(argument, value, least=least, below=2**63)
+    if below is None and most is None:
+        below = 2**63
+    number(argument, value, least=least, below=below, most=most)
 
 
 def flag(argument: str, value: Any) -> None:
@@ -397,11 +472,11 @@ def function(argument: str, value: Any, call: str) -> None:
         raise TypeError(f"`{argument}`: expected a function, called as `{call}`, got {value!r}")
 
 
-def whole_scalar(argument: str, value: Any) -> None:
-    """Refuse anything but a whole number that is 0 or more, or a scalar array of integers.
+def whole_scalar(argument: str, value: Any, *, most: int | None = None) -> None:
+    """Refuse anything but a whole number from 0 to `most`, or a scalar array of integers.
 
     This is for functions that JAX can trace with the number as an argument: the value of an array is
-    not checked.
+    not checked. If `most` is None, the number may be as large as `whole` allows.
     """
     if isinstance(value, (jax.Array, np.ndarray)):
         if value.shape or not jnp.issubdtype(value.dtype, jnp.integer):
@@ -410,7 +485,7 @@ def whole_scalar(argument: str, value: Any) -> None:
                 f"{list(value.shape)}"
             )
         return
-    whole(argument, value, least=0)
+    whole(argument, value, least=0, most=most)
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
@@ -483,6 +558,36 @@ def in_words(value: Any) -> str:
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
+def returned_image(argument: str, function: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """Check what a user's own function returned in place of an image, and return it as an array.
+
+    Args:
+      argument: the caller's name for the function, used in messages.
+      function: the kind of function, such as "start", for messages.
+      value: what it returned: an array of JAX or NumPy, or an object that NumPy can make an array of.
+      shape: the shape that the image must have.
+
+    Raises:
+      TypeError: if the value is no array.
+      ValueError: if the array has another shape, is not floating point, or has NaN or infinite values.
+        The values of tracers are not checked.
+    """
+    returned = f"`{argument}`: the {function} returned"
+    if not isinstance(value, (jax.Array, np.ndarray)) and hasattr(value, "__array__"):
+        value = np.asarray(value)
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(
+            f"{returned} {in_words(value)}, expected an array of the shape {list(shape)}"
+        )
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{returned} {in_words(value)}, expected the shape {list(shape)}")
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{returned} {in_words(value)}, expected floating point in [0, 1]")
+    if not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
+        raise ValueError(f"{returned} NaN or infinite values, expected values in [0, 1]")
+    return value
+
+
 def not_class(argument: str, value: Any, expected: str) -> None:
     """Refuse a class where an instance of it is meant; to forget the parentheses is a common mistake.
 
@@ -544,10 +649,10 @@ def single(recipe: Any) -> None:
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):
-            name = jax.tree_util.keystr(path)
+            name = jax.tree_util.keystr(path).lstrip(".")
             raise ValueError(
-                f"`recipe`: `{name.lstrip('.')}` has {np.size(leaf)} numbers; "
-                "`stylize_many` runs a sweep, one picture needs one number"
+                f"`recipe`: `{name}` is an array of the shape {list(np.shape(leaf))}; one picture "
+                "needs one number, and `stylize_many` paints one picture for each number of an array"
             )
 
 
@@ -586,15 +691,25 @@ def shares(argument: str, values: Any) -> np.ndarray:
 
     Raises:
       TypeError: if a weight is not a number.
-      ValueError: if a weight is negative, not finite, or 1e30 or more; or if the sum of all weights is
-        0, or at most 1e-30.
+      ValueError: if a weight is an array of numbers, is negative, not finite, or 1e30 or more; or if
+        the sum of all weights is 0, or at most 1e-30.
     """
     for share in values:
         number(argument, share, least=0, below=LARGEST_SHARE)
+        one_share(argument, share)
     total = float(np.sum(values))
     if not total > 1 / LARGEST_SHARE:
         raise ValueError(f"`{argument}`: all shares are 0; give at least one style a larger share")
     return (np.asarray(values, np.float64) / total).astype(np.float32)
+
+
+def one_share(argument: str, share: Any) -> None:
+    """Refuse an array of numbers as the weight of a single style in a mixture."""
+    if np.ndim(share):
+        raise ValueError(
+            f"`{argument}`: expected one number for each style, got an array of the shape "
+            f"{list(np.shape(share))} for one of them"
+        )
 
 
 def one_or_several(argument: str, value: Any) -> list[np.ndarray]:

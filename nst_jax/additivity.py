@@ -14,9 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from nst_jax import _checks
+from nst_jax._types import Features, Shape
+from nst_jax.loss_results import (
+    fault_of_count,
+    fault_of_distances,
+    fault_of_matches,
+    fault_of_number,
+    fault_of_target,
+)
 from nst_jax.losses import (
     CONTENT_LOSSES,
+    PIXELS,
     STYLE_LOSSES,
     VARIATIONS,
     ContentLoss,
@@ -27,6 +35,7 @@ from nst_jax.losses import (
     StyleLoss,
     Variation,
 )
+from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
 # Losses that the checks skip at run time, since the tests of this package check them.
 BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
@@ -79,7 +88,8 @@ def check_scalar(argument: str, loss: Loss) -> None:
 
     The loss is traced with small features, so nothing is computed; for a loss that is hashable, the
     result is cached. As in `check_additive`, a loss that cannot be evaluated on them is accepted
-    unchecked. So are a `MatchingLoss` and a `JointContentLoss`, which read all layers together.
+    unchecked. A `MatchingLoss` and a `JointContentLoss`, which read all layers together, are checked by
+    `check_joint`, which needs to know the layers.
 
     Args:
       argument: the caller's name for the loss, used in the message.
@@ -101,16 +111,13 @@ def check_scalar(argument: str, loss: Loss) -> None:
     if loss in BUILT_IN or isinstance(loss, (MatchingLoss, JointContentLoss)):
         return
     if finding := (_not_scalar_cached(loss) if _is_hashable(loss) else _not_scalar(loss)):
-        function = "distance" if isinstance(loss, StyleLoss) else "value"
-        raise TypeError(
-            f"`{argument}`: `{function}` returned {finding}, expected one floating-point number, such "
-            "as a sum or a mean"
-        )
+        raise TypeError(f"`{argument}`: {finding}")
 
 
 def _not_scalar(loss: ContentLoss | StyleLoss | Variation) -> str:
-    """Return in words what a loss returned if it is not one floating-point number, or "" if it is."""
+    """Return a phrase that says what is wrong with the value of a loss, or "" if it is a number."""
     found: list[str] = []
+    function = "`distance`" if isinstance(loss, StyleLoss) else "`value`"
 
     def evaluate(canvas: Array, other: Array) -> None:
         if isinstance(loss, Variation):
@@ -121,7 +128,7 @@ def _not_scalar(loss: ContentLoss | StyleLoss | Variation) -> str:
             target, count = loss.target(loss.measure(other)), canvas.shape[0] * canvas.shape[1]
             step = jnp.zeros((), jnp.int32)
             value = loss.distance(loss.measure(canvas), target, Extent(count, count, step))
-        found.append(_no_number(value))
+        found.append(fault_of_number(value, function))
 
     features = jax.ShapeDtypeStruct((4, 6, _channels(loss)), jnp.float32)
     try:
@@ -134,12 +141,93 @@ def _not_scalar(loss: ContentLoss | StyleLoss | Variation) -> str:
 _not_scalar_cached = lru_cache(maxsize=128)(_not_scalar)
 
 
-def _no_number(value: Any) -> str:
-    """Return in words what a value is if it is not one floating-point number, or "" if it is."""
-    if isinstance(value, (int, float)):
-        return ""
-    is_real = jnp.issubdtype(getattr(value, "dtype", object), jnp.floating)
-    return "" if is_real and value.shape == () else _checks.in_words(value)
+def check_joint(argument: str, loss: MatchingLoss | JointContentLoss, taps: Sequence[str]) -> None:
+    """Refuse a loss that reads all layers together and whose functions return what they should not.
+
+    As in `check_scalar`, the loss is traced with features of a small picture, the result is cached, and
+    a loss that cannot be evaluated on them is accepted unchecked.
+
+    Args:
+      argument: the caller's name for the loss, used in the message.
+      loss: the loss; the losses of the package are not traced.
+      taps: names of the taps (layers) that the loss reads.
+
+    Raises:
+      TypeError: if `target` of a `MatchingLoss` returns no dictionary of arrays, `distances` no number
+        for each tap or part, `number` no whole number, or `matches` another number of whole numbers; or
+        if `distance` of a `JointContentLoss` returns no number.
+    """
+    if loss in BUILT_IN:
+        return
+    function = _joint_fault_cached if _is_hashable(loss) else _joint_fault
+    if fault := function(loss, tuple(taps)):
+        raise TypeError(f"`{argument}`: {fault}")
+
+
+# The side, in px, of the picture with whose features `check_joint` traces a loss.
+SIDE = 64
+
+
+def _joint_fault(loss: MatchingLoss | JointContentLoss, taps: tuple[str, ...]) -> str:
+    """Return a phrase that says what a function of a loss should not return, or "" if all is right."""
+    shape, found = (SIDE, SIDE), list[str]()
+    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+    features = {
+        tap: jax.ShapeDtypeStruct(
+            (*feature_shape(tap, *shape, ceil=False), LAYERS[layer_of(tap)][1]), jnp.float32
+        )
+        for tap in taps
+    }
+    units = dict.fromkeys(taps, 1.0)
+
+    def evaluate(pixels: Array, features: Features, step: Array) -> None:
+        # `jax.eval_shape` sorts the keys of dictionaries.
+        both = {PIXELS: pixels, **{tap: features[tap] for tap in taps}}
+        if isinstance(loss, MatchingLoss):
+            found.append(_fault_of_matching(loss, both, shape, step, units))
+        else:
+            value = loss.distance(both, both, shape, step, units=units)
+            found.append(fault_of_number(value, "`distance`"))
+
+    try:
+        jax.eval_shape(evaluate, picture, features, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception:
+        return ""  # as in `_not_additive`
+    return found[0]
+
+
+_joint_fault_cached = lru_cache(maxsize=128)(_joint_fault)
+
+
+def _fault_of_matching(
+    loss: MatchingLoss, both: Features, shape: Shape, step: Any, units: dict[str, float]
+) -> str:
+    """Call the functions of a `MatchingLoss`; return the first fault in what they return, or "".
+
+    Args:
+      loss: the loss.
+      both: a picture and its features, for the canvas and for each picture of the style.
+      shape: (height, width) of the picture.
+      step: number of the update.
+      units: by tap (layer), a number by which the features are divided.
+    """
+    features = {tap: one for tap, one in both.items() if tap != PIXELS}
+    read = both if loss.with_pixels else features
+    others: dict[str, Any] = {"units": units} if loss.with_pixels else {}
+    products, count = lax.Precision.HIGHEST, len(loss.turns)
+    target = loss.target([read] * count, [shape] * count, products, **others)
+    if fault := fault_of_target(target):
+        return fault
+    matches = None
+    if loss.matches is not None and loss.number is not None:
+        number = loss.number(shape)
+        if fault := fault_of_count(number, shape):
+            return fault
+        matches = loss.matches(features, shape, target, products)
+        if fault := fault_of_matches(matches, number):
+            return fault
+    distances = loss.distances(read, shape, target, matches, step, products, **others)
+    return fault_of_distances(distances, loss.parts or tuple(features))
 
 
 def _channels(loss: ContentLoss | StyleLoss | Variation) -> int:

@@ -458,7 +458,9 @@ class BatchCanvas:
                 member.prepared.scales[scale - 1].shape,
                 member.prepared.scales[scale].shape,
             )
-            one = on_host.resized_on_host(image[:height, :width], larger, descent.enlarge)
+            one = on_host.resized_on_host(
+                image[:height, :width], larger, descent.enlarge, argument="enlarge"
+            )
             found.append(padded(np.clip(one, 0, 1) if descent.clip else one, array))
         return jnp.asarray(np.stack(found))
 

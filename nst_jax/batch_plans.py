@@ -53,7 +53,8 @@ def plan_members(
       members: the pictures.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
-      device: the device that holds the weights; None is JAX's default device.
+      device: the device to which the weights are committed; None, if there is none, is JAX's default
+        device. `capacity.device_of` finds it.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
@@ -95,7 +96,8 @@ def plan_in_buckets(
       members: the pictures of the batch, of any sizes up to `side`.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
-      device: the device that holds the weights; None is JAX's default device.
+      device: the device to which the weights are committed; None, if there is none, is JAX's default
+        device. `capacity.device_of` finds it.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
       bands: whether the caller asks for several devices that share each picture. In square arrays this
         is not possible, so ValueError is raised for True.
@@ -145,7 +147,8 @@ def plan_by_cost(
       members: the pictures of the batch.
       recipe: the recipe of all pictures.
       mesh: the devices among which the pictures are divided; None is one device.
-      device: the device that holds the weights; None is JAX's default device.
+      device: the device to which the weights are committed; None, if there is none, is JAX's default
+        device. `capacity.device_of` finds it.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
       bands: whether several devices share each picture; larger arrays are then not used.
 

@@ -178,8 +178,9 @@ def stylize_many(
         such as `jax.random.split(key, n)`; picture i then draws from `key[i]`. Default:
         `jax.random.key(0)`.
       devices: devices among which the pictures are divided: `"all"`, a number, or a list of
-        `jax.Device`; default: the one that holds the weights. Each device paints whole pictures, unless
-        `bands` is more than 1.
+        `jax.Device`. Each device paints whole pictures, unless `bands` is more than 1. Default: one
+        device, the one to which the weights are committed (by `jax.device_put(params, device)`), else
+        JAX's default device.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape, or with
         `bucket` for n canvases of any shapes that fit into its arrays. It contains `recipe`, `size` and
         all further arguments up to `strength` (of `tap_styles` only the layers), `devices`, `chunk`,

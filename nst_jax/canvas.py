@@ -273,7 +273,7 @@ class SingleCanvas:
         elif self.plan.in_bucket:
             height, width = self._scales[scale - 1].shape
             coarse = np.asarray(before.image)[:height, :width]
-            fine = on_host.resized_on_host(coarse, shape, enlarge)
+            fine = on_host.resized_on_host(coarse, shape, enlarge, argument="enlarge")
             fine = np.clip(fine, 0, 1) if recipe.descent.clip else fine
             image = jnp.asarray(padded(fine, self.plan.scales[scale].shape))
         else:

@@ -8,7 +8,7 @@ two positions may be compared. So all functions need the features of whole pictu
 parts that are computed one by one or on several devices.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -17,6 +17,13 @@ from jaxtyping import Array, Float, Int
 from nst_jax import vgg
 from nst_jax._types import Features, Image, Params, Scalar, Shape
 from nst_jax.images.resizing import finest_detail
+from nst_jax.loss_results import (
+    fault_of_count,
+    fault_of_distances,
+    fault_of_matches,
+    fault_of_number,
+    fault_of_target,
+)
 from nst_jax.losses import PIXELS, JointContentLoss, MatchingLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.pixels import CAFFE_BGR, TORCHVISION
@@ -109,9 +116,25 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
     found = [vgg.features(params, picture, taps, network=network) for picture in pictures]
     products = network.precision_on().products
     if not loss.with_pixels:
-        return loss.target(found, shapes, products)
+        return checked_target(loss.target(found, shapes, products))
     both = [with_pixels(*pair) for pair in zip(pictures, found, strict=True)]
-    return loss.target(both, shapes, products, units=units_of(params, taps))
+    return checked_target(loss.target(both, shapes, products, units=units_of(params, taps)))
+
+
+def checked_target(target: Any) -> dict[str, Any]:
+    """Return what the function `target` of a `MatchingLoss` returned, a dictionary of arrays.
+
+    Raises:
+      TypeError: if it is something else.
+    """
+    _refuse("style_loss", fault_of_target(target))
+    return dict(target)
+
+
+def _refuse(argument: str, fault: str) -> None:
+    """Raise a TypeError that says what is wrong with the result of a loss, unless `fault` is empty."""
+    if fault:
+        raise TypeError(f"`{argument}`: {fault}")
 
 
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
@@ -154,12 +177,14 @@ def find_matches(
         canvas are matched.
     """
     loss, network = matching_loss(recipe), recipe.network
-    assert loss.matches is not None
+    assert loss.matches is not None and loss.number is not None
     picture = content if first else searched(start, content, recipe.terms.search_content)
     found = vgg.features(params, picture, recipe.terms.style_taps, network=network)
     shape = (content.shape[0], content.shape[1])
-    indices: Int[Array, " n"] = loss.matches(found, shape, target, network.precision_on().products)
-    return indices
+    indices = loss.matches(found, shape, target, network.precision_on().products)
+    _refuse("style_loss", fault_of_matches(indices, _called_number(loss.number, shape)))
+    # With another type, programs that were compiled ahead, for int32, would be compiled again.
+    return jnp.asarray(indices, jnp.int32)
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
@@ -176,7 +201,14 @@ def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
     loss = recipe.terms.style_loss
     if not isinstance(loss, MatchingLoss) or loss.number is None:
         return None
-    return loss.number(shape)
+    return _called_number(loss.number, shape)
+
+
+def _called_number(function: Callable[[Shape], Any], shape: Shape) -> int:
+    """Return what `MatchingLoss.number` returns for a (height, width); refuse anything but a number."""
+    number = function(shape)
+    _refuse("style_loss", fault_of_count(number, shape))
+    return int(number)
 
 
 def distances(
@@ -203,6 +235,7 @@ def distances(
       recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
+      TypeError: if a user's own loss returns no number for a term.
       ValueError: if the loss needs matches and none are given.
     """
     loss, products = matching_loss(recipe), recipe.network.precision_on().products
@@ -213,11 +246,13 @@ def distances(
         )
     shape = (image.shape[0], image.shape[1])
     features = {tap: found[tap] for tap in recipe.terms.style_taps}
-    if not loss.with_pixels:
-        return loss.distances(features, shape, target, matches, step, products)
-    features = with_pixels(image, features)
-    units = units_of(params, recipe.terms.style_taps)
-    return loss.distances(features, shape, target, matches, step, products, units=units)
+    others: dict[str, Any] = {}
+    if loss.with_pixels:
+        features = with_pixels(image, features)
+        others["units"] = units_of(params, recipe.terms.style_taps)
+    terms = loss.distances(features, shape, target, matches, step, products, **others)
+    _refuse("style_loss", fault_of_distances(terms, recipe.terms.style_names))
+    return terms
 
 
 def content_distance(
@@ -241,6 +276,7 @@ def content_distance(
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:
+      TypeError: if a user's own loss returns no number.
       ValueError: if `photo` is None.
     """
     loss = recipe.terms.content_loss
@@ -255,4 +291,5 @@ def content_distance(
     shape = (image.shape[0], image.shape[1])
     units = units_of(params, taps)
     distance: Float[Array, ""] = loss.distance(ours, theirs, shape, step, units=units)
+    _refuse("content_loss", fault_of_number(distance, "`distance`"))
     return distance

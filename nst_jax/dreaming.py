@@ -140,7 +140,7 @@ def dream(
       Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and
       google/deepdream, `dream.ipynb`; TensorFlow's tutorial "DeepDream".
     """
-    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
     content = _checks.image("content", content)
     guide = None if guide is None else _checks.image("guide", guide)
@@ -189,7 +189,8 @@ def plan_dream(
       settings: the settings, as `settings_of` checks and returns them.
       content: the picture [h, w, 3], before any resizing.
       guide: the picture [h', w', 3] whose patterns the dream takes up; None: there is none.
-      device: the device that holds the weights; None means JAX's default device.
+      device: the device to which the weights are committed; None, if there is none, means JAX's default
+        device. `capacity.device_of` finds it.
       files: the memory that reading the picture files takes; None if it is not known.
 
     Returns:

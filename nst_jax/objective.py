@@ -54,6 +54,7 @@ from nst_jax.scaling import tile_grid, tiles
 from nst_jax.scaling.bands import Bands, map_bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tile_grid import Grid, Index
+from nst_jax.target_checks import explained_by_targets, other_names
 from nst_jax.targets import check_arguments
 from nst_jax.vgg.sized_layers import feature_size
 
@@ -111,8 +112,8 @@ def losses_of(
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if the weights are those of another network than VGG-19; if the image is not [h, w, 3]
         or not floating point, or differs in size from the content of `targets`; if the targets were
-        measured with a recipe that has other taps; if the image is
-        computed in tiles or on several devices although a loss is not a sum over positions; if a loss
+        measured with a recipe that has other taps or another style loss; if the image is computed in
+        tiles or on several devices although a loss is not a sum over positions; if a loss
         needs `matches` or `targets.photo` and gets None; or if `targets` have a `size` and the recipe
         is one that `recipes.check_in_bucket` refuses.
 
@@ -134,25 +135,43 @@ def losses_of(
     if isinstance(terms.style_loss, MatchingLoss):
         sizes = {tap: _size_of(shape, tap, recipe.network) for tap in terms.content_taps}
         _check_targets(targets, terms, sizes, None)
-        return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
-    guides = targets.guides
-    measured = _Measured.of(terms, recipe.network, guides)
+        with explained_by_targets(targets, recipe):
+            return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
+    measured = _Measured.of(terms, recipe.network, targets.guides)
     sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
     grid = tile_grid.grid_of(shape, terms.taps, recipe.network, bands)
     _check_targets(targets, terms, sizes, grid)
-    if targets.size is not None:
-        return _losses_inside(measured, params, image, targets, recipe, step)
+    with explained_by_targets(targets, recipe):
+        if targets.size is not None:
+            return _losses_inside(measured, params, image, targets, recipe, step)
+        sums = _sums_of_picture(measured, params, image, targets, grid, bands)
+        found = _weighted(sums, sizes, shape, targets, terms, step)
+        return _with_matting(found, image, targets, terms, bands)
+
+
+def _sums_of_picture(
+    measured: "_Measured",
+    params: Params,
+    image: Image,
+    targets: Targets,
+    grid: Grid | None,
+    bands: Bands | None,
+) -> "Sums":
+    """Return the sums over a picture that fills its array; in tiles or bands if it is cut into them.
+
+    `measured` has the settings on which the sums depend, and `grid` is how the picture is cut into
+    tiles. The other arguments are as in `losses_of`.
+    """
+    guides = targets.guides
     if grid is None:
-        sums = _sums(measured, params, image, targets.content, guides)
-    elif bands is None:
+        return _sums(measured, params, image, targets.content, guides)
+    if bands is None:
         wide = tiles.surrounded(image, grid)
-        sums = _tiled_sums((measured, grid), params, wide, targets.content, guides)
-    else:
-        on_device = partial(_device_sums, measured, grid)
-        split = map_bands(on_device, bands, (False, True, True, False), split_out=False)
-        sums = split(params, image, targets.content, guides)
-    found = _weighted(sums, sizes, shape, targets, terms, step)
-    return _with_matting(found, image, targets, terms, bands)
+        return _tiled_sums((measured, grid), params, wide, targets.content, guides)
+    on_device = partial(_device_sums, measured, grid)
+    split = map_bands(on_device, bands, (False, True, True, False), split_out=False)
+    sums: Sums = split(params, image, targets.content, guides)
+    return sums
 
 
 def _losses_inside(
@@ -351,7 +370,7 @@ def _check_targets(
 ) -> None:
     """Refuse targets of a recipe with other taps, and those with features of another size.
 
-    The targets of a `MatchingLoss` have names of its own, which are not checked.
+    The targets of a `MatchingLoss` have names of its own, which are not checked here.
     """
     matched = isinstance(terms.style_loss, MatchingLoss)
     needed = {"content": terms.content_taps, "style": () if matched else terms.style_names}
@@ -360,10 +379,7 @@ def _check_targets(
         # Content targets may also have a tap at which protected parts are held.
         extra = set(found) - set(sizes) if name == "content" else set()
         if extra or not found.keys() >= set(names):
-            raise ValueError(
-                f"`targets`: were measured with another recipe, since they have {name} targets for "
-                f"{', '.join(found)}, and {', '.join(names)} are needed; measure them with this recipe"
-            )
+            raise ValueError(other_names(name, found, names))
     for tap, features in targets.content.items():
         wanted = sizes[tap][:2] if grid is None else tiles.assembled_shape(grid, tap)
         if features.shape != (*wanted, sizes[tap].channels):

@@ -27,6 +27,7 @@ from nst_jax.recipes.checking import check_descent_in_bucket
 from nst_jax.recipes.filters import Enlargement
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
+from nst_jax.target_checks import explained_by_targets
 from nst_jax.targets import check_arguments
 from nst_jax.vgg.kernel_forms import with_forms
 from nst_jax.vgg.taps import SMALLEST
@@ -107,7 +108,8 @@ def match(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if the weights are those of another network than VGG-19; or if `content` is not
-        [h, w, 3], not floating point, or under 16 px on a side.
+        [h, w, 3], not floating point, or under 16 px on a side; or if the targets were measured with a
+        recipe that has another style loss.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -127,7 +129,10 @@ def match(
     if correspondence.number_of_matches((content.shape[0], content.shape[1]), recipe) is None:
         return state
     start = recipe.descent.coordinates.decode(state.canvas)
-    found = correspondence.find_matches(params, start, content, targets.style, recipe, first=first)
+    with explained_by_targets(targets, recipe):
+        found = correspondence.find_matches(
+            params, start, content, targets.style, recipe, first=first
+        )
     return state._replace(matches=found)
 
 
@@ -378,8 +383,15 @@ def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Re
       enlarge: the recipe's function that resizes between scales.
       clip: whether to clip, since some resizing filters overshoot; between two scales, True for recipes
         that clip the canvas after every update. The first image of a run is not clipped.
+
+    Raises:
+      TypeError, ValueError: if a user's own function returns no picture of this size; see
+        `_checks.returned_image`.
     """
-    larger = enlarge(image, shape)
+    new = (*image.shape[:-3], *shape, 3)
+    larger = _checks.returned_image("enlarge", "filter", enlarge(image, shape), new)
+    # With another dtype, the rest of the run would be computed in it.
+    larger = jnp.asarray(larger, image.dtype)
     return jnp.clip(larger, 0.0, 1.0) if clip else larger
 
 

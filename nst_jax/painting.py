@@ -198,8 +198,9 @@ def stylize(
         class of `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: devices that share the canvas, each computing a band of its rows in less memory:
-        `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
-        and gradients are the same to rounding.
+        `"all"`, a number, or a list of `jax.Device`. Losses and gradients are the same to rounding.
+        Default: one device, the one to which the weights are committed (by `jax.device_put(params,
+        device)`), else JAX's default device.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes and for this platform. It
         contains `recipe`, all arguments from `size` to `strength`, and also `devices` and `bucket`. So
         none of these may be given as well. The exception is `tap_styles`, of which a plan contains only
@@ -343,7 +344,8 @@ def paint(
       strength: from 0 to 1: how strong the style is.
       init: the first canvas: a picture, or an instance of a class of `nst_jax.recipes.starts`.
       key: a JAX random key, for first canvases with noise.
-      devices: devices that share the canvas; default: the one that holds the weights.
+      devices: devices that share the canvas; default: the one to which the weights are committed, else
+        JAX's default device.
       plan: a plan from `nst_jax.plan`, which contains most of these arguments.
       regions: parts of the content with styles of their own.
       protect: a part of the content that stays as it is.
@@ -399,9 +401,10 @@ def paint(
         strength, devices,
     )  # fmt: skip
     side = buckets.checked_bucket(bucket)
-    content = _checks.image("content", content)
+    batch = {"several": "stylize_many"}
+    content = _checks.image("content", content, **batch)
     several = isinstance(style, (list, tuple))
-    style = _checks.images("style", style) if several else _checks.image("style", style)
+    style = _checks.images("style", style) if several else _checks.image("style", style, **batch)
     styles = style if several else [style]
     given = checked_controls(
         content.shape[:2],

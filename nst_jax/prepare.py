@@ -22,6 +22,7 @@ from nst_jax.controls.regions import Controls
 from nst_jax.images import on_host as on_host_filters
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import starts
+from nst_jax.recipes.filters import FILTERS
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale, scales_of
 from nst_jax.vgg.pixels import CAFFE_BGR
@@ -256,12 +257,20 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
     If the default device is an accelerator, NumPy resizes the picture, since XLA takes seconds there to
     compile the filter for each size. A filter for which NumPy has no equivalent is called as it is.
+
+    Raises:
+      TypeError, ValueError: if a user's own filter returns no picture of this size; see
+        `_checks.returned_image`.
     """
     if image.shape[:2] == shape:
         return jnp.asarray(image, jnp.float32)
     if default_platform() != "cpu":
         return resized_without_compiling(image, shape, recipe)
-    return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
+    resize = recipe.pictures.resize
+    found = resize(image, shape)
+    if resize not in FILTERS.values():
+        found = _checks.returned_image("resize", "filter", found, (*shape, 3))
+    return jnp.asarray(found, jnp.float32)
 
 
 def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:

@@ -125,7 +125,7 @@ def instant(
     check_colors_and_realism(colors, realism)
     parsed = parsed_style("style", style, shares, style_size)
     _check_style("style", parsed, colors, style_opacity)
-    image = checked_picture("content", content)
+    image = checked_picture("content", content, several="instant_many")
     given = checked_controls(
         image.shape[:2],
         [picture.shape[:2] for picture in parsed.pictures],
@@ -381,11 +381,7 @@ def _check_numbers(argument: str, values: Any) -> None:
 
 def check_strength(strength: Any) -> None:
     """Refuse a strength that is not from 0 to 1, or an array that contains such a strength."""
-    _checks.number("strength", strength, least=0)
-    if np.max(strength) > 1:
-        raise ValueError(
-            f"`strength`: expected 0 (the content's own style) to 1, got {np.max(strength):g}"
-        )
+    _checks.number("strength", strength, least=0, most=1, means="0 is the content's own style")
 
 
 def _check_params(params: Any) -> None:

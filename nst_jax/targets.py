@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -86,7 +87,8 @@ def measure(
     Raises:
       TypeError: for arguments of the wrong type, such as swapped ones.
       ValueError: if `params` are weights of another network than VGG-19; if a picture is not floating
-        point, not [h, w, 3] or under 16 px on a side; if the number of styles does not fit the recipe's
+        point, not [h, w, 3] or under 16 px on a side; if one of the recipe's `style_shares` is an array
+        of several numbers; if the number of styles does not fit the recipe's
         `style_shares` and `tap_styles`; if tiles or bands are used with a loss that is not additive
         (not computed from sums over positions); if bands are used with padding that wraps around and a
         height that is no multiple of 16 px; or if `size` or `style_sizes` is given with a recipe for
@@ -106,6 +108,9 @@ def measure(
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
         _checks.one_image(name, picture, smallest=vgg.SMALLEST, advice="`jax.vmap` takes a batch")
+    for share in recipe.terms.style_shares:
+        if np.size(share) != 1:
+            _checks.one_share("recipe.terms.style_shares", share)
     if controls is not None:
         advice = "`nst_jax.controls.controls_of` makes them of what `checked_controls` returns"
         _checks.instance("controls", controls, Controls, advice)

@@ -200,7 +200,7 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
         )
     width, height = int(found[1]), int(found[2] or found[1])
     for side in (height, width):
-        _checks.number("size", side, least=SMALLEST, below=sizes.LARGEST + 1)
+        _checks.number("size", side, least=SMALLEST, most=sizes.LARGEST)
     if height % step or width % step:
         near = "x".join(str(nearest_on_grid(side)) for side in (width, height))
         raise ValueError(

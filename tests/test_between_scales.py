@@ -487,8 +487,8 @@ GUARDED = optimizers.LBFGS()
         ({"average_decay": 1.0}, ValueError, "`average_decay`: expected less than 1, got 1"),
         ({"average_decay": -0.1}, ValueError, "`average_decay`: expected 0 or more, got -0.1"),
         ({"average_decay": "0.9"}, TypeError, "`average_decay`: expected a number, got '0.9'"),
-        ({"pyramid_levels": -1}, ValueError, "`pyramid_levels`: expected 0 or more, got -1"),
-        ({"pyramid_levels": 99}, ValueError, "`pyramid_levels`: expected less than 17, got 99"),
+        ({"pyramid_levels": -1}, ValueError, "`pyramid_levels`: expected 0 to 16, got -1"),
+        ({"pyramid_levels": 99}, ValueError, "`pyramid_levels`: expected 0 to 16, got 99"),
         ({"pyramid_levels": 2.0}, TypeError, "`pyramid_levels`: expected a whole number, got 2.0"),
         ({"enlarge": "bilinear"}, TypeError, "`enlarge`: expected an enlargement of .*'bilinear'"),
         (
@@ -518,7 +518,7 @@ GUARDED = optimizers.LBFGS()
         (
             {"schedule": recipes.Halvings(passes=10**9)},
             ValueError,
-            "`passes`: expected less than 101, got 1000000000",
+            "`passes`: expected 1 to 100, got 1000000000",
         ),
         (
             {"schedule": recipes.Halvings},

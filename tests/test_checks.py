@@ -1,5 +1,6 @@
 """Bad input is refused before any work: which argument, what was given, what to do."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _checks, controls, feed_forward, optimizers, recipes
+from nst_jax import _checks, controls, feed_forward, losses, optimizers, recipes
 from nst_jax.recipes import field_types, starts
+from nst_jax.target_checks import fault_of_style_targets
 from tests import small
 
 pytestmark = pytest.mark.usefixtures("as_users_do")
@@ -163,6 +165,90 @@ def test_targets_of_another_recipe_are_refused(params):
         jax.eval_shape(nst.step, params, position(FAST)[0], targets, FAST)
 
 
+STYLE_LOSSES = {
+    "gram": FAST,
+    "gaussian": FAST.replace(style_loss=losses.WASSERSTEIN_RELATIVE),
+    "sorted": FAST.replace(style_loss=losses.SLICED_WASSERSTEIN),
+    "hypercolumns": FAST.replace(style_loss=losses.NEAREST_HYPERCOLUMNS),
+    "hypercolumns of one tap": FAST.replace(
+        style_loss=losses.NEAREST_HYPERCOLUMNS,
+        style_taps=("relu1_1",),
+        style_layer_weights=(1.0,),
+    ),
+    "by tap": FAST.replace(style_loss=losses.NEAREST_BY_TAP),
+    "transport": FAST.replace(
+        style_loss=losses.RELAXED_TRANSPORT, style_layer_weights=(1.0, 1.0, 1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_targets_of_another_style_loss_are_refused(params, name):
+    recipe, said = STYLE_LOSSES[name], "^`targets`: were measured with another recipe, since"
+    state, own = position(recipe)
+
+    def refuses(verb, *arguments):
+        with pytest.raises(ValueError, match=said) as caught:
+            jax.eval_shape(verb, params, *arguments)
+        assert (
+            "measure them with this recipe" in str(caught.value) and caught.value.__cause__ is None
+        )
+
+    def matched(params, state, targets, recipe):
+        return nst.match(params, state, targets, GREY, recipe, first=True)
+
+    for other in STYLE_LOSSES.keys() - {name}:
+        _, targets = position(STYLE_LOSSES[other])
+        refuses(nst.losses_of, GREY, targets, recipe)
+        refuses(nst.step, state, targets, recipe)
+        if name.startswith("hypercolumns"):
+            refuses(matched, state, targets, recipe)
+    refuses(lambda *given: nst.run(*given, 1), state, targets, recipe)
+    if name.startswith("hypercolumns"):
+        state = jax.eval_shape(matched, params, state, own, recipe)
+    found = jax.eval_shape(nst.step, params, state, own, recipe)
+    assert found.losses.total.shape == ()
+
+
+def test_targets_of_several_styles_and_of_regions_fit_their_recipe(params):
+    recipe = STYLE_LOSSES["sorted"]
+    small_style, large = (
+        np.full((16, 17, 3), 0.5, np.float32),
+        np.full((40, 30, 3), 0.5, np.float32),
+    )
+    for name, recipe in STYLE_LOSSES.items():
+        for styles in ([small_style], [GREY, large], [large, GREY, small_style]):
+            targets = jax.eval_shape(nst.measure, params, GREY, styles, recipe)
+            assert not fault_of_style_targets(targets, recipe), name
+    region = controls.Region(np.eye(20, 24, dtype=np.float32), large)
+    given = controls.checked_controls((20, 24), [(20, 24)], regions=[region])
+    masks = controls.controls_of(given, (20, 24), [(20, 24), (40, 30)])
+    targets = jax.eval_shape(
+        lambda *given: nst.measure(*given, controls=masks), params, GREY, [GREY, large], FAST
+    )
+    assert targets.style["relu1_1"].shape == (2, 64, 64)
+    assert not fault_of_style_targets(targets, FAST)
+    assert fault_of_style_targets(targets._replace(guides=None), FAST)
+
+
+def test_an_error_of_an_own_loss_is_not_blamed_on_the_targets(params):
+    def distance(canvas, style, extent):
+        raise KeyError("mine")
+
+    recipe = FAST.replace(style_loss=losses.GRAM_PAPER._replace(distance=distance))
+    targets = jax.eval_shape(nst.measure, params, GREY, GREY, recipe)
+    with pytest.raises(KeyError, match="mine"):
+        jax.eval_shape(nst.losses_of, params, GREY, targets, recipe)
+
+
+def test_a_share_that_is_an_array_is_not_measured(params):
+    recipe = FAST.replace(style_shares=(np.asarray([1.0, 2.0]), 1.0))
+    with pytest.raises(
+        ValueError, match=r"^`recipe.terms.style_shares`: expected one number .* shape \[2\] for"
+    ):
+        nst.measure(params, GREY, [GREY, GREY], recipe)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -249,6 +335,23 @@ def test_what_is_no_picture_is_refused_by_name(params, argument, image, message)
     pictures = {"content": GREY, "style": GREY} | {argument: image}
     with pytest.raises(ValueError, match=f"^`{argument}`: .*{message}"):
         nst.paint(params, recipe=FAST, **pictures)
+
+
+def test_a_batch_is_refused_with_what_takes_one(params):
+    for call, message in (
+        (
+            lambda: nst.stylize(params, GREY[None], GREY),
+            "`content`: .*; for a batch use `stylize_many`",
+        ),
+        (
+            lambda: nst.instant(GREY[None], "mosaic"),
+            "`content`: .*; for a batch use `instant_many`",
+        ),
+        (lambda: nst.dream(params, GREY[None]), r"`content`: .*; give one, as by `content\[0\]`"),
+        (lambda: nst.texture(params, GREY[None]), r"`style`: .*; give one, as by `style\[0\]`"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            call()
 
 
 @pytest.mark.parametrize("argument", ["content", "style", "init"])
@@ -497,7 +600,7 @@ def test_the_class_of_a_start_and_a_start_of_another_shape_are_refused(params):
         nst.paint(params, GREY, GREY, recipe=FAST, init=starts.Noise)
     shots = nst.paint(params, GREY, GREY, recipe=FAST, init=lambda content, style, key: style[:4])
     with pytest.raises(
-        ValueError, match=r"`init`: the start returned shape \[4, 24, 3\] for a content"
+        ValueError, match=r"`init`: the start returned an array .* expected the shape \[20, 24, 3\]"
     ):
         next(shots)
 
@@ -521,8 +624,58 @@ def test_a_whole_number_of_any_size_is_a_number():
     for power in (400, 5000):  # Python writes no number with more than 4300 digits as text
         with pytest.raises(ValueError, match="`x`: expected a finite number, got inf"):
             _checks.number("x", 10**power)
-    with pytest.raises(ValueError, match="`x`: expected less than 9.22337e\\+18, got 1844674407"):
+    with pytest.raises(
+        ValueError, match="`x`: expected less than 9223372036854775808, got 1844674407"
+    ):
         _checks.whole("x", 2**64, least=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "message"),
+    [
+        (1.5, {"least": 0, "most": 1}, "expected 0 to 1, got 1.5"),
+        (-1, {"least": 0.25, "most": 16}, "expected 0.25 to 16, got -1"),
+        (2, {"least": 0, "most": 1, "means": "1 is all"}, "expected 0 to 1 (1 is all), got 2"),
+        (3, {"above": 0, "most": 2}, "expected 2 or less, got 3"),
+        (2**32, {"least": 0, "below": 2**32}, "expected less than 4294967296, got 4294967296"),
+        (
+            np.asarray([0.5, 2.0, 3.0]),
+            {"least": 0, "most": 1},
+            "expected 0 to 1, got 2.0 in an array of the shape [3]",
+        ),
+        (
+            np.asarray([1.0, np.nan]),
+            {},
+            "expected a finite number, got nan in an array of the shape",
+        ),
+    ],
+)
+def test_a_number_out_of_bounds_is_refused_with_the_bounds(value, bounds, message):
+    with pytest.raises(ValueError, match=f"^`x`: {re.escape(message)}"):
+        _checks.number("x", value, **bounds)
+
+
+@pytest.mark.parametrize(
+    "value", [1, np.int32(1), np.float16(1), jnp.bfloat16(1), jnp.asarray(1.0), np.ones((2, 3))]
+)
+def test_numbers_of_every_type_are_numbers(value):
+    _checks.number("x", value, least=1, most=1)
+
+
+@pytest.mark.parametrize("value", [-1, 65, 10**30, 10**400])
+def test_a_whole_number_out_of_bounds_is_refused(value):
+    with pytest.raises(ValueError, match=r"^`x`: expected (0 to 64|a finite number), got"):
+        _checks.whole("x", value, least=0, most=64)
+    _checks.whole("x", np.int64(64), least=0, most=64)
+
+
+@pytest.mark.parametrize("share", [np.asarray([1.0, 2.0]), np.asarray([1.0]), jnp.ones((2, 2))])
+def test_a_share_is_one_number(share):
+    with pytest.raises(
+        ValueError, match=r"^`shares`: expected one number for each style, got an arr"
+    ):
+        _checks.shares("shares", [share, 1.0])
+    assert_array_equal(_checks.shares("shares", [np.asarray(1.0), jnp.asarray(3.0)]), [0.25, 0.75])
 
 
 @pytest.mark.parametrize(
@@ -544,7 +697,9 @@ def test_a_key_of_another_shape_is_refused(params, key, message):
 
 def test_an_array_of_weights_is_refused_for_one_picture(params):
     recipe = with_terms(style_weight=jnp.asarray([1.0, 2.0]))
-    with pytest.raises(ValueError, match="`terms.style_weight` has 2 numbers; `stylize_many` run"):
+    with pytest.raises(
+        ValueError, match=r"`terms.style_weight` is an array of the shape \[2\]; one pic"
+    ):
         nst.paint(params, GREY, GREY, recipe=recipe)
 
 

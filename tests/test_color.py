@@ -324,6 +324,8 @@ def test_choices_that_there_are_not_are_refused(as_users_do, pair):
         controls.finished(picture, picture, None, None, colors="contents", space="oklab")
     with pytest.raises(ValueError, match="^`palette`: is missing .* `mixed_palette` computes it"):
         controls.finished(picture, picture, None, None, colors="palette", space="oklab")
+    with pytest.raises(TypeError, match="^`colors`: expected a name such as 'style', got None"):
+        controls.recolored(picture, [style], None, "transport")
     with pytest.raises(TypeError, match="^`color_map`: expected a name such as 'transport', got 3"):
         controls.recolored(picture, [style], "content", 3)
 

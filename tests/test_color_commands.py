@@ -102,7 +102,7 @@ BAD = {
         "`--colors`: there is no choice of colours 'photo'; expected on",
     ),
     "nearly a word": (("--colors", "luminence"), "did you mean 'luminance'?"),
-    "too much": (("--realism", "2"), "`--realism`: expected 0 (as painted) to 1"),
+    "too much": (("--realism", "2"), "`--realism`: expected 0 to 1 (0 is as painted"),
     "no number": (("--realism", "much"), "`--realism`: 'much' is not a valid float"),
     "a map for nothing": (
         ("--set", "pictures.color_map=pca"),

@@ -175,7 +175,7 @@ def test_maps_of_a_batch_may_be_folders(folder):
     [
         ("--protect black.png", "`--protect`: the mask 'black.png' is empty"),
         ("--protect none.png", "`--protect`: there is no file 'none.png'"),
-        ("--protect faces:2", "`--protect`: expected 0 to 1, got 2"),
+        ("--protect faces:2", "`--protect`: expected 0 to 1 (1 keeps the content), got 2"),
         ("--region left.png:red.png:faces", "`--region`: 'faces' is a folder"),
         ("--region left.png", "`--region`: expected MASK:STYLE"),
         ("--region left.png:none.png", "`--region`: there is no file 'none.png'"),

@@ -11,6 +11,7 @@ import pytest
 import nst_jax as nst
 from nst_jax import dreaming, dreams
 from nst_jax._compile import Jitted
+from nst_jax._types import Params
 from nst_jax.dreams import settings
 from nst_jax.dreams.ascent import MATCHED_AT_ONCE, _normalized
 from nst_jax.images import resizing
@@ -387,6 +388,11 @@ def test_weights_that_are_not_finite_keep_the_last_canvas(params, content):
 NAN = float("nan")
 REFUSED = {
     "no params": ({"params": None}, TypeError, "`params`: expected Params"),
+    "other params": (
+        {"params": Params({"predictor": {}}, "magenta-arbitrary", "unit")},
+        ValueError,
+        "`params`: expected the weights of VGG-19, got those .*, of the family 'magenta-arbitrary'",
+    ),
     "no picture": ({"content": "cat.jpg"}, TypeError, "`content`: .* `nst_jax.images.load`"),
     "a grey picture": ({"content": np.zeros((32, 32))}, ValueError, "`content`: .* repeat a grey"),
     "a small picture": ({"content": np.zeros((8, 32, 3))}, ValueError, "`content`: "),
@@ -410,8 +416,12 @@ REFUSED = {
     "a step size of 0": ({"step_size": 0}, ValueError, "`step_size`: expected more than 0"),
     "a step size of NaN": ({"step_size": NAN}, ValueError, "`step_size`: expected a finite"),
     "several step sizes": ({"step_size": np.ones(2)}, TypeError, "`step_size`: expected one"),
-    "no octaves": ({"octaves": 0}, ValueError, "`octaves`: expected 1 or more"),
-    "a million octaves": ({"octaves": 10**6}, ValueError, "`octaves`: expected less than 101"),
+    "no octaves": ({"octaves": 0}, ValueError, "`octaves`: expected 1 to 100, got 0"),
+    "a million octaves": (
+        {"octaves": 10**6},
+        ValueError,
+        "`octaves`: expected 1 to 100, got 1000000",
+    ),
     "a scale of 1": ({"octave_scale": 1}, ValueError, "`octave_scale`: expected more than 1"),
     "a vast scale": ({"octave_scale": 1e300}, ValueError, "`octaves`: .* choose 1 octaves at most"),
     "octaves too small": (

@@ -436,7 +436,10 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
         (["photo.png", "mosaic:1", "waves"], ["'waves' has no share"]),
         (["photo.png", "mosaic", "--strength", "0.5"], ["`--strength`: is for style pictures"]),
         (["photo.png", "mosaic", "--style-size", "64"], ["`--style-size`: is for style pictures"]),
-        (["photo.png", "art.png", "--strength", "2"], ["`--strength`: expected 0 (the content's"]),
+        (
+            ["photo.png", "art.png", "--strength", "2"],
+            ["`--strength`: expected 0 to 1 (0 is the content's"],
+        ),
         (["photo.png", "art.png", "--size", "4"], ["`--size`: expected 16 to 65536 px, got 4"]),
         (["photo.png", "art.png", "--size", "400x8"], ["`--size`"]),
         (["photo.png", "art.png", "--style-size", "x"], ["`--style-size`: expected a number of"]),
@@ -465,7 +468,10 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
             ["--list", "photo.png", "--colors", "palette"],
             ["`--colors`: 'palette' needs the pixels"],
         ),
-        (["photo.png", "art.png", "--realism", "2"], ["`--realism`: expected 0 to 1, got 2"]),
+        (
+            ["photo.png", "art.png", "--realism", "2"],
+            ["`--realism`: expected 0 to 1 (0 is as painted"],
+        ),
         (
             ["photo.png", "art.png", "--protect", "no.png"],
             ["`--protect`: there is no file 'no.png'"],

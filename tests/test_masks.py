@@ -158,6 +158,11 @@ def test_what_no_mask_can_reach_is_refused(options, said):
         masks.at_taps(jnp.ones((32, 32, 1)), **({"taps": ["relu1_1"]} | options))
 
 
+def test_a_reach_is_a_name(as_users_do):
+    with pytest.raises(TypeError, match="^`reach`: expected a name such as '.*', got 3"):
+        masks.at_taps(jnp.ones((32, 32, 1)), ["relu1_1"], reach=3)
+
+
 def test_float64_masks_stay_float64():
     with small.double():
         found = masks.at_taps(jnp.asarray(drawing(32, 32), jnp.float64), TAPS)

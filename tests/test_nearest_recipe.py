@@ -257,7 +257,7 @@ def test_several_styles_are_one_set(params, pair, painted):
 
 
 def test_a_share_over_one_is_refused(params, pair):
-    with pytest.raises(ValueError, match="`search_content`: expected 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"`search_content`: expected 0 to 1 \(the .*\), got 1.5"):
         nst.stylize(params, *pair, recipe=shallow(search_content=1.5))
 
 
@@ -302,6 +302,98 @@ def test_a_loss_with_matches_says_how_many(params, pair):
     half = losses.NEAREST_HYPERCOLUMNS._replace(number=None)
     with pytest.raises(ValueError, match="`style_loss`: expected a `MatchingLoss` with both"):
         nst.stylize(params, *pair, recipe=shallow(style_loss=half))
+
+
+def own(**functions):
+    """Return a loss of a user's own, with some of its functions replaced."""
+    return losses.NEAREST_HYPERCOLUMNS._replace(**functions)
+
+
+def changed(function, change):
+    """Return a function that changes what another one returns."""
+    return lambda *given, **named: change(function(*given, **named))
+
+
+OF_NNST = losses.NEAREST_HYPERCOLUMNS
+FAULTS = {
+    "a target of a list": (
+        own(target=changed(OF_NNST.target, lambda found: list(found.values()))),
+        "`target` returned a list, expected a dictionary of arrays",
+    ),
+    "a target of text": (
+        own(target=changed(OF_NNST.target, lambda found: found | {"note": "mine"})),
+        "`target` returned a str in 'note', expected a dictionary of arrays",
+    ),
+    "half a number of matches": (
+        own(number=lambda shape: shape[0] * shape[1] / 16),
+        "`number` returned .*px, expected a whole number from 1",
+    ),
+    "too few matches": (
+        own(matches=changed(OF_NNST.matches, lambda found: found[1:])),
+        r"`matches` returned an array of int32 .*, expected \d+ whole numbers, as many as `number`",
+    ),
+    "matches of floats": (
+        own(matches=changed(OF_NNST.matches, lambda found: found * 1.0)),
+        r"`matches` returned an array of float32 .*, expected \d+ whole numbers",
+    ),
+    "distances of a list": (
+        own(distances=changed(OF_NNST.distances, lambda found: list(found.values()))),
+        "`distances` returned a list, expected a dictionary .* relu1_1, relu2_1",
+    ),
+    "a distance too few": (
+        own(distances=changed(OF_NNST.distances, lambda found: {"relu1_1": found["relu1_1"]})),
+        "`distances` returned nothing for relu2_1, expected a number for each of relu1_1, relu2_1",
+    ),
+    "a distance for each position": (
+        own(distances=lambda features, *_: {tap: x[..., 0] for tap, x in features.items()}),
+        r"`distances`, for relu1_1, returned an array of \w+ of the .*, expected one floating-point",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_an_own_loss_returns_is_checked(name, params, pair, as_users_do):
+    loss, message = FAULTS[name]
+    with pytest.raises(TypeError, match=f"^`style_loss`: {message}"):
+        recipes.check(shallow(style_loss=loss))
+    with pytest.raises(TypeError, match=f"^`last_style_loss`: {message}"):
+        recipes.check(shallow(last_style_loss=loss))
+    recipe = shallow(style_loss=loss, last_style_loss=None)
+
+    def first_step(params, content, style):
+        targets = nst.measure(params, content, style, recipe)
+        state = nst.match(params, nst.init(content, recipe), targets, content, recipe, first=True)
+        return nst.step(params, state, targets, recipe)
+
+    with pytest.raises(TypeError, match=f"^`style_loss`: {message}"):
+        jax.eval_shape(first_step, params, *map(jnp.asarray, pair))
+
+
+def test_an_own_content_loss_is_one_number(as_users_do):
+    strotss = recipes.STROTSS.terms.content_loss
+    loss = strotss._replace(distance=changed(strotss.distance, lambda found: found[None]))
+    with pytest.raises(
+        TypeError, match=r"^`content_loss`: `distance` returned an array .* \[1\], exp"
+    ):
+        recipes.check(recipes.STROTSS.replace(content_loss=loss))
+
+
+def test_the_costs_of_an_own_loss_are_costs(as_users_do):
+    recipe = shallow(style_loss=own(costs=lambda *_: 5), last_style_loss=None)
+    with pytest.raises(
+        TypeError, match="^`style_loss`: `costs` returned an int, expected a `nst_jax"
+    ):
+        nst.plan((32, 40), (36, 32), recipe=recipe)
+
+
+def test_an_own_loss_that_is_right_paints_the_same(params, pair, painted):
+    # Its matches are of another type, its numbers are NumPy's, and its target has a part of its own.
+    loss = own(
+        number=changed(OF_NNST.number, np.int64),
+        matches=changed(OF_NNST.matches, lambda found: found.astype(jnp.uint32)),
+        target=changed(OF_NNST.target, lambda found: found | {"further": jnp.zeros(3)}),
+    )
+    assert_allclose(nst.stylize(params, *pair, recipe=shallow(style_loss=loss)), painted, atol=1e-6)
 
 
 @pytest.mark.long

@@ -628,6 +628,23 @@ def test_an_own_rule_that_makes_no_updates_is_refused_before_the_run(rule, messa
         nst.plan((24, 32), (24, 32), recipe=FAST.replace(optimizer=rule))
 
 
+def needs_more(updates, state, params=None, *, value, height, more):
+    return updates, state
+
+
+@pytest.mark.parametrize("make", [own_rule, "optax"])
+def test_a_rule_that_needs_more_than_a_run_gives_is_refused(make):
+    rule = (
+        optimizers.Optax(optax.GradientTransformation(lambda params: jnp.zeros(2), needs_more))
+        if make == "optax"
+        else own_rule(needs_more)
+    )
+    with pytest.raises(
+        TypeError, match="^`optimizer`: the update of (Optax|Own) needs 'more', but"
+    ):
+        nst.plan((24, 32), (24, 32), recipe=FAST.replace(optimizer=rule))
+
+
 def mean_of(gradient, *, value):
     return jnp.mean(gradient) * value
 

@@ -516,10 +516,12 @@ def test_pictures_are_the_same_one_by_one_and_batched(rater, cat, painting):
 def test_what_cannot_be_rated_is_refused(params, predictor, cat, painting, as_users_do):
     rate = partial(raters.rate, params, predictor)
     with pytest.raises(
-        ValueError, match="`params`: are weights of another network; `nst_jax.load_p"
+        ValueError, match=r"`params`: expected the weights of VGG-19, .*load_params"
     ):
         raters.rate(predictor, params, cat, cat, painting)
-    with pytest.raises(ValueError, match="`predictor`: are weights of another network"):
+    with pytest.raises(
+        ValueError, match="`predictor`: these weights are of another network, .*load_arb"
+    ):
         raters.rate(params, params, cat, cat, painting)
     with pytest.raises(TypeError, match=r"`predictor`: expected Params, got ndarray"):
         raters.rate(params, cat, cat, painting, painting)
@@ -580,7 +582,7 @@ def test_settings_that_compare_nothing_are_refused(cat, as_users_do, name, setti
 def test_a_side_of_style_vectors_is_positive(predictor, params, cat, as_users_do):
     with pytest.raises(ValueError, match="^`side`: expected more than 0, got 0"):
         raters.style_vector_distance(predictor, cat, cat, side=0)
-    with pytest.raises(ValueError, match="^`predictor`: are weights of another network"):
+    with pytest.raises(ValueError, match="^`predictor`: these weights are of another network"):
         raters.style_vector_distance(params, cat, cat)
 
 

@@ -138,6 +138,17 @@ GREY = np.full((8, 9, 3), 0.5, np.float32)
         ({"radius": 1.5}, "`radius`: expected a whole number, got 1.5"),
         ({"radius": jnp.asarray(2)}, "`radius`: expected a whole number"),  # without `largest`
         ({"largest": 1.5}, "`largest`: expected a whole number, got 1.5"),
+        ({"radius": 1.5, "largest": 2}, "`radius`: expected a whole number, got 1.5"),
+        ({"radius": 3, "largest": 2}, "`radius`: expected 0 to 2, got 3"),
+        ({"radius": np.int64(-1), "largest": 2}, "`radius`: expected 0 to 2, got -1"),
+        (
+            {"radius": jnp.asarray(1.0), "largest": 2},
+            "`radius`: expected a whole number, got an array of float32",
+        ),
+        (
+            {"radius": jnp.asarray([1, 2]), "largest": 2},
+            r"`radius`: expected a whole number, got an array of int32 of the shape \[2\]",
+        ),
         ({"epsilon": 0}, "`epsilon`: expected more than 0, got 0"),  # 0 / 0 where the guide is flat
         (
             {"guide": GREY[:4]},
@@ -154,15 +165,16 @@ def test_what_the_filter_cannot_use_is_refused(as_users_do, changed, said):
 
 
 def test_a_radius_of_numpy_is_a_whole_number(as_users_do):
-    found = filtered_by_guide(GREY, GREY, radius=np.int64(1), epsilon=1e-4)
-    assert_allclose(found, GREY, atol=1e-6)
+    for radius, largest in ((np.int64(1), None), (np.int64(1), 2), (np.asarray(1), np.int64(2))):
+        found = filtered_by_guide(GREY, GREY, radius=radius, epsilon=1e-4, largest=largest)
+        assert_allclose(found, GREY, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"realism": 5}, "`realism`: expected 1 or less, got 5"),
-        ({"realism": -0.5}, "`realism`: expected 0 or more, got -0.5"),
+        ({"realism": 5}, r"`realism`: expected 0 to 1 \(0 is as painted, .*\), got 5"),
+        ({"realism": -0.5}, r"`realism`: expected 0 to 1 \(.*\), got -0.5"),
         ({"realism": float("nan")}, "`realism`: expected a finite number, got nan"),
         ({"content": GREY[:4]}, "`content`: expected the shape of `image`"),
         ({"shown": GREY[:4]}, "`shown`: expected the shape of `image`"),

@@ -248,7 +248,10 @@ def test_an_empty_recipe_file_is_refused(capsys, folder):
         ('style_layer = { relu1_1 = "none.png" }', "there is no file 'looks/none.png'"),
         ('region = "left.png:red.png"\nregions = ["a.png", "b.png"]', "has both `region` and"),
         ('protect = "none.png"', "'looks/none.png'"),
-        ('protect = "box.png:2"', "`controls.protect`: expected 0 to 1, got 2"),
+        (
+            'protect = "box.png:2"',
+            "`controls.protect`: expected 0 to 1 (1 keeps the content), got 2",
+        ),
         ('style_layer = { relu4_4 = "red.png" }', "`controls.style_layer`: relu4_4 has a picture"),
         ('style_layer = { relu1_2 = "-1:red.png" }', "`controls.style_layer`: expected 0 or more"),
     ],

@@ -307,7 +307,10 @@ SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
         ),
         ({"regions": [Region(left(), RED[:8])]}, r"`regions\[0\].style`: 36x8 px becomes"),
         ({"protect": box()}, "`protect`: expected Protect, got ndarray"),
-        ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
+        (
+            {"protect": Protect(box(), 1.5)},
+            r"`protect.amount`: expected 0 to 1 \(1 keeps the content\), got 1.5",
+        ),
         (
             {"protect": Protect(box(), np.array([0.2, 0.5]))},
             r"`protect.amount`: expected one number, got an array of the shape \[2\]; ",
@@ -513,7 +516,7 @@ def test_transparent_parts_stay_transparent_and_do_not_count(capsys, call):
             "`--region`: the mask 'left.png' of 64x48 px has other proportions than the style "
             "'red.png'",
         ),
-        ("--protect face.png:2", "`--protect`: expected 0 to 1, got 2"),
+        ("--protect face.png:2", "`--protect`: expected 0 to 1 (1 keeps the content), got 2"),
         (
             "--protect face.png:0.5 --protect left.png",
             "`--protect`: all masks are protected by one amount, got 0.5 and 1; give each the same",

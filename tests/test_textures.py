@@ -186,7 +186,7 @@ def test_sizes(size, meets, expected):
     [
         ("wide", False, "`size`: expected WIDTHxHEIGHT such as 1024x512"),
         ("long:512", False, "`size`: expected WIDTHxHEIGHT"),
-        (8, False, "`size`: expected 16 or more, got 8"),
+        (8, False, "`size`: expected 16 to 65536, got 8"),
         ("100x50", True, "multiples of 16 px .* got 100x50; 96x48 is the nearest"),
     ],
 )

@@ -328,6 +328,17 @@ def test_bad_arguments_are_refused_at_once(as_users_do, changes, error, said):
         job_of(**changes)
 
 
+def test_the_name_of_a_style_is_text(as_users_do, params):
+    for name in (1, None, b"night"):
+        with pytest.raises(TypeError, match=f"^`paintings`: expected text as .*, got {name};"):
+            nst.train(params, {"sea": picture(0), name: picture(1)}, [picture(2), picture(3)])
+
+
+def test_weights_of_another_network_are_refused(as_users_do):
+    with pytest.raises(ValueError, match="^`params`: expected the weights of VGG-19, got those of"):
+        nst.train(nst.feed_forward.load_arbitrary(), picture(0), [picture(1), picture(2)])
+
+
 @pytest.mark.parametrize(
     ("paintings", "said"),
     [

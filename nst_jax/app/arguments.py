@@ -450,9 +450,7 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
     if ratio is not None:
         if text != "content+noise":
             raise ValueError("`noise_ratio`: is only used by `--init content+noise`; add that")
-        _checks.number("noise_ratio", ratio, least=0)
-        if ratio > 1:
-            raise ValueError(f"`noise_ratio`: expected 0 (content) to 1 (noise), got {ratio:g}")
+        _checks.number("noise_ratio", ratio, least=0, most=1, means=starts.RATIO)
         return starts.Blend(ratio), None
     if text is None:
         return None, None

@@ -212,11 +212,7 @@ def _check_film(outputs: Outputs, inputs: Sequence[Path]) -> None:
     films.check_film_output(outputs.film, overwrite=outputs.overwrite, argument=option)
     files = (outputs.picture, outputs.log, outputs.checkpoint)
     refuse_inputs(outputs.film, [*inputs, *(file for file in files if file is not None)], option)
-    _checks.number("film_seconds", outputs.film_seconds, above=0)
-    if outputs.film_seconds > films.LONGEST:
-        raise ValueError(
-            f"`film_seconds`: expected {films.LONGEST:g} or less, got {outputs.film_seconds:g}"
-        )
+    _checks.number("film_seconds", outputs.film_seconds, above=0, most=films.LONGEST)
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str, *, hint: str = "") -> None:

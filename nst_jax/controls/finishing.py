@@ -15,7 +15,7 @@ from nst_jax import _checks
 from nst_jax._real_size import cut, inside
 from nst_jax._types import AnyImage, Image, KeptContent, RealSize, Scalar
 from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
-from nst_jax.controls.guided_filter import Radius, check_pair, filtered_by_guide
+from nst_jax.controls.guided_filter import Radius, filtered_by_guide
 from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
@@ -29,6 +29,9 @@ COLORS = ("style", "content", "luminance", "content-after", "palette")
 # smaller ε would bring this noise into the result.
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
+
+# What the numbers of a `realism` mean, in messages.
+REALISM = "0 is as painted, 1 has the photograph's edges"
 
 # To save memory, a large picture is filtered in strips of rows. A strip has at most `STRIP_PIXELS`
 # pixels, or more if it needs them to have at least as many rows as two radii of the filter. The filter
@@ -82,11 +85,12 @@ def recolored(
       The content and the styles. Pictures whose colours were matched are clipped to [0, 1].
 
     Raises:
-      TypeError: if `styles` is a single picture, or if opacities are not in a list or tuple.
+      TypeError: if `styles` is a single picture, if opacities are not in a list or tuple, or if
+        `colors` is not a string.
       ValueError: for unknown `colors`; if there is not one opacity for each style; and what
         `with_colors_of` and `matched_luminance` refuse.
     """
-    _check_colors(colors)
+    _checks.one_of("colors", colors, COLORS, "choice of colours")
     _check_several(styles)
     all_count = [None] * len(styles)
     own_opacities, parts = style_opacities or all_count, content_opacities or all_count
@@ -106,11 +110,6 @@ def recolored(
         ]
         return Seen(luminance(content), tuple(jnp.clip(style, 0.0, 1.0) for style in found))
     return Seen(content, tuple(styles))
-
-
-def _check_colors(colors: str) -> None:
-    if colors not in COLORS:
-        raise _checks.unknown("colors", colors, COLORS, "choice of colours")
 
 
 def _check_several(styles: Any) -> None:
@@ -219,8 +218,8 @@ def realistic(
       >>> bool((realistic(cat[:, ::-1], cat, 0.0) == cat[:, ::-1]).all())
       True
     """
-    check_pair("image", image, "content", content)
-    _checks.known_number("realism", realism, least=0, most=1)
+    _checks.two_images("image", image, "content", content)
+    _checks.known_number("realism", realism, least=0, most=1, means=REALISM)
     image, content = jnp.asarray(image), jnp.asarray(content)
     shown = image if shown is None else jnp.asarray(shown)
     _checks.same_shape("shown", shown.shape, "image", image.shape)
@@ -326,10 +325,11 @@ def finished(
 
     Raises:
       TypeError, ValueError: as in `realistic`, if `realism` is not None.
+      TypeError: if `colors` is not a string.
       ValueError: for unknown `colors`, for "palette" without a `palette`, and what `with_chroma_of`
         refuses.
     """
-    _check_colors(colors)
+    _checks.one_of("colors", colors, COLORS, "choice of colours")
     if colors == "palette" and palette is None:
         raise ValueError("`palette`: is missing for these `colors`; `mixed_palette` computes it")
     if realism is not None:

@@ -223,10 +223,8 @@ def _checked_protect(content: Shape, protect: Any) -> Protect:
 
 def check_amount(argument: str, amount: Any) -> None:
     """Refuse an amount, which says how strongly pixels are protected, if it is not from 0 to 1."""
-    _checks.number(argument, amount, least=0)
+    _checks.number(argument, amount, least=0, most=1, means="1 keeps the content")
     _checks.not_array(argument, amount, SEVERAL)
-    if amount > 1:
-        raise ValueError(f"`{argument}`: expected 0 to 1, got {amount:g}")
 
 
 def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray:

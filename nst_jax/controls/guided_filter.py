@@ -44,8 +44,10 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
       The sums, of the same shape as `planes`.
 
     Raises:
-      TypeError: if `radius` is not a whole number and there is no `largest`, or if `largest` is none.
-      ValueError: for a negative radius; an array is not checked.
+      TypeError: if `radius` or `largest` is not a whole number; only with `largest`, `radius` may be a
+        scalar array of integers.
+      ValueError: for a number that is negative, or a `radius` above `largest`; the value of an array is
+        not checked.
 
     Example:
       >>> import jax.numpy as jnp
@@ -53,10 +55,11 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
       >>> box_sums(jnp.ones((3, 4)), 1).tolist()
       [[4.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 6.0], [4.0, 6.0, 6.0, 4.0]]
     """
-    if largest is not None:
-        _checks.whole("largest", largest, least=0)
-    if largest is None or isinstance(radius, int):
+    if largest is None:
         _checks.whole("radius", radius, least=0)
+    else:
+        _checks.whole("largest", largest, least=0)
+        _checks.whole_scalar("radius", radius, most=largest)
     for axis in (0, 1):
         lines = jnp.moveaxis(planes, axis, 0)
         if largest is None:
@@ -171,10 +174,11 @@ def filtered_by_guide(
       The approximation of the picture, [h, w, 3].
 
     Raises:
-      TypeError: if a picture is not an array, `radius` not a whole number, or `epsilon` not a number.
-      ValueError: for a negative radius, and for an `epsilon` that is not more than 0 (traced values are
-        not checked); if a picture is not [h, w, 3] or not floating point; and if the pictures differ in
-        size.
+      TypeError: if a picture is not an array, `radius` or `largest` not a whole number, or `epsilon`
+        not a number.
+      ValueError: for a radius that is negative or above `largest`, and for an `epsilon` that is not
+        more than 0 (traced values are not checked); if a picture is not [h, w, 3] or not floating
+        point; and if the pictures differ in size.
 
     Example:
       >>> import jax.numpy as jnp
@@ -184,7 +188,7 @@ def filtered_by_guide(
       >>> bool(abs(found - (0.3 + 0.5 * step)).max() < 1e-4)
       True
     """
-    check_pair("picture", picture, "guide", guide)
+    _checks.two_images("picture", picture, "guide", guide)
     _checks.known_number("epsilon", epsilon, above=0)
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
     # Middle grey is subtracted from all colours at first, and added again at the end. This makes the
@@ -205,25 +209,6 @@ def filtered_by_guide(
     slopes = solve_symmetric(covariance + ridge, with_wanted)
     offsets = wanted_mean - jnp.sum(slopes * mean[..., None], axis=-2)
     return jnp.sum(means(slopes) * colors[..., None], axis=-2) + means(offsets) + 0.5
-
-
-def check_pair(
-    argument: str, picture: AnyImage, other: str, photo: AnyImage, *, smallest: int = 1
-) -> None:
-    """Refuse anything but two floating-point pictures [h, w, 3] of the same size.
-
-    `argument` and `other` are the caller's names for them, and `smallest` the least number of px on a
-    side.
-    """
-    for name, image in ((argument, picture), (other, photo)):
-        _checks.one_image(
-            name,
-            image,
-            smallest=smallest,
-            advice="`jax.vmap` takes a batch",
-            needs="a window needs",
-        )
-    _checks.same_shape(other, photo.shape, argument, picture.shape)
 
 
 def _outer(one: Image, other: Image) -> Planes:

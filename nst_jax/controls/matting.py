@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from nst_jax import _checks
 from nst_jax._types import AnyImage, Image, Scalar
-from nst_jax.controls.guided_filter import check_pair, solve_symmetric
+from nst_jax.controls.guided_filter import solve_symmetric
 from nst_jax.losses.sums import at_least_float32
 
 SIDE, COUNT = 3, 9  # side of a window in pixels, and number of pixels in a window
@@ -49,7 +49,7 @@ def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Wind
     Return the windows of the picture, each minus its mean colour, and the residuals of the fits.
     `epsilon` is the regularisation, see `laplacian_product`.
     """
-    check_pair("picture", picture, "photo", photo, smallest=SIDE)
+    _checks.two_images("picture", picture, "photo", photo, smallest=SIDE)
     _checks.known_number("epsilon", epsilon, above=0)
     found = _centred(_windows(at_least_float32(jnp.asarray(picture))))
     colors = _centred(_windows(at_least_float32(jnp.asarray(photo))))

@@ -165,11 +165,9 @@ def settings_of(
     names = vgg.resolve_taps(weights)
     _checks.whole("steps", steps, least=1)
     _checks.number("step_size", _scalar("step_size", step_size), above=0)
-    _checks.whole("octaves", octaves, least=1)
-    _checks.number("octaves", octaves, below=MOST_OCTAVES + 1)
+    _checks.whole("octaves", octaves, least=1, most=MOST_OCTAVES)
     _checks.number("octave_scale", _scalar("octave_scale", octave_scale), above=1)
-    _checks.whole("jitter", jitter, least=0)
-    _checks.number("jitter", jitter, below=sizes.LARGEST)
+    _checks.whole("jitter", jitter, least=0, below=sizes.LARGEST)
     if guide_size is not None and not guided:
         raise ValueError("`guide_size`: there is no guide; give one, or omit this option")
     guide_rule = sizes.with_size(GUIDE_SIZE, guide_size, argument="guide_size")

@@ -259,19 +259,21 @@ def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str)
         )
 
 
-def checked_picture(argument: str, value: Any) -> HostImage:
+def checked_picture(argument: str, value: Any, *, several: str = "") -> HostImage:
     """Return a picture [h, w, 3] in [0, 1] from an array, which is checked, or from a file.
 
     Args:
       argument: the caller's name for the picture, shown in error messages.
       value: an array, or the path of a file.
+      several: name of the function that takes a batch of such pictures, for the message that refuses a
+        batch; "" if there is none.
 
     Raises:
       TypeError, ValueError: if the array is not a picture, or if the file cannot be read.
     """
     if isinstance(value, (str, os.PathLike)):
         return images.load(value, argument=argument)
-    return _checks.image(argument, value)
+    return _checks.image(argument, value, several=several)
 
 
 # --- Sizes ----------------------------------------------------------------------------------------

@@ -54,9 +54,7 @@ def check_colors_and_realism(colors: str, realism: Any) -> None:
       TypeError, ValueError: if `colors` or `realism` cannot be used; the message names the argument.
     """
     _checks.one_of("colors", colors, finishing.COLORS, "choice of colours")
-    _checks.number("realism", realism, least=0)
-    if np.max(realism) > 1:
-        raise ValueError(f"`realism`: expected 0 to 1, got {np.max(realism):g}")
+    _checks.number("realism", realism, least=0, most=1, means=finishing.REALISM)
 
 
 def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:

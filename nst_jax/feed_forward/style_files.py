@@ -168,8 +168,8 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
 
     Raises:
       TypeError: if a weight is not a number.
-      ValueError: if a name is not in `names`, if a weight is negative or 1e30 or more, or if all
-        weights are 0.
+      ValueError: if a name is not in `names`, if a weight is an array of numbers, negative, or 1e30 or
+        more, or if all weights are 0.
 
     Example:
       >>> style_shares(("wave", "mosaic"), {"wave": 3, "mosaic": 1}).tolist()

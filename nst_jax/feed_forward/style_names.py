@@ -115,7 +115,7 @@ def mixture_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndar
     Raises:
       TypeError: if a share is not a number.
       ValueError: if no style has a given name or number, if a style is given twice (by name and by
-        number), if a share is negative or 1e30 or more, or if all shares are 0.
+        number), if a share is an array of numbers, negative, or 1e30 or more, or if all shares are 0.
 
     Example:
       >>> mixture_of({"mosaic": 1, "waves": 3})[[15, 24]]

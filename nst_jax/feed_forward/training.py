@@ -477,7 +477,8 @@ def train(
       key: a JAX random key, on which the network's first parameters and all crops depend; None means
         `jax.random.key(0)`.
       devices: devices that share the crops of each update: `"all"`, a number, or a list of
-        `jax.Device`; None means the device that holds the weights.
+        `jax.Device`; None means the device to which the weights are committed, else JAX's default
+        device.
 
     Returns:
       The network with the least loss on the held-out photos. `nst_jax.feed_forward.stylize_trained`
@@ -506,7 +507,7 @@ def train(
       Johnson, Alahi, Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution",
       2016; Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017.
     """
-    _checks.instance("params", params, Params, "`nst_jax.load_params()` gives them")
+    _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
     job = training_job(
         paintings,

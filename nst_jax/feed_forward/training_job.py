@@ -208,6 +208,12 @@ def _named(paintings: Any) -> dict[str, HostImage]:
     """
     if isinstance(paintings, Mapping):
         pairs = list(paintings.items())
+        for name, _ in pairs:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"`paintings`: expected text as the name of each style, got {name!r}; a list of "
+                    "pictures needs no names"
+                )
     else:
         single = isinstance(paintings, (str, os.PathLike)) or hasattr(paintings, "shape")
         if not single and not isinstance(paintings, Iterable):

@@ -271,7 +271,7 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
     return tuple(images.shape[:-3]), flat
 
 
-def check_network(params: Any, path: str, loader: str) -> None:
+def check_network(params: Any, path: str, loader: str, *, argument: str = "params") -> None:
     """Raise an error if weights are of another network than expected.
 
     Args:
@@ -279,17 +279,18 @@ def check_network(params: Any, path: str, loader: str) -> None:
       path: path of parameters that the expected network has, such as "conditions/contract1". Weights
         that lack them are refused.
       loader: name of the function of `nst_jax.feed_forward` that loads the right weights, for messages.
+      argument: the caller's name for the weights, used in messages.
 
     Raises:
       TypeError: if `params` is not a `Params`.
       ValueError: if the weights have no parameters at `path`.
     """
-    _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
+    _checks.instance(argument, params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers
     for name in path.split("/"):
         if name not in layers:
             raise ValueError(
-                f"`params`: these weights are of another network, of the family {params.family!r}; "
+                f"`{argument}`: these weights are of another network, of the family {params.family!r}; "
                 f"`nst_jax.feed_forward.{loader}()` gives those that fit"
             )
         layers = layers[name]

@@ -150,9 +150,7 @@ class Film(AbstractContextManager):
           TypeError: if `seconds` or `hold` is not a number.
           ValueError: unless 0 < `seconds` <= 600 and 0 < `hold` < `seconds`.
         """
-        _checks.number("seconds", seconds, above=0)
-        if seconds > LONGEST:
-            raise ValueError(f"`seconds`: expected {LONGEST:g} or less, got {seconds:g}")
+        _checks.number("seconds", seconds, above=0, most=LONGEST)
         if hold is None:
             hold = min(LONGEST_HOLD, seconds / 4)
         _checks.number("hold", hold, above=0, below=seconds)

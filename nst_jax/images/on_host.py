@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from nst_jax import _checks
 from nst_jax._types import HostImage, Shape
 from nst_jax.images.resizing import (
     LOBES,
@@ -57,7 +58,9 @@ KNOWN: Mapping[Any, _Filter | None] = {
 }
 
 
-def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, "_ _ c"]:
+def resized_on_host(
+    image: Any, shape: Shape, resize: Any, *, argument: str = "resize"
+) -> Float[np.ndarray, "_ _ c"]:
     """Resize a picture as a filter of `images.resizing` does.
 
     Args:
@@ -65,9 +68,14 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, 
       shape: the new (height, width).
       resize: one of the functions in `KNOWN`, or any other function of (image, shape), which is then
         simply called.
+      argument: the caller's name for `resize`, used in messages.
 
     Returns:
       [height, width, c] float32; a float32 picture that has this size already is returned itself.
+
+    Raises:
+      TypeError, ValueError: if a function that is not in `KNOWN` returns no picture of this size; see
+        `_checks.returned_image`.
 
     Example:
       >>> import numpy as np
@@ -80,7 +88,9 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, 
     if image.shape[:2] == tuple(shape):
         return image
     if resize not in KNOWN:
-        return np.asarray(resize(image, shape), np.float32)
+        new = (*shape, image.shape[-1])
+        found = _checks.returned_image(argument, "filter", resize(image, shape), new)
+        return np.asarray(found, np.float32)
     how = KNOWN[resize]
     rows, columns = (
         (_torch_weights(new, old) if how is None else _weights(new, old, how)).astype(np.float32)

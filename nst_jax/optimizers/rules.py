@@ -368,8 +368,8 @@ def _is_transformation(value: Any) -> bool:
     return all(callable(getattr(value, name, None)) for name in ("init", "update"))
 
 
-# The further arguments of `update` that `Optimizer.transformation` names.
-_FURTHER = frozenset({"value", "height", "size"})
+# The further arguments of `update`, named in `Optimizer.transformation`, that only some runs give.
+_OF_SOME_RUNS = frozenset({"height", "size"})
 
 
 def _with_any_arguments(
@@ -399,7 +399,9 @@ def _with_any_arguments(
         taken = {name: value for name, value in extra.items() if name in accepted}
         return made.update(updates, state, params, **taken)
 
-    functools.update_wrapper(update, made.update)
+    # An error about a missing argument names the function of the user; see `_missing_arguments`. The
+    # wrapper keeps a signature of its own, with `**extra`, so that it is not wrapped a second time.
+    update.__name__ = getattr(made.update, "__name__", update.__name__)
     return optax.GradientTransformationExtraArgs(made.init, update)
 
 
@@ -454,11 +456,11 @@ def checked_transformation(rule: Optimizer) -> optax.GradientTransformationExtra
             found = made.update(params, state, params, value=loss)
         except TypeError as error:
             missing = _missing_arguments(error, made.update)
-            if missing and missing <= {"height", "size"}:
-                return  # only some runs give these, and it is not known here which run this is
-            if not missing or missing & _FURTHER:
+            if not missing or "value" in missing:  # `value` was given, so another call lacks it
                 raise
-            needed = " and ".join(map(repr, sorted(missing)))
+            if missing <= _OF_SOME_RUNS:
+                return  # it is not known here which run this is
+            needed = " and ".join(map(repr, sorted(missing - _OF_SOME_RUNS)))
             raise TypeError(
                 f"`optimizer`: the update of {name} needs {needed}, but is given only the "
                 "gradient and `value`, the loss; a rule that evaluates the loss itself cannot be used, "

@@ -3,12 +3,9 @@
 from typing import Any
 
 from nst_jax import _checks
-from nst_jax._types import Params
+from nst_jax.feed_forward.transformer import check_network
 
-# For `check_rater_weights`: a layer by which the weights of a network are recognised, and the function
-# that loads them.
-VGG19 = ("conv1_1", "nst_jax.load_params()")
-PREDICTOR = ("predictor", "nst_jax.feed_forward.load_arbitrary()")
+_BATCH = "`jax.vmap` rates a batch"
 
 
 def check_picture(
@@ -18,8 +15,19 @@ def check_picture(
 
     `needs` is the beginning of the phrase that says why a smaller picture is refused.
     """
-    _checks.one_image(
-        argument, image, smallest=smallest, advice="`jax.vmap` rates a batch", needs=needs
+    _checks.one_image(argument, image, smallest=smallest, advice=_BATCH, needs=needs)
+
+
+def check_pair(picture: Any, content: Any, *, smallest: int) -> None:
+    """Refuse pictures that are no pictures, smaller than a filter, or of different sizes."""
+    _checks.two_images(
+        "picture",
+        picture,
+        "content",
+        content,
+        smallest=smallest,
+        advice=_BATCH,
+        needs="the filter needs",
     )
 
 
@@ -38,7 +46,7 @@ def check_features(**pair: Any) -> None:
         if len(shape) != 3:
             raise ValueError(
                 f"`{argument}`: expected features [height, width, channels], got shape {list(shape)}; "
-                "`jax.vmap` rates a batch"
+                + _BATCH
             )
     (_, one), (argument, other) = pair.items()
     if one.shape[-1] != other.shape[-1]:
@@ -48,10 +56,6 @@ def check_features(**pair: Any) -> None:
         )
 
 
-def check_rater_weights(argument: str, params: Any, layer: str, loader: str) -> None:
-    """Refuse a value that is not the weights of the network that has the layer `layer`."""
-    _checks.instance(argument, params, Params, f"`{loader}` gives them")
-    if layer not in params.layers:
-        raise ValueError(
-            f"`{argument}`: are weights of another network; `{loader}` gives the right ones"
-        )
+def check_predictor(predictor: Any) -> None:
+    """Refuse a value that is not the weights of the network that predicts style vectors."""
+    check_network(predictor, "predictor", "load_arbitrary", argument="predictor")

@@ -11,7 +11,7 @@ from nst_jax import _checks
 from nst_jax._types import AnyImage, Scalar
 from nst_jax.feed_forward.layers import conv2d
 from nst_jax.losses import at_least_float32
-from nst_jax.raters.checks import check_features, check_picture
+from nst_jax.raters.checks import check_features, check_pair
 from nst_jax.vgg.precision import FLOAT32
 
 Plane: TypeAlias = Float[Array, "h w"]
@@ -50,13 +50,6 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
     x = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (x / deviation) ** 2)
     return weights / weights.sum()
-
-
-def _check_pair(picture: AnyImage, content: AnyImage, *, smallest: int) -> None:
-    """Refuse pictures that are no pictures, smaller than the filter, or of different sizes."""
-    for argument, image in (("picture", picture), ("content", content)):
-        check_picture(argument, image, smallest=smallest, needs="the filter needs")
-    _checks.same_shape("content", content.shape, "picture", picture.shape)
 
 
 # --- Structural similarity ------------------------------------------------------------------------
@@ -98,7 +91,7 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
       Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
       similarity", 2004.
     """
-    _check_pair(picture, content, smallest=len(WINDOW))
+    check_pair(picture, content, smallest=len(WINDOW))
     x, y = luma(picture), luma(content)
     mean_x, mean_y, square_x, square_y, product = (
         _convolved(plane, WINDOW, WINDOW) for plane in (x, y, x * x, y * y, x * y)
@@ -158,7 +151,7 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
     """
     _checks.number("deviation", deviation, above=0)
     radius = int(4 * deviation + 0.5)
-    _check_pair(picture, content, smallest=2 * radius + 1)
+    check_pair(picture, content, smallest=2 * radius + 1)
     smooth = _gaussian(deviation, radius)
     slope = smooth * np.arange(-radius, radius + 1) / deviation**2
     x, c = (

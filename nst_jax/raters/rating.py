@@ -21,7 +21,7 @@ from nst_jax._types import AnyImage, Array, Features, Image, Params, Resized, Sc
 from nst_jax.images.resizing import antialiased
 from nst_jax.losses import MatchingLoss, at_least_float32
 from nst_jax.raters.artefacts import LEAST_SIDE, border, grid_energy, speckle
-from nst_jax.raters.checks import PREDICTOR, VGG19, check_picture, check_rater_weights
+from nst_jax.raters.checks import check_picture, check_predictor
 from nst_jax.raters.content import gradient_agreement, self_similarity_divergence, ssim
 from nst_jax.raters.palette import palette_distance
 from nst_jax.raters.style import (
@@ -163,8 +163,8 @@ def rate(
     References:
       Those of the raters, in the modules of `nst_jax.raters`.
     """
-    check_rater_weights("params", params, *VGG19)
-    check_rater_weights("predictor", predictor, *PREDICTOR)
+    _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
+    check_predictor(predictor)
     check_picture("picture", picture, smallest=LEAST_SIDE, needs="the spectrum needs")
     for name, image in (("content", content), ("style", style)):
         check_picture(name, image, smallest=SMALLEST, needs="the network needs")

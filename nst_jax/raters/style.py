@@ -20,7 +20,7 @@ from nst_jax.feed_forward.arbitrary import style_vector
 from nst_jax.feed_forward.transformer import SMALLEST
 from nst_jax.images.resizing import antialiased
 from nst_jax.losses import at_least_float32, gram, positions
-from nst_jax.raters.checks import PREDICTOR, check_features, check_picture, check_rater_weights
+from nst_jax.raters.checks import check_features, check_picture, check_predictor
 from nst_jax.vgg.precision import FLOAT32
 
 # A style picture, sRGB in [0, 1]; its size may differ from that of the picture that is rated.
@@ -76,7 +76,7 @@ def style_vector_distance(
       Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
       artistic stylization network", 2017, section 3.2, for distances of such vectors.
     """
-    check_rater_weights("predictor", predictor, *PREDICTOR)
+    check_predictor(predictor)
     for argument, image in (("picture", picture), ("style", style)):
         check_picture(argument, image, smallest=SMALLEST, needs="the network needs")
     if side is not None:

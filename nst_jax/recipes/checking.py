@@ -56,6 +56,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     _check_descent(recipe.descent)
     _check_colors(recipe.pictures)
     recipe = replace(recipe, terms=_checked_terms(recipe.terms))
+    _check_joint_losses(recipe.terms)
     _check_tile(recipe.network.tile, recipe.terms.taps)
     check_not_cut(recipe)
     _check_wrap(recipe)
@@ -86,6 +87,17 @@ def _check_losses(terms: Terms) -> None:
         additivity.check_scalar(name, loss)
 
 
+def _check_joint_losses(terms: Terms) -> None:
+    """Refuse losses that read all layers together and return what they should not.
+
+    The names of the taps (layers) of `terms` must be checked already.
+    """
+    for name, loss in terms.named_losses.items():
+        if isinstance(loss, (losses.MatchingLoss, losses.JointContentLoss)):
+            taps = terms.content_taps if name == "content_loss" else terms.style_taps
+            additivity.check_joint(name, loss, taps)
+
+
 def _checked_terms(terms: Terms) -> Terms:
     content = vgg.resolve_taps(terms.content_taps, argument="content_taps")
     style = vgg.resolve_taps(terms.style_taps, argument="style_taps")
@@ -104,18 +116,15 @@ def _checked_terms(terms: Terms) -> Terms:
     for name in ("content_layer_weights", "style_layer_weights"):
         for weight in getattr(terms, name):
             _checks.number(name, weight, least=0)
-    _checks.number("search_content", terms.search_content, least=0)
-    if np.any(np.asarray(terms.search_content) > 1):
-        raise ValueError(
-            f"`search_content`: expected 0 to 1, got {terms.search_content}; it is the content's share"
-        )
+    _checks.number(
+        "search_content", terms.search_content, least=0, most=1, means="the content's share"
+    )
     if terms.content_against_style is not None:
         _checks.number("content_against_style", terms.content_against_style, least=0)
     _check_joint_content(terms)
     _check_shares(terms.style_shares)
     _checks.one_of("region_reach", terms.region_reach, masks.REACHES, "reach")
-    _checks.whole("region_growth", terms.region_growth, least=0)
-    _checks.number("region_growth", terms.region_growth, below=MOST_GROWTH + 1)
+    _checks.whole("region_growth", terms.region_growth, least=0, most=MOST_GROWTH)
     if terms.matched and terms.second_style is not None:
         raise ValueError(
             "`second_style`: a loss that seeks nearest neighbours reads all style taps at once, beside "
@@ -281,7 +290,7 @@ def _check_pictures(pictures: Pictures) -> None:
         # rule may be something other than pixels.
         if type(rule) in sizes.SIZE_RULES.values():
             for number in jax.tree.leaves(rule):
-                _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
+                _checks.number(name, number, least=sizes.SMALLEST, most=sizes.LARGEST)
     if hasattr(pictures.size, "beside"):
         raise ValueError(
             f"`size`: {type(pictures.size).__name__} gives a style the size of the canvas, and this "
@@ -317,11 +326,7 @@ def _check_colors(pictures: Pictures) -> None:
             f"chroma, and `colors` is {pictures.colors!r}; choose one of these, or leave out "
             "`chroma_space`"
         )
-    _checks.number("realism", pictures.realism, least=0)
-    if np.any(np.asarray(pictures.realism) > 1):
-        raise ValueError(
-            f"`realism`: expected 0 (as painted) to 1 (the photograph's edges), got {pictures.realism}"
-        )
+    _checks.number("realism", pictures.realism, least=0, most=1, means=finishing.REALISM)
 
 
 def _check_style_scale(factors: Any) -> None:
@@ -367,8 +372,7 @@ DECAYS = ("alpha", "b1", "b2")
 
 
 def _check_pyramid(descent: Descent) -> None:
-    _checks.whole("pyramid_levels", descent.pyramid_levels, least=0)
-    _checks.number("pyramid_levels", descent.pyramid_levels, below=MOST_LEVELS + 1)
+    _checks.whole("pyramid_levels", descent.pyramid_levels, least=0, most=MOST_LEVELS)
     rule = descent.optimizer
     if descent.pyramid_levels and rule.guarded:
         raise ValueError(
@@ -413,8 +417,7 @@ def _check_schedule(schedule: Schedule) -> None:
         _checks.number("share", schedule.share, above=0)
     if isinstance(schedule, Halvings):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
-        _checks.whole("passes", schedule.passes, least=1)
-        _checks.number("passes", schedule.passes, below=MOST_PASSES + 1)
+        _checks.whole("passes", schedule.passes, least=1, most=MOST_PASSES)
     if isinstance(schedule, GeometricScales):
         _checks.whole("smallest", schedule.smallest, least=vgg.SMALLEST)
         _checks.number("per_halving", schedule.per_halving, least=MOST_RATIO, below=MOST_SCALES + 1)

@@ -274,37 +274,34 @@ class SameStart:
 
 # --- Checks, and the call of a start --------------------------------------------------------------
 
+# What the numbers of a `ratio` mean, in messages.
+RATIO = "0 is the content, 1 is noise"
 
-def check_start(argument: str, start: Any) -> None:
-    """Refuse a value that is no start, and a start of this module whose numbers are not allowed.
+
+def check_start(argument: str, start: Callable[..., Any]) -> None:
+    """Refuse a class in place of a start, and a start of this module whose numbers are not allowed.
 
     Args:
       argument: the caller's name for the start, used in messages.
-      start: the value to check. A start of a user's own may be any callable that is not a class.
+      start: the callable to check; a user's own start may be any callable that is not a class.
 
     Raises:
-      TypeError: if the value is no start, or if a number has the wrong type.
+      TypeError: if `start` is a class, or if a number has the wrong type.
       ValueError: if a number is not finite or out of range: below 0, a `ratio` above 1, a `white` of 0,
         or a `seed` of 2^32 or more.
     """
     _checks.not_class(argument, start, "a start")
-    if not callable(start):
-        raise TypeError(
-            f"`{argument}`: expected a start of `nst_jax.recipes.starts`, got "
-            f"{type(start).__name__}; `init=` of `nst_jax.stylize` also takes a picture"
-        )
     if isinstance(start, SameStart):
         check_start(argument, start.start)
     for name, value in _numbers_of(start):
         if name == "seed":
-            _checks.whole(name, value, least=0)
-            _checks.number(name, value, below=2**32)
+            _checks.whole(name, value, least=0, below=2**32)
         elif name == "white":
             _checks.number(name, value, above=0)
+        elif name == "ratio":
+            _checks.number(name, value, least=0, most=1, means=RATIO)
         else:
             _checks.number(name, value, least=0)
-        if name == "ratio" and np.any(np.asarray(value) > 1):
-            raise ValueError(f"`ratio`: expected 0 (the content) to 1 (noise), got {value}")
 
 
 def _numbers_of(start: Any) -> list[tuple[str, Any]]:
@@ -322,8 +319,13 @@ def check_start_or_image(argument: str, init: Any) -> None:
     """Refuse a value that cannot give the picture from which a run starts.
 
     Accepted are None (the recipe decides), a picture, and a start that `check_start` accepts and whose
-    numbers are no arrays.
+    numbers are no arrays. For text that is like the name of a start, the message gives this start.
     """
+    if isinstance(init, str) and (near := _checks.nearest_name(init, STARTS)):
+        raise TypeError(
+            f"`{argument}`: expected a picture or a start, got the text {init!r}; "
+            f"`nst_jax.recipes.starts.{near}()` is a start"
+        )
     if not callable(init):
         if init is not None:
             _checks.image(argument, init)
@@ -359,24 +361,7 @@ def called(start: Any, content: Any, style: Any, key: Array) -> Any:
     image = start(content, style, key)
     if type(start) in STARTS.values():
         return image
-    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
-        raise TypeError(
-            f"`init`: the start returned {_checks.in_words(image)}, expected an array of the content's "
-            f"shape, {list(content.shape)}"
-        )
-    if image.shape != content.shape:
-        raise ValueError(
-            f"`init`: the start returned shape {list(image.shape)} for a content of shape "
-            f"{list(content.shape)}; they must be equal"
-        )
-    if not jnp.issubdtype(image.dtype, jnp.floating):
-        raise ValueError(
-            f"`init`: the start returned {_checks.in_words(image)}, expected floating point in [0, 1]"
-        )
-    if not isinstance(image, jax.core.Tracer) and not np.isfinite(np.asarray(image)).all():
-        raise ValueError(
-            "`init`: the start returned NaN or infinite values, expected values in [0, 1]"
-        )
+    image = _checks.returned_image("init", "start", image, tuple(content.shape))
     # With another dtype, the whole run would be computed in it.
     return image if image.dtype == content.dtype else jnp.asarray(image, content.dtype)
 

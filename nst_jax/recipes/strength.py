@@ -72,14 +72,10 @@ def factor_of(strength: Any) -> Any:
       >>> strength.factor_of(0.0), strength.factor_of(strength.OWN)
       (0.003, 1.0)
     """
-    _checks.number("strength", strength, least=0)
+    _checks.number("strength", strength, least=0, most=1, means=f"{OWN:g} is the recipe's own")
     if np.size(strength) == 0:
         raise ValueError(
             f"`strength`: expected numbers from 0 to 1, got an empty array, {np.shape(strength)}"
-        )
-    if np.max(strength) > 1:
-        raise ValueError(
-            f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {np.max(strength):g}"
         )
     if np.ndim(strength):
         numbers = np.asarray(strength, np.float64)

@@ -9,10 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nst_jax import correspondence, vgg
+from nst_jax import _checks, correspondence, vgg
 from nst_jax._types import Shape
 from nst_jax.controls.regions import held_tap
-from nst_jax.losses import PIXELS, ContentLoss, JointContentLoss, MatchingCosts, StyleLoss
+from nst_jax.losses import (
+    PIXELS,
+    ContentLoss,
+    JointContentLoss,
+    MatchingCosts,
+    MatchingLoss,
+    StyleLoss,
+)
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, bands_of
 from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost
@@ -164,19 +171,33 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
       styles: (height, width) of each style.
       recipe: a recipe whose style loss is a `MatchingLoss`.
     """
+    loss = correspondence.matching_loss(recipe)
+    if loss.costs is None:
+        return MatchingCosts(size_in_bytes(matching_target(styles, recipe)))
+    shapes = correspondence.turned_shapes(styles, loss)
+    canvas, *pictures = (_read_by(loss, each, recipe) for each in (shape, *shapes))
+    return _checked_costs("style_loss", loss.costs(canvas, shape, pictures, shapes))
+
+
+def matching_target(styles: Sequence[Shape], recipe: Recipe) -> dict[str, Any]:
+    """Return the shapes and types of the target of a style loss that compares single positions.
+
+    Args:
+      styles: (height, width) of each style.
+      recipe: a recipe whose style loss is a `MatchingLoss`.
+    """
     loss, taps = correspondence.matching_loss(recipe), recipe.terms.style_taps
     shapes = correspondence.turned_shapes(styles, loss)
-    canvas, *pictures = (
-        (_features_and_pixels if loss.with_pixels else _features)(taps, each, recipe)
-        for each in (shape, *shapes)
-    )
-    if loss.costs is not None:
-        return loss.costs(canvas, shape, pictures, shapes)
-    products = recipe.network.precision_on().products
+    pictures = [_read_by(loss, each, recipe) for each in shapes]
     # `units` are divisors of the features. Their values do not matter: only shapes are computed here.
     units = {"units": dict.fromkeys(taps, 1.0)} if loss.with_pixels else {}
-    target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **units), pictures)
-    return MatchingCosts(size_in_bytes(target))
+    products = recipe.network.precision_on().products
+
+    def target(pictures: Any) -> Any:
+        return correspondence.checked_target(loss.target(pictures, shapes, products, **units))
+
+    found: dict[str, Any] = jax.eval_shape(target, pictures)
+    return found
 
 
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
@@ -188,7 +209,24 @@ def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):
         return MatchingCosts(0)
-    return loss.costs(_features_and_pixels(recipe.terms.content_taps, shape, recipe), shape)
+    features = _features_and_pixels(recipe.terms.content_taps, shape, recipe)
+    return _checked_costs("content_loss", loss.costs(features, shape))
+
+
+def _checked_costs(argument: str, costs: Any) -> MatchingCosts:
+    """Return what the function `costs` of a loss returned; refuse anything but `MatchingCosts`."""
+    if not isinstance(costs, MatchingCosts):
+        raise TypeError(
+            f"`{argument}`: `costs` returned {_checks.in_words(costs)}, expected a "
+            "`nst_jax.losses.MatchingCosts`"
+        )
+    return costs
+
+
+def _read_by(loss: MatchingLoss, shape: Shape, recipe: Recipe) -> dict[str, Any]:
+    """Return the shapes and types of what a style loss reads of a picture of this (height, width)."""
+    read = _features_and_pixels if loss.with_pixels else _features
+    return read(recipe.terms.style_taps, shape, recipe)
 
 
 def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:

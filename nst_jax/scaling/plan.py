@@ -416,7 +416,8 @@ def plan_scales(
         precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
-      device: the device that holds the weights; None is JAX's default device.
+      device: the device to which the weights are committed; None, if there is none, is JAX's default
+        device. `capacity.device_of` finds it.
       pictures: number of pictures that are painted with this recipe at these scales.
       chunk: largest number of pictures painted at once, fewer if so many do not fit into memory; None
         is as many as fit.

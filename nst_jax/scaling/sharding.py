@@ -30,9 +30,10 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     """Return a mesh with one axis over the chosen devices, or None if no mesh is needed.
 
     Args:
-      devices: None means the device that holds the weights; `"all"` means all devices of the default
-        platform, including those of other processes that `jax.distributed` has joined; an int n means
-        the first n of them; a list or tuple of `jax.Device` means exactly these.
+      devices: None means the device to which the weights are committed, else JAX's default device;
+        `"all"` means all devices of the default platform, including those of other processes that
+        `jax.distributed` has joined; an int n means the first n of them; a list or tuple of
+        `jax.Device` means exactly these.
       axis: name of the axis: `PICTURES` for a batch, `BANDS` for the bands of one picture.
 
     Returns:
