@@ -7,6 +7,7 @@
 
 On a machine with a GPU, with the CUDA wheels of jax and torch:
 
+    python -m benchmarks gpu                      # ends within eight minutes, prints its table last
     python -m benchmarks all && python -m benchmarks report --plots benchmarks/results/plots
 
 Each case has a plan (sizes, steps and rounds) for CPUs, `FULL`, and if that is too short to time on

@@ -40,13 +40,22 @@ def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
 
 
 def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
-    """Run one case and write its record; return the path of that JSON file."""
+    """Run one case, write its record and print its table; return the path of that JSON file.
+
+    A case may yield what it has found so far after each measurement. Then the record is written each
+    time, so that a run that is ended early leaves one.
+    """
     module = case_module(name)
     origin = harness.source()  # read first: files may change while the case runs
     before = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else {}
-    findings = module.measure(plan)
-    entry = harness.record(name, module.QUESTION, plan, findings, origin=origin, quick=quick)
-    return harness.write(before | entry, out)
+    found = module.measure(plan)
+    for findings in [found] if isinstance(found, harness.Findings) else found:
+        entry = before | harness.record(
+            name, module.QUESTION, plan, findings, origin=origin, quick=quick
+        )
+        path = harness.write(entry, out)
+    click.echo(report([entry]))
+    return path
 
 
 def _sizes(
@@ -138,8 +147,8 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--seconds",
     type=click.IntRange(min=1),
-    help="`gpu` begins no measurement after so many seconds (default: 480, so that it ends in eight "
-    "minutes), and `quality` with --keep no picture (default: no limit).",
+    help="`gpu` ends after so many seconds (default: 480, eight minutes), and `quality` with --keep "
+    "begins no picture after them (default: no limit).",
 )
 @click.option(
     "--recipe",

@@ -1,9 +1,10 @@
 """One GPU in eight minutes: steps at each precision, PyTorch's, batches, a huge canvas, commands."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 import nst_jax as nst
 from benchmarks import batch, harness, pytorch, tiles, wall
+from benchmarks.apart import Apart
 from benchmarks.harness import Findings, Plan
 from benchmarks.memory import counted
 from benchmarks.peers import precisions
@@ -25,61 +27,119 @@ GPU = Plan(sizes=(512, 1024, 2048), repeats=5, steps=40, batches=(8,), huge=1638
 QUICK = Plan(sizes=(32,), repeats=2, steps=2, batches=(2,), compiled=False)
 
 TILE = 2048  # side of the tiles of the huge canvas, in pixels
-EAGER = pytorch.Variant(precision="tensorfloat32", channels_last=True)
+EAGER = tuple(
+    pytorch.Variant(precision="tensorfloat32", channels_last=last) for last in (True, False)
+)
 COMPILED = tuple(
     pytorch.Variant(precision="bfloat16 weights", channels_last=last, compiled="max-autotune")
     for last in (False, True)
 )
 
+# No measurement takes longer than this share of the plan's time, so that one that hangs, or compiles
+# without end, leaves time for others.
+SHARE = 1 / 3
+
 Json = dict[str, Any]
 Task = tuple[str, Callable[[], Json]]
 
+_params = cache(nst.load_params)
 
-def measure(plan: Plan) -> Findings:
-    """Measure one thing after another; one that fails, or has no time left, is named in a note."""
-    torch = pytorch.has_torch()
-    notes, rows, end = [], [], time.monotonic() + (plan.seconds or float("inf"))
-    if not torch:
-        notes.append(pytorch.ABSENT)
-    for name, task in _tasks(nst.load_params(), plan, torch):
-        if time.monotonic() > end:
-            notes.append(f"not measured for lack of time: {name}")
-            continue
-        try:
-            rows.append({"what": name, **task()})
-            click.echo(f"  {' | '.join(next(gpu_cells(rows[-1])))}", err=True)
-        except Exception as error:  # one failure must not end the other measurements
-            line = (str(error).strip().splitlines() or [""])[0]
-            notes.append(f"{name} was not measured: {type(error).__name__}: {line[:120]}")
+
+def measure(plan: Plan) -> Iterator[Findings]:
+    """Measure one thing after another; yield after each of them all that is found so far.
+
+    Each is measured in a second process. One that fails, crashes the process or takes too long is named
+    in a note, and so is one for which there is no time left.
+    """
+    rows: list[Json] = []
+    notes: list[str] = []
+    begun = time.monotonic()
+    with Apart() as apart:
+        # A TPU serves a single process.
+        call = _call if jax.default_backend() == "tpu" else apart.call
+        torch = _torch_works(call, notes)
+        tasks = list(_tasks(plan, torch))
+        for index, (name, task) in enumerate(tasks, 1):
+            left = plan.seconds - (time.monotonic() - begun) if plan.seconds else None
+            if left is not None and left <= 0:
+                notes.append(f"not measured for lack of time: {name}")
+            else:
+                longest = None if left is None else min(left, SHARE * plan.seconds)
+                _measure_one(partial(call, partial(_alone, task), longest), name, rows, notes)
+            rest = [f"not measured, as the run ended before: {name}" for name, _ in tasks[index:]]
+            yield Findings([*rows], notes + rest, ("torch",) if torch else ())
+
+
+def _measure_one(
+    measured: Callable[[], Json], name: str, rows: list[Json], notes: list[str]
+) -> None:
+    """Add a row, or a note that says why there is none."""
+    try:
+        row = {"what": name, **measured()}
+        json.dumps(row, allow_nan=False)
+    except Exception as error:  # one failure must not end the other measurements
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        notes.append(f"{name} was not measured: {lines[0][:160]}")
+        return
+    rows.append(row)
+    click.echo(f"  {' | '.join(next(gpu_cells(row)))}", err=True)
+
+
+def _call(function: Callable[[], Any], seconds: float | None = None) -> Any:
+    del seconds
+    return function()
+
+
+def _alone(task: Callable[[], Json]) -> Json:
+    """Return the figures of a task, and drop its programs."""
+    try:
+        return task()
+    finally:
         jax.clear_caches()
-    return Findings(rows, notes, ("torch",) if torch else ())
 
 
-def _tasks(params: nst.Params, plan: Plan, torch: bool) -> Iterator[Task]:
+def _torch_works(call: Callable[..., bool], notes: list[str]) -> bool:
+    """Return whether torch can be measured; if not, add a note. Importing it may fail, too."""
+    try:
+        works, note = call(pytorch.has_torch, 120.0), pytorch.ABSENT
+    except RuntimeError as error:
+        works, note = False, f"torch was not measured: {error}"
+    if not works:
+        notes.append(note)
+    return works
+
+
+def _tasks(plan: Plan, torch: bool) -> Iterator[Task]:
     first, *larger = plan.sizes
     command_steps = nst.recipes.presets.OWN_UPDATES if first > 100 else 2
     fast, *others = sorted(precisions(), key=("bfloat16", "tensorfloat32", "float32").index)
-    step = partial(_step, params, plan)
-    yield f"step, {fast}", partial(step, ADAM, fast, first)
+
+    def step(recipe: str, precision: str, size: int) -> Callable[[], Json]:
+        return partial(_step, plan, recipe, precision, size)
+
+    yield f"step, {fast}", step("tf", fast, first)
     yield f"command, {fast}", partial(_command, command_steps, fast, first)
     for size in larger:
-        yield f"step, {fast}", partial(step, ADAM, fast, size)
-    yield f"step of `gram`, {fast}", partial(step, LBFGS, fast, first)
+        yield f"step, {fast}", step("tf", fast, size)
+    yield f"step of `gram`, {fast}", step("gram", fast, first)
     for size in plan.sizes if "tensorfloat32" in others else ():
-        yield "step, tensorfloat32", partial(step, ADAM, "tensorfloat32", size)
+        yield "step, tensorfloat32", step("tf", "tensorfloat32", size)
     for size in (256, first) if plan.huge else (first,):
         for count in plan.batches:
-            many = partial(_many, params, plan, fast, size, count)
-            yield f"{count} pictures at once, {fast}", many
+            yield f"{count} pictures at once, {fast}", partial(_many, plan, fast, size, count)
     if torch:
-        for size in {first, plan.sizes[-1]}:
-            yield str(EAGER), partial(_torch, params, plan, EAGER, size)
+        for variant in EAGER:
+            for size in dict.fromkeys((first, plan.sizes[-1])):
+                yield str(variant), partial(_torch, plan, variant, size)
         for variant in COMPILED if plan.compiled and pytorch.can_compile() else ():
-            yield str(variant), partial(_torch, params, plan, variant, first)
+            yield str(variant), partial(_torch, plan, variant, first)
     if plan.huge:
-        yield f"step in tiles of {TILE} px, {fast}", partial(_huge, params, plan, fast)
-    yield "step, float32", partial(step, ADAM, "float32", first)
+        yield f"step in tiles of {TILE} px, {fast}", partial(_huge, plan, fast)
+    yield "step, float32", step("tf", "float32", first)
     yield "command, float32", partial(_command, command_steps, "float32", first)
+
+
+RECIPES = {"tf": ADAM, "gram": LBFGS}
 
 
 def _at(recipe: Any, precision: str, **network: Any) -> Any:
@@ -88,8 +148,8 @@ def _at(recipe: Any, precision: str, **network: Any) -> Any:
     return recipe.replace(network__precision=named, **options)
 
 
-def _step(params: nst.Params, plan: Plan, recipe: Any, precision: str, size: int) -> Json:
-    loop = Loop(problem(params, _at(recipe, precision), size))
+def _step(plan: Plan, recipe: str, precision: str, size: int) -> Json:
+    loop = Loop(problem(_params(), _at(RECIPES[recipe], precision), size))
     return _timed(loop, size, plan.steps, plan.repeats)
 
 
@@ -120,7 +180,8 @@ def _command(steps: int, precision: str, size: int) -> Json:
     }
 
 
-def _many(params: nst.Params, plan: Plan, precision: str, size: int, count: int) -> Json:
+def _many(plan: Plan, precision: str, size: int, count: int) -> Json:
+    params = _params()
     content, style = pictures(size)
     contents, recipe = batch.contents(content, count), _at(ADAM, precision)
 
@@ -142,8 +203,8 @@ def _many(params: nst.Params, plan: Plan, precision: str, size: int, count: int)
     }
 
 
-def _torch(params: nst.Params, plan: Plan, variant: pytorch.Variant, size: int) -> Json:
-    task = problem(params, ADAM, size)
+def _torch(plan: Plan, variant: pytorch.Variant, size: int) -> Json:
+    task = problem(_params(), ADAM, size)
     first, loop = harness.timed(lambda: _begun(pytorch.TorchLoop(task, variant)))
     work = {"": partial(loop.advance, plan.steps)}
     seconds, results = harness.alternate(work, plan.repeats)
@@ -163,6 +224,6 @@ def _begun(loop: pytorch.TorchLoop) -> pytorch.TorchLoop:
     return loop
 
 
-def _huge(params: nst.Params, plan: Plan, precision: str) -> Json:
-    loop = tiles.loop_of(params, plan.huge, TILE, recipe=_at(ADAM, precision))
+def _huge(plan: Plan, precision: str) -> Json:
+    loop = tiles.loop_of(_params(), plan.huge, TILE, recipe=_at(ADAM, precision))
     return _timed(loop, plan.huge, 1, 2)

@@ -1,7 +1,8 @@
 """What all benchmarks share: timing in turn, medians and spreads, the JSON record of a case.
 
 A case is a module with `QUESTION`, the plans `FULL` and `QUICK`, and `measure(plan)`, which returns
-a `Findings`. To add a case, write such a module and add its name to `__main__.CASES`.
+a `Findings`, or yields one after each measurement. To add a case, write such a module and add its
+name to `__main__.CASES`.
 """
 
 import datetime
@@ -57,8 +58,8 @@ class Plan:
       add_to: the record to whose rows `quality` adds its own; None makes a new one. Not recorded.
       at_once: number of processes that paint on the device at the same time, for the case `quality`.
       paint: whether the case `quality` paints what is not kept; False: it only rates what is.
-      seconds: for the cases `gpu` and `quality`: after so many seconds no further measurement, or no
-        further picture, begins; 0 is no limit.
+      seconds: after so many seconds the case `gpu` ends, and the case `quality` begins no further
+        picture; 0 is no limit.
       huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
     """
 
@@ -316,12 +317,14 @@ def path_of(case: str, kind: str, quick: bool, folder: Path) -> Path:
 
 
 def write(entry: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record to its file in a folder; see `path_of`."""
+    """Write a record to its file in a folder, whole or not at all; see `path_of`."""
     path = path_of(entry["case"], entry["device"]["kind"], entry["quick"], folder)
     folder.mkdir(parents=True, exist_ok=True)
     # NaN raises an error here: other programs could not read a file that contains it.
     text = json.dumps(entry, indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(path)
     return path
 
 

@@ -97,13 +97,46 @@ def nans_allowed() -> AbstractContextManager[Any]:
     return manager
 
 
+class RecentPrograms:
+    """Compiled programs of one function by key, of which those are kept that were used last.
+
+    When there are more than `programs_in_memory()`, the one that was used least recently is dropped,
+    and its memory is freed. Several threads may call the methods.
+    """
+
+    def __init__(self) -> None:
+        self._programs: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def get(self, key: Any) -> Any:
+        """Return the program with this key; None if it is not there, or was dropped."""
+        with self._lock:
+            if key not in self._programs:
+                return None
+            self._programs.move_to_end(key)
+            return self._programs[key]
+
+    def add(self, key: Any, program: Any) -> Any:
+        """Add a program, and return it. If another thread has added one before, return that one."""
+        dropped = []
+        with self._lock:
+            kept = self._programs.setdefault(key, program)
+            self._programs.move_to_end(key)
+            while len(self._programs) > _programs_in_memory:
+                dropped.append(self._programs.popitem(last=False)[1])
+        if dropped:
+            _free(dropped)
+        return kept
+
+
 class Jitted:
     """A function compiled as by `jax.jit`, but with a limit on how many compiled programs are kept.
 
     For each combination of shapes and dtypes of the arguments, and of values of static arguments,
-    `jax.jit` is called anew, which gives a separate jitted function. When there are more than
-    `programs_in_memory()` of them, the one that was used least recently is dropped, and its memory is
-    freed.
+    `jax.jit` is called anew, which gives a separate jitted function. `RecentPrograms` holds these.
 
     The compiler options are those for JAX's default platform, as `compiler_options` returns them. The
     platform is known only once JAX has looked for devices, which importing this package should not
@@ -122,8 +155,7 @@ class Jitted:
         functools.update_wrapper(self, function)
         self._function, self._arguments = function, arguments
         self._static_argnums, self._static_argnames = static_argnums, static_argnames
-        self._programs: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._programs = RecentPrograms()
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         with nans_allowed():
@@ -141,18 +173,8 @@ class Jitted:
         static += [by_name.pop(name, None) for name in self._static_argnames]
         leaves, tree = jax.tree.flatten((by_place, by_name))
         key = (tree, tuple(map(_described, leaves)), tuple(static))
-        dropped = []
-        with self._lock:
-            if key in self._programs:
-                self._programs.move_to_end(key)
-            else:
-                self._programs[key] = self._jitted()
-                while len(self._programs) > _programs_in_memory:
-                    dropped.append(self._programs.popitem(last=False)[1])
-            program = self._programs[key]
-        if dropped:
-            _free(dropped)
-        return program
+        program = self._programs.get(key)
+        return self._programs.add(key, self._jitted()) if program is None else program
 
     def _jitted(self) -> Any:
         """Return the result of a new call of `jax.jit` for the function; nothing is compiled yet."""
@@ -183,24 +205,29 @@ def _described(leaf: Any) -> Any:
     return type(leaf)
 
 
+def _clear_cache_of(program: Any) -> None:
+    """Let JAX's caches drop a program too. Only a jitted function is in them, not a `Compiled`."""
+    if (clear_cache := getattr(program, "clear_cache", None)) is not None:
+        clear_cache()
+
+
 def _free(programs: list[Any]) -> None:
     """Drop compiled programs and give their memory back to the system; the list is emptied."""
-    for program in programs:
-        program.clear_cache()
-    programs.clear()
+    while programs:
+        _clear_cache_of(programs.pop())
     gc.collect()  # programs and their traces refer to each other, so only the collector frees them
     # The C library keeps the freed memory, some 50 MB for each program, until it is asked to return it.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 
 
-# Largest number of argument shapes for which each `Jitted` function keeps compiled programs in memory.
-# The function `cache` can change it. A program takes some 50 MB, so 64 of them take about 3 GB.
+# Largest number of argument shapes for which each function keeps compiled programs in memory. The
+# function `cache` can change it. A program takes some 50 MB, so 64 of them take about 3 GB.
 _programs_in_memory = 64
 
 
 def programs_in_memory() -> int:
-    """Return for how many argument shapes, at most, a `Jitted` function keeps programs in memory."""
+    """Return for how many argument shapes, at most, each function keeps programs in memory."""
     return _programs_in_memory
 
 

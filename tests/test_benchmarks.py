@@ -3,10 +3,16 @@
 import ast
 import json
 import math
+import os
+import pickle
+import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -23,6 +29,7 @@ from benchmarks import (
     engine,
     export,
     gallery,
+    gpu,
     harness,
     head_start,
     instant,
@@ -41,6 +48,7 @@ from benchmarks import (
     ways,
 )
 from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
+from benchmarks.apart import Apart
 from benchmarks.harness import Plan
 from benchmarks.report import TABLES, number, report
 
@@ -515,6 +523,145 @@ def test_figures_are_drawn(tmp_path):
     assert len(paths) == 4
     for path in paths:
         assert nst.images.load(path).std() > 0.01
+
+
+# --- A process apart ------------------------------------------------------------------------------
+
+
+def test_a_process_apart_returns_results_and_says_what_failed():
+    with Apart() as apart:
+        own = apart.call(os.getpid)
+        assert own not in (os.getpid(), None)
+        with pytest.raises(RuntimeError, match="ValueError: invalid literal for int"):
+            apart.call(partial(int, "x"))
+        assert apart.call(os.getpid) == own
+        with pytest.raises(RuntimeError, match="its process ended with exit code 3"):
+            apart.call(partial(os._exit, 3))
+        assert apart.call(os.getpid) not in (own, os.getpid())
+
+
+def test_a_process_apart_that_takes_too_long_is_stopped_with_what_it_started(tmp_path):
+    place = tmp_path / "pid"
+    script = f"echo $$ > {place}.part; mv {place}.part {place}; exec sleep 600"
+    with Apart() as apart:
+        apart.call(os.getpid)
+        with pytest.raises(RuntimeError, match="stopped after 5 s"):
+            apart.call(partial(subprocess.run, ["sh", "-c", script]), 5.0)
+        ended = time.monotonic() + 30
+        while _is_running(int(place.read_text())):
+            assert time.monotonic() < ended
+            time.sleep(0.05)
+        assert apart.call(partial(abs, -2), 60.0) == 2
+
+
+def _is_running(pid):
+    """Return whether a process runs; a zombie, which only waits to be reaped, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# --- A GPU in eight minutes -----------------------------------------------------------------------
+
+
+def figures(**more):
+    return {"size": [32, 32], "seconds": harness.spread([1.0]), "final_loss": 1.0} | more
+
+
+class Here:
+    """In place of `Apart`: calls functions in this process."""
+
+    limits: ClassVar[list] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def call(self, function, seconds=None):
+        self.limits.append(seconds)
+        return function()
+
+
+@pytest.fixture
+def few_tasks(monkeypatch):
+    """The case `gpu` with four tasks, of which one fails and one diverges; no peer."""
+
+    def fails():
+        raise ValueError("no such kernel\nmore of it")
+
+    tasks = [("one", figures), ("two", fails), ("three", partial(figures, final_loss=math.nan))]
+    monkeypatch.setattr(gpu, "_tasks", lambda plan, torch: [*tasks, ("four", figures)])
+    monkeypatch.setattr(gpu, "Apart", Here)
+    monkeypatch.setattr(Here, "limits", [])
+    monkeypatch.setattr(pytorch, "has_torch", lambda: False)
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+
+
+def test_of_a_gpu_all_is_recorded_that_did_not_fail(few_tasks):
+    first, *_, last = gpu.measure(TINY)
+    assert [row["what"] for row in first.rows] == ["one"]
+    assert [row["what"] for row in last.rows] == ["one", "four"]
+    ends = "not measured, as the run ended before: "
+    assert first.notes == [pytorch.ABSENT, *(ends + name for name in ("two", "three", "four"))]
+    absent, failed, diverged = last.notes
+    assert absent == pytorch.ABSENT
+    assert failed == "two was not measured: no such kernel"
+    assert diverged.startswith("three was not measured: Out of range float values are not JSON")
+    assert set(Here.limits[1:]) == {None}
+
+
+def test_of_a_gpu_nothing_is_measured_beyond_the_time(few_tasks, monkeypatch):
+    clock = iter((0.0, 100.0, 350.0, 480.0, 481.0))
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: next(clock))
+    *_, last = gpu.measure(replace(TINY, seconds=480))
+    assert Here.limits[1:] == [160.0, 130.0]  # a third of the time at most, and what is left
+    assert last.notes[2:] == [f"not measured for lack of time: {n}" for n in ("three", "four")]
+
+
+def test_a_torch_that_cannot_be_imported_is_noted(few_tasks, monkeypatch):
+    def fails():
+        raise RuntimeError("OSError: libcudnn.so.9: cannot open shared object file")
+
+    monkeypatch.setattr(pytorch, "has_torch", fails)
+    *_, last = gpu.measure(TINY)
+    assert last.notes[0].startswith("torch was not measured: OSError: libcudnn")
+    assert last.packages == ()
+
+
+def test_what_is_measured_on_a_gpu_can_be_sent_to_another_process(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    tasks = list(gpu._tasks(gpu.GPU, True))
+    assert len(tasks) == 19
+    names = [name for name, _ in tasks]
+    assert names[0] == "step, bfloat16" and names[-1] == "command, float32"
+    assert len([name for name in names if name.startswith("torch")]) == 6
+    for _, task in tasks:
+        again = pickle.loads(pickle.dumps(task))
+        assert (again.func, again.args) == (task.func, task.args)
+
+
+def test_what_was_found_before_a_run_ended_is_recorded_and_a_table_is_last(
+    few_tasks, monkeypatch, tmp_path
+):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    tasks = [("one", figures), ("two", interrupted)]
+    monkeypatch.setattr(gpu, "_tasks", lambda plan, torch: tasks)
+    words = ["gpu", "--quick", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, words).exit_code == 1
+    (path,) = tmp_path.iterdir()
+    entry = json.loads(path.read_text("utf-8"))
+    assert [row["what"] for row in entry["rows"]] == ["one"]
+    assert entry["notes"][-1] == "not measured, as the run ended before: two"
+    tasks.pop()
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0
+    table, _, _ = done.stdout.partition("\n\nMedian")
+    assert table.splitlines()[-1].startswith("| one | 32×32 | 1.00")
 
 
 # --- The harness ----------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_a_protected_part_is_within_a_fifth_of_what_xla_counts(params):
 
 def test_a_plan_counts_a_protected_part():
     def planned(**options):
-        return nst.plan((300, 400), (300, 400), size=256, platform="cpu", memory=10**10, **options)
+        return nst.plan((300, 400), (300, 400), size=96, platform="cpu", memory=10**10, **options)
 
     one, other = planned(), planned(protect=controls.Protect(None))
     assert other.scales[-1].protected and not one.scales[-1].protected

@@ -14,6 +14,7 @@ from jax import export
 
 import nst_jax as nst
 from nst_jax import (
+    _compile,
     batch_canvas,
     batch_members,
     descent,
@@ -505,6 +506,32 @@ def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_
     key = path.name.removeprefix("luminance-")
     exported = export.deserialize(bytearray(programs._read(path, key)))
     assert exported.platforms == ("cpu",)
+
+
+def test_of_many_shapes_the_programs_used_last_stay_in_memory(tmp_path, monkeypatch, compilations):
+    monkeypatch.setattr(_compile, "_programs_in_memory", 2)
+    kept = programs.Kept(luminance, tmp_path)
+    images = {width: np.full((4, width, 3), 0.5, np.float32) for width in (5, 6, 7)}
+    expected = {width: luminance(image) for width, image in images.items()}
+
+    def alive():
+        found = jax.local_devices()[0].client.live_executables()
+        return sum(each.hlo_modules()[0].name == "jit_luminance" for each in found)
+
+    def compiled_for(width):
+        before = compilations()
+        np.testing.assert_allclose(kept(images[width]), expected[width], rtol=1e-6)
+        assert alive() <= 2
+        return compilations() - before
+
+    assert [compiled_for(width) for width in (5, 6, 5)] == [1, 1, 0]
+    assert [compiled_for(width) for width in (7, 5, 6)] == [
+        1,
+        0,
+        1,
+    ]  # 7 drops 6, and 6 then drops 7
+    assert alive() == 2
+    assert len(list(tmp_path.iterdir())) == 3  # on disk they all stay
 
 
 def test_two_threads_register_each_record_once(monkeypatch):

@@ -10,7 +10,7 @@ from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import vgg
-from nst_jax.vgg import TAPS, Network, features, layers
+from nst_jax.vgg import TAPS, Network, features, layers, sized_layers
 from tests import reference, small
 
 # Every pooling, edge and padding, and every pooling with every edge.
@@ -451,6 +451,70 @@ def test_a_pooling_layer_keeps_one_byte_for_each_window():
     _, pull = jax.vjp(lambda x: layers.pool_relu(x, layers.max_pool, False), x)
     kept = [leaf for leaf in jax.tree.leaves(pull) if np.size(leaf) > 1]
     assert [(leaf.shape, leaf.dtype) for leaf in kept] == [((1, 4, 4, 4), jnp.uint8)]
+
+
+# Odd numbers of rows, whose halves overlap, and a single row.
+@pytest.mark.parametrize("shape", [(1, 6, 8, 3), (2, 7, 5, 2), (1, 3, 4, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_a_cpu_stores_gives_the_same_gradients(shape, dtype, key):
+    # Rounded, so that windows have equal maxima and zeros. There, second derivatives are arbitrary.
+    x = jax.random.normal(key, shape).round(1).astype(dtype)
+    others = jax.random.permutation(key, jnp.arange(x.size)).reshape(shape) - x.size // 2
+    others = (others / 16).astype(dtype)
+
+    def found(function):
+        def loss(x):
+            value = function(x)
+            return jnp.sum(jnp.cos(value) * value)
+
+        def second(x):
+            return jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), x))(x)
+
+        return jax.jit(lambda x, y: (function(x), jax.grad(loss)(x), second(y)))(x, others)
+
+    pool = partial(layers.pool_relu, pool=layers.max_pool, ceil=False)
+    for ours, plain in (
+        (layers.relu_by_signs, layers.relu),
+        (partial(pool, on_cpu=True), pool),
+    ):
+        for one, other in zip(found(ours), found(plain), strict=True):
+            assert one.dtype == other.dtype == dtype
+            assert_array_equal(one, other)
+
+
+def test_what_a_cpu_stores_gives_the_same_gradients_of_a_batch_in_an_array(key):
+    x = jax.random.normal(key, (3, 1, 6, 8, 2)).round(1)
+    x, size = x.at[:, :, 5:].set(0), jnp.asarray([5, 8], jnp.int32)
+
+    def found(on_cpu):
+        def loss(x):
+            pooled = sized_layers.pooled(
+                layers.max_pool, x, True, size, after_relu=False, on_cpu=on_cpu
+            )
+            return jnp.sum(jnp.cos(pooled) * pooled)
+
+        return jax.jit(jax.vmap(jax.grad(loss)))(x)
+
+    assert_array_equal(found(True), found(False))
+    assert np.any(found(True))
+
+
+def test_on_a_cpu_bytes_are_kept_instead_of_features(params, monkeypatch):
+    shape = (128, 128)  # the smallest at which conv1_2 is computed by Winograd's method
+    formed = vgg.with_forms(params, ["relu2_2"], shape=shape)
+    image = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+
+    def temporaries():
+        def loss(image, params):
+            return jnp.sum(vgg.features(params, image, ["relu2_2"])["relu2_2"])
+
+        compiled = jax.jit(jax.grad(loss)).lower(image, formed).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / (128 * 128)
+
+    stored = temporaries()
+    monkeypatch.setattr(layers, "_stored", lambda function, x, window=1: function(x))
+    # conv1_2 has 64 channels of 4 bytes for each pixel, and 16 bytes for its windows.
+    assert temporaries() > stored + 200
 
 
 def test_biases_are_converted_with_the_kernels(params):

@@ -32,7 +32,7 @@ from jax import export, lax
 
 import nst_jax
 from nst_jax import _compile, batch_canvas, canvas, descent, dreaming, optimize
-from nst_jax._compile import Jitted
+from nst_jax._compile import Jitted, RecentPrograms
 from nst_jax._types import Targets
 from nst_jax.app.cache import TRACED, EntriesOf, programs_folder, without
 from nst_jax.app.compiling_ahead import Ahead
@@ -169,7 +169,10 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
 
 
 class Kept:
-    """A function compiled as by `jax.jit`, whose traced programs are stored on disk."""
+    """A function compiled as by `jax.jit`, whose traced programs are stored on disk.
+
+    In memory, only the programs that were used last are kept, as by `Jitted`.
+    """
 
     def __init__(
         self,
@@ -194,7 +197,7 @@ class Kept:
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._static = static
-        self._programs: dict[str, Callable[..., Any]] = {}
+        self._programs = RecentPrograms()
         # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
         # kept on disk.
         self._files: dict[str, frozenset[str] | None] = {}
@@ -219,11 +222,13 @@ class Kept:
         except _Foreign:
             self._used.add(None)
             return self._jitted(*arguments, **named)
-        if key not in self._programs:
-            self._programs[key] = self._program(key, values, static, by_keyword=bool(arrays))
+        program = self._programs.get(key)
+        if program is None:
+            made = self._program(key, values, static, by_keyword=bool(arrays))
+            program = self._programs.add(key, made)
         self._used.add(self._files[key])
         with _compile.nans_allowed():
-            return self._programs[key](*jax.tree.leaves(values))
+            return program(*jax.tree.leaves(values))
 
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]

@@ -416,12 +416,18 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
     """
     kept = (layer.output + layer.tapped) * _bytes_each(recipe)
-    if not pooled or recipe.network.pool is not layers.max_pool:
-        return kept
-    # For the gradient of max pooling, one byte is stored for each window, and that is enough for the
-    # gradient of the preceding ReLU too. So the layer's output need not be stored, unless a loss reads
-    # it. XLA's CPU compiler stores it nevertheless, as the memory that it reports shows.
-    return pooled + kept * (layer.tapped > 0 or on_cpu)
+    # For the gradient of max pooling, one byte is stored for each window. If no loss reads the layer's
+    # output, that is enough for the gradient of the ReLU before the pooling, too.
+    of_windows = pooled * (recipe.network.pool is layers.max_pool)
+    if layer.name in map(vgg.layer_of, recipe.terms.taps):
+        return kept + of_windows
+    # On a CPU, only layers with Winograd convolution store bytes instead of the output. They do so for
+    # every ReLU.
+    if not on_cpu:
+        return of_windows or kept
+    if layer.winograd and not pooled:
+        return layer.output
+    return of_windows + kept * (not (layer.winograd and of_windows))
 
 
 # Number of copies of a layer's features that XLA holds at the same time while it computes their Gram

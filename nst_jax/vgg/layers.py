@@ -11,7 +11,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from nst_jax._types import FeatureMap
 from nst_jax.vgg import winograd
@@ -108,6 +108,10 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 # --- ReLU -----------------------------------------------------------------------------------------
 
+Signs: TypeAlias = Bool[Array, "n h w c"]
+
+Bytes: TypeAlias = Bool[Array, "n h2 w2 c"] | UInt8[Array, "n h2 w2 c"]
+
 
 @jax.custom_vjp
 def relu(x: FeatureMap) -> FeatureMap:
@@ -130,6 +134,58 @@ def _relu_backward(y: FeatureMap, g: FeatureMap) -> tuple[FeatureMap]:
 
 
 relu.defvjp(_relu_forward, _relu_backward)
+
+
+@jax.custom_vjp
+def relu_by_signs(x: FeatureMap) -> FeatureMap:
+    """Return max(x, 0), as `relu`, for a CPU and for results that no loss reads.
+
+    For the gradient, one byte for each number is kept: whether it is positive.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _signs_forward(x: FeatureMap) -> tuple[FeatureMap, Signs]:
+    return relu_by_signs(x), _stored(lambda part: part > 0, x)
+
+
+def _signs_backward(positive: Signs, g: FeatureMap) -> tuple[FeatureMap]:
+    return (jnp.where(positive, g, jnp.zeros_like(g)),)
+
+
+relu_by_signs.defvjp(_signs_forward, _signs_backward)
+
+
+def _stored(function: Callable[[FeatureMap], Bytes], x: FeatureMap, *, window: int = 1) -> Bytes:
+    """Return `function(x)`, an array of bytes that XLA's CPU compiler keeps for the gradient.
+
+    That compiler ignores barriers. Where the gradient reads a result that is cheap to compute, it
+    computes the result again, and keeps `x` for that, which is larger. But it does not compute a loop
+    again. So the result is computed in a loop, in two halves; those of an odd number of rows overlap.
+
+    Args:
+      function: the function. It also takes a part of the rows of `x`, and then returns its rows.
+      x: features [n, h, w, c].
+      window: the result has a row, and a column, for so many of `x`.
+    """
+    n, height, width, channels = x.shape
+    rows = height // window
+    half = -(-rows // 2)
+    # To read a part of an array of 16-bit floats, the compiler would make a float32 copy of the whole.
+    narrow = x.dtype.itemsize == 2
+    bits = lax.bitcast_convert_type(x, jnp.uint16) if narrow else x
+
+    def add_half(number: Array, found: Array) -> Array:
+        start = number * (rows - half)
+        part = lax.dynamic_slice_in_dim(bits, window * start, window * half, axis=1)
+        part = lax.bitcast_convert_type(part, x.dtype) if narrow else part
+        return lax.dynamic_update_slice_in_dim(found, function(part), start, axis=1)
+
+    # All of `found` is overwritten. It depends on `x` so that it is made only when it is needed.
+    kind = jax.eval_shape(function, x).dtype
+    found = (bits[:1, :1, :1, :1] > 0).astype(kind)
+    found = jnp.broadcast_to(found, (n, rows, width // window, channels))
+    return lax.fori_loop(0, 2, add_half, found)
 
 
 # --- Padding, pooling -----------------------------------------------------------------------------
@@ -298,17 +354,28 @@ def _max_backward(index: Winners, g: Pooled) -> tuple[FeatureMap]:
 _max_of_windows.defvjp(_max_forward, _max_backward)
 
 
-@jax.custom_vjp
-def _max_of_positive(x: FeatureMap) -> Pooled:
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_of_positive(x: FeatureMap, on_cpu: bool) -> Pooled:
     return _winners(jnp.maximum(x, 0))[0]
 
 
-def _positive_forward(x: FeatureMap) -> tuple[Pooled, Winners]:
+def _positive_winners(x: FeatureMap) -> tuple[Pooled, Winners]:
     largest, index = _winners(jnp.maximum(x, 0))
-    return lax.optimization_barrier((largest, jnp.where(largest > 0, index, jnp.uint8(_NO_WINNER))))
+    return largest, jnp.where(largest > 0, index, jnp.uint8(_NO_WINNER))
 
 
-_max_of_positive.defvjp(_positive_forward, _max_backward)
+def _positive_forward(x: FeatureMap, on_cpu: bool) -> tuple[Pooled, Winners]:
+    if on_cpu:
+        index = _stored(lambda part: _positive_winners(part)[1], x, window=2)
+        return _max_of_positive(x, on_cpu), index
+    return lax.optimization_barrier(_positive_winners(x))
+
+
+def _positive_backward(on_cpu: bool, index: Winners, g: Pooled) -> tuple[FeatureMap]:
+    return (_to_winners(index, g),)
+
+
+_max_of_positive.defvjp(_positive_forward, _positive_backward)
 
 
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
@@ -328,13 +395,14 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
     return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
 
 
-def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
+def pool_relu(x: FeatureMap, pool: Pool, ceil: bool, *, on_cpu: bool = False) -> Pooled:
     """Return `pool(relu(x), ceil)`, for layers at which only the pooling reads the ReLU's result.
 
-    With `max_pool`, the gradient rule stores one byte for each window, and not the ReLU's result.
+    With `max_pool`, the gradient rule stores one byte for each window, and not the ReLU's result. A
+    program for a CPU needs `on_cpu` for that; see `_stored`.
     """
     if pool is max_pool:
-        return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))
+        return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf), on_cpu)
     return pool(relu(x), ceil)
 
 

@@ -32,6 +32,7 @@ from nst_jax.vgg.layers import (
     max_pool,
     pool_relu,
     relu,
+    relu_by_signs,
     wrap_padded,
     zero_padded,
 )
@@ -197,12 +198,14 @@ def _block(
             found[before] = measure(before, x if size is None else cut(x, size))
         if before == deepest:
             return None, found
+        # Only loops of updates on a CPU have kernels for Winograd convolution.
+        on_cpu = WINOGRAD in (trunk.get_variable("params", name) or {})
         if index == last and after not in trunk.taps:
             if size is None:
-                return pool_relu(x, network.pool, network.ceil), found
-            pool = sized_layers.pooled
-            return pool(network.pool, x, network.ceil, size, after_relu=False), found
-        x = relu(x)
+                return pool_relu(x, network.pool, network.ceil, on_cpu=on_cpu), found
+            pool = partial(sized_layers.pooled, after_relu=False, on_cpu=on_cpu)
+            return pool(network.pool, x, network.ceil, size), found
+        x = relu_by_signs(x) if on_cpu and after not in trunk.taps else relu(x)
         if after in trunk.taps:
             found[after] = measure(after, x)
         if after == deepest:

@@ -298,7 +298,13 @@ POOLED: dict[Pool, Correction | None] = {
 
 
 def pooled(
-    pool: Pool, x: FeatureMap, ceil: bool, size: RealSize, *, after_relu: bool = True
+    pool: Pool,
+    x: FeatureMap,
+    ceil: bool,
+    size: RealSize,
+    *,
+    after_relu: bool = True,
+    on_cpu: bool = False,
 ) -> Pooled:
     """Pool features that fill only a part of `x` as `pool` would pool this part alone.
 
@@ -310,11 +316,12 @@ def pooled(
       size: the (height, width) of the features, called their real size.
       after_relu: whether `x` is the result of a ReLU. If not, the ReLU is applied here, as by
         `pool_relu`.
+      on_cpu: the argument of `pool_relu`.
 
     Returns:
       [n, h / 2, w / 2, c], with zeros outside the pooled features.
     """
-    found = pool(x, False) if after_relu else pool_relu(x, pool, False)
+    found = pool(x, False) if after_relu else pool_relu(x, pool, False, on_cpu=on_cpu)
     correction = POOLED[pool]
     if ceil and correction is not None:
         height, width = x.shape[1:3]
