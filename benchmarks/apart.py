@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 class Apart(AbstractContextManager):
     """Calls functions one after the other in a second process, which keeps compiled programs.
 
-    If the process crashes, or a call takes too long, the next call starts a new process.
+    If the process crashes, or a call takes too long, the next call starts a new process. If the process
+    that calls ends, even by a signal, the second one ends, too, with all that it has started.
     """
 
     def __init__(self) -> None:
@@ -54,8 +56,9 @@ class Apart(AbstractContextManager):
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share JAX's threads and locks
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=False)
-        self._process.start()
+        process = context.Process(target=_serve, args=(theirs,), daemon=False)
+        process.start()
+        self._process = process
         theirs.close()  # so that the end of the process ends the connection
 
     def _stop(self) -> int | None:
@@ -75,6 +78,7 @@ class Apart(AbstractContextManager):
 def _serve(connection: Any) -> None:
     """Call the functions that arrive, and send their results, until the connection is closed."""
     os.setsid()  # a group of its own, which is stopped as a whole
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             function = connection.recv()
@@ -86,3 +90,14 @@ def _serve(connection: Any) -> None:
             lines = str(error).strip().splitlines() or [""]
             answer = False, f"{type(error).__name__}: {lines[0][:120]}"
         connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent process has ended, then kill this process and all that it has started.
+
+    A signal that ends the parent does not reach this process, which has a group of its own.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)

@@ -57,7 +57,7 @@ def measure(plan: Plan) -> Iterator[Findings]:
     with Apart() as apart:
         # A TPU serves a single process.
         call = _call if jax.default_backend() == "tpu" else apart.call
-        torch = _torch_works(call, notes)
+        torch = _torch_works(call, min(120.0, plan.seconds or 120.0), notes)
         tasks = list(_tasks(plan, torch))
         for index, (name, task) in enumerate(tasks, 1):
             left = plan.seconds - (time.monotonic() - begun) if plan.seconds else None
@@ -98,11 +98,11 @@ def _alone(task: Callable[[], Json]) -> Json:
         jax.clear_caches()
 
 
-def _torch_works(call: Callable[..., bool], notes: list[str]) -> bool:
+def _torch_works(call: Callable[..., bool], seconds: float, notes: list[str]) -> bool:
     """Return whether torch can be measured; if not, add a note. Importing it may fail, too."""
     try:
-        works, note = call(pytorch.has_torch, 120.0), pytorch.ABSENT
-    except RuntimeError as error:
+        works, note = call(pytorch.has_torch, seconds), pytorch.ABSENT
+    except Exception as error:  # a library that torch loads may fail in any way
         works, note = False, f"torch was not measured: {error}"
     if not works:
         notes.append(note)

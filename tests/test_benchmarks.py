@@ -547,11 +547,29 @@ def test_a_process_apart_that_takes_too_long_is_stopped_with_what_it_started(tmp
         apart.call(os.getpid)
         with pytest.raises(RuntimeError, match="stopped after 5 s"):
             apart.call(partial(subprocess.run, ["sh", "-c", script]), 5.0)
-        ended = time.monotonic() + 30
-        while _is_running(int(place.read_text())):
-            assert time.monotonic() < ended
-            time.sleep(0.05)
+        wait_until(lambda: not _is_running(int(place.read_text())))
         assert apart.call(partial(abs, -2), 60.0) == 2
+
+
+def test_a_process_apart_ends_if_the_one_that_started_it_is_killed(tmp_path):
+    place = tmp_path / "pid"
+    script = f"echo $$ > {place}.part; mv {place}.part {place}; exec sleep 600"
+    program = (
+        "import functools, subprocess; from benchmarks.apart import Apart; "
+        f"Apart().call(functools.partial(subprocess.run, ['sh', '-c', {script!r}]))"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", program], cwd=harness.ROOT)
+    wait_until(place.exists)
+    starter.kill()
+    starter.wait()
+    wait_until(lambda: not _is_running(int(place.read_text())))
+
+
+def wait_until(holds):
+    ended = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ended
+        time.sleep(0.05)
 
 
 def _is_running(pid):
@@ -617,7 +635,8 @@ def test_of_a_gpu_nothing_is_measured_beyond_the_time(few_tasks, monkeypatch):
     clock = iter((0.0, 100.0, 350.0, 480.0, 481.0))
     monkeypatch.setattr(gpu.time, "monotonic", lambda: next(clock))
     *_, last = gpu.measure(replace(TINY, seconds=480))
-    assert Here.limits[1:] == [160.0, 130.0]  # a third of the time at most, and what is left
+    # Importing torch; then a third of the time at most, and what is left.
+    assert Here.limits == [120.0, 160.0, 130.0]
     assert last.notes[2:] == [f"not measured for lack of time: {n}" for n in ("three", "four")]
 
 
@@ -628,6 +647,7 @@ def test_a_torch_that_cannot_be_imported_is_noted(few_tasks, monkeypatch):
     monkeypatch.setattr(pytorch, "has_torch", fails)
     *_, last = gpu.measure(TINY)
     assert last.notes[0].startswith("torch was not measured: OSError: libcudnn")
+    assert [row["what"] for row in last.rows] == ["one", "four"]
     assert last.packages == ()
 
 
