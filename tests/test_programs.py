@@ -525,11 +525,8 @@ def test_of_many_shapes_the_programs_used_last_stay_in_memory(tmp_path, monkeypa
         return compilations() - before
 
     assert [compiled_for(width) for width in (5, 6, 5)] == [1, 1, 0]
-    assert [compiled_for(width) for width in (7, 5, 6)] == [
-        1,
-        0,
-        1,
-    ]  # 7 drops 6, and 6 then drops 7
+    # 7 drops 6, and 6 then drops 7.
+    assert [compiled_for(width) for width in (7, 5, 6)] == [1, 0, 1]
     assert alive() == 2
     assert len(list(tmp_path.iterdir())) == 3  # on disk they all stay
 
