@@ -401,10 +401,12 @@ def paint(
         strength, devices,
     )  # fmt: skip
     side = buckets.checked_bucket(bucket)
-    batch = {"several": "stylize_many"}
-    content = _checks.image("content", content, **batch)
+    content = _checks.image("content", content, several="stylize_many")
     several = isinstance(style, (list, tuple))
-    style = _checks.images("style", style) if several else _checks.image("style", style, **batch)
+    if several:
+        style = _checks.images("style", style)
+    else:
+        style = _checks.image("style", style, several="stylize_many")
     styles = style if several else [style]
     given = checked_controls(
         content.shape[:2],

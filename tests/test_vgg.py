@@ -499,6 +499,20 @@ def test_what_a_cpu_stores_gives_the_same_gradients_of_a_batch_in_an_array(key):
     assert np.any(found(True))
 
 
+def test_what_a_cpu_stores_for_relu_may_lie_on_several_devices(key):
+    types = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:2]), ("pictures",), axis_types=types)
+    by_picture = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("pictures"))
+    x = jax.random.normal(key, (2, 5, 4, 3))
+
+    def found(relu, x):
+        return jax.jit(jax.grad(lambda x: jnp.sum(relu(x) ** 3)))(x)
+
+    ours = found(layers.relu_by_signs, jax.device_put(x, by_picture))
+    assert ours.sharding.is_equivalent_to(by_picture, x.ndim)
+    assert_array_equal(ours, found(layers.relu, x))
+
+
 def test_on_a_cpu_bytes_are_kept_instead_of_features(params, monkeypatch):
     shape = (128, 128)  # the smallest at which conv1_2 is computed by Winograd's method
     formed = vgg.with_forms(params, ["relu2_2"], shape=shape)

@@ -46,7 +46,7 @@ def check_features(**pair: Any) -> None:
         if len(shape) != 3:
             raise ValueError(
                 f"`{argument}`: expected features [height, width, channels], got shape {list(shape)}; "
-                + _BATCH
+                f"{_BATCH}"
             )
     (_, one), (argument, other) = pair.items()
     if one.shape[-1] != other.shape[-1]:

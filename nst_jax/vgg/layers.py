@@ -183,7 +183,7 @@ def _stored(function: Callable[[FeatureMap], Bytes], x: FeatureMap, *, window: i
 
     # All of `found` is overwritten. It depends on `x` so that it is made only when it is needed.
     kind = jax.eval_shape(function, x).dtype
-    found = (bits[:1, :1, :1, :1] > 0).astype(kind)
+    found = (bits[:, :1, :1] > 0).astype(kind)
     found = jnp.broadcast_to(found, (n, rows, width // window, channels))
     return lax.fori_loop(0, 2, add_half, found)
 
