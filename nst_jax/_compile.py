@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 from nst_jax import _checks, _files
 
@@ -275,7 +274,9 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     jax.config.update("jax_enable_compilation_cache", True)
     keep_programs_in(place)
     # At the first compilation, JAX decides whether there is a cache, and in which folder. This makes it
-    # decide anew.
+    # decide anew. The module is experimental, so only this function depends on it.
+    from jax.experimental.compilation_cache import compilation_cache
+
     compilation_cache.reset_cache()
 
 

@@ -39,11 +39,11 @@ def explained_by_targets(targets: Targets, recipe: Recipe) -> Iterator[None]:
     """
     try:
         yield
-    except Exception:
+    except Exception as error:
         fault = fault_of_style_targets(targets, recipe)
         if not fault:
             raise
-        raise ValueError(fault) from None
+        raise ValueError(fault) from error
 
 
 def fault_of_style_targets(targets: Targets, recipe: Recipe) -> str:

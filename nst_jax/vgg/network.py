@@ -245,7 +245,7 @@ def features(
       top left of these arrays, and all else is zero.
 
     Raises:
-      TypeError: if `params` is not a `Params`, `images` not an array, `taps` not several strings,
+      TypeError: if `params` is not a `Params`, `images` not an array, `taps` not several names,
         or `network` not a `Network`.
       ValueError: if the weights are of another network than VGG-19; if `taps` is empty, or has a tap
         that is unknown, ambiguous or repeated; or if `images` is too small, has an integer dtype, or is
