@@ -1,7 +1,6 @@
 """`stylize_many(..., bucket=)`: pictures of several sizes in arrays of one size, by one program."""
 
 import json
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,7 +263,7 @@ def with_compiler_options(monkeypatch):
     _compile._options.cache_clear()
     for program in (*canvas.PROGRAMS, *measuring.PROGRAMS, canvas._style_targets):
         if isinstance(program, _compile.Jitted):
-            monkeypatch.setattr(program, "_programs", OrderedDict())
+            monkeypatch.setattr(program, "_programs", _compile.RecentPrograms())
     yield
     monkeypatch.undo()
     _compile._options.cache_clear()

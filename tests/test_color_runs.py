@@ -252,7 +252,10 @@ REFUSED = {
     ),
     "a map for nothing": ({"color_map": "pca"}, "`color_map`: is the map of `colors='content'`"),
     "a space for nothing": ({"chroma_space": "ycbcr"}, "`chroma_space`: is where `colors='lumin"),
-    "too much realism": ({"realism": 1.5}, r"`realism`: expected 0 \(as painted\) to 1 .*got 1.5"),
+    "too much realism": (
+        {"realism": 1.5},
+        r"`realism`: expected 0 to 1 \(0 is as painted, .*got 1.5",
+    ),
     "less than none": ({"realism": -0.5}, "`realism`: .*-0.5"),
     "text": ({"realism": "much"}, "`realism`: expected a number, got"),
 }

@@ -350,7 +350,6 @@ def test_there_is_one_program_for_each_octave_and_none_for_a_number(
     options = QUICK | {"guide": guide, "guide_size": "as-is"}
     nst.dream(params, content, **options)
     assert len(jitted._programs) == 2
-    assert sum(program._cache_size() for program in jitted._programs.values()) == 2
     before = compilations()
     for change in (
         {"step_size": 0.02},

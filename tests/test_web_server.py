@@ -19,6 +19,7 @@ pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
 
 from nst_jax import images
+from nst_jax.app import interrupts
 from nst_jax.app.web import command, limits
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPainter, QuickPicture
@@ -424,6 +425,8 @@ def test_the_thread_that_warms_ends_if_the_server_never_begins(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(QuickPainter, "warm", warm)
+    # Earlier tests of this process may have raised the exception by another signal.
+    monkeypatch.setattr(interrupts, "_raised", signal.SIGINT)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         guard = Guard("127.0.0.1", listening.getsockname()[1])
         assert command.serve(guard, listening, interrupted, warm=True) == 130
