@@ -311,7 +311,10 @@ def test_arrays_of_every_kind_have_losses(params):
     ("image", "message"),
     [
         (GREY[..., 0], r"got shape \[20, 24\]; repeat a grey picture three times"),
-        (GREY[None], r"got shape \[1, 20, 24, 3\]; give one, as by `(init|content|style)\[0\]`"),
+        (
+            GREY[None],
+            r"got shape \[1, 20, 24, 3\]; (for a batch use `stylize_many`|give one, as by `init\[0\]`)",
+        ),
         (np.zeros((20, 24, 4), "f"), r"drop the alpha channel with `image\[\.\.\., :3\]`"),
         (np.zeros((3, 20, 24), "f"), r"move the channels last with `image\.transpose\(1, 2, 0\)`"),
         (
