@@ -190,9 +190,7 @@ def test_targets_of_another_style_loss_are_refused(params, name):
     def refuses(verb, *arguments):
         with pytest.raises(ValueError, match=said) as caught:
             jax.eval_shape(verb, params, *arguments)
-        assert (
-            "measure them with this recipe" in str(caught.value) and caught.value.__cause__ is None
-        )
+        assert "measure them with this recipe" in str(caught.value)
 
     def matched(params, state, targets, recipe):
         return nst.match(params, state, targets, GREY, recipe, first=True)
