@@ -3,7 +3,8 @@
 Such a contestant of `quality` has a name such as `crowsonkb@default-time`. Its number of updates is
 found for each pair: two short paintings say how long a painting takes by its number of updates. The
 second one grows until its updates clearly tell. If the whole painting then takes clearly more or less
-than the time, it is painted again with another number, twice at most.
+than the time, it is painted again with another number, twice at most. The number that fitted for the
+pair before, of the same shape, is tried first: if it fits here, no other painting is needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -139,7 +140,9 @@ def _measure(time: Mapping[str, Any]) -> str:
 # --- Painting -------------------------------------------------------------------------------------
 
 
-def paint(of: Json, own: Sequence[int], paint_with: Callable[[int], Painted]) -> Painted:
+def paint(
+    of: Json, own: Sequence[int], paint_with: Callable[[int], Painted], guess: int | None = None
+) -> Painted:
     """Paint with about as many updates as fit into a time.
 
     Args:
@@ -147,6 +150,7 @@ def paint(of: Json, own: Sequence[int], paint_with: Callable[[int], Painted]) ->
         which seconds.
       own: the numbers of updates of the scales of the recipe that paints, with its own settings.
       paint_with: paints with a number of updates; all programs are compiled.
+      guess: a number that is likely to fit, and is tried first; None if there is none.
 
     Returns:
       The painting whose time is nearest. Its facts have `of` as `time_of`.
@@ -164,16 +168,21 @@ def paint(of: Json, own: Sequence[int], paint_with: Callable[[int], Painted]) ->
     def capped(wanted: int) -> int:
         return min(wanted, int(MOST * budget / seconds(last) * last))
 
-    first, last = seconds(fewest), fewest
-    if first < (1 - NEAR) * budget:
-        while seconds(last) - first < TELLING * (budget - first):
-            last = max(last + 1, capped(LONGER * last))
-    for _ in range(TRIES):
-        if abs(seconds(last) / budget - 1) <= NEAR:
-            break
-        wanted = fitting(budget, (fewest, first), (last, seconds(last)))
-        last = max(len(own), capped(wanted))
-        seconds(last)
+    def fits(updates: int) -> bool:
+        return abs(seconds(updates) / budget - 1) <= NEAR
+
+    last = fewest if guess is None else max(len(own), guess)
+    if guess is None or not fits(last):
+        first = seconds(fewest)
+        if seconds(last) < (1 - NEAR) * budget:
+            while seconds(last) - first < TELLING * (budget - first):
+                last = max(last + 1, capped(LONGER * last))
+        for _ in range(TRIES):
+            if fits(last):
+                break
+            wanted = fitting(budget, (fewest, first), (last, seconds(last)))
+            last = max(len(own), capped(wanted))
+            seconds(last)
     best = min(tries.values(), key=lambda one: abs(taken(one.facts) - budget))
     return best._replace(facts=best.facts | {"time_of": of})
 

@@ -180,6 +180,7 @@ class _Painter:
     def __init__(self, kept: Gallery, params: nst.Params, plan: Plan):
         self.kept, self.params, self.plan = kept, params, plan
         self.warm: set[Any] = set()
+        self.fitted: dict[Any, int] = {}  # updates that fitted into a time, for the last pair
         self.failed: dict[tuple[str, Pair, int], str] = {}
 
     def __call__(self, each: Contestant, pair: Pair, size: int) -> Painted:
@@ -210,10 +211,14 @@ class _Painter:
         if budget is None:
             painted = each.paint(*given)
         else:
-            own = each.updates_by_scale(content, f"long:{size}")
+            own, key = each.updates_by_scale(content, f"long:{size}"), (each.name, programs)
             painted = equal_time.paint(
-                budget, own, lambda updates: each.with_updates(updates).paint(*given)
+                budget,
+                own,
+                lambda updates: each.with_updates(updates).paint(*given),
+                self.fitted.get(key),
             )
+            self.fitted[key] = painted.facts["updates"]
         facts = {
             "crop": self.plan.crop,
             "at_once": self.plan.at_once,

@@ -236,7 +236,7 @@ def made_up_paint(seconds_of):
     return paint
 
 
-def tried(budget, own, seconds_of):
+def tried(budget, own, seconds_of, guess=None):
     """Return the numbers of updates that are tried for a time, and the facts of the painting."""
     numbers, of = [], {"name": "default", "seconds": budget, "commit": "c"}
 
@@ -245,7 +245,7 @@ def tried(budget, own, seconds_of):
         facts = {"device": {"platform": "cpu"}, "processor_seconds": seconds_of(updates)}
         return Painted(None, facts | {"updates": updates})
 
-    return numbers, equal_time.paint(of, own, paint_with).facts
+    return numbers, equal_time.paint(of, own, paint_with, guess).facts
 
 
 def test_as_many_updates_are_made_as_fit_into_a_time():
@@ -266,6 +266,22 @@ def test_as_many_updates_are_made_as_fit_into_a_time():
     # An update may take as long as the whole time.
     numbers, facts = tried(20.0, [520], lambda updates: 15.0 * updates)
     assert numbers == [1, 2] and facts["updates"] == 1
+
+
+def test_a_number_of_updates_that_is_likely_to_fit_is_tried_first():
+    numbers, facts = tried(20.0, [520], lambda updates: 5 + updates / 10, guess=140)
+    assert numbers == [140] and facts["updates"] == 140  # 19 s
+    # It may be too small or too large; with a short painting, it tells the number that fits.
+    numbers, facts = tried(20.0, [520], lambda updates: 5 + updates / 10, guess=60)
+    assert numbers == [60, 1, 150] and facts["updates"] == 150
+    numbers, facts = tried(20.0, [520], lambda updates: 5 + updates / 10, guess=300)
+    assert numbers == [300, 1, 150] and facts["updates"] == 150
+    # If it hardly tells more than the short one, it grows until its updates tell.
+    numbers, facts = tried(20.0, [520], lambda updates: 5 + updates / 10, guess=2)
+    assert numbers == [2, 1, 6, 18, 54, 150] and facts["updates"] == 150
+    # Each scale needs an update.
+    numbers, facts = tried(20.0, [250] * 4, lambda updates: 5.0 * updates, guess=1)
+    assert numbers == [4] and facts["updates"] == 4
 
 
 def test_updates_are_told_from_the_noise_of_what_all_paintings_share():
@@ -393,6 +409,22 @@ def test_every_size_is_compiled_before_seconds_count(tmp_path, monkeypatch):
     assert warm == [("default", "long:32"), ("default", "long:48")]
 
 
+def test_the_number_of_the_pair_before_is_tried_first(tmp_path, monkeypatch):
+    made = []
+
+    def seconds_of(each):
+        made.append(each.recipe.descent.steps)
+        return 10.0 if each.clock is None else float(made[-1])
+
+    monkeypatch.setattr(gallery.Contestant, "warm_up", lambda *given: None)
+    pairs = ("chelsea", "gravel"), ("chelsea", "starry_night")
+    kept = Gallery(tmp_path)
+    assert not in_time_of_default(
+        monkeypatch, seconds_of, kept, "gram", named_pairs=pairs, crop="4:3"
+    )
+    assert made[2:] == [1, 3, 9, 9]  # after `default` of both pairs; the first 9 fitted
+
+
 def test_a_clock_that_fails_is_not_painted_again(tmp_path, monkeypatch):
     made = []
 
@@ -430,7 +462,9 @@ def test_a_time_that_another_process_measured_meanwhile_is_taken(tmp_path, monke
     kept.path(PAIR, 32, "gram@default-time").with_suffix(".json").unlink()
     monkeypatch.setattr(nst.images, "save", lambda path, image: written.append(path.name))
     written = []
-    monkeypatch.setattr(quality.equal_time, "paint", lambda of, own, paint_with: paint_with(4))
+    monkeypatch.setattr(
+        quality.equal_time, "paint", lambda of, own, paint_with, guess: paint_with(4)
+    )
     seconds_of = {"default": 7.0}.get
     assert not in_time_of_default(
         monkeypatch, lambda each: seconds_of(each.name, 5.0), kept, "gram"
