@@ -38,6 +38,7 @@ class Panel:
       top: upper end of the y axis; None fits it to the lines.
       base: base of a logarithmic x axis.
       ticks: values with a tick on a logarithmic y axis; empty for the powers of ten.
+      named: whether labels stand beside the lines' ends, where a legend would have too many.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Panel:
     top: float | None = None
     base: int = 10
     ticks: Sequence[float] = ()
+    named: bool = False
 
 
 # --- Panels ---------------------------------------------------------------------------------------
@@ -179,6 +181,25 @@ def front_panels(entry: Json) -> list[Panel]:
     return panels
 
 
+def mean_front_panel(rows: Sequence[Json]) -> Panel:
+    """Return a panel of style distance against content distance, means over the rows of a record.
+
+    Each contestant is a point, with its name beside it. All painted every pair.
+    """
+    lines = [
+        Line(
+            name,
+            [float(np.mean([one["style_vector"] for one in found]))],
+            [1 - float(np.mean([one["ssim"] for one in found]))],
+        )
+        for name in rows[0]["recipes"]
+        for found in ([row["recipes"][name]["ratings"] for row in rows],)
+    ]
+    title = f"mean of {len(rows)} pairs, {max(rows[0]['size'])} px"
+    axes = "distance of style vectors", "1 - structural similarity"
+    return Panel(title, *axes, lines, named=True)
+
+
 def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]:
     """Return the panels of each figure, by name, and a text for each figure without a record."""
     found: dict[str, list[Panel]] = {}
@@ -231,16 +252,23 @@ def draw(entries: Iterable[Json], folder: Path) -> tuple[list[Path], list[str]]:
     """
     found, missing = figures(entries)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_drawn(panels, folder / f"{name}.png") for name, panels in found.items()], missing
+    return [drawn(panels, folder / f"{name}.png") for name, panels in found.items()], missing
 
 
-def _drawn(panels: Sequence[Panel], path: Path) -> Path:
+def drawn(panels: Sequence[Panel], path: Path) -> Path:
+    """Write a figure of some panels as a PNG file, and return its path.
+
+    Raises:
+      ModuleNotFoundError: if matplotlib is not installed.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.6 * columns + 0.6, 3.4 * rows + 0.8), layout="constrained")
+    larger = 1.8 if any(panel.named for panel in panels) else 1  # leaves room for the names
+    size = larger * 4.6 * columns + 0.6, larger * 3.4 * rows + 0.8
+    figure = Figure(figsize=size, layout="constrained")
     shared: dict[str, Any] = {}
     labels = [tuple(line.label for line in panel.lines) for panel in panels]
     together = len(set(labels)) == 1 and len(panels) > 1
@@ -271,7 +299,9 @@ def _drawn(panels: Sequence[Panel], path: Path) -> Path:
         if panel.top is not None:
             lowest = min(y for line in panel.lines for y in line.y)
             axes.set_ylim(bottom=0.9 * lowest, top=max(panel.top, 1.3 * lowest))
-        if not together:
+        if panel.named:
+            _name_points(axes, panel.lines)
+        elif not together:
             axes.legend(fontsize=7)
     if together:
         figure.legend(
@@ -279,6 +309,21 @@ def _drawn(panels: Sequence[Panel], path: Path) -> Path:
         )
     figure.savefig(path, dpi=100, metadata={"Software": None})
     return path
+
+
+def _name_points(axes: Any, lines: Sequence[Line]) -> None:
+    """Write labels beside the ends of lines: to the left and to the right in turn, by height."""
+    for place, line in enumerate(sorted(lines, key=lambda line: line.y[-1])):
+        left = place % 2 == 0
+        axes.annotate(
+            line.label,
+            (line.x[-1], line.y[-1]),
+            xytext=(-6 if left else 6, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=8,
+        )
 
 
 def _line_drawn(axes: Any, number: int, line: Line) -> Any:

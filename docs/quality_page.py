@@ -29,7 +29,9 @@ from nst_jax.raters import RATERS
 
 HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "quality", HERE / "quality.md"
-RECORD = HERE.parent / "benchmarks" / "results" / "quality-cpu.json"
+RESULTS = HERE.parent / "benchmarks" / "results"
+RECORD = RESULTS / "quality-cpu.json"
+ALL_RECIPES = RESULTS / "all_recipes" / "quality-cpu.json"  # see `all_recipes_page`
 ENOUGH = 10  # pairs, below which the page warns that they are too few
 CELL = 256  # longer side of the pictures on a sheet, in pixels
 STRIP = 300  # longer side of the pictures that show one pair at several sizes, in pixels
@@ -52,6 +54,8 @@ For a recipe that did not paint all pairs, the line below it has `default` on th
 marks a biased rater: the recipe minimises or sets nearly what the rater measures
 ([reasons](raters.md#biased-raters)). The last two lines rate, as if they were results, the photograph
 itself and the style picture, or a part of it with the shape of the canvas.
+
+[All recipes side by side](all_recipes.md) has sheets of six pairs by every recipe, in equal time.
 """
 
 PROTOCOL = """## Blind sheets
@@ -110,14 +114,15 @@ def page(path: Path = RECORD) -> str:
             f"## {_canvas(here)}\n",
             _conditions(here),
             _machines(here),
-            _by_rater(here),
+            rater_table(here),
             _by_pair(here),
             f"![{FRONT}](quality/quality-{name}-cpu.png)\n",
-            _counts(here),
+            counts_table(here),
             _sheets(name, here),
         ]
     parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, _verdicts(blind)]
-    parts.append(_unmeasured(every, blind))
+    elsewhere = {name for row in entry_of(ALL_RECIPES)["rows"] for name in row["recipes"]}
+    parts.append(_unmeasured(every, blind, elsewhere))
     return "\n".join(part for part in parts if part)
 
 
@@ -257,7 +262,8 @@ def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
 # --- Tables ---------------------------------------------------------------------------------------
 
 
-def _by_rater(rows: Sequence[Json], ours: str = OURS) -> str:
+def rater_table(rows: Sequence[Json], ours: str = OURS) -> str:
+    """Return a table of the raters: means over the pairs that a contestant painted."""
     lines = [
         f"| recipe | pairs | {' | '.join(RATERS)} |",
         "|" + "---|" * (len(RATERS) + 2),
@@ -310,7 +316,8 @@ def _two(found: Json | None) -> str:
     return f"{found['ratings']['style_vector']:.2f}/{found['ratings']['ssim']:.2f}"
 
 
-def _counts(rows: Sequence[Json], ours: str = OURS) -> str:
+def counts_table(rows: Sequence[Json], ours: str = OURS) -> str:
+    """Return a table that counts the pairs on which `ours`, or another contestant, is ahead."""
     lines = [
         f"On how many pairs `{ours}` is ahead (nearer in style vector at equal or better SSIM), and on "
         "how many the other recipe is. On the rest, one is nearer to the style and the other to the "
@@ -373,16 +380,17 @@ def _in_equal_time(rows: Sequence[Json]) -> str:
             parts += [
                 f"### In the time of `{clock}`: {_canvas(here)}\n",
                 _conditions(here),
-                _times(here, clock),
-                _by_rater(here, clock),
+                times_table(here, clock),
+                rater_table(here, clock),
                 _by_pair(here, clock),
                 f"![{FRONT}](quality/quality-{name}-{clock}-time-cpu.png)\n",
-                _counts(here, clock),
+                counts_table(here, clock),
             ]
     return "\n".join(parts)
 
 
-def _times(rows: Sequence[Json], clock: str) -> str:
+def times_table(rows: Sequence[Json], clock: str) -> str:
+    """Return a table of updates and times of contestants that had the time of `clock`."""
     lines = [
         "| recipe | painted on | pairs | updates | its own number of updates | time (least to most) |",
         "|---|---|---|---|---|---|",
@@ -550,7 +558,10 @@ def _verdicts(blind: Sequence[Json]) -> str:
     return "\n".join(blocks) or "Sheets of this record were not judged yet.\n"
 
 
-def _unmeasured(rows: Sequence[Json], blind: Sequence[Json] = ()) -> str:
+def _unmeasured(
+    rows: Sequence[Json], blind: Sequence[Json] = (), elsewhere: Iterable[str] = ()
+) -> str:
+    """Say what is missing; `elsewhere` has the names of contestants on the page of all recipes."""
     parts, own = ["## What is not measured\n"], equal_time.of_own_time(rows)
     for here in plots.by_canvas(own).values():
         few = ", ".join(
@@ -569,20 +580,26 @@ def _unmeasured(rows: Sequence[Json], blind: Sequence[Json] = ()) -> str:
     parts.append("- How much figures change from run to run: each figure is of one painting.")
     if quality_aims.judged_by_no_person(blind):
         parts.append("- What people say of the pictures: no person has judged.")
-    painted = {gallery.own_and_clock(name)[0] for row in rows for name in row["recipes"]}
-    absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if name not in painted)
     some = ", except those in the sections on equal time" if equal_time.by_clock(rows) else ""
     parts.append(f"- Pictures that took the same time{some}.")
-    parts += [
+    parts.append(
         "- Other programs but pastiche: their constants are recipes here, but their own commands were "
-        "not run.",
-        f"- All other recipes: {absent}.",
-    ]
-    if "strotss" not in painted:
-        parts.append(
-            "- `strotss` as it is now. Before the features of each layer were calibrated, its pictures "
-            "copied the style; those pictures are not part of the record any more."
-        )
+        "not run."
+    )
+    painted, there = (
+        {gallery.own_and_clock(name)[0] for name in names}
+        for names in ({name for row in rows for name in row["recipes"]}, elsewhere)
+    )
+    absent = [name for name in nst.recipes.PRESETS if name not in painted]
+    for names, text in (
+        (
+            [name for name in absent if name in there],
+            "Recipes that are only on [the page of all recipes](all_recipes.md), in equal time",
+        ),
+        ([name for name in absent if name not in there], "All other recipes"),
+    ):
+        if names:
+            parts.append(f"- {text}: {', '.join(f'`{name}`' for name in names)}.")
     return "\n".join(parts) + "\n"
 
 

@@ -1144,7 +1144,7 @@ def in_time(row, name, updates, seconds, budget, style, ssim):
 
 def test_pictures_in_equal_time_have_a_section_of_their_own():
     first, second = found = rows(*[{"default": (1.0, 0.5), "nnst": (0.5, 0.6)}] * 2)
-    plain = quality_page._by_rater(found), quality_page._counts(found)
+    plain = quality_page.rater_table(found), quality_page.counts_table(found)
     assert quality_page._in_equal_time(found) == ""
     assert "- Pictures that took the same time." in quality_page._unmeasured(found)
     for row in found:
@@ -1154,7 +1154,7 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     in_time(second, "strotss", 7, 10.0, 10.0, 3.0, 0.25)
     in_time(second, "crowsonkb", 8, 10.0, 10.0, 3.0, 0.25)
     own = equal_time.of_own_time(found)
-    assert (quality_page._by_rater(own), quality_page._counts(own)) == plain
+    assert (quality_page.rater_table(own), quality_page.counts_table(own)) == plain
     text = quality_page._in_equal_time(found)
     where = "CPU (CPU, 2 cores), float32"
     for line in (

@@ -1,0 +1,223 @@
+"""Write `all_recipes.md`: one picture of each pair by every recipe, all in the time of `default`.
+
+    python -m docs.all_recipes_page write                                    # the page, from the record
+    python -m docs.all_recipes_page draw --keep FOLDER --pictures PICTURES   # its pictures too
+
+`FOLDER` has the painted pictures of `python -m benchmarks quality --equal-time default`. `PICTURES` has
+the photographs and paintings; `python -m docs.gallery_page pictures PICTURES` writes them. `draw` needs
+matplotlib.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image
+
+import nst_jax as nst
+from benchmarks import equal_time, gallery, plots
+from benchmarks.gallery import INSTANT, Gallery
+from docs import quality_page
+from docs.gallery_page import write_jpeg
+from docs.gallery_sources import SOURCES
+from docs.quality_aims import OURS
+from nst_jax.images import sheets
+
+HERE = Path(__file__).resolve().parent
+FOLDER, PAGE = HERE / "all_recipes", HERE / "all_recipes.md"
+TEXTURES = ("gatys-texture", "sliced-wasserstein")  # recipes that look at no photograph
+COLUMNS = 4  # of a sheet
+LARGEST = 250_000  # bytes of a sheet
+FRONT = "front.png"
+
+Json = dict[str, Any]
+
+PREFACE = """# All recipes side by side
+
+Six photographs in the manner of six paintings, by every recipe that paints photographs. This page is
+written by `python -m docs.all_recipes_page` from [a
+record](../benchmarks/results/all_recipes/quality-cpu.json), which `python -m benchmarks quality`
+measures. [quality.md](quality.md) compares some of the recipes by their own settings, at larger sizes
+and on more pairs; [recipes.md](recipes.md) says where each comes from.
+
+Every recipe had the time that `{ours}` takes, and made as many updates as fit into it. A recipe that
+makes a thousand updates by its own settings is far from finished then: a sheet shows what it reaches in
+that time, not what it can do. The other settings are its own; where a recipe has several scales, their
+updates are in about the same proportion. `{instant}`, a single pass of a network, takes a small part of
+that time. Not here are `{textures}`: they paint textures, and look at no photograph.
+
+Figures are means over the pairs; [raters.md](raters.md) says what each rater can tell. A star marks a
+biased rater: the recipe minimises or sets nearly what the rater measures. Gram matrices and Gaussians
+are compared at {taps}, which no recipe here reads. The canvas is small, and six pairs are few:
+differences of a few hundredths tell nothing.
+"""
+
+COMMANDS = """## How it was made
+
+The photographs and paintings are those of [the gallery](gallery.md), cropped to 4:3 around their
+middle. [NOTICE](../NOTICE) lists them with origin, licence and digest. These commands write them,
+paint, rate, and draw this page:
+
+```sh
+python -m docs.gallery_page pictures pictures
+PAIRS="{pairs}"
+RECIPES="{recipes}"
+SHARED="--sizes {size} --crop {crop} --pictures pictures --keep painted"
+python -m benchmarks quality $SHARED $PAIRS $RECIPES --equal-time {ours} --paint-only
+python -m benchmarks quality $SHARED $PAIRS --recipe {instant} --paint-only
+python -m benchmarks quality $SHARED --no-paint --out benchmarks/results/all_recipes
+python -m docs.all_recipes_page draw --keep painted --pictures pictures
+```
+"""
+
+
+def entry_of(path: Path = quality_page.ALL_RECIPES) -> Json:
+    """Return the record, in which each picture names its machine."""
+    return quality_page.entry_of(path)
+
+
+def recipes() -> list[str]:
+    """Return the names of the recipes that paint photographs."""
+    return [name for name in nst.recipes.PRESETS if name not in TEXTURES]
+
+
+def rows_of(entry: Json) -> list[Json]:
+    """Return the rows with plain names: what painted in the time of `default`, and `instant`."""
+    timed = equal_time.by_clock(entry["rows"])[OURS]
+    return [
+        row | {"recipes": row["recipes"] | {INSTANT: every["recipes"][INSTANT]}}
+        for row, every in zip(timed, entry["rows"], strict=True)
+    ]
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+def page(path: Path = quality_page.ALL_RECIPES) -> str:
+    """Return the page as Markdown."""
+    entry = entry_of(path)
+    rows = rows_of(entry)
+    in_time = equal_time.by_clock(entry["rows"])[OURS]
+    parts = [
+        PREFACE.format(
+            ours=OURS,
+            instant=INSTANT,
+            textures="` and `".join(TEXTURES),
+            taps=" and ".join(rows[0]["taps"]),
+        ),
+        "## Updates and times\n",
+        f"The canvas has {' x '.join(map(str, rows[0]['size']))} px (height and width).\n",
+        quality_page.times_table(in_time, OURS),
+        "## Raters\n",
+        quality_page.rater_table(rows),
+        f"![Distance of style vectors against 1 - SSIM, means over the pairs](all_recipes/{FRONT})\n",
+        "Points at the lower left are better in both.\n",
+        quality_page.counts_table(rows),
+        "Distance of style vectors / SSIM, for each pair. The first is better the smaller, the second "
+        "the larger. The recipe nearest to the styles comes first.\n",
+        _by_recipe(rows),
+        "## The pictures\n",
+        *(_shown(row) for row in rows),
+        COMMANDS.format(
+            size=max(rows[0]["size"]),
+            crop=rows[0]["crop"],
+            pairs=" ".join(f"--pair {':'.join(row['pair'])}" for row in rows),
+            recipes=" ".join(f"--recipe {name}" for name in recipes() if name != OURS),
+            ours=OURS,
+            instant=INSTANT,
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _by_recipe(rows: Sequence[Json]) -> str:
+    """Return a table with a line for each recipe, ordered by its mean distance to the style."""
+    names = sorted(
+        quality_page.contestants(rows),
+        key=lambda name: fmean(row["recipes"][name]["ratings"]["style_vector"] for row in rows),
+    )
+    lines = [
+        f"| recipe | {' | '.join(', '.join(row['pair']) for row in rows)} |",
+        "|" + "---|" * (len(rows) + 1),
+    ]
+    for name in names:
+        found = [row["recipes"][name]["ratings"] for row in rows]
+        cells = [f"{one['style_vector']:.2f}/{one['ssim']:.2f}" for one in found]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(row: Json) -> str:
+    content, style = (SOURCES[name] for name in row["pair"])
+    name = ", ".join(row["pair"])
+    return (
+        f"### {name}\n\n![{name}](all_recipes/{sheet_of(row)})\n\n"
+        f"Photograph: {content.author} ({content.licence}). Style: {style.author} "
+        f"({style.licence}).\n"
+    )
+
+
+def sheet_of(row: Json) -> str:
+    """Return the name of the file with the sheet of a row."""
+    return f"{'--'.join(row['pair'])}.jpg"
+
+
+# --- Pictures -------------------------------------------------------------------------------------
+
+
+def draw(kept: Gallery, pictures: Path) -> None:
+    """Draw the front and a sheet of every pair into `docs/all_recipes`.
+
+    Args:
+      kept: the painted pictures.
+      pictures: the folder of the photographs and paintings.
+    """
+    rows = rows_of(entry_of())
+    FOLDER.mkdir(exist_ok=True)
+    plots.drawn([plots.mean_front_panel(rows)], FOLDER / FRONT)
+    for row in rows:
+        images, captions = [], ["the photograph", "the style"]
+        for name in row["pair"]:
+            image = gallery.found(name, pictures)
+            if gallery.digest(image) != row["digests"][name]:
+                raise ValueError(f"`pictures`: {name} is not the picture that was painted from")
+            images.append(gallery.prepared(image, max(row["size"]), row["crop"]))
+        for name in (OURS, INSTANT, *(one for one in recipes() if one != OURS)):
+            captions.append(name)
+            images.append(_painted(kept, row, name))
+        sheet = sheets.captioned(images, captions, columns=COLUMNS, cell=max(row["size"]))
+        picture = Image.fromarray(nst.images.to_uint8(sheet))
+        write_jpeg(picture, FOLDER / sheet_of(row), LARGEST)
+
+
+def _painted(kept: Gallery, row: Json, name: str) -> Any:
+    """Return the kept picture of a row by a recipe or by `instant`."""
+    name = name if name in (OURS, INSTANT) else f"{name}@{OURS}-time"
+    pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
+    found = kept.get(pair, size, name)
+    if found is None or found.facts["crop"] != row["crop"]:
+        raise ValueError(
+            f"`keep`: {kept.folder} has no picture of {':'.join(pair)} by {name} at {size} px, cropped "
+            f"to {row['crop']}; name the folder from which the record was made"
+        )
+    return found.image
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, dest="command")
+    commands.add_parser("write")
+    drawing = commands.add_parser("draw")
+    drawing.add_argument("--keep", required=True, type=Path, metavar="FOLDER")
+    drawing.add_argument("--pictures", required=True, type=Path)
+    chosen = parser.parse_args()
+    if chosen.command == "draw":
+        draw(Gallery(chosen.keep), chosen.pictures)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The page `docs/all_recipes.md`, its record and its sheets."""
+
+import re
+
+import numpy as np
+import pytest
+
+import nst_jax as nst
+from benchmarks import equal_time, gallery, plots
+from benchmarks.gallery import INSTANT, Gallery, Painted
+from docs import all_recipes_page as page
+from docs import gallery_sources, quality_page
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return page.rows_of(page.entry_of())
+
+
+def test_the_page_is_that_of_the_record():
+    text = page.PAGE.read_text()
+    assert text == page.page()
+    assert "{" not in text and "}" not in text
+    shown = set(re.findall(r"\]\(all_recipes/([^)]+)\)", text))
+    assert {path.name for path in page.FOLDER.iterdir()} == shown
+    for name in shown:
+        assert (page.FOLDER / name).stat().st_size <= page.LARGEST, name
+
+
+def test_every_recipe_painted_every_pair_in_about_the_same_time(rows):
+    expected = {*page.recipes(), INSTANT}
+    assert expected | set(page.TEXTURES) == {*nst.recipes.PRESETS, INSTANT}
+    assert len(rows) >= 6
+    for row in rows:
+        assert set(row["recipes"]) == expected
+        for name, one in row["recipes"].items():
+            if name not in ("default", INSTANT):
+                ratio = equal_time.taken(one) / one["time_of"]["seconds"]
+                assert 0.5 < ratio < 1.5, (row["pair"], name)
+
+
+def test_recipes_that_are_left_out_look_at_no_photograph():
+    for name in nst.recipes.PRESETS:
+        terms = nst.recipes.named(name).terms
+        # Losses that match features get the photograph's from `match`.
+        looks = terms.content_weight != 0 or isinstance(terms.style_loss, nst.losses.MatchingLoss)
+        assert looks == (name not in page.TEXTURES), name
+
+
+def test_pictures_of_the_page_are_those_of_the_gallery(rows):
+    for row in rows:
+        assert set(row["pair"]) <= set(gallery_sources.SOURCES)
+        assert f"{row['pair'][0]}, {row['pair'][1]}" in page.PAGE.read_text()
+        for name in set(row["pair"]) & set(nst.images.SAMPLES):
+            assert gallery.digest(nst.images.sample(name)) == row["digests"][name]
+
+
+def test_recipes_are_ordered_by_their_mean_distance_to_the_style(rows):
+    table = page._by_recipe(rows).splitlines()[2:]
+    means = []
+    for line in table:
+        cells = [float(cell.split("/")[0]) for cell in line.strip("| ").split(" | ")[1:]]
+        assert len(cells) == len(rows)
+        means.append(np.mean(cells))
+    assert len(table) == len(rows[0]["recipes"])
+    assert np.all(np.diff(means) >= -0.01)  # cells are rounded
+
+
+def test_a_front_of_means_has_a_named_point_for_each_contestant():
+    def row(**rated):
+        ratings = {
+            name: {"ratings": {"style_vector": style, "ssim": ssim}}
+            for name, (style, ssim) in rated.items()
+        }
+        return {"size": [144, 192], "recipes": ratings}
+
+    panel = plots.mean_front_panel([row(a=(1.0, 0.5), b=(2.0, 0.2)), row(a=(3.0, 0.7), b=(0, 0))])
+    assert panel.named and panel.title == "mean of 2 pairs, 192 px"
+    assert [line.label for line in panel.lines] == ["a", "b"]
+    points = [(line.x[0], line.y[0]) for line in panel.lines]
+    np.testing.assert_allclose(points, [(2.0, 0.4), (1.0, 0.9)])
+
+
+def test_names_stand_beside_the_points_of_a_front(tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    plots._name_points(axes, [plots.Line("low", [1.0], [0.1]), plots.Line("high", [2.0], [0.9])])
+    found = {text.get_text(): text.xy for text in axes.texts}
+    assert found == {"low": (1.0, 0.1), "high": (2.0, 0.9)}
+    lines = [plots.Line("a", [1.0], [0.5]), plots.Line("b", [2.0], [0.6])]
+    path = plots.drawn([plots.Panel("t", "x", "y", lines, named=True)], tmp_path / "front.png")
+    assert nst.images.load(path).shape[1] > 800
+
+
+def test_pictures_are_drawn_from_the_folders_of_the_record(rows, tmp_path):
+    row, kept = rows[0], Gallery(tmp_path)
+    pair, size = tuple(row["pair"]), max(row["size"])
+    with pytest.raises(ValueError, match=r"^`keep`: .* has no picture of .* by gram@default-time"):
+        page._painted(kept, row, "gram")
+    image = np.full((*row["size"], 3), 0.25, np.float32)
+    kept.put(pair, size, "gram@default-time", Painted(image, {"crop": None}))
+    with pytest.raises(ValueError, match=r"cropped to 4:3; name the folder"):
+        page._painted(kept, row, "gram")
+    kept.put(pair, size, "gram@default-time", Painted(image, {"crop": "4:3"}))
+    np.testing.assert_allclose(page._painted(kept, row, "gram"), image, atol=1 / 255)
+
+
+def test_the_page_of_quality_names_what_is_only_on_this_page():
+    found = quality_page._unmeasured([], elsewhere={"tf@default-time", "default"})
+    line = "- Recipes that are only on [the page of all recipes](all_recipes.md), in equal time: "
+    assert f"{line}`default`, `tf`." in found
+    others = next(line for line in found.splitlines() if line.startswith("- All other recipes"))
+    assert "`gram`" in others and "`tf`" not in others
