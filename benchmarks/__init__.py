@@ -2,6 +2,7 @@
 
     python -m benchmarks all                      # or some of: start step compile batch loop ways wall
                                                   # memory tiles beyond peers time_to_loss engine
+                                                  # overlap
     python -m benchmarks all --quick              # takes minutes; only shows that all cases work
     python -m benchmarks report --plots FOLDER    # tables, and figures by matplotlib (extra `bench`)
 

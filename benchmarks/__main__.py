@@ -19,7 +19,7 @@ from benchmarks.report import report
 CASES = (
     *("step", "compile", "batch", "loop", "ways", "wall", "memory", "tiles", "beyond", "peers"),
     *("time_to_loss", "engine", "quality", "strength", "instant", "head_start", "export", "gpu"),
-    *("buckets", "agreement", "start", "style_losses"),
+    *("buckets", "agreement", "start", "style_losses", "overlap"),
 )
 RESULTS = Path(__file__).parent / "results"
 

@@ -41,7 +41,8 @@ class Plan:
       sizes: sides of the square canvases, in pixels.
       repeats: timed rounds; the median is over these.
       steps: steps in each timed round; for the case `quality`: updates of each recipe, 0 for its own.
-      batches: batch sizes, for the case `batch`.
+      batches: batch sizes, for the case `batch`; number of photographs, for `buckets`; number of groups
+        in the shorter batch, for `overlap`.
       peer_steps: steps in a run of pastiche, for the case `wall`.
       peers: (side, steps) of each run of pastiche; empty means one run at every size.
       compiled: whether to measure peers that take minutes to compile.

@@ -319,6 +319,18 @@ def _buckets(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _overlap(row: Json) -> Iterator[tuple[str, ...]]:
+    hidden = [f"{100 * share:.0f}" for share in row["hidden"]["rounds"]]
+    yield (
+        _size(row),
+        f"{row['photograph'][1]}×{row['photograph'][0]}",
+        *(cell(seconds) for seconds in row["seconds_per_picture"].values()),
+        number(row["whole_seconds_per_picture"]),
+        f"{100 * row['hidden']['median']:.0f} % ({', '.join(hidden)})",
+        number(row["final_loss"]),
+    )
+
+
 def _agreement(row: Json) -> Iterator[tuple[str, ...]]:
     of_other_bits: dict[str, float] = {}
     ways = {"in an array": row["differences"]["bucket"], "other last bits": of_other_bits}
@@ -419,6 +431,11 @@ TABLES: dict[str, Table] = {
         ("what", "canvas", "s per step, or in all", "time against exact", "programs",
          "peak memory, GB", "last loss"),
         _buckets,
+    ),
+    "overlap": (
+        ("canvas", "photographs", "reading, s", "painting, s", "writing, s", "command, s",
+         "of reading and writing hidden (each round)", "last loss"),
+        _overlap,
     ),
     "agreement": (
         ("what", "canvas", "how", "pixels after few updates", "losses until then", "last loss",

@@ -34,6 +34,7 @@ from benchmarks import (
     head_start,
     instant,
     loop,
+    overlap,
     pastiche,
     peers,
     plots,
@@ -51,6 +52,7 @@ from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
 from benchmarks.apart import Apart
 from benchmarks.harness import Plan
 from benchmarks.report import TABLES, number, report
+from nst_jax.app.batch import groups
 
 pytestmark = pytest.mark.optimized
 
@@ -65,6 +67,12 @@ terms = recipes.Terms(
 recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
 sys.exit(cli.main())
 """
+SHALLOW = nst.recipes.Recipe(
+    name="default",
+    terms=nst.recipes.Terms(
+        content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+    ),
+)
 TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
 SIDES = {"tiles": 96, "beyond": 48, "quality": 96, "strength": 96}  # the least that are cut
 
@@ -89,7 +97,9 @@ def shallow(monkeypatch):
     few = {name: cut(nst.recipes.PRESETS[name]) for name in ("default", "tf")}
     monkeypatch.setattr(agreement, "RECIPES", few)
     monkeypatch.setattr(style_losses, "RECIPE", cut(style_losses.RECIPE))
-    monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
+    for module in (wall, overlap):
+        monkeypatch.setattr(module, "PROGRAM", ("-c", SHALLOW_MAIN))
+    monkeypatch.setattr(overlap, "RECIPE", SHALLOW)
     for module in (time_to_loss, instant):
         monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
     monkeypatch.setattr(head_start, "RECIPES", {"gram": cut(nst.recipes.GRAM)})
@@ -151,6 +161,12 @@ def check(entry):
             assert len(found) >= 12 and all(math.isfinite(one) for one in found)
             assert all(0 <= one < most for one in row["differences"]["bucket"].values())
             losses = [row["final_loss"]]
+        elif entry["case"] == "overlap":
+            assert row["size"] == [32, 32] and row["photograph"] == [192, 192]
+            assert row["pictures"] == 2 * row["pictures_at_once"] == 16
+            assert set(row["seconds_per_picture"]) == set(overlap.PARTS)
+            assert len(row["hidden"]["rounds"]) == entry["plan"]["repeats"]
+            losses = [row["final_loss"], *row["hidden"]["rounds"]]
         else:
             assert row["size"] == ([21, 32] if is_command else [side, side])
             losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
@@ -166,7 +182,7 @@ def check(entry):
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
 LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export", "buckets"}
-LONG |= {"start", "agreement", "style_losses"}
+LONG |= {"start", "agreement", "style_losses", "overlap"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -203,6 +219,26 @@ def test_what_cannot_be_exported_here_is_said(monkeypatch):
     assert onnx == f"onnx is not measured: {advice}"
     assert tflite.startswith("tflite is not measured: tensorflow, ai_edge_litert missing; `pip")
     assert found.packages == ()
+
+
+@pytest.mark.parametrize(("whole", "share"), [(8.0, 1.0), (10.0, 0.5), (12.0, 0.0), (14.0, -0.5)])
+def test_what_is_hidden_of_reading_and_writing(whole, share):
+    parts = {"reading": 3.0, "painting": 8.0, "writing": 1.0}
+    assert overlap.hidden(parts, whole) == share
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("size", [32, 256, 512, 1024])
+def test_pictures_are_painted_alone_in_the_groups_of_the_command(size, platform, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert overlap.size_of_groups(size) == groups.most_at_once((size, size), platform)
+
+
+def test_an_overlap_of_different_work_is_refused(tmp_path):
+    nst.images.save(tmp_path / "photo1_style.png", np.full((16, 16, 3), 0.5))
+    overlap.check_same({"photo1": np.full((16, 16, 3), 0.51)}, tmp_path)
+    with pytest.raises(RuntimeError, match=r"photo1_style.png' by `batch` differs by 0\.098"):
+        overlap.check_same({"photo1": np.full((16, 16, 3), 0.6)}, tmp_path)
 
 
 def test_a_head_start_is_counted_at_the_full_size_only():
