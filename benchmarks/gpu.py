@@ -245,11 +245,7 @@ def _torch_picture(plan: Plan, size: int) -> Json:
 
 
 def _picture(plan: Plan, size: int) -> Json:
-    """Paint with the defaults of `nst.paint`.
-
-    On an accelerator these compile one program for all scales, in arrays of the last scale's size. With
-    a program for each scale, coarse ones would have fewer pixels, but five would have to be compiled.
-    """
+    """Paint with the defaults of `nst.paint`, which compile a program for each scale of this recipe."""
     params, (content, style) = _params(), pictures(size)
 
     def painting(recipe: nst.recipes.Recipe) -> Callable[[], float]:
