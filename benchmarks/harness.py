@@ -62,6 +62,7 @@ class Plan:
       seconds: after so many seconds the case `gpu` ends, and the case `quality` begins no further
         picture; 0 is no limit.
       huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
+      picture_steps: for the case `gpu`: updates of the whole picture; 0 for the recipe's own.
     """
 
     sizes: tuple[int, ...]
@@ -83,6 +84,7 @@ class Plan:
     paint: bool = True
     seconds: int = 0
     huge: int = 0
+    picture_steps: int = 0
 
 
 @dataclass(frozen=True)

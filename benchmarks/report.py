@@ -355,6 +355,8 @@ def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
         seconds = f"{number(row['cold_seconds'])} cold, {number(row['warm_seconds'])} warm"
+    elif "picture_seconds" in row:
+        seconds = number(row["picture_seconds"])
     else:
         seconds = cell(row["seconds"])
     pace, memory = row.get("megapixel_iterations_per_second"), row.get("temporary_bytes_per_pixel")
@@ -443,7 +445,7 @@ TABLES: dict[str, Table] = {
         _agreement,
     ),
     "gpu": (
-        ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",
+        ("what", "canvas", "s per step, command or picture", "MP·it/s", "to compile, s",
          "temporaries by XLA, B/px", "last loss"),
         gpu_cells,
     ),

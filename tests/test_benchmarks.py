@@ -51,7 +51,7 @@ from benchmarks import (
 from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
 from benchmarks.apart import Apart
 from benchmarks.harness import Plan
-from benchmarks.report import TABLES, number, report
+from benchmarks.report import TABLES, gpu_cells, number, report
 from nst_jax.app.batch import groups
 
 pytestmark = pytest.mark.optimized
@@ -73,7 +73,7 @@ SHALLOW = nst.recipes.Recipe(
         content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
     ),
 )
-TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
+TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,), picture_steps=2)
 SIDES = {"tiles": 96, "beyond": 48, "quality": 96, "strength": 96}  # the least that are cut
 
 
@@ -265,6 +265,24 @@ def test_torch_takes_the_same_steps(params):
         finals = [judge(peers._picture(each)) for each in (own, loop)]
         np.testing.assert_allclose(finals[1], finals[0], rtol=tolerance)
     np.testing.assert_allclose(own.advance(1).total[0], finals[0], rtol=1e-4)
+
+
+@pytest.mark.torch
+def test_torch_paints_the_same_picture_by_crowsonkb(params):
+    pytest.importorskip("torch", reason="install the extra `parity`")
+    from benchmarks import torch_crowsonkb
+
+    # Two scales: Adam's moments and the average of the first one begin the second one.
+    recipe = with_taps(nst.recipes.CROWSONKB, "relu2_1", "relu1_1", "relu2_1")
+    recipe = recipe.replace(smallest=20, first=3, later=2)
+    pair = problems.pictures(32)
+    scales = torch_crowsonkb.scales_of(recipe, *pair)
+    assert [(scale.content.shape[0], scale.updates) for scale in scales] == [(23, 3), (32, 2)]
+    theirs = torch_crowsonkb.Painter(params, recipe).paint(scales)
+    options = {"size": "as-is", "bucket": "off", "precision": "float32", "every": 5}
+    ours = nst.paint(params, *pair, recipe=recipe, **options).finish()
+    np.testing.assert_allclose(theirs.losses, ours.history.total, rtol=2e-5)
+    np.testing.assert_allclose(theirs.image, ours.image, rtol=0, atol=2e-5)
 
 
 @pytest.fixture
@@ -690,13 +708,24 @@ def test_a_torch_that_cannot_be_imported_is_noted(few_tasks, monkeypatch):
 def test_what_is_measured_on_a_gpu_can_be_sent_to_another_process(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     tasks = list(gpu._tasks(gpu.GPU, True))
-    assert len(tasks) == 19
+    assert len(tasks) == 21
     names = [name for name, _ in tasks]
     assert names[0] == "step, bfloat16" and names[-1] == "command, float32"
-    assert len([name for name in names if name.startswith("torch")]) == 6
+    of_torch = [index for index, name in enumerate(names) if name.startswith("torch")]
+    assert len(of_torch) == 6
+    painted = ["picture by `crowsonkb`, PyTorch", "picture by `crowsonkb`, tensorfloat32"]
+    assert names[of_torch[3] + 1 : of_torch[4]] == painted  # between eager and compiled steps
+    alone = [name for name, _ in gpu._tasks(gpu.GPU, False)]
+    assert painted[1] in alone and painted[0] not in alone
     for _, task in tasks:
         again = pickle.loads(pickle.dumps(task))
         assert (again.func, again.args) == (task.func, task.args)
+
+
+def test_a_whole_picture_of_a_gpu_has_its_seconds_in_the_table():
+    row = {"what": "picture", "size": [32, 32], "picture_seconds": 12.34, "final_loss": 1.0}
+    (cells,) = gpu_cells(row | {"updates": 2, "compile_seconds": 5.0})
+    assert cells == ("picture", "32×32", "12.3", "", "5.00", "", "1.00")
 
 
 def test_what_was_found_before_a_run_ended_is_recorded_and_a_table_is_last(
