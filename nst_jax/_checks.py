@@ -88,15 +88,18 @@ def image_shape(
 def floating(argument: str, dtype: Any) -> None:
     """Refuse an image whose dtype is not floating point, since integer arithmetic would overflow.
 
-    A dtype of another package, such as torch's, is refused as well.
+    A dtype of another package, such as torch's, is refused as well, and that of JAX's random keys.
     """
     try:
         is_floating = jnp.issubdtype(dtype, jnp.floating)
+        are_keys = jnp.issubdtype(dtype, jax.dtypes.prng_key)
     except TypeError:
         raise TypeError(
             f"`{argument}`: expected an array of NumPy or JAX, got one of {dtype}; "
             "`np.asarray(...)` makes one"
         ) from None
+    if are_keys:
+        raise TypeError(f"`{argument}`: expected floating point in [0, 1], got random keys")
     if not is_floating:
         hint = "divide it by 255" if dtype == np.uint8 else "scale it to [0, 1]"
         raise ValueError(
@@ -194,6 +197,19 @@ def not_masked(argument: str, value: Any) -> None:
         )
 
 
+def not_keys(argument: str, value: Any, expected: str) -> None:
+    """Refuse JAX's typed random keys, which NumPy cannot read, where numbers are expected.
+
+    Args:
+      argument: the caller's name for the value, used in messages.
+      value: the value to check; it may be of any type.
+      expected: what is expected, as words for the message.
+    """
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        got = f"random keys of the shape {list(value.shape)}" if value.ndim else "a random key"
+        raise TypeError(f"`{argument}`: expected {expected}, got {got}")
+
+
 def not_traced(argument: str, value: Any) -> None:
     """Refuse a pytree that contains JAX tracers; for functions that need concrete values."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
@@ -217,7 +233,7 @@ def image(argument: str, value: Any, *, several: str = "") -> np.ndarray:
       float32 NumPy array. Values up to 0.01 outside [0, 1] are accepted, and are not clipped.
 
     Raises:
-      TypeError: if the value is not an array, or is a tracer.
+      TypeError: if the value is not an array, is a tracer, or has random keys of JAX.
       ValueError: for a wrong rank, dtype, channel count or range, for NaN or infinite values, and for
         an empty array, or a masked array with masked elements.
     """
@@ -227,6 +243,7 @@ def image(argument: str, value: Any, *, several: str = "") -> np.ndarray:
             f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
             f"{_array_hint(value)}"
         )
+    not_keys(argument, value, "an array [height, width, 3]")
     not_masked(argument, value)
     try:
         array = np.asarray(value)
@@ -358,6 +375,7 @@ def number(
             "`numpy.asarray([...])`"
         )
     not_traced(argument, value)
+    not_keys(argument, value, "a number")
     array = np.asarray(_as_float(value) if type(value) is int else value)
     # JAX's function also knows bfloat16.
     kinds = jnp.floating, jnp.integer
@@ -450,6 +468,7 @@ def whole(
     Without an upper bound, 2^63 and larger numbers are refused, which are too large for NumPy's int64.
     """
     not_traced(argument, value)
+    not_keys(argument, value, "a whole number")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
     if below is None and most is None:

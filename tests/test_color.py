@@ -371,7 +371,8 @@ def test_each_style_has_one_share_and_one_opacity(as_users_do, pair):
     for shares in (jnp.ones(1), np.ones(3), jnp.ones(())):
         shape = re.escape(str(list(shares.shape)))
         with pytest.raises(
-            ValueError, match=f"^`shares`: expected one for each of the 2 `styles`, .* shape {shape}$"
+            ValueError,
+            match=f"^`shares`: expected one for each of the 2 `styles`, .* shape {shape}$",
         ):
             mixed_palette(pair, shares)
 
