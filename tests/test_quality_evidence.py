@@ -178,7 +178,9 @@ def test_options_that_need_another_one_are_refused_before_work(words, said, monk
 def test_only_quality_paints_in_equal_time(tmp_path, monkeypatch):
     plans = {}
     monkeypatch.setattr(
-        benchmarks.__main__, "measure", lambda name, plan, *rest: plans.setdefault(name, plan)
+        benchmarks.__main__,
+        "measure",
+        lambda name, plan, *rest, **options: plans.setdefault(name, plan),
     )
     words = ["head_start", "quality", "--recipe", "gram", "--equal-time", "default"]
     assert CliRunner().invoke(main, [*words, "--keep", str(tmp_path)]).exit_code == 0
