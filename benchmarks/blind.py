@@ -263,22 +263,24 @@ def count_command(
         counts = count(answers, *said)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if record is not None:
-        entry, new = json.loads(record.read_text("utf-8")), counts | {"judges": judges}
-        before = like(entry.get("blind", []), new)
-        if before is not None and not replace:
-            raise click.ClickException(
-                f"`--judges`: '{record}' has a count of the same recipes, sizes and judges "
-                f"({in_words(before)}); replace it by --replace, or name these judges in other words"
-            )
-        if before is not None:
-            click.echo(f"replaced: {in_words(before)}")
-        found = with_counts(entry.get("blind", []), new)
-        record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
+    # The counts are printed before the record is written, so that they are seen if that is refused.
     for name, (wins, of) in counts["first"].items():
         click.echo(f"{name}: first in {wins} of {of} verdicts")
     for text, (wins, of) in counts["before"].items():
         click.echo(f"{text}: in {wins} of {of} verdicts")
+    if record is None:
+        return
+    entry, new = json.loads(record.read_text("utf-8")), counts | {"judges": judges}
+    before = like(entry.get("blind", []), new)
+    if before is not None and not replace:
+        raise click.ClickException(
+            f"`--judges`: '{record}' has a count of the same recipes, sizes and judges "
+            f"({in_words(before)}); replace it by --replace, or name these judges in other words"
+        )
+    if before is not None:
+        click.echo(f"replaced: {in_words(before)}")
+    found = with_counts(entry.get("blind", []), new)
+    record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

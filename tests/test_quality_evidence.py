@@ -792,6 +792,8 @@ def test_a_count_of_the_same_judges_is_replaced_only_if_told(tmp_path):
     for labels in (["B", "A"], ["A", "B"]):  # equal counts may be of other sheets, too
         code, said, first = count(labels, "--judges", "two painters")
         assert (code, first) == (1, [of_q]) and before in said and "--replace" in said
+        winner = {"B": "p", "A": "q"}[labels[0]]  # the counts that are refused are printed, too
+        assert f"{winner}: first in 1 of 1 verdicts\n" in said
     assert count(["B", "A"], "--judges", "two others")[2] == [of_q, of_p]
     code, said, first = count(["B", "A"], "--judges", "two painters", "--replace")
     assert (code, first) == (0, [of_p, of_p]) and f"replaced: {before}\n" in said
