@@ -1203,10 +1203,12 @@ def test_the_page_says_whether_persons_judged():
     for blind_counts, expected in (
         ([model], True),
         ([model, counts | {"judges": "Ann"}], False),
+        ([model, counts | {"judges": "a vision-language model; no person but Ann"}], False),
+        ([model, counts], False),
         ([], False),
     ):
         assert quality_aims.judged_by_no_person(blind_counts) == expected
-        assert (quality_aims.NO_PERSON in quality_aims.section({}, blind_counts)) == expected
+        assert (quality_aims.MODELS_JUDGED in quality_aims.section({}, blind_counts)) == expected
         said = "- What people say of the pictures: no person has judged."
         assert (said in quality_page._unmeasured(rows(), blind_counts)) == expected
 
