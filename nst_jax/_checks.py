@@ -577,6 +577,38 @@ def in_words(value: Any) -> str:
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
+def returned_array(
+    argument: str,
+    function: str,
+    value: Any,
+    shape: tuple[int, ...],
+    *,
+    numbers: str = "floating-point numbers",
+) -> None:
+    """Refuse what a user's own function returned, unless it is a floating-point array of a shape.
+
+    Only types and shapes are read, so the function can be called while JAX traces.
+
+    Args:
+      argument: the caller's name for the function, used in messages.
+      function: the kind of function, such as "pooling", for messages.
+      value: what it returned.
+      shape: the shape that the array must have.
+      numbers: which numbers the array must have, as words for the message.
+
+    Raises:
+      TypeError: if the value is no array.
+      ValueError: if the array has another shape, or is not floating point.
+    """
+    returned = f"`{argument}`: the {function} returned {in_words(value)}"
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(f"{returned}, expected an array of the shape {list(shape)}")
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{returned}, expected the shape {list(shape)}")
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{returned}, expected {numbers}")
+
+
 def returned_image(argument: str, function: str, value: Any, shape: tuple[int, ...]) -> Any:
     """Check what a user's own function returned in place of an image, and return it as an array.
 
@@ -591,19 +623,13 @@ def returned_image(argument: str, function: str, value: Any, shape: tuple[int, .
       ValueError: if the array has another shape, is not floating point, or has NaN or infinite values.
         The values of tracers are not checked.
     """
-    returned = f"`{argument}`: the {function} returned"
     if not isinstance(value, (jax.Array, np.ndarray)) and hasattr(value, "__array__"):
         value = np.asarray(value)
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise TypeError(
-            f"{returned} {in_words(value)}, expected an array of the shape {list(shape)}"
-        )
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{returned} {in_words(value)}, expected the shape {list(shape)}")
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(f"{returned} {in_words(value)}, expected floating point in [0, 1]")
+    returned_array(argument, function, value, shape, numbers="floating point in [0, 1]")
     if not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value)).all():
-        raise ValueError(f"{returned} NaN or infinite values, expected values in [0, 1]")
+        raise ValueError(
+            f"`{argument}`: the {function} returned NaN or infinite values, expected values in [0, 1]"
+        )
     return value
 
 
