@@ -433,6 +433,15 @@ def test_a_pixel_convention_of_ones_own_keeps_the_shape(params, content, as_user
         vgg.Pixels("two", 1.0, (0.5, 0.5), (1.0, 1.0, 1.0), False)
 
 
+def test_the_numbers_of_a_pixel_convention_may_be_traced(content, as_users_do):
+    def total(shift):
+        for shifts in ((shift,) * 3, jnp.full(3, shift)):
+            yield vgg.Pixels("mine", 255.0, shifts, (1.0,) * 3, True).encode(content).sum()
+
+    for slope in jax.jacfwd(lambda shift: tuple(total(shift)))(100.0):
+        assert slope == -content.size
+
+
 @pytest.mark.parametrize("jitted", [False, True])
 def test_a_layer_of_ones_own_returns_what_those_of_this_package_do(
     params, content, as_users_do, jitted

@@ -34,7 +34,10 @@ class Pixels:
     def __post_init__(self) -> None:
         """Refuse numbers for more or fewer than three channels."""
         for name in ("shift", "spread"):
-            if np.shape(values := getattr(self, name)) != (CHANNELS,):
+            values = getattr(self, name)
+            # The numbers in a tuple may be tracers, of which NumPy makes no array.
+            listed = isinstance(values, (tuple, list))
+            if ((len(values),) if listed else np.shape(values)) != (CHANNELS,):
                 raise ValueError(
                     f"`{name}`: expected three numbers, for red, green and blue, got {values!r}"
                 )
