@@ -88,17 +88,17 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 def _encoded(image: Image, coordinates: Pixels) -> Image:
     """Return an image in a pixel convention.
 
-    What a convention of a user's own returns is checked, here and for the way back.
+    If the convention is a user's own, what its `encode` and its `decode` return is checked.
 
     Raises:
       TypeError, ValueError: as in `_checks.returned_array`.
     """
     canvas = coordinates.encode(image)
     if type(coordinates) is not Pixels:
-        name, kind = "coordinates", "pixel convention"
-        _checks.returned_array(name, kind, canvas, image.shape)
+        name, kind = "coordinates", "pixel convention's"
+        _checks.returned_array(name, f"{kind} `encode`", canvas, image.shape)
         decoded = jax.eval_shape(coordinates.decode, canvas)
-        _checks.returned_array(name, kind, decoded, image.shape)
+        _checks.returned_array(name, f"{kind} `decode`", decoded, image.shape)
     return canvas
 
 

@@ -422,12 +422,14 @@ def test_a_pixel_convention_of_ones_own_keeps_the_shape(params, content, as_user
     raw = vgg.RAW.scale, vgg.RAW.shift, vgg.RAW.spread, vgg.RAW.bgr
     height, width, _ = content.shape
     got = rf"returned an array of float32 of the shape \[{height // 2}, {width}, 3\], expected the"
-    message = rf"the pixel convention {got} shape \[{height}, {width}, 3\]$"
-    with pytest.raises(ValueError, match=f"^`network.pixels`: {message}"):
+    message = rf"{got} shape \[{height}, {width}, 3\]$"
+    encoding = "the pixel convention's `encode`"
+    with pytest.raises(ValueError, match=f"^`network.pixels`: {encoding} {message}"):
         features(params, content, ["preact1_1"], network=Network(pixels=Half("half", *raw)))
-    for name in ("half", "back"):
+    for name, method in (("half", "encode"), ("back", "decode")):
         recipe = small.quickest().replace(coordinates=Half(name, *raw))
-        with pytest.raises(ValueError, match=f"^`coordinates`: {message}"):
+        said = f"^`coordinates`: the pixel convention's `{method}` {message}"
+        with pytest.raises(ValueError, match=said):
             init(content, recipe)
     with pytest.raises(ValueError, match=r"^`shift`: expected three numbers, .* got \(0.5, 0.5\)$"):
         vgg.Pixels("two", 1.0, (0.5, 0.5), (1.0, 1.0, 1.0), False)
@@ -460,7 +462,8 @@ def test_a_layer_of_ones_own_returns_what_those_of_this_package_do(
     }
     for message, pool in pools.items():
         with pytest.raises(
-            (TypeError, ValueError), match=f"^`network.pool`: the pooling {message}"
+            (TypeError, ValueError),
+            match=f"^`network.pool`: the pooling with ceil=False {message}",
         ):
             found(pool=pool)
     with pytest.raises(

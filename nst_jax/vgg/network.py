@@ -136,7 +136,7 @@ class Convolution(nn.Module):
         kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)[None, None, None]
         if size is None:
             y = self.padding(x, kernel, forms, self.products)
-            _check_own("padding", self.padding, y, (*x.shape[:-1], self.channels))
+            _check_own("padding", self.padding, "padding", y, (*x.shape[:-1], self.channels))
             return y + bias
         y = sized_layers.convolve_sized(self.padding, x, kernel, forms, self.products, size)
         return sized_layers.cut_before_relu(y + bias, size)
@@ -225,14 +225,15 @@ def _check_pooled(network: Network, x: FeatureMap, y: Any) -> None:
     """Refuse `y`, which the network's pooling made of `x`, if it is not of half the size."""
     n, height, width, channels = x.shape
     rows, columns = (halved(side, 1, network.ceil) for side in (height, width))
-    _check_own("pool", network.pool, y, (n, rows, columns, channels))
+    kind = f"pooling with ceil={network.ceil}"
+    _check_own("pool", network.pool, kind, y, (n, rows, columns, channels))
 
 
 # The paddings and poolings of this package.
 _OURS = (*sized_layers.PADDED, wrap_padded, *sized_layers.POOLED)
 
 
-def _check_own(field: str, function: Any, found: Any, shape: tuple[Any, ...]) -> None:
+def _check_own(field: str, function: Any, kind: str, found: Any, shape: tuple[Any, ...]) -> None:
     """Refuse what a user's own padding or pooling returned, if it is no array of this shape.
 
     All else that is computed for a run, such as its memory and the number of positions at a tap,
@@ -241,11 +242,11 @@ def _check_own(field: str, function: Any, found: Any, shape: tuple[Any, ...]) ->
     Args:
       field: the field of `Network` that has the function.
       function: the function.
+      kind: what kind of function it is, as words for the message.
       found: what it returned.
       shape: the shape that the array must have.
     """
     if function not in _OURS and all(isinstance(side, int) for side in shape):
-        kind = "padding" if field == "padding" else "pooling"
         _checks.returned_array(f"network.{field}", kind, found, shape)
 
 
@@ -351,7 +352,7 @@ def measured(
     batch = images.shape[:-3]
     x = pixels.encode(images)
     if type(pixels) is not Pixels:
-        _checks.returned_array("network.pixels", "pixel convention", x, images.shape)
+        _checks.returned_array("network.pixels", "pixel convention's `encode`", x, images.shape)
     x = x.reshape(-1, *images.shape[-3:])
 
     def measure(tap: str, activations: FeatureMap) -> Any:
