@@ -99,7 +99,7 @@ NAVIGATION = {
         "reference/examples",
     ],
     "Reference": ["recipes", "losses", "reference/commands", "api"],
-    "What it promises": ["speed", "scaling", "raters", "quality", "reliability"],
+    "What it promises": ["speed", "scaling", "raters", "quality", "all_recipes", "reliability"],
     "Behind it": ["design", "reference/contributing", "reference/benchmark-notes"],
 }
 
