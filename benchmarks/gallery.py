@@ -8,6 +8,7 @@ extended by further recipes.
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -81,6 +82,9 @@ class Contestant(NamedTuple):
         The facts say with which updates, by which commit, on which machine and how precisely it was
         painted, and in which time. The processor's seconds, of all its cores together, are those of the
         whole call. They depend less on what else the machine does than the seconds that pass.
+
+        Raises:
+          ValueError: if the losses stop being finite.
         """
         begin, before = time.perf_counter(), time.process_time()
         if self.recipe is None:
@@ -92,6 +96,11 @@ class Contestant(NamedTuple):
             )
             last = shots.finish()
             image, updates, loss = np.asarray(last.image), last.step, float(last.losses.total)
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the losses of {self.name} stopped being finite within {updates} updates, so "
+                    "there is no picture to rate; its settings may be for another size"
+                )
         facts = {
             "updates": updates,
             "final_loss": loss,

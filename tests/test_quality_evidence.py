@@ -411,6 +411,16 @@ def test_every_size_is_compiled_before_seconds_count(tmp_path, monkeypatch):
     assert warm == [("default", "long:32"), ("default", "long:48")]
 
 
+def test_a_picture_whose_losses_are_not_finite_is_not_kept(tmp_path):
+    """The learning rate of `keras-io` is for 400 px."""
+    kept = Gallery(tmp_path)
+    plan = Plan(sizes=(64,), named_pairs=(PAIR,), keep=kept.folder, recipes=("keras-io",), steps=9)
+    said = "the losses of keras-io stopped being finite within 4 updates"  # of the warm-up
+    with pytest.raises(ValueError, match=f"^1 pictures were not painted: .*{said}"):
+        quality.paint_only(plan)
+    assert not kept.names(PAIR, 64)
+
+
 def test_the_number_of_the_pair_before_is_tried_first(tmp_path, monkeypatch):
     made = []
 
