@@ -28,6 +28,7 @@ from nst_jax.images import sheets
 HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "all_recipes", HERE / "all_recipes.md"
 TEXTURES = ("gatys-texture", "sliced-wasserstein")  # recipes that look at no photograph
+DIVERGES = "keras-io"  # on five of the six pairs; its learning rate is for 400 px
 COLUMNS = 4  # of a sheet
 LARGEST = 250_000  # bytes of a sheet
 FRONT = "front.png"
@@ -36,7 +37,7 @@ Json = dict[str, Any]
 
 PREFACE = """# All recipes side by side
 
-Six photographs in the manner of six paintings, by every recipe that paints photographs. This page is
+Six photographs in the manner of six paintings, by every recipe that can paint them. This page is
 written by `python -m docs.all_recipes_page` from [a
 record](../benchmarks/results/all_recipes/quality-cpu.json), which `python -m benchmarks quality`
 measures. [quality.md](quality.md) compares some of the recipes by their own settings, at larger sizes
@@ -46,7 +47,8 @@ Every recipe had the time that `{ours}` takes, and made as many updates as fit i
 makes a thousand updates by its own settings is far from finished then: a sheet shows what it reaches in
 that time, not what it can do. The other settings are its own; where a recipe has several scales, their
 updates are in about the same proportion. `{instant}`, a single pass of a network, takes a small part of
-that time. Not here are `{textures}`: they paint textures, and look at no photograph.
+that time. Not here are `{textures}`, which paint textures and look at no photograph, and
+`{diverges}`: its learning rate is for pictures 400 px high, and here its losses stop being finite.
 
 Figures are means over the pairs; [raters.md](raters.md) says what each rater can tell. A star marks a
 biased rater: the recipe minimises or sets nearly what the rater measures. Gram matrices and Gaussians
@@ -79,8 +81,8 @@ def entry_of(path: Path = quality_page.ALL_RECIPES) -> Json:
 
 
 def recipes() -> list[str]:
-    """Return the names of the recipes that paint photographs."""
-    return [name for name in nst.recipes.PRESETS if name not in TEXTURES]
+    """Return the names of the recipes that are on the page."""
+    return [name for name in nst.recipes.PRESETS if name not in (*TEXTURES, DIVERGES)]
 
 
 def rows_of(entry: Json) -> list[Json]:
@@ -105,6 +107,7 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
             ours=OURS,
             instant=INSTANT,
             textures="` and `".join(TEXTURES),
+            diverges=DIVERGES,
             taps=" and ".join(rows[0]["taps"]),
         ),
         "## Updates and times\n",

@@ -29,7 +29,7 @@ def test_the_page_is_that_of_the_record():
 
 def test_every_recipe_painted_every_pair_in_about_the_same_time(rows):
     expected = {*page.recipes(), INSTANT}
-    assert expected | set(page.TEXTURES) == {*nst.recipes.PRESETS, INSTANT}
+    assert expected | {*page.TEXTURES, page.DIVERGES} == {*nst.recipes.PRESETS, INSTANT}
     assert len(rows) >= 6
     for row in rows:
         assert set(row["recipes"]) == expected
