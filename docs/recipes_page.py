@@ -203,7 +203,8 @@ PREFACE = """# Recipes
 
 What every preset computes, a picture by each, and where it departs from its source. This page is
 written by `python -m docs.recipes_page`; the constants are read from the presets themselves, and
-`nst-jax recipes show NAME` prints all of them with their source.
+`nst-jax recipes show NAME` prints all of them with their source. [All recipes side by
+side](all_recipes.md) shows them on six pairs, in equal time.
 
 This holds for all of them:
 
