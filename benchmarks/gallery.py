@@ -230,7 +230,8 @@ def contestant(text: str, steps: int = 0) -> Contestant:
     if match is None:
         raise ValueError(
             "`recipe`: expected a recipe, perhaps with a factor of its style weight or a number of "
-            f"updates, such as gram, gram@style3 or gram@30, or `{INSTANT}` or `{COMMAND}`; got {text!r}"
+            f"updates, such as gram, gram@style3 or gram@30, or `{INSTANT}` or `{COMMAND}`; got "
+            f"{text!r}"
         )
     recipe = nst.recipes.named(match["recipe"])
     if match["factor"]:
