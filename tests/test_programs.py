@@ -1,6 +1,7 @@
 """Programs that the command line keeps between its starts, or compiles ahead of their use."""
 
 import functools
+import json
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -474,6 +475,106 @@ def test_leaving_early_does_not_wait():
         released.set()
     ahead._pool.shutdown(wait=True)
     assert not later
+
+
+# --- The first loop of updates, loaded in another thread ------------------------------------------
+
+ONE_SCALE = replace(
+    COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, schedule=recipes.OneScale())
+)
+
+
+def count_loads(monkeypatch):
+    """Return a list to which each loop that is compiled or loaded adds whether the main thread did."""
+    by_main, compiled = [], programs.Kept._compiled
+
+    def counted(self, *arguments):
+        if self._function.__name__ == "run":
+            by_main.append(threading.current_thread() is threading.main_thread())
+        return compiled(self, *arguments)
+
+    monkeypatch.setattr(programs.Kept, "_compiled", counted)
+    return by_main
+
+
+def start(params, content, style, place, *, say=lambda line: None, compiled=None):
+    """Paint as a new start of the command line, which works ahead; return the snapshots."""
+    with CompileClock() as clock, Ahead(clock) as ahead:
+        how = {"programs": compiled or kept(place, say), "begin": ahead.begin}
+        return shots(params, content, style, ONE_SCALE, **how)
+
+
+def test_a_second_start_loads_the_loop_in_another_thread(
+    params, content, style, tmp_path, monkeypatch
+):
+    by_main = count_loads(monkeypatch)
+    first = start(params, content, style, tmp_path)
+    second = start(params, content, style, tmp_path)
+    assert by_main == [True, False]
+    assert_same(second, first)
+
+
+def test_a_process_that_goes_on_does_not_load_the_loop_again(
+    params, content, style, tmp_path, monkeypatch
+):
+    by_main, compiled = count_loads(monkeypatch), kept(tmp_path)
+    for _ in range(2):
+        start(params, content, style, tmp_path, compiled=compiled)
+    assert by_main == [True]
+
+
+def test_a_loop_that_was_noted_wrongly_is_not_used(params, content, style, tmp_path, monkeypatch):
+    first = start(params, content, style, tmp_path)
+    (note,) = (tmp_path / programs.NOTES).iterdir()
+    right = note.read_bytes()
+    wrong = json.dumps(["0" * 64, [1]]).encode()
+    programs._write(note, note.name, wrong)
+    by_main = count_loads(monkeypatch)
+    assert_same(start(params, content, style, tmp_path), first)
+    assert by_main == [True]
+    assert note.read_bytes() == right
+
+
+def test_a_loop_that_is_damaged_is_made_again_with_one_message(params, content, style, tmp_path):
+    first, said = start(params, content, style, tmp_path), []
+    (path,) = tmp_path.glob("run-*")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert_same(start(params, content, style, tmp_path, say=said.append), first)
+    assert len(said) == 1 and "was damaged" in said[0]
+    assert programs._read(path, path.name.removeprefix("run-")) is not None
+
+
+def test_what_fails_while_the_loop_is_loaded_ahead_fails_the_run(
+    params, content, style, tmp_path, monkeypatch
+):
+    start(params, content, style, tmp_path)
+
+    def failing(*arguments):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(programs.Kept, "_loaded", failing)
+    with pytest.raises(RuntimeError, match="no memory left"):
+        start(params, content, style, tmp_path)
+
+
+def test_for_a_chosen_default_device_nothing_is_loaded_ahead(
+    params, content, style, tmp_path, monkeypatch
+):
+    by_main = count_loads(monkeypatch)
+    with jax.default_device(jax.devices()[0]):
+        for _ in range(2):
+            start(params, content, style, tmp_path)
+    assert by_main == [True, True]
+    assert not (tmp_path / programs.NOTES).exists()
+
+
+def test_arrays_on_another_device_are_not_reduced_to_their_shapes():
+    here, there = (jax.device_put(np.zeros(3, np.float32), each) for each in jax.devices()[:2])
+    leaves = [here, np.zeros((2, 3), np.float16), 5]
+    found = [(leaf.shape, leaf.dtype.name) for leaf in programs._placeless(leaves)]
+    assert found == [((3,), "float32"), ((2, 3), "float16"), ((), "int32")]
+    assert programs._placeless([here, there]) == [here, there]
 
 
 @pytest.mark.parametrize("name", losses.names.STATISTIC_LOSSES)

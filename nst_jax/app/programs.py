@@ -15,7 +15,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import flax
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 import optax
@@ -40,6 +41,7 @@ from nst_jax.correspondence import measure_styles
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
+from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
@@ -48,6 +50,8 @@ from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 # are made in another way: then all keys change, and older programs are not used.
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
+# Folder, in that of the traced programs, of the notes which of them a run needs first.
+NOTES = "first"
 
 # A stored program must not be used any more if the code from which it was traced has changed. The key
 # changes with the source of `nst_jax`, and with the versions of optax and Python. So a program is
@@ -84,7 +88,40 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
     )
     run = Kept(optimize.run, place, say=say, donated=1)
     match = Kept(optimize.match, place, static=("first",), say=say)
-    return canvas.PROGRAMS._replace(measuring=measuring, run=run, match=match)
+    return canvas.PROGRAMS._replace(
+        measuring=measuring, run=run, match=match, load_ahead=partial(_load_ahead, run)
+    )
+
+
+def _load_ahead(
+    run: "Kept", plan: Plan, scale: int, controlled: bool, begin: descent.Begin
+) -> None:
+    """Begin to load the loop of updates that an earlier start of such a run has stored.
+
+    This is done on a CPU only. On an accelerator, `SingleCanvas.begin_first` does it, or the loop is
+    loaded when it is first called.
+
+    Args:
+      run: the loop of updates.
+      plan: the plan of the run.
+      scale: index of the scale (resolution) at which the run begins; not checked yet if it is that of a
+        checkpoint.
+      controlled: whether the run has regions, or protected or transparent parts.
+      begin: starts the loading, possibly in another thread.
+    """
+    # A thread that loads a program does not know of a default device that another thread has chosen.
+    chosen = getattr(jax.config, DEFAULT_DEVICE)
+    if plan.mesh is not None or chosen is not None or default_platform() != "cpu":
+        return
+    recipe, sizes = plan.recipe.bare(), [each._replace(steps=0) for each in plan.scales]
+    name = surrounded_key(recipe, scale, sizes, plan.in_bucket, controlled)
+
+    def records() -> Any:
+        image = jax.ShapeDtypeStruct((*plan.scales[-1].shape, 3), "float32")
+        return jax.eval_shape(lambda image: optimize.init(image, recipe), image)
+
+    if name is not None:
+        run.load_ahead(name, records, begin)
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
@@ -201,6 +238,10 @@ class Kept:
         # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
         # kept on disk.
         self._files: dict[str, frozenset[str] | None] = {}
+        # What `load_ahead` has begun: the key of the program, and a function that waits for it.
+        self._ahead: tuple[str, Callable[[], Any]] | None = None
+        # The file for the key of the program that is called next; None: that key is not stored.
+        self._note: Path | None = None
         # The files of the programs that were called since `files_in_use` was called last; None stands
         # for a program that is not kept on disk.
         self._used: set[frozenset[str] | None] = set()
@@ -224,9 +265,13 @@ class Kept:
             return self._jitted(*arguments, **named)
         program = self._programs.get(key)
         if program is None:
-            made = self._program(key, values, static, by_keyword=bool(arrays))
+            made = self._loaded_ahead(key)
+            if made is None:
+                made = self._program(key, values, static, by_keyword=bool(arrays))
             program = self._programs.add(key, made)
         self._used.add(self._files[key])
+        if self._note is not None:
+            self._write_note(key, self._donated_leaves(values))
         with _compile.nans_allowed():
             return program(*jax.tree.leaves(values))
 
@@ -250,7 +295,7 @@ class Kept:
         is a dict of arrays that the function gets by keyword. The compiled program is a function of the
         leaves of `arguments`.
         """
-        path = self._place / f"{self._function.__name__}-{key}"
+        path = self._path(key)
         _register_records(arguments)
         data = _read(path, key)
         if data is None:
@@ -260,6 +305,20 @@ class Kept:
             data = self._exported(arguments, static, by_keyword)
             _write(path, key, data)
         exported = export.deserialize(bytearray(data))
+        leaves = _placeless(jax.tree.leaves(arguments))
+        return self._compiled(key, exported, leaves, self._donated_leaves(arguments))
+
+    def _path(self, key: str) -> Path:
+        return self._place / f"{self._function.__name__}-{key}"
+
+    def _compiled(
+        self, key: str, exported: export.Exported, leaves: Sequence[Any], donated: Sequence[int]
+    ) -> Callable[..., Any]:
+        """Compile a traced program, or let JAX load it from its cache.
+
+        `leaves` are the program's arguments, or their shapes and dtypes; `donated` are the indices of
+        those whose memory a call may reuse.
+        """
 
         def program(*leaves: Any) -> Any:
             return exported.call(*leaves)
@@ -268,15 +327,59 @@ class Kept:
         # The program is compiled here, once, for these leaves. If `jitted` itself were called, a later
         # call whose arguments are results of an earlier one would lower the program again: newer
         # versions of JAX regard results as committed to a device.
-        jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
-        lowered = jitted.lower(*jax.tree.leaves(arguments))
+        jitted = jax.jit(program, donate_argnums=tuple(donated))
+        lowered = jitted.lower(*leaves)
         options = _compile.compiler_options(default_platform())
         entries = EntriesOf(self._function.__name__)
         with entries:
             compiled = lowered.compile(compiler_options=dict(options))
+        path = self._path(key)
         names = entries.of_program() if path.is_file() else None
         self._files[key] = names and names | {f"{TRACED}/{path.name}"}
         return compiled
+
+    def load_ahead(self, name: str, records: Callable[[], Any], begin: descent.Begin) -> None:
+        """Begin to load the program that will be called next, if an earlier start has noted which.
+
+        Loading a large program takes half a second, mostly outside Python. But its key needs all
+        arguments of the call. So the next call notes its key in a file for later starts. If the call
+        then needs another program than the noted one, that is found as without this method.
+
+        Args:
+          name: a hash of what is known of the call before its arguments are; the name of the file.
+          records: a function that returns a pytree with the named tuples that the program returns.
+          begin: a function that starts the loading, possibly in another thread.
+        """
+        self._ahead, self._note = None, self._place / NOTES / name
+        noted = _read(self._note, name)
+        if noted is None:
+            return
+        key, donated = json.loads(noted)
+        if self._programs.get(key) is None:
+            self._ahead = key, begin(partial(self._loaded, key, donated, records))
+
+    def _loaded(self, key: str, donated: Sequence[int], records: Callable[[], Any]) -> Any:
+        """Return the program with this key; None if it is not stored, or if its file is damaged."""
+        data = _read(self._path(key), key)
+        if data is None:
+            return None
+        _register_records((records(),))
+        exported = export.deserialize(bytearray(data))
+        return self._compiled(key, exported, _placeless(exported.in_avals), donated)
+
+    def _loaded_ahead(self, key: str) -> Any:
+        """Wait for the program with this key if `load_ahead` is loading it; else return None.
+
+        If loading fails, the error is raised here, where the program is needed.
+        """
+        ahead, self._ahead = self._ahead, None
+        return ahead[1]() if ahead is not None and ahead[0] == key else None
+
+    def _write_note(self, key: str, donated: Sequence[int]) -> None:
+        path, self._note = self._note, None
+        note = json.dumps([key, donated]).encode()
+        if path is not None and _read(path, path.name) != note:
+            _write(path, path.name, note)
 
     def files_in_use(self) -> frozenset[str] | None:
         """Return the files of the programs that were called since the last call of this method.
@@ -309,6 +412,23 @@ class Kept:
             return ()
         before = len(jax.tree.leaves(arguments[: self._donated]))
         return tuple(range(before, before + len(jax.tree.leaves(arguments[self._donated]))))
+
+
+def _placeless(leaves: Sequence[Any]) -> list[Any]:
+    """Return the shapes and dtypes of leaves, or the leaves if one is not on the default device.
+
+    JAX lowers a program in another way for an argument that is committed to a device, as results of
+    some programs are. It would then not find the compiled program in its cache if that was lowered from
+    shapes, as by `load_ahead`.
+    """
+    default = jax.device_put(0).devices()
+    if any(leaf.devices() != default for leaf in leaves if isinstance(leaf, jax.Array)):
+        return list(leaves)
+    dtypes = [leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf) for leaf in leaves]
+    return [
+        jax.ShapeDtypeStruct(np.shape(leaf), dtype)
+        for leaf, dtype in zip(leaves, dtypes, strict=True)
+    ]
 
 
 def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
