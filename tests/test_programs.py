@@ -528,7 +528,7 @@ def test_a_loop_that_was_noted_wrongly_is_not_used(params, content, style, tmp_p
     (note,) = (tmp_path / programs.NOTES).iterdir()
     right = note.read_bytes()
     wrong = json.dumps(["0" * 64, [1]]).encode()
-    programs._write(note, note.name, wrong)
+    programs.write_sealed(note, note.name, wrong)
     by_main = count_loads(monkeypatch)
     assert_same(start(params, content, style, tmp_path), first)
     assert by_main == [True]
@@ -542,7 +542,7 @@ def test_a_loop_that_is_damaged_is_made_again_with_one_message(params, content, 
     path.write_bytes(whole[:-1])
     assert_same(start(params, content, style, tmp_path, say=said.append), first)
     assert len(said) == 1 and "was damaged" in said[0]
-    assert programs._read(path, path.name.removeprefix("run-")) is not None
+    assert programs.read_sealed(path, path.name.removeprefix("run-")) is not None
 
 
 def test_what_fails_while_the_loop_is_loaded_ahead_fails_the_run(
@@ -605,7 +605,7 @@ def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_
     np.testing.assert_allclose(found, luminance(image), rtol=1e-6)
     (path,) = tmp_path.iterdir()
     key = path.name.removeprefix("luminance-")
-    exported = export.deserialize(bytearray(programs._read(path, key)))
+    exported = export.deserialize(bytearray(programs.read_sealed(path, key)))
     assert exported.platforms == ("cpu",)
 
 

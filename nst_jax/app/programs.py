@@ -297,13 +297,13 @@ class Kept:
         """
         path = self._path(key)
         _register_records(arguments)
-        data = _read(path, key)
+        data = read_sealed(path, key)
         if data is None:
             if path.exists():
                 deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
                 self._say(f"note: {without(path) or deleted}")
             data = self._exported(arguments, static, by_keyword)
-            _write(path, key, data)
+            write_sealed(path, key, data)
         exported = export.deserialize(bytearray(data))
         leaves = _placeless(jax.tree.leaves(arguments))
         return self._compiled(key, exported, leaves, self._donated_leaves(arguments))
@@ -351,7 +351,7 @@ class Kept:
           begin: a function that starts the loading, possibly in another thread.
         """
         self._ahead, self._note = None, self._place / NOTES / name
-        noted = _read(self._note, name)
+        noted = read_sealed(self._note, name)
         if noted is None:
             return
         key, donated = json.loads(noted)
@@ -360,7 +360,7 @@ class Kept:
 
     def _loaded(self, key: str, donated: Sequence[int], records: Callable[[], Any]) -> Any:
         """Return the program with this key; None if it is not stored, or if its file is damaged."""
-        data = _read(self._path(key), key)
+        data = read_sealed(self._path(key), key)
         if data is None:
             return None
         _register_records((records(),))
@@ -378,8 +378,8 @@ class Kept:
     def _write_note(self, key: str, donated: Sequence[int]) -> None:
         path, self._note = self._note, None
         note = json.dumps([key, donated]).encode()
-        if path is not None and _read(path, path.name) != note:
-            _write(path, path.name, note)
+        if path is not None and read_sealed(path, path.name) != note:
+            write_sealed(path, path.name, note)
 
     def files_in_use(self) -> frozenset[str] | None:
         """Return the files of the programs that were called since the last call of this method.
@@ -600,8 +600,11 @@ def _records(value: Any) -> set[type]:
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def _read(path: Path, key: str) -> bytes | None:
-    """Return the traced program in a file; None if the file is missing, damaged or for another key."""
+def read_sealed(path: Path, key: str) -> bytes | None:
+    """Return the data, such as a traced program, that `write_sealed` has written to a file.
+
+    The result is None if the file is missing, damaged or for another key.
+    """
     try:
         content = path.read_bytes()
     except OSError:
@@ -610,8 +613,8 @@ def _read(path: Path, key: str) -> bytes | None:
     return data if content == _sealed(key, data) else None
 
 
-def _write(path: Path, key: str, data: bytes) -> None:
-    """Write a traced program to a file, with a hash of its key and data.
+def write_sealed(path: Path, key: str, data: bytes) -> None:
+    """Write data, such as a traced program, to a file, with a hash of its key and data.
 
     A failure to write is ignored, since it only makes the next start slower.
     """
@@ -626,8 +629,8 @@ def _write(path: Path, key: str, data: bytes) -> None:
 
 
 def _sealed(key: str, data: bytes) -> bytes:
-    """Return the content of a traced program's file: a hash of the key and the data, then the data.
+    """Return the content of a file: a hash of the key and the data, then the data.
 
-    By the hash, `_read` recognises a file that is damaged or has another key.
+    By the hash, `read_sealed` recognises a file that is damaged or has another key.
     """
     return hashlib.sha256(key.encode() + data).digest() + data
