@@ -19,7 +19,7 @@ from benchmarks.report import report
 CASES = (
     *("step", "compile", "batch", "loop", "ways", "wall", "memory", "tiles", "beyond", "peers"),
     *("time_to_loss", "engine", "quality", "strength", "instant", "head_start", "export", "gpu"),
-    *("buckets", "agreement", "start", "style_losses"),
+    *("buckets", "agreement", "start", "style_losses", "overlap"),
 )
 RESULTS = Path(__file__).parent / "results"
 
@@ -39,8 +39,12 @@ def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
     return module.FULL if jax.default_backend() == "cpu" else getattr(module, "GPU", module.FULL)
 
 
-def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
+def measure(
+    name: str, plan: harness.Plan, out: Path, quick: bool, *, shows_table: bool = True
+) -> Path:
     """Run one case, write its record and print its table; return the path of that JSON file.
+
+    The table is not printed if `shows_table` is False, as when `report` will print it.
 
     A case may yield what it has found so far after each measurement. Then the record is written each
     time, so that a run that is ended early leaves one.
@@ -54,7 +58,8 @@ def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
             name, module.QUESTION, plan, findings, origin=origin, quick=quick
         )
         path = harness.write(entry, out)
-    click.echo(report([entry]))
+    if shows_table:
+        click.echo(report([entry]))
     return path
 
 
@@ -291,7 +296,8 @@ def main(
             "--keep, without --no-paint and --add"
         )
     failed = []
-    for name in dict.fromkeys(each for case in cases for each in _expanded(case)):
+    names = list(dict.fromkeys(each for case in cases for each in _expanded(case)))
+    for number, name in enumerate(names):
         if name == "report":
             _report(harness.read(out, quick), plots)
             continue
@@ -325,7 +331,9 @@ def main(
             continue
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:
-            click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
+            alone = "report" not in names[number:]
+            path = measure(name, plan, out, quick, shows_table=alone)
+            click.echo(f"{name}: {path}", err=True)
         except Exception:  # one failure must not end the others, which take hours
             click.echo(f"{name}: failed\n{traceback.format_exc()}", err=True)
             failed.append(name)

@@ -12,7 +12,8 @@ belongs in another folder, and whoever judges does not see it.
 Verdicts are a JSON object: for each sheet that was judged its labels from best to worst, such as
 `{"sheet-01": ["C", "A", "B"]}`. With several judges, `--verdicts` is given for each. `count` counts how
 often each contestant was first, and how often each was placed before each other one, and writes that
-into the record of the case, too, with the text of `--judges`, which says who judged. A record keeps the
+into the record of the case, too, with the text of `--judges`, which says who judged. If all judges are
+vision-language models, this text ends in "; no person", and docs/quality.md says so. A record keeps the
 counts of several comparisons, one for the same contestants, sizes and judges: another one is refused,
 since it may be of other sheets. With `--replace` it takes the place of that before, which is printed.
 """
@@ -34,6 +35,9 @@ from benchmarks.gallery import Gallery
 from benchmarks.problems import Pair
 
 CELL = 384  # longer side of each picture on a sheet, in pixels
+
+# The end of the text of `--judges` if all judges are vision-language models.
+NO_PERSON = "; no person"
 
 Json = dict[str, Any]
 
@@ -248,7 +252,12 @@ def lay_out_command(
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="The record of `quality` into which the counts are written.",
 )
-@click.option("--judges", default="", help="Who judged; written into the record.")
+@click.option(
+    "--judges",
+    default="",
+    help=f"Who judged; written into the record. It ends in '{NO_PERSON}' if all are vision-language "
+    "models.",
+)
 @click.option(
     "--replace",
     is_flag=True,
@@ -263,22 +272,24 @@ def count_command(
         counts = count(answers, *said)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    if record is not None:
-        entry, new = json.loads(record.read_text("utf-8")), counts | {"judges": judges}
-        before = like(entry.get("blind", []), new)
-        if before is not None and not replace:
-            raise click.ClickException(
-                f"`--judges`: '{record}' has a count of the same recipes, sizes and judges "
-                f"({in_words(before)}); replace it by --replace, or name these judges in other words"
-            )
-        if before is not None:
-            click.echo(f"replaced: {in_words(before)}")
-        found = with_counts(entry.get("blind", []), new)
-        record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
+    # The counts are printed before the record is written, so that they are seen if that is refused.
     for name, (wins, of) in counts["first"].items():
         click.echo(f"{name}: first in {wins} of {of} verdicts")
     for text, (wins, of) in counts["before"].items():
         click.echo(f"{text}: in {wins} of {of} verdicts")
+    if record is None:
+        return
+    entry, new = json.loads(record.read_text("utf-8")), counts | {"judges": judges}
+    before = like(entry.get("blind", []), new)
+    if before is not None and not replace:
+        raise click.ClickException(
+            f"`--judges`: '{record}' has a count of the same recipes, sizes and judges "
+            f"({in_words(before)}); replace it by --replace, or name these judges in other words"
+        )
+    if before is not None:
+        click.echo(f"replaced: {in_words(before)}")
+    found = with_counts(entry.get("blind", []), new)
+    record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

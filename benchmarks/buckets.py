@@ -161,7 +161,7 @@ def _batch(photos: Path, bucket: str, plan: Plan, output: Path, cache: str) -> J
     environment = keeping_programs(cache)
     seconds, peak, _ = launched(command, environment)
     lines = (output / "results.jsonl").read_text("utf-8").splitlines()
-    totals = _totals([json.loads(line) for line in lines])
+    totals = totals_of([json.loads(line) for line in lines])
     return {
         "recipe": RECIPE,
         "size": [size, size],
@@ -175,7 +175,7 @@ def _batch(photos: Path, bucket: str, plan: Plan, output: Path, cache: str) -> J
     }
 
 
-def _totals(records: Sequence[Json]) -> list[float]:
+def totals_of(records: Sequence[Json]) -> list[float]:
     """Return the total loss at the end of each picture; raise if a row is not done."""
     bad = [record for record in records if record["status"] != "done"]
     if bad:

@@ -41,7 +41,8 @@ class Plan:
       sizes: sides of the square canvases, in pixels.
       repeats: timed rounds; the median is over these.
       steps: steps in each timed round; for the case `quality`: updates of each recipe, 0 for its own.
-      batches: batch sizes, for the case `batch`.
+      batches: batch sizes, for the case `batch`; number of photographs, for `buckets`; number of groups
+        in the shorter batch, for `overlap`.
       peer_steps: steps in a run of pastiche, for the case `wall`.
       peers: (side, steps) of each run of pastiche; empty means one run at every size.
       compiled: whether to measure peers that take minutes to compile.
@@ -61,6 +62,7 @@ class Plan:
       seconds: after so many seconds the case `gpu` ends, and the case `quality` begins no further
         picture; 0 is no limit.
       huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
+      picture_steps: for the case `gpu`: updates of the whole picture; 0 for the recipe's own.
     """
 
     sizes: tuple[int, ...]
@@ -82,6 +84,7 @@ class Plan:
     paint: bool = True
     seconds: int = 0
     huge: int = 0
+    picture_steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ import contextlib
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
 
+import nst_jax as nst
 from benchmarks.harness import cores
 from benchmarks.problems import CONVOLUTIONS, Problem, tap_weights
+
+Padding: TypeAlias = Literal["zeros", "replicate"]
 
 ABSENT = "torch is not installed for this device: no peer was measured"
 
@@ -91,10 +95,14 @@ class TorchLoop:
         torch.set_num_threads(cores())
         self.torch, self.variant = torch, variant
         self.layout = torch.channels_last if variant.channels_last else torch.contiguous_format
-        self.device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+        self.device = device_like_jax()
         self.dtype = torch.bfloat16 if variant.precision == "bfloat16 weights" else torch.float32
         self.content_weights, self.style_weights = tap_weights(problem.recipe.terms)
-        self.network = self._network(problem)
+        taps = (*self.content_weights, *self.style_weights)
+        self.network = network(problem.params, taps).to(
+            self.device, self.dtype, memory_format=self.layout
+        )
+        self.mean = mean_pixel(self.device)
         self.image = self._tensor(problem.content).requires_grad_()
         adam = problem.recipe.descent.optimizer
         self.optimizer = torch.optim.Adam(
@@ -172,36 +180,62 @@ class TorchLoop:
             return contextlib.nullcontext()
         return self.torch.autocast(self.device, dtype=self.torch.bfloat16)
 
-    def _network(self, problem: Problem) -> Any:
-        nn, taps = self.torch.nn, (*self.content_weights, *self.style_weights)
-        mean = self.torch.tensor([103.939, 116.779, 123.68], device=self.device)
-        self.mean = mean.view(1, 3, 1, 1)
-        network, wanted = nn.Sequential(), set(taps)
-        for block, count in enumerate(CONVOLUTIONS, 1):
-            if block > 1:
-                network.add_module(f"pool{block - 1}", nn.MaxPool2d(2))
-            for index in range(1, count + 1):
-                layer = problem.params.layers[f"conv{block}_{index}"]
-                network.add_module(f"conv{block}_{index}", self._convolution(layer))
-                network.add_module(f"relu{block}_{index}", nn.ReLU(inplace=True))
-                wanted.discard(f"relu{block}_{index}")
-                if not wanted:  # as in nst_jax, layers after the deepest tap are left out
-                    return network.requires_grad_(False).to(
-                        self.device, self.dtype, memory_format=self.layout
-                    )
-        raise ValueError(f"the peer has no taps {sorted(wanted)}")
-
-    def _convolution(self, layer: Any) -> Any:
-        kernel = np.asarray(layer["kernel"]).transpose(3, 2, 0, 1)
-        module = self.torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1)
-        module.weight = self.torch.nn.Parameter(self.torch.tensor(kernel))
-        module.bias = self.torch.nn.Parameter(self.torch.tensor(np.asarray(layer["bias"])))
-        return module
-
     def _tensor(self, image: Any) -> Any:
-        channels_first = np.asarray(image).transpose(2, 0, 1)[None]
-        tensor = self.torch.tensor(channels_first, device=self.device)
-        return tensor.contiguous(memory_format=self.layout)
+        return batch_of(image, self.device).contiguous(memory_format=self.layout)
+
+
+def device_like_jax() -> str:
+    """Return torch's name of the kind of device that jax uses."""
+    return "cpu" if jax.default_backend() == "cpu" else "cuda"
+
+
+def batch_of(image: Any, device: str) -> Any:
+    """Return a picture [h, w, 3] as a tensor [1, 3, h, w]."""
+    import torch
+
+    return torch.tensor(np.asarray(image).transpose(2, 0, 1)[None], device=device)
+
+
+def mean_pixel(device: str) -> Any:
+    """Return what is subtracted from pixels in the order BGR, from 0 to 255: [1, 3, 1, 1]."""
+    import torch
+
+    return torch.tensor([103.939, 116.779, 123.68], device=device).view(1, 3, 1, 1)
+
+
+def network(params: nst.Params, taps: Iterable[str], first_padding: Padding = "zeros") -> Any:
+    """Return VGG-19 with fixed weights; as in nst_jax, layers after the deepest tap are left out.
+
+    Args:
+      params: the weights.
+      taps: names such as `relu4_1`, which are also the names of the layers.
+      first_padding: torch's name of the padding of the first convolution.
+    """
+    from torch import nn
+
+    found, wanted = nn.Sequential(), set(taps)
+    for block, count in enumerate(CONVOLUTIONS, 1):
+        if block > 1:
+            found.add_module(f"pool{block - 1}", nn.MaxPool2d(2))
+        for index in range(1, count + 1):
+            name = f"{block}_{index}"
+            padding: Padding = first_padding if name == "1_1" else "zeros"
+            found.add_module(f"conv{name}", _convolution(params.layers[f"conv{name}"], padding))
+            found.add_module(f"relu{name}", nn.ReLU(inplace=True))
+            wanted.discard(f"relu{name}")
+            if not wanted:
+                return found.requires_grad_(False)
+    raise ValueError(f"the peer has no taps {sorted(wanted)}")
+
+
+def _convolution(layer: Any, padding: Padding) -> Any:
+    import torch
+
+    kernel = np.asarray(layer["kernel"]).transpose(3, 2, 0, 1)
+    module = torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1, padding_mode=padding)
+    module.weight = torch.nn.Parameter(torch.tensor(kernel))
+    module.bias = torch.nn.Parameter(torch.tensor(np.asarray(layer["bias"])))
+    return module
 
 
 def gram(features: Any) -> Any:

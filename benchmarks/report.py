@@ -319,6 +319,18 @@ def _buckets(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _overlap(row: Json) -> Iterator[tuple[str, ...]]:
+    hidden = [f"{100 * share:.0f}" for share in row["hidden"]["rounds"]]
+    yield (
+        _size(row),
+        f"{row['photograph'][1]}×{row['photograph'][0]}",
+        *(cell(seconds) for seconds in row["seconds_per_picture"].values()),
+        number(row["whole_seconds_per_picture"]),
+        f"{100 * row['hidden']['median']:.0f} % ({', '.join(hidden)})",
+        number(row["final_loss"]),
+    )
+
+
 def _agreement(row: Json) -> Iterator[tuple[str, ...]]:
     of_other_bits: dict[str, float] = {}
     ways = {"in an array": row["differences"]["bucket"], "other last bits": of_other_bits}
@@ -343,6 +355,8 @@ def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
         seconds = f"{number(row['cold_seconds'])} cold, {number(row['warm_seconds'])} warm"
+    elif "picture_seconds" in row:
+        seconds = number(row["picture_seconds"])
     else:
         seconds = cell(row["seconds"])
     pace, memory = row.get("megapixel_iterations_per_second"), row.get("temporary_bytes_per_pixel")
@@ -420,13 +434,18 @@ TABLES: dict[str, Table] = {
          "peak memory, GB", "last loss"),
         _buckets,
     ),
+    "overlap": (
+        ("canvas", "photographs", "reading, s", "painting, s", "writing, s", "command, s",
+         "of reading and writing hidden (each round)", "last loss"),
+        _overlap,
+    ),
     "agreement": (
         ("what", "canvas", "how", "pixels after few updates", "losses until then", "last loss",
          "largest of all losses", "total loss", "gradient"),
         _agreement,
     ),
     "gpu": (
-        ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",
+        ("what", "canvas", "s per step, command or picture", "MP·it/s", "to compile, s",
          "temporaries by XLA, B/px", "last loss"),
         gpu_cells,
     ),

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from benchmarks import gallery
+from benchmarks.blind import NO_PERSON
 from benchmarks.equal_time import taken, times
 from benchmarks.harness import device_in_words
 
@@ -42,7 +43,7 @@ TABLE = """
 |---|---|---|---|
 """
 
-NO_PERSON = "All judges were vision-language models; no person has judged.\n"
+MODELS_JUDGED = "All judges were vision-language models; no person has judged.\n"
 
 
 @dataclass(frozen=True)
@@ -192,14 +193,13 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
         ]
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
-    judges = NO_PERSON if judged_by_no_person(blind) else ""
+    judges = MODELS_JUDGED if judged_by_no_person(blind) else ""
     return PREFACE + _other_updates(canvases) + judges + TABLE + "\n".join(lines) + "\n"
 
 
 def judged_by_no_person(blind: Sequence[Json]) -> bool:
-    """Return whether the counts say of all judges that they are vision-language models, not persons."""
-    said = [counts.get("judges", "") for counts in blind]
-    return bool(said) and all("vision-language" in one and "no person" in one for one in said)
+    """Return whether all judges were vision-language models, by how the texts of the counts end."""
+    return bool(blind) and all(one.get("judges", "").endswith(NO_PERSON) for one in blind)
 
 
 def _other_updates(canvases: Mapping[str, Sequence[Json]]) -> str:

@@ -30,6 +30,7 @@ from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padd
 from nst_jax.target_checks import explained_by_targets
 from nst_jax.targets import check_arguments
 from nst_jax.vgg.kernel_forms import with_forms
+from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.taps import SMALLEST
 
 CAPACITY = 256  # largest number of steps in one call of `run`; length of the arrays of losses
@@ -54,6 +55,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
       TypeError: if `image` is not an array, or `recipe` not a `Recipe`.
       ValueError: if the shape of `image` does not end in (h, w, 3), if h or w is 0, or if its numbers
         are not floating point.
+      TypeError, ValueError: if a pixel convention of a user's own returns something else than a
+        floating-point array of the shape of `image`.
     """
     order = "the order is init(image, recipe)"
     _checks.array("image", image, order)
@@ -61,7 +64,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     _checks.image_shape("image", image.shape, smallest=1)
     _checks.floating("image", image.dtype)
     wide = at_least_float32(jnp.asarray(image))
-    canvas = with_padding(recipe.descent.coordinates.encode(wide), bands)
+    canvas = with_padding(_encoded(wide, recipe.descent.coordinates), bands)
     unknown = jnp.asarray(jnp.nan, canvas.dtype)
     fresh = State(
         step=jnp.asarray(-1, jnp.int32),
@@ -80,6 +83,23 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
         average=None if recipe.descent.average_decay is None else canvas,
     )
     return constrained(fresh, bands)
+
+
+def _encoded(image: Image, coordinates: Pixels) -> Image:
+    """Return an image in a pixel convention.
+
+    If the convention is a user's own, what its `encode` and its `decode` return is checked.
+
+    Raises:
+      TypeError, ValueError: as in `_checks.returned_array`.
+    """
+    canvas = coordinates.encode(image)
+    if type(coordinates) is not Pixels:
+        name, kind = "coordinates", "pixel convention's"
+        _checks.returned_array(name, f"{kind} `encode`", canvas, image.shape)
+        decoded = jax.eval_shape(coordinates.decode, canvas)
+        _checks.returned_array(name, f"{kind} `decode`", decoded, image.shape)
+    return canvas
 
 
 def match(

@@ -47,7 +47,6 @@ class Painting(Iterator[Snapshot]):
         # A function that returns a record of all inputs and settings of the run, for checkpoints. Its
         # result is cached, since hashing all pictures and weights takes time.
         self._identify = functools.cache(identify)
-        self._position = Position()
 
     @property
     def scales(self) -> tuple[run_scales.Scale, ...]:
@@ -55,8 +54,7 @@ class Painting(Iterator[Snapshot]):
         return self._canvas.plan.real_scales
 
     def __next__(self) -> Snapshot:
-        self._position, snapshot = next(self._snapshots)
-        return snapshot
+        return next(self._snapshots)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -89,7 +87,7 @@ class Painting(Iterator[Snapshot]):
             pass
         if last is None:
             raise ValueError("`finish`: the run has ended; call `paint` again")
-        return last._replace(history=joined(self._position.history))
+        return last._replace(history=joined(self._canvas.position.history))
 
     def checkpoint(self, *, copy: bool = True) -> Checkpoint:
         """Return the state of the run at the latest snapshot, from which `paint` can resume.
@@ -108,9 +106,15 @@ class Painting(Iterator[Snapshot]):
           ValueError: if no snapshot has been requested yet; or if an exception has ended the run at the
             moment when updates began, so that there is no state.
         """
-        scale, step, state, pieces = self._last_position()
+        scale, step, state, pieces = self._canvas.position
         if state is None:
             raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
+        if _is_lost(state):
+            # The compiled loop reuses the memory of the state that it gets.
+            raise ValueError(
+                "`checkpoint`: the run was interrupted at the moment when updates began, and its state "
+                "is lost; resume from an earlier checkpoint, or call `paint` again"
+            )
         plan = self._canvas.plan
         leaves = sharding.to_host(checkpoints.named_leaves(state), plan.mesh, copy=copy)
         return Checkpoint(
@@ -123,21 +127,6 @@ class Painting(Iterator[Snapshot]):
             device=provenance.device(),
         )
 
-    def _last_position(self) -> Position:
-        """Return the position of the latest snapshot, or a later one if its state is lost.
-
-        A call of the compiled loop reuses the memory of the state that it gets. So if an exception ends
-        the run during such a call, the state of the latest snapshot is lost.
-        """
-        if not _is_lost(self._position.state):
-            return self._position
-        if _is_lost(self._canvas.position.state):
-            raise ValueError(
-                "`checkpoint`: the run was interrupted at the moment when updates began, and its state "
-                "is lost; resume from an earlier checkpoint, or call `paint` again"
-            )
-        return self._canvas.position
-
 
 def _is_lost(state: Any) -> bool:
     """Return whether a state has arrays whose memory is used by other arrays now."""
@@ -145,10 +134,8 @@ def _is_lost(state: Any) -> bool:
     return any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in leaves)
 
 
-def _snapshots(
-    positions: Iterator[Position], canvas: SingleCanvas
-) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield each position (how far the run has come) together with a snapshot of the canvas there.
+def _snapshots(positions: Iterator[Position], canvas: SingleCanvas) -> Iterator[Snapshot]:
+    """Yield a snapshot of the canvas at each position (how far the run has come).
 
     Args:
       positions: yields a `Position` after every few updates.
@@ -166,7 +153,7 @@ def _snapshots(
         in_bucket=plan.in_bucket,
     ):
         for position in positions:
-            yield position, canvas.snapshot(position, position.history[before:])
+            yield canvas.snapshot(position, position.history[before:])
             before = len(position.history)
 
 

@@ -34,6 +34,7 @@ from benchmarks import (
     head_start,
     instant,
     loop,
+    overlap,
     pastiche,
     peers,
     plots,
@@ -50,7 +51,8 @@ from benchmarks import (
 from benchmarks.__main__ import CASES, RESULTS, case_module, main, plan_of
 from benchmarks.apart import Apart
 from benchmarks.harness import Plan
-from benchmarks.report import TABLES, number, report
+from benchmarks.report import TABLES, gpu_cells, number, report
+from nst_jax.app.batch import groups
 
 pytestmark = pytest.mark.optimized
 
@@ -65,7 +67,13 @@ terms = recipes.Terms(
 recipes.PRESETS["default"] = recipes.Recipe(name="default", terms=terms)
 sys.exit(cli.main())
 """
-TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,))
+SHALLOW = nst.recipes.Recipe(
+    name="default",
+    terms=nst.recipes.Terms(
+        content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+    ),
+)
+TINY = Plan(sizes=(32,), repeats=1, steps=1, batches=(2,), picture_steps=2)
 SIDES = {"tiles": 96, "beyond": 48, "quality": 96, "strength": 96}  # the least that are cut
 
 
@@ -89,7 +97,9 @@ def shallow(monkeypatch):
     few = {name: cut(nst.recipes.PRESETS[name]) for name in ("default", "tf")}
     monkeypatch.setattr(agreement, "RECIPES", few)
     monkeypatch.setattr(style_losses, "RECIPE", cut(style_losses.RECIPE))
-    monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
+    for module in (wall, overlap):
+        monkeypatch.setattr(module, "PROGRAM", ("-c", SHALLOW_MAIN))
+    monkeypatch.setattr(overlap, "RECIPE", SHALLOW)
     for module in (time_to_loss, instant):
         monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
     monkeypatch.setattr(head_start, "RECIPES", {"gram": cut(nst.recipes.GRAM)})
@@ -151,6 +161,12 @@ def check(entry):
             assert len(found) >= 12 and all(math.isfinite(one) for one in found)
             assert all(0 <= one < most for one in row["differences"]["bucket"].values())
             losses = [row["final_loss"]]
+        elif entry["case"] == "overlap":
+            assert row["size"] == [32, 32] and row["photograph"] == [192, 192]
+            assert row["pictures"] == 2 * row["pictures_at_once"] == 16
+            assert set(row["seconds_per_picture"]) == set(overlap.PARTS)
+            assert len(row["hidden"]["rounds"]) == entry["plan"]["repeats"]
+            losses = [row["final_loss"], *row["hidden"]["rounds"]]
         else:
             assert row["size"] == ([21, 32] if is_command else [side, side])
             losses = row["outcome"]["losses"].values() if "outcome" in row else [row["final_loss"]]
@@ -166,7 +182,7 @@ def check(entry):
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
 LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export", "buckets"}
-LONG |= {"start", "agreement", "style_losses"}
+LONG |= {"start", "agreement", "style_losses", "overlap"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 
@@ -205,6 +221,26 @@ def test_what_cannot_be_exported_here_is_said(monkeypatch):
     assert found.packages == ()
 
 
+@pytest.mark.parametrize(("whole", "share"), [(8.0, 1.0), (10.0, 0.5), (12.0, 0.0), (14.0, -0.5)])
+def test_what_is_hidden_of_reading_and_writing(whole, share):
+    parts = {"reading": 3.0, "painting": 8.0, "writing": 1.0}
+    assert overlap.hidden(parts, whole) == share
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("size", [32, 256, 512, 1024])
+def test_pictures_are_painted_alone_in_the_groups_of_the_command(size, platform, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert overlap.size_of_groups(size) == groups.most_at_once((size, size), platform)
+
+
+def test_an_overlap_of_different_work_is_refused(tmp_path):
+    nst.images.save(tmp_path / "photo1_style.png", np.full((16, 16, 3), 0.5))
+    overlap.check_same({"photo1": np.full((16, 16, 3), 0.51)}, tmp_path)
+    with pytest.raises(RuntimeError, match=r"photo1_style.png' by `batch` differs by 0\.098"):
+        overlap.check_same({"photo1": np.full((16, 16, 3), 0.6)}, tmp_path)
+
+
 def test_a_head_start_is_counted_at_the_full_size_only():
     totals = np.array([9.0, 1.0, 7.0, 3.0, 2.0])
     assert head_start.updates_to(totals, 3.0, first=2) == 3
@@ -229,6 +265,24 @@ def test_torch_takes_the_same_steps(params):
         finals = [judge(peers._picture(each)) for each in (own, loop)]
         np.testing.assert_allclose(finals[1], finals[0], rtol=tolerance)
     np.testing.assert_allclose(own.advance(1).total[0], finals[0], rtol=1e-4)
+
+
+@pytest.mark.torch
+def test_torch_paints_the_same_picture_by_crowsonkb(params):
+    pytest.importorskip("torch", reason="install the extra `parity`")
+    from benchmarks import torch_crowsonkb
+
+    # Two scales: Adam's moments and the average of the first one begin the second one.
+    recipe = with_taps(nst.recipes.CROWSONKB, "relu2_1", "relu1_1", "relu2_1")
+    recipe = recipe.replace(smallest=20, first=3, later=2)
+    pair = problems.pictures(32)
+    scales = torch_crowsonkb.scales_of(recipe, *pair)
+    assert [(scale.content.shape[0], scale.updates) for scale in scales] == [(23, 3), (32, 2)]
+    theirs = torch_crowsonkb.Painter(params, recipe).paint(scales)
+    options = {"size": "as-is", "bucket": "off", "precision": "float32", "every": 5}
+    ours = nst.paint(params, *pair, recipe=recipe, **options).finish()
+    np.testing.assert_allclose(theirs.losses, ours.history.total, rtol=2e-5)
+    np.testing.assert_allclose(theirs.image, ours.image, rtol=0, atol=2e-5)
 
 
 @pytest.fixture
@@ -654,13 +708,24 @@ def test_a_torch_that_cannot_be_imported_is_noted(few_tasks, monkeypatch):
 def test_what_is_measured_on_a_gpu_can_be_sent_to_another_process(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     tasks = list(gpu._tasks(gpu.GPU, True))
-    assert len(tasks) == 19
+    assert len(tasks) == 21
     names = [name for name, _ in tasks]
     assert names[0] == "step, bfloat16" and names[-1] == "command, float32"
-    assert len([name for name in names if name.startswith("torch")]) == 6
+    of_torch = [index for index, name in enumerate(names) if name.startswith("torch")]
+    assert len(of_torch) == 6
+    painted = ["picture by `crowsonkb`, PyTorch", "picture by `crowsonkb`, tensorfloat32"]
+    assert names[of_torch[3] + 1 : of_torch[4]] == painted  # between eager and compiled steps
+    alone = [name for name, _ in gpu._tasks(gpu.GPU, False)]
+    assert painted[1] in alone and painted[0] not in alone
     for _, task in tasks:
         again = pickle.loads(pickle.dumps(task))
         assert (again.func, again.args) == (task.func, task.args)
+
+
+def test_a_whole_picture_of_a_gpu_has_its_seconds_in_the_table():
+    row = {"what": "picture", "size": [32, 32], "picture_seconds": 12.34, "final_loss": 1.0}
+    (cells,) = gpu_cells(row | {"updates": 2, "compile_seconds": 5.0})
+    assert cells == ("picture", "32×32", "12.3", "", "5.00", "", "1.00")
 
 
 def test_what_was_found_before_a_run_ended_is_recorded_and_a_table_is_last(
@@ -778,7 +843,7 @@ def test_bad_peers_are_named(peers, tmp_path):
 def test_peers_are_for_wall(monkeypatch, tmp_path):
     plans = {}
 
-    def measure(name, plan, out, quick):
+    def measure(name, plan, out, quick, **options):
         plans[name] = plan
         return out
 
@@ -811,7 +876,7 @@ def test_pastiche_runs_where_it_is_asked_to(monkeypatch):
 def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_path):
     ran = []
 
-    def measure(name, plan, out, quick):
+    def measure(name, plan, out, quick, **options):
         ran.append(name)
         if name == "loop":
             raise RuntimeError("out of memory")
@@ -822,6 +887,20 @@ def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_pat
     assert ran == list(CASES)
     assert done.exit_code == 1
     assert "out of memory" in done.output and "not measured: loop" in done.output
+
+
+def test_a_table_is_printed_once(monkeypatch, tmp_path):
+    def measure(plan):
+        return harness.Findings([{"size": [32, 32], "model": "m", "formats": {}}])
+
+    monkeypatch.setattr(export, "measure", measure)
+    for words in (["export"], ["export", "report"], ["report", "export"], ["report"]):
+        folder = tmp_path / "-".join(words)
+        if words == ["report"]:
+            folder = tmp_path / "export"
+        done = CliRunner().invoke(main, [*words, "--quick", "--out", str(folder)])
+        assert done.exit_code == 0, done.output
+        assert done.output.count("### export (quick pass") == 1
 
 
 def test_plots_need_the_report(tmp_path):

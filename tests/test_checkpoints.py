@@ -205,16 +205,23 @@ def interrupted(monkeypatch, third, params, content, style, **given):
     return shots
 
 
-def test_a_run_that_was_interrupted_while_it_painted_resumes(params, content, style, monkeypatch):
+@pytest.mark.parametrize(
+    ("recipe", "every", "reached"),
+    [(FAST, 2, (0, 4)), (SCALED, 5, (1, 9))],  # the latter at the beginning of a scale
+)
+def test_a_run_that_was_interrupted_while_it_painted_resumes(
+    params, large, style, monkeypatch, recipe, every, reached
+):
     def waiting(state, losses):
         return state, losses._replace(total=Interrupting(losses.total))
 
-    given = {"recipe": FAST, "steps": 6, "every": 2}
-    shots = interrupted(monkeypatch, waiting, params, content, style, **given)
+    given = {"recipe": recipe, "steps": 9, "every": every}
+    shots = interrupted(monkeypatch, waiting, params, large, style, **given)
     checkpoint = shots.checkpoint()
-    assert checkpoint.step == 4 and checkpoint.history.total.shape == (5,)
-    resumed = nst.paint(params, content, style, resume=checkpoint, **given).finish()
-    same(resumed, nst.paint(params, content, style, **given).finish())
+    assert (checkpoint.scale, checkpoint.step) == reached
+    assert checkpoint.history.total.shape == (checkpoint.step + 1,)
+    resumed = nst.paint(params, large, style, resume=checkpoint, **given).finish()
+    same(resumed, nst.paint(params, large, style, **given).finish())
 
 
 def test_a_run_whose_state_is_lost_says_so(params, content, style, monkeypatch):

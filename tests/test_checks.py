@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _checks, controls, feed_forward, losses, optimizers, recipes
+from nst_jax import _checks, controls, feed_forward, images, losses, optimizers, recipes
 from nst_jax.recipes import field_types, starts
 from nst_jax.target_checks import fault_of_style_targets
 from tests import small
@@ -423,6 +423,30 @@ def test_arrays_of_other_packages_are_refused_by_name_if_numpy_cannot_read_them(
     }.items():
         with pytest.raises(TypeError, match=f"^`{argument}`: {way}"):
             call(Foreign())
+
+
+def test_random_keys_are_no_numbers(params):
+    key = jax.random.key(0)
+    keys = jax.random.split(key, GREY.shape)
+    picture, mask = r"an array \[height, width, 3\]", r"an array \[height, width\]"
+    fraction, shape = r"floating point in \[0, 1\]", r" of the shape \[20, 24"
+    for argument, call, message in (
+        (
+            "content",
+            lambda: nst.paint(params, keys, GREY, recipe=FAST),
+            rf"{picture}, .*{shape}, 3",
+        ),
+        ("image", lambda: images.save("grey.png", keys), rf"{picture}, .*{shape}, 3"),
+        ("image", lambda: images.to_uint8(keys), f"an array of numbers, .*{shape}, 3"),
+        ("mask", lambda: controls.masks.checked_mask("mask", keys[..., 0]), rf"{mask}, .*{shape}"),
+        ("image", lambda: nst.init(keys, FAST), f"{fraction}, got random keys$"),
+        ("images", lambda: nst.features(params, keys, ["relu1_1"]), f"{fraction}, got random"),
+        ("images", lambda: jax.jit(nst.features, static_argnums=2)(params, keys, ("relu1_1",)), ""),
+        ("seed", lambda: _checks.whole("seed", key), "a whole number, got a random key$"),
+        ("strength", lambda: _checks.number("strength", key), "a number, got a random key$"),
+    ):
+        with pytest.raises(TypeError, match=f"^`{argument}`: expected {message}"):
+            call()
 
 
 def test_masked_elements_are_not_read():

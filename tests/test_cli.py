@@ -1045,11 +1045,17 @@ def test_frames_and_every(call):
     facts = json.loads(call("info", "kept/step_00004.png")[1])
     assert facts["finished"] is False and facts["steps_done"] == 4
     refused(call("stylize", "photo.png", "art.png", *argv[:4], "--no-overwrite"), "`--frames`")
-    # Frames of an earlier run that a shorter one does not replace stay, and a note says so.
-    argv = ["stylize", "photo.png", "art.png", *argv[:-1], "--steps", "2"]
-    err = " ".join(call(*argv)[2].split())
-    assert "'kept' has 4 frames of an earlier run, step_00000.png to step_00005.png; those" in err
-    assert sorted(os.listdir("kept")) == names
+    # Frames of an earlier run that a shorter one does not replace stay, and a note names them.
+    argv = ["stylize", "photo.png", "art.png", *argv[:-1]]
+    stays = " that this run does not replace"
+    for more, said in (
+        ([], ", step_00000.png to step_00005.png; this run replaces"),
+        (["--steps", "2"], f"{stays}, step_00004.png, step_00005.png; remove them"),
+        (["--steps", "4"], f"{stays}, step_00005.png; remove them"),
+    ):
+        code, _, err = call(*argv, *more)
+        assert code == 0 and f"'kept' has frames of an earlier run{said}" in " ".join(err.split())
+        assert sorted(os.listdir("kept")) == names
 
 
 def test_frames_of_all_scales_have_the_final_size(call):

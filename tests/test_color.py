@@ -1,5 +1,6 @@
 """Colours matched and exchanged: against NumPy, by their properties, and with singular covariances."""
 
+import re
 from functools import partial
 from itertools import product
 
@@ -355,6 +356,25 @@ def test_one_picture_is_no_list_of_styles(as_users_do, pair):
 
 
 # --- Palettes of several styles -------------------------------------------------------------------
+
+
+def test_each_style_has_one_share_and_one_opacity(as_users_do, pair):
+    opaque = np.ones(pair[0].shape[:2], np.float32)
+    for opacities in ([opaque], (None,) * 3):
+        got = len(opacities)
+        with pytest.raises(
+            ValueError, match=f"^`opacities`: expected one for each of the 2 `styles`, got {got}$"
+        ):
+            mixed_palette(pair, jnp.ones(2), opacities)
+    with pytest.raises(TypeError, match="^`opacities`: expected a list or tuple with one for each"):
+        mixed_palette(pair, jnp.ones(2), opaque)
+    for shares in (jnp.ones(1), np.ones(3), jnp.ones(())):
+        shape = re.escape(str(list(shares.shape)))
+        with pytest.raises(
+            ValueError,
+            match=f"^`shares`: expected one for each of the 2 `styles`, .* shape {shape}$",
+        ):
+            mixed_palette(pair, shares)
 
 
 def test_the_palette_of_equal_shares_is_that_of_all_pixels(pair):

@@ -103,6 +103,9 @@ def test_frames_have_the_final_size(call):
     assert names == [f"step_{step:05d}.png" for step in range(5)]
     assert {pixels(f"frames/{name}").shape for name in names} == {(30, 40, 3)}
     np.testing.assert_array_equal(pixels("frames/step_00004.png"), pixels("out.png"))
+    err = " ".join(call("photo.png", *words, "--every", "4")[2].split())
+    assert "does not replace, step_00001.png, step_00002.png, step_00003.png; remove them" in err
+    assert sorted(os.listdir("frames")) == names
 
 
 BAD = {

@@ -178,7 +178,9 @@ def test_options_that_need_another_one_are_refused_before_work(words, said, monk
 def test_only_quality_paints_in_equal_time(tmp_path, monkeypatch):
     plans = {}
     monkeypatch.setattr(
-        benchmarks.__main__, "measure", lambda name, plan, *rest: plans.setdefault(name, plan)
+        benchmarks.__main__,
+        "measure",
+        lambda name, plan, *rest, **options: plans.setdefault(name, plan),
     )
     words = ["head_start", "quality", "--recipe", "gram", "--equal-time", "default"]
     assert CliRunner().invoke(main, [*words, "--keep", str(tmp_path)]).exit_code == 0
@@ -790,6 +792,8 @@ def test_a_count_of_the_same_judges_is_replaced_only_if_told(tmp_path):
     for labels in (["B", "A"], ["A", "B"]):  # equal counts may be of other sheets, too
         code, said, first = count(labels, "--judges", "two painters")
         assert (code, first) == (1, [of_q]) and before in said and "--replace" in said
+        winner = {"B": "p", "A": "q"}[labels[0]]  # the counts that are refused are printed, too
+        assert f"{winner}: first in 1 of 1 verdicts\n" in said
     assert count(["B", "A"], "--judges", "two others")[2] == [of_q, of_p]
     code, said, first = count(["B", "A"], "--judges", "two painters", "--replace")
     assert (code, first) == (0, [of_p, of_p]) and f"replaced: {before}\n" in said
@@ -1199,10 +1203,12 @@ def test_the_page_says_whether_persons_judged():
     for blind_counts, expected in (
         ([model], True),
         ([model, counts | {"judges": "Ann"}], False),
+        ([model, counts | {"judges": "a vision-language model; no person but Ann"}], False),
+        ([model, counts], False),
         ([], False),
     ):
         assert quality_aims.judged_by_no_person(blind_counts) == expected
-        assert (quality_aims.NO_PERSON in quality_aims.section({}, blind_counts)) == expected
+        assert (quality_aims.MODELS_JUDGED in quality_aims.section({}, blind_counts)) == expected
         said = "- What people say of the pictures: no person has judged."
         assert (said in quality_page._unmeasured(rows(), blind_counts)) == expected
 

@@ -149,6 +149,31 @@ def test_a_sweep_and_a_plan_have_the_controls_of_the_file(capsys, stylize):
     assert found["memory"]["total"] > json.loads(plain)["memory"]["total"]
 
 
+def test_a_plan_refuses_the_masks_that_stylize_refuses_with_the_same_messages(capsys, folder):
+    wide = grey(np.ones((8, 64)))
+    images.save("wide.png", wide)
+    images.save("black.png", 0 * wide)
+    images.save("band.png", images.load("looks/map.png")[:8])
+    faulty = ["no.png", "looks", "photo.png", "wide.png", "black.png"]
+    good, style = "looks/left.png", "looks/red.png"
+    options = [
+        *(("--region", f"{mask}:{style}") for mask in faulty),
+        *(("--region", f"{good}:{style}:{mask}") for mask in faulty),
+        *(("--region", f"{good}:{style}" + end) for end in (":-1", ":1e31")),
+        ("--region", f"{good}:no.png"),
+        *(("--protect", mask) for mask in faulty),
+        ("--protect", good, "--protect", "wide.png"),
+        *(("--regions", name, "looks/style_map.png") for name in ("no.png", "band.png")),
+        *(("--regions", "looks/map.png", name) for name in ("no.png", "band.png")),
+        ("--regions", "looks/map.png", "looks/style_map.png", "--region", f"{good}:{style}"),
+    ]
+    pair = ("photo.png", "blue.png", "--recipe", "tiny")
+    for words in options:
+        planned, painted = (caller(capsys, name, *pair)(*words) for name in ("plan", "stylize"))
+        refused(planned, f"`{words[0]}")
+        assert planned == painted, words
+
+
 def test_rows_of_a_batch_have_the_controls_of_their_recipe_files(capsys, stylize):
     Path("jobs.csv").write_text(
         "content,style,recipe,protect,overrides,output\n"

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
-from nst_jax import vgg
+from nst_jax import init, vgg
 from nst_jax.vgg import TAPS, Network, features, layers, sized_layers
 from tests import reference, small
 
@@ -406,6 +406,75 @@ def test_decoding_inverts_encoding(name, content):
     pixels = vgg.PIXELS[name]
     # Float32 at 255 rounds at 1.5e-5, which is 6e-8 of the range.
     assert_allclose(pixels.decode(pixels.encode(content)), content, atol=3e-7)
+
+
+class Half(vgg.Pixels):
+    """A pixel convention of a user's own, which loses every second row, here or on the way back."""
+
+    def encode(self, image):
+        return super().encode(image)[..., :: 2 if self.name == "half" else 1, :, :]
+
+    def decode(self, pixels):
+        return super().decode(pixels)[..., ::2, :, :]
+
+
+def test_a_pixel_convention_of_ones_own_keeps_the_shape(params, content, as_users_do):
+    raw = vgg.RAW.scale, vgg.RAW.shift, vgg.RAW.spread, vgg.RAW.bgr
+    height, width, _ = content.shape
+    got = rf"returned an array of float32 of the shape \[{height // 2}, {width}, 3\], expected the"
+    message = rf"{got} shape \[{height}, {width}, 3\]$"
+    encoding = "the pixel convention's `encode`"
+    with pytest.raises(ValueError, match=f"^`network.pixels`: {encoding} {message}"):
+        features(params, content, ["preact1_1"], network=Network(pixels=Half("half", *raw)))
+    for name, method in (("half", "encode"), ("back", "decode")):
+        recipe = small.quickest().replace(coordinates=Half(name, *raw))
+        said = f"^`coordinates`: the pixel convention's `{method}` {message}"
+        with pytest.raises(ValueError, match=said):
+            init(content, recipe)
+    with pytest.raises(ValueError, match=r"^`shift`: expected three numbers, .* got \(0.5, 0.5\)$"):
+        vgg.Pixels("two", 1.0, (0.5, 0.5), (1.0, 1.0, 1.0), False)
+
+
+def test_the_numbers_of_a_pixel_convention_may_be_traced(content, as_users_do):
+    def total(shift):
+        for shifts in ((shift,) * 3, jnp.full(3, shift)):
+            yield vgg.Pixels("mine", 255.0, shifts, (1.0,) * 3, True).encode(content).sum()
+
+    for slope in jax.jacfwd(lambda shift: tuple(total(shift)))(100.0):
+        assert slope == -content.size
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_layer_of_ones_own_returns_what_those_of_this_package_do(
+    params, content, as_users_do, jitted
+):
+    def found(**chosen):
+        compute = partial(features, taps=("preact1_1", "preact2_1"), network=Network(**chosen))
+        return (jax.jit(compute) if jitted else compute)(params, content)
+
+    pools = {
+        r"returned a tuple, expected an array of the shape \[": lambda x, up: (x, up),
+        r"returned .*, 1\], expected the shape \[1, .*, 64\]": lambda x, up: x[:, ::2, ::2, :1],
+        r"returned .* of the shape \[1, 2\d, .*, expected the shape \[1, 1": lambda x, up: x,
+        r"returned an array of int32 .*, expected floating-point numbers": lambda x, up: (
+            layers.average_pool(x, up).astype(jnp.int32)
+        ),
+    }
+    for message, pool in pools.items():
+        with pytest.raises(
+            (TypeError, ValueError),
+            match=f"^`network.pool`: the pooling with ceil=False {message}",
+        ):
+            found(pool=pool)
+    with pytest.raises(
+        ValueError, match="^`network.padding`: the padding returned .*, expected th"
+    ):
+        found(padding=lambda *given: layers.zero_padded(*given)[:, 1:-1, 1:-1])
+    own = found(
+        pool=lambda x, up: layers.max_pool(x, up), padding=lambda *x: layers.zero_padded(*x)
+    )
+    for tap, expected in found().items():
+        assert_allclose(own[tap], expected, atol=1e-4)
 
 
 def test_a_recipe_may_set_other_pixels_than_those_of_the_weights(params, content):

@@ -176,6 +176,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         if path is not None
     ]
     if seen:
+        controlling.check_with_pictures(chosen, seen[0], seen[1:])
         seen += [images.glance(path, argument="style_layer") for path in chosen_tap_files(chosen)]
     shapes = [glance.shape for glance in seen]
     cache.set_cache(chosen["cache"])

@@ -25,7 +25,13 @@ from nst_jax._types import Shape
 from nst_jax.app.parsing import ProtectFile, RegionFiles
 from nst_jax.control_checks import check_controls, style_loss_of_all_positions
 from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
-from nst_jax.controls.given import Given, check_amount, check_number_of_regions, checked_controls
+from nst_jax.controls.given import (
+    Given,
+    check_amount,
+    check_number_of_regions,
+    check_weight,
+    checked_controls,
+)
 from nst_jax.images import Picture
 from nst_jax.images.folders import pictures_in
 from nst_jax.recipes.recipe import Recipe
@@ -134,6 +140,15 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
 def protect_roles(protect: ProtectFile) -> list[str]:
     """Return the keys of `roles_of` for the protected part's masks: "protect", "protect_2", ..."""
     return ["protect", *(f"protect_{number}" for number in range(2, len(protect.masks) + 1))]
+
+
+def argument_of(role: str) -> str:
+    """Return the name of the option that gives the file with a role such as "region_1_style"."""
+    if role.startswith("protect"):
+        return "protect"
+    if role.startswith("map"):
+        return "region_maps"
+    return "regions"
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
@@ -250,11 +265,13 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     Raises:
       ValueError: if a file cannot be read; if there are too many regions; if a mask is in colours, has
         transparent parts or is black everywhere; if the mask of a region's style has other proportions
-        than that style; or if an amount of protection is out of range. The message names the option.
+        than that style; if two masks of the protected part differ in proportions; or if a weight or an
+        amount of protection is out of range. The message names the option.
     """
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     check_number_of_regions(len(named))
-    for region in named:
+    for index, region in enumerate(named):
+        check_weight(f"regions[{index}].weight", region.weight)
         # Only the mask of the content may be a folder, with a mask for each content.
         if not region.mask.is_dir():
             mask_of(images.read(region.mask, argument="regions"), "regions")
@@ -269,9 +286,38 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     protect: ProtectFile | None = chosen.get("protect")
     if protect is not None:
         check_amount("protect", protect.amount)
-        for path in protect.masks:
-            if not path.is_dir():
-                mask_of(images.read(path, argument="protect"), "protect")
+        found = [
+            images.read(path, argument="protect") for path in protect.masks if not path.is_dir()
+        ]
+        if found:
+            union_of_masks(found, "protect")
+
+
+def check_with_pictures(
+    chosen: Mapping[str, Any], content: images.Glance, styles: Sequence[images.Glance]
+) -> None:
+    """Check the files for regions and the protected part against pictures that are not decoded.
+
+    The checks are those that a run makes of the same files, with the same messages.
+
+    Args:
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
+      content: the content picture.
+      styles: the style pictures.
+
+    Raises:
+      ValueError: as in `read_controls`; and if a mask has other proportions than its picture. Faults of
+        colour-coded maps that only decoding finds are left to `shapes_of_styles`.
+    """
+    check_alone(chosen)
+    seen = {
+        role: images.glance(path, argument=argument_of(role))
+        for role, path in roles_of(chosen).items()
+    }
+    check_files(chosen)
+    named = {role: (one.name, one.shape) for role, one in seen.items()}
+    check_masks_of_styles(named, [(style.name, style.shape) for style in styles])
+    check_masks_of_content(named, (content.name, content.shape))
 
 
 # A function that reads a picture, called as `read(path, argument="regions")`.
@@ -500,10 +546,9 @@ def check_masks_of_content(
       content: name and (height, width) of the content.
     """
     for role, (name, shape) in masks_seen.items():
-        argument = _argument_of_content(role)
-        if argument is not None:
+        if _is_of_content(role):
             what = f"the content {content[0]!r}"
-            masks.check_proportions(argument, shape, content[1], what, name=name)
+            masks.check_proportions(argument_of(role), shape, content[1], what, name=name)
 
 
 def check_masks_of_styles(
@@ -537,16 +582,11 @@ def _check_style_mask(
     masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 
 
-def _argument_of_content(role: str) -> str | None:
-    """Return the option that gives a mask or map of the content; None for other files.
-
-    `role` says what the file is for: a key of the result of `roles_of`, such as "region_1_mask".
-    """
-    if role.startswith("protect"):
-        return "protect"
-    if role == "map_of_content":
-        return "region_maps"
-    return "regions" if role.endswith("_mask") and not role.endswith("_style_mask") else None
+def _is_of_content(role: str) -> bool:
+    """Return whether a file with a role such as "region_1_mask" is a mask or map of the content."""
+    if role.startswith("region"):
+        return role.endswith("_mask") and not role.endswith("_style_mask")
+    return role.startswith("protect") or role == "map_of_content"
 
 
 def why_transparent_counts(recipe: Recipe) -> str:

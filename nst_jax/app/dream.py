@@ -18,7 +18,7 @@ from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.introduction import introduce, size_words
 from nst_jax.app.log import RunLog
-from nst_jax.app.outputs import Outputs
+from nst_jax.app.outputs import Outputs, note_on_old_frames
 from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
 from nst_jax.app.recorder import Ending, Recorder, follow
@@ -271,6 +271,7 @@ def _introduce(job: DreamJob, facts: dict[str, Any], display: Display) -> None:
     )
     lines["memory"] = plan_report.memory_line(plan)
     notes = [note for note in [plan_report.warning(plan)] if note]
+    notes += note_on_old_frames(job.outputs, job.settings.updates)
     for picture in job.inputs.values():
         notes += [f"{picture.name}: {note}" for note in picture.notes]
     introduce(

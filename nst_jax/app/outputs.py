@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nst_jax import _checks, _files, images, painting
 from nst_jax._types import Shape
+from nst_jax.app.formatting import few
 from nst_jax.images import films
 
 # Number of updates from one frame (a picture in the folder of `--frames`) to the next if `--every` is
@@ -235,18 +236,43 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str, *, hint: st
             )
 
 
-def note_on_old_frames(folder: Path) -> list[str]:
-    """Return a note if a folder for frames has frames of an earlier run, else an empty list.
+def frame_file(step: int) -> str:
+    """Return the name of the frame that shows the canvas after a number of updates.
 
-    The new run replaces those with the same number of updates; the others stay among its own.
+    Example:
+      >>> frame_file(50)
+      'step_00050.png'
     """
-    old = sorted(folder.glob("step_*.png"))
-    if not old:
+    return f"step_{step:05d}.png"
+
+
+def note_on_old_frames(outputs: Outputs, total: int) -> list[str]:
+    """Return a note if the folder for frames has frames of an earlier run, else an empty list.
+
+    A new run replaces the frames with its own numbers of updates. The others are kept, since they are
+    results; the note names them, since a film made of the folder's pictures would show both runs.
+
+    Args:
+      outputs: the files that a new run writes.
+      total: the number of updates of the run.
+    """
+    if outputs.frames is None:
         return []
-    return [
-        f"'{folder}' has {len(old)} frames of an earlier run, {old[0].name} to {old[-1].name}; those "
-        "that this run does not replace stay there"
-    ]
+    assert outputs.stride is not None
+    old = sorted(outputs.frames.glob("step_*.png"))
+    replaced = {frame_file(step) for step in (*range(0, total, outputs.stride), total)}
+    stay = [path.name for path in old if path.name not in replaced]
+    if stay:
+        return [
+            f"'{outputs.frames}' has frames of an earlier run that this run does not replace, "
+            f"{few(stay)}; remove them before you make a film of the folder"
+        ]
+    if old:
+        return [
+            f"'{outputs.frames}' has frames of an earlier run, {old[0].name} to {old[-1].name}; this "
+            "run replaces them one by one, unless it is stopped before"
+        ]
+    return []
 
 
 def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:

@@ -23,6 +23,7 @@ from nst_jax.app.formatting import duration, span
 from nst_jax.app.interrupts import Interrupts
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import print_message
+from nst_jax.app.outputs import frame_file
 from nst_jax.app.plan_report import px
 from nst_jax.app.preview import Preview
 from nst_jax.app.progress import Display, loss_shares, time_left
@@ -187,8 +188,8 @@ class Recorder:
             outputs.frames.mkdir(exist_ok=True)
             # Pictures of lower resolution are enlarged, so that all frames have the final size.
             final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
-            name = f"step_{shot.step:05d}.png"
-            self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
+            frame = outputs.frames / frame_file(shot.step)
+            self._write_file(frame, shot._replace(image=final), overwrite=True)
         if outputs.every and 0 < shot.step < total:
             self._write_picture(shot)
 

@@ -220,8 +220,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     notes = [note for note in [plan_report.warning(job.plan)] if note] + list(job.notes)
     if job.outputs.film is not None and job.resume is not None:
         notes.append(f"the film begins after {job.resume.step} updates, where the run resumes")
-    if job.resume is None and job.outputs.frames is not None:
-        notes += note_on_old_frames(job.outputs.frames)
+    if job.resume is None:
+        notes += note_on_old_frames(job.outputs, _updates(job))
     of_regions = () if job.given is None else job.given.style_shapes
     notes += style_scale_notes(job.styles, scales[-1], recipe, of_regions=of_regions)
     if job.outputs.checkpoint is not None:

@@ -134,10 +134,18 @@ def mixed_palette(
       The palette of all styles together.
 
     Raises:
-      TypeError: if `styles` is a single picture.
+      TypeError: if `styles` is a single picture, or if `opacities` is no list or tuple.
+      ValueError: if there is not one share, or not one opacity, for each style.
     """
     _check_several(styles)
-    pairs = zip(styles, opacities or [None] * len(styles), strict=True)
+    if jnp.shape(shares) != (len(styles),):  # an array of one share would count for every style
+        raise ValueError(
+            f"`shares`: expected one for each of the {len(styles)} `styles`, got an array of the shape "
+            f"{list(jnp.shape(shares))}"
+        )
+    opacities = opacities if len(opacities) else [None] * len(styles)
+    _checks.same_length("opacities", opacities, "styles", styles)
+    pairs = zip(styles, opacities, strict=True)
     each = [palette_of([style], [opacity]) for style, opacity in pairs]
     if len(each) == 1:
         return each[0]

@@ -166,8 +166,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
         if style_mask is not None:
             shape = style.shape[0], style.shape[1]
             style_mask = _checked_mask(f"{name}.style_mask", style_mask, shape, "the style")
-        _checks.number(f"{name}.weight", region.weight, least=0, below=_checks.LARGEST_SHARE)
-        _checks.not_array(f"{name}.weight", region.weight, SEVERAL)
+        check_weight(f"{name}.weight", region.weight)
         found.append(Region(mask, style, style_mask, region.weight))
     return tuple(found)
 
@@ -225,6 +224,12 @@ def check_amount(argument: str, amount: Any) -> None:
     """Refuse an amount, which says how strongly pixels are protected, if it is not from 0 to 1."""
     _checks.number(argument, amount, least=0, most=1, means="1 keeps the content")
     _checks.not_array(argument, amount, SEVERAL)
+
+
+def check_weight(argument: str, weight: Any) -> None:
+    """Refuse a weight of a region's style loss that is not one number, or is negative or too large."""
+    _checks.number(argument, weight, least=0, below=_checks.LARGEST_SHARE)
+    _checks.not_array(argument, weight, SEVERAL)
 
 
 def _checked_mask(argument: str, value: Any, picture: Shape, what: str) -> np.ndarray:

@@ -54,7 +54,7 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
       The mask, float32 [h, w] in [0, 1].
 
     Raises:
-      TypeError: if the value is not an array, or is a JAX tracer.
+      TypeError: if the value is not an array, is a JAX tracer, or has random keys of JAX.
       ValueError: for a wrong rank or dtype, for channels that differ, for values outside [0, 1], for
         NaN, for a masked array of NumPy with masked elements, and, unless `empty` is True, for a mask
         without any pixel inside.
@@ -71,6 +71,7 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
             f"`{argument}`: expected an array [height, width], got {type(value).__name__}; "
             "`nst_jax.images.load` reads a grey picture"
         )
+    _checks.not_keys(argument, value, "an array [height, width]")
     _checks.not_masked(argument, value)
     array = np.asarray(value)
     if array.ndim == 3 and array.shape[-1] in (1, 3):

@@ -21,6 +21,7 @@ def to_uint8(image: Any, *, argument: str = "image") -> UInt8[np.ndarray, "..."]
       uint8 array of the same shape.
 
     Raises:
+      TypeError: for random keys of JAX.
       ValueError: for another dtype, for NaN and infinite values, and for a masked array of NumPy with
         masked elements.
 
@@ -29,6 +30,7 @@ def to_uint8(image: Any, *, argument: str = "image") -> UInt8[np.ndarray, "..."]
       >>> images.to_uint8([0.0, 0.5, 1.0, 1.01]).tolist()
       [0, 128, 255, 255]
     """
+    _checks.not_keys(argument, image, "an array of numbers")
     _checks.not_masked(argument, image)
     array = np.asarray(image)
     if array.dtype == np.uint8:

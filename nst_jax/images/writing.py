@@ -289,6 +289,7 @@ def _resolution(dpi: Any) -> encoding.Dpi | None:
 
 
 def _as_pillow(image: Any, alpha: Any) -> PilImage.Image:
+    _checks.not_keys("image", image, "an array [height, width, 3]")
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[-1] != 3 or array.size == 0:
         raise ValueError(

@@ -38,7 +38,7 @@ from nst_jax.vgg.layers import (
 )
 from nst_jax.vgg.pixels import PIXELS, Pixels
 from nst_jax.vgg.precision import AUTO, TENSORFLOAT32, AnyPrecision, Precision, precision_on
-from nst_jax.vgg.taps import BLOCKS, SMALLEST, TAPS, resolve_taps
+from nst_jax.vgg.taps import BLOCKS, SMALLEST, TAPS, halved, resolve_taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,9 @@ class Convolution(nn.Module):
         }
         kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)[None, None, None]
         if size is None:
-            return self.padding(x, kernel, forms, self.products) + bias
+            y = self.padding(x, kernel, forms, self.products)
+            _check_own("padding", self.padding, "padding", y, (*x.shape[:-1], self.channels))
+            return y + bias
         y = sized_layers.convolve_sized(self.padding, x, kernel, forms, self.products, size)
         return sized_layers.cut_before_relu(y + bias, size)
 
@@ -202,7 +204,9 @@ def _block(
         on_cpu = WINOGRAD in (trunk.get_variable("params", name) or {})
         if index == last and after not in trunk.taps:
             if size is None:
-                return pool_relu(x, network.pool, network.ceil, on_cpu=on_cpu), found
+                y = pool_relu(x, network.pool, network.ceil, on_cpu=on_cpu)
+                _check_pooled(network, x, y)
+                return y, found
             pool = partial(sized_layers.pooled, after_relu=False, on_cpu=on_cpu)
             return pool(network.pool, x, network.ceil, size), found
         x = relu_by_signs(x) if on_cpu and after not in trunk.taps else relu(x)
@@ -211,8 +215,39 @@ def _block(
         if after == deepest:
             return None, found
     if size is None:
-        return network.pool(x, network.ceil), found
+        y = network.pool(x, network.ceil)
+        _check_pooled(network, x, y)
+        return y, found
     return sized_layers.pooled(network.pool, x, network.ceil, size), found
+
+
+def _check_pooled(network: Network, x: FeatureMap, y: Any) -> None:
+    """Refuse `y`, which the network's pooling made of `x`, if it is not of half the size."""
+    n, height, width, channels = x.shape
+    rows, columns = (halved(side, 1, network.ceil) for side in (height, width))
+    kind = f"pooling with ceil={network.ceil}"
+    _check_own("pool", network.pool, kind, y, (n, rows, columns, channels))
+
+
+# The paddings and poolings of this package.
+_OURS = (*sized_layers.PADDED, wrap_padded, *sized_layers.POOLED)
+
+
+def _check_own(field: str, function: Any, kind: str, found: Any, shape: tuple[Any, ...]) -> None:
+    """Refuse what a user's own padding or pooling returned, if it is no array of this shape.
+
+    All else that is computed for a run, such as its memory and the number of positions at a tap,
+    depends on these shapes. Symbolic shapes of `jax.export` are not checked.
+
+    Args:
+      field: the field of `Network` that has the function.
+      function: the function.
+      kind: what kind of function it is, as words for the message.
+      found: what it returned.
+      shape: the shape that the array must have.
+    """
+    if function not in _OURS and all(isinstance(side, int) for side in shape):
+        _checks.returned_array(f"network.{field}", kind, found, shape)
 
 
 def features(
@@ -246,11 +281,14 @@ def features(
 
     Raises:
       TypeError: if `params` is not a `Params`, `images` not an array, `taps` not several names,
-        or `network` not a `Network`.
+        or `network` not a `Network`; and if a padding, pooling or pixel convention of the caller's own
+        returns no array.
       ValueError: if the weights are of another network than VGG-19; if `taps` is empty, or has a tap
         that is unknown, ambiguous or repeated; or if `images` is too small, has an integer dtype, or is
         not [..., h, w, 3]. With `size`, also if a side of the arrays is no multiple of 16 px, or if the
-        network has a padding or pooling that does not support `size`, such as `wrap_padded`.
+        network has a padding or pooling that does not support `size`, such as `wrap_padded`. Also if a
+        padding, pooling or pixel convention of the caller's own returns an array of another shape than
+        those of this package do, or one that is not floating point.
 
     Example:
       >>> import jax.numpy as jnp
@@ -299,8 +337,7 @@ def measured(
     Raises:
       TypeError: if `params` is not a `Params`, `images` not an array, or `network` not a `Network`.
       ValueError: if the weights are of another network than VGG-19; if `images` is too small, has an
-        integer dtype, or is not [..., h, w, 3]; with `size`, also in the cases that `features` lists
-        for `size`.
+        integer dtype, or is not [..., h, w, 3]; and in the other cases that `features` lists.
     """
     network = Network() if network is None else network
     order = "the order is features(params, images, taps)"
@@ -313,7 +350,10 @@ def measured(
         _check_sized(images.shape, network)
     pixels = network.pixels or PIXELS[params.pixels]
     batch = images.shape[:-3]
-    x = pixels.encode(images).reshape(-1, *images.shape[-3:])
+    x = pixels.encode(images)
+    if type(pixels) is not Pixels:
+        _checks.returned_array("network.pixels", "pixel convention's `encode`", x, images.shape)
+    x = x.reshape(-1, *images.shape[-3:])
 
     def measure(tap: str, activations: FeatureMap) -> Any:
         return measures[tap](activations.reshape(*batch, *activations.shape[1:]))

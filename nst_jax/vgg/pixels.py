@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from nst_jax._types import Image
+
+CHANNELS = 3  # red, green, blue
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,17 @@ class Pixels:
     shift: tuple[float, float, float]
     spread: tuple[float, float, float]
     bgr: bool
+
+    def __post_init__(self) -> None:
+        """Refuse numbers for more or fewer than three channels."""
+        for name in ("shift", "spread"):
+            values = getattr(self, name)
+            # The numbers in a tuple may be tracers, of which NumPy makes no array.
+            listed = isinstance(values, (tuple, list))
+            if ((len(values),) if listed else np.shape(values)) != (CHANNELS,):
+                raise ValueError(
+                    f"`{name}`: expected three numbers, for red, green and blue, got {values!r}"
+                )
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
         """Map an sRGB image in [0, 1] to pixels of this convention, in the dtype of the image."""

@@ -229,7 +229,10 @@ def inspected(
                 shape = texturing.canvas_shape(draft.size, seen[0].shape, draft.recipe)
                 seen.insert(0, blank_glance(shape))
             roles = controlling.roles_of(row.controls)
-            masked = {role: glance(path, draft, _argument_of(role)) for role, path in roles.items()}
+            masked = {
+                role: glance(path, draft, controlling.argument_of(role))
+                for role, path in roles.items()
+            }
             fine = None
             if row.style_fine is not None:
                 fine = FineFile(row.style_fine, glance(row.style_fine, draft, "style_fine"))
@@ -241,15 +244,6 @@ def inspected(
                 raise
             bad.append(record_of(draft, "failed", str(error)))
     return entries, bad
-
-
-def _argument_of(role: str) -> str:
-    """Return the name of the option that gives the file with a role such as "region_1_style"."""
-    if role.startswith("protect"):
-        return "protect"
-    if role.startswith("map"):
-        return "region_maps"
-    return "regions"
 
 
 def _files(content: Path | None, styles: Sequence[Path]) -> str:

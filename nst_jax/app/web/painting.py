@@ -19,6 +19,7 @@ from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
 from nst_jax.app.messages import as_flags
+from nst_jax.app.outputs import frame_file
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.rates import known_paces
 from nst_jax.app.recorder import Recorder
@@ -74,7 +75,7 @@ class PageRecorder(Recorder):
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
             # A picture of a coarser scale (resolution) is enlarged to the size of the result.
             final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
-            path = self.run.folder / f"step_{shot.step:05d}.png"
+            path = self.run.folder / frame_file(shot.step)
             write_picture(path, final, **self._written_with(shot))
             self.run.add_picture(shot.step, path)
 

@@ -21,6 +21,7 @@ from nst_jax.app.instant.job import InstantJob, single_job
 from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import PROGRAM, BadInput, usage_message
 from nst_jax.app.options import feed_forward, painting
+from nst_jax.app.outputs import frame_file
 from nst_jax.app.stylize import stylize_job
 from nst_jax.app.warming import side_of_instant
 from nst_jax.app.web import limits
@@ -342,11 +343,7 @@ def frame_name(step: int) -> str:
       >>> frame_name(40)
       'frames/step_00040.png'
     """
-    return f"frames/{_frame(step)}"
-
-
-def _frame(step: int) -> str:
-    return f"step_{step:05d}.png"
+    return f"frames/{frame_file(step)}"
 
 
 def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
@@ -366,7 +363,7 @@ def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
         return [command_line([*words[:at], name, *words[at + 1 :]])]
     frames = ["--every", str(max(step, 1)), "--frames", folder]
     line = command_line([*words[:at], f"{folder}_finished.png", *words[at + 1 :], *frames])
-    return [line, shlex.join(["cp", f"{folder}/{_frame(step)}", name])]
+    return [line, shlex.join(["cp", f"{folder}/{frame_file(step)}", name])]
 
 
 # --- Jobs -----------------------------------------------------------------------------------------
