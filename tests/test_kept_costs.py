@@ -5,6 +5,7 @@ import pytest
 import nst_jax as nst
 from nst_jax import losses
 from nst_jax.app import kept_costs as kept
+from nst_jax.app import programs
 from nst_jax.scaling import loss_costs
 from nst_jax.vgg.taps import LAYERS, layer_of
 from tests import small
@@ -71,8 +72,38 @@ def test_costs_of_a_loss_of_ones_own_are_not_kept(start, tmp_path):
     assert not (tmp_path / kept.FOLDER).exists()
 
 
-def test_nothing_is_planned_by_costs_of_a_run_that_was_refused(tmp_path, monkeypatch):
+def test_a_run_that_is_refused_writes_no_costs(tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "programs_folder", lambda: tmp_path)
     with pytest.raises(ValueError, match="too large"), kept.kept_costs(RECIPE):
         raise ValueError("too large")
     assert not (tmp_path / kept.FOLDER).exists()
+
+
+def test_a_package_in_an_archive_keeps_no_costs(start, tmp_path, monkeypatch):
+    # Its source cannot be hashed, so other versions of it would find the costs under the same key.
+    monkeypatch.setattr(programs, "PACKAGE", tmp_path / "nst_jax.zip" / "nst_jax")
+    counted = [start(RECIPE)[1] for _ in range(2)]
+    assert counted[0] == counted[1] > 0
+    assert not (tmp_path / kept.FOLDER).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"1", b"\0" * 99])
+def test_costs_in_a_file_that_is_cut_or_foreign_are_counted_again(start, tmp_path, content):
+    _, counted = start(RECIPE)
+    (path,) = (tmp_path / kept.FOLDER).iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    assert start(RECIPE)[1] == counted and path.read_bytes() == whole
+
+
+def test_costs_that_cannot_be_written_are_counted_at_each_start(start, tmp_path):
+    (tmp_path / kept.FOLDER).write_text("a file in place of the folder")
+    counted = [start(RECIPE)[1] for _ in range(2)]
+    assert counted[0] == counted[1] > 0
+
+
+@pytest.mark.parametrize("name", losses.names.STATISTIC_LOSSES)
+def test_a_plan_by_recalled_costs_is_that_by_counted_ones(start, name):
+    recipe = small.shallow(style_loss=losses.names.STYLE_LOSSES[name])
+    (first, _), (second, _) = start(recipe), start(recipe)
+    assert second.footprint == first.footprint and second.operations == first.operations

@@ -50,7 +50,7 @@ from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 # are made in another way: then all keys change, and older programs are not used.
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
-# Folder, in that of the traced programs, of the notes which of them a run needs first.
+# Folder, in that of the traced programs, of the notes that say which loop of updates a run needs first.
 NOTES = "first"
 
 # A stored program must not be used any more if the code from which it was traced has changed. The key
@@ -78,7 +78,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
     Returns:
       A named tuple like `canvas.PROGRAMS`, whose functions return the same results.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return canvas.PROGRAMS
     measuring = canvas.PROGRAMS.measuring._replace(
         measure_content=Kept(measure_content, place, static=("held",), say=say),
@@ -111,17 +111,15 @@ def _load_ahead(
     """
     # A thread that loads a program does not know of a default device that another thread has chosen.
     chosen = getattr(jax.config, DEFAULT_DEVICE)
-    if plan.mesh is not None or chosen is not None or default_platform() != "cpu":
-        return
+    here = plan.mesh is None and chosen is None and default_platform() == "cpu"
     recipe, sizes = plan.recipe.bare(), [each._replace(steps=0) for each in plan.scales]
-    name = surrounded_key(recipe, scale, sizes, plan.in_bucket, controlled)
+    name = surrounded_key(recipe, scale, sizes, plan.in_bucket, controlled) if here else None
 
     def records() -> Any:
         image = jax.ShapeDtypeStruct((*plan.scales[-1].shape, 3), "float32")
         return jax.eval_shape(lambda image: optimize.init(image, recipe), image)
 
-    if name is not None:
-        run.load_ahead(name, records, begin)
+    run.load_ahead(name, records, begin)
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
@@ -130,7 +128,7 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
     For those that are slow to trace, the traced programs are stored on disk. The arguments are those of
     `kept_in`, which does the same for runs of `stylize`.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return batch_canvas.PROGRAMS
     return batch_canvas.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring,
@@ -174,7 +172,7 @@ def instant_kept_in(
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
     return instant_painter.InstantPrograms(
@@ -195,7 +193,7 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
         imported from an archive, in which its source files cannot be hashed.
       say: called with a line of text for each stored program that is damaged.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring, ascend=Kept(ascend, place, say=say, donated=1)
@@ -203,6 +201,24 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
 
 
 # --- Programs kept in files -----------------------------------------------------------------------
+
+
+class _FirstCall(NamedTuple):
+    """The first call of a function by a run, for which `Kept.load_ahead` has begun to load a program.
+
+    Attributes:
+      thread: the thread that called `load_ahead`, and that will make the call. A thread that still
+        works for an earlier run may call the function before.
+      note: the file in which the call notes the key of its program.
+      noted: the key that an earlier start has noted; None if there is none, or if the program with this
+        key is in memory.
+      loaded: a function that waits until the program with the noted key is loaded, and returns it.
+    """
+
+    thread: int
+    note: Path
+    noted: str | None = None
+    loaded: Callable[[], Any] = lambda: None
 
 
 class Kept:
@@ -238,10 +254,8 @@ class Kept:
         # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
         # kept on disk.
         self._files: dict[str, frozenset[str] | None] = {}
-        # What `load_ahead` has begun: the key of the program, and a function that waits for it.
-        self._ahead: tuple[str, Callable[[], Any]] | None = None
-        # The file for the key of the program that is called next; None: that key is not stored.
-        self._note: Path | None = None
+        # What the latest call of `load_ahead` has begun; None if the call for which it did so is made.
+        self._first: _FirstCall | None = None
         # The files of the programs that were called since `files_in_use` was called last; None stands
         # for a program that is not kept on disk.
         self._used: set[frozenset[str] | None] = set()
@@ -258,6 +272,7 @@ class Kept:
         static = {name: value for name, value in named.items() if name in self._static}
         arrays = {name: value for name, value in named.items() if name not in self._static}
         values = (*arguments, arrays) if arrays else arguments
+        first = self._begun_for_this_call()
         try:
             key = self._key(values, static)
         except _Foreign:
@@ -265,13 +280,16 @@ class Kept:
             return self._jitted(*arguments, **named)
         program = self._programs.get(key)
         if program is None:
-            made = self._loaded_ahead(key)
+            # If loading has failed, the error is raised here, where the program is needed.
+            made = first.loaded() if first is not None and first.noted == key else None
             if made is None:
                 made = self._program(key, values, static, by_keyword=bool(arrays))
             program = self._programs.add(key, made)
         self._used.add(self._files[key])
-        if self._note is not None:
-            self._write_note(key, self._donated_leaves(values))
+        if first is not None:
+            note = json.dumps([key, self._donated_leaves(values)]).encode()
+            if read_sealed(first.note, first.note.name) != note:
+                write_sealed(first.note, first.note.name, note)
         with _compile.nans_allowed():
             return program(*jax.tree.leaves(values))
 
@@ -338,25 +356,32 @@ class Kept:
         self._files[key] = names and names | {f"{TRACED}/{path.name}"}
         return compiled
 
-    def load_ahead(self, name: str, records: Callable[[], Any], begin: descent.Begin) -> None:
-        """Begin to load the program that will be called next, if an earlier start has noted which.
+    def load_ahead(
+        self, name: str | None, records: Callable[[], Any], begin: descent.Begin
+    ) -> None:
+        """Begin to load the program that this thread will call next, if an earlier start has noted it.
 
         Loading a large program takes half a second, mostly outside Python. But its key needs all
-        arguments of the call. So the next call notes its key in a file for later starts. If the call
-        then needs another program than the noted one, that is found as without this method.
+        arguments of the call. So the call notes its key in a file for later starts. If the call then
+        needs another program than the noted one, that is found as without this method.
 
         Args:
-          name: a hash of what is known of the call before its arguments are; the name of the file.
+          name: a hash of what is known of the call before its arguments are; the name of the file. With
+            None, nothing is loaded and noted, and what an earlier call of this method began is dropped.
           records: a function that returns a pytree with the named tuples that the program returns.
           begin: a function that starts the loading, possibly in another thread.
         """
-        self._ahead, self._note = None, self._place / NOTES / name
-        noted = read_sealed(self._note, name)
-        if noted is None:
+        self._first = None
+        if name is None:
             return
-        key, donated = json.loads(noted)
-        if self._programs.get(key) is None:
-            self._ahead = key, begin(partial(self._loaded, key, donated, records))
+        first = _FirstCall(threading.get_ident(), self._place / NOTES / name)
+        data = read_sealed(first.note, name)
+        if data is not None:
+            key, donated = json.loads(data)
+            if self._programs.get(key) is None:
+                loaded = begin(partial(self._loaded, key, donated, records))
+                first = first._replace(noted=key, loaded=loaded)
+        self._first = first
 
     def _loaded(self, key: str, donated: Sequence[int], records: Callable[[], Any]) -> Any:
         """Return the program with this key; None if it is not stored, or if its file is damaged."""
@@ -367,19 +392,16 @@ class Kept:
         exported = export.deserialize(bytearray(data))
         return self._compiled(key, exported, _placeless(exported.in_avals), donated)
 
-    def _loaded_ahead(self, key: str) -> Any:
-        """Wait for the program with this key if `load_ahead` is loading it; else return None.
+    def _begun_for_this_call(self) -> _FirstCall | None:
+        """Return what `load_ahead` has begun for the present call; None if it has begun nothing.
 
-        If loading fails, the error is raised here, where the program is needed.
+        It is returned once only, so that a program which the call does not need is not kept in memory.
         """
-        ahead, self._ahead = self._ahead, None
-        return ahead[1]() if ahead is not None and ahead[0] == key else None
-
-    def _write_note(self, key: str, donated: Sequence[int]) -> None:
-        path, self._note = self._note, None
-        note = json.dumps([key, donated]).encode()
-        if path is not None and read_sealed(path, path.name) != note:
-            write_sealed(path, path.name, note)
+        first = self._first
+        if first is None or first.thread != threading.get_ident():
+            return None
+        self._first = None
+        return first
 
     def files_in_use(self) -> frozenset[str] | None:
         """Return the files of the programs that were called since the last call of this method.
@@ -468,8 +490,12 @@ class _Foreign(TypeError):
     """
 
 
+def _has_sources() -> bool:
+    """Return whether the source files of `nst_jax` can be hashed: not if they are in an archive."""
+    return (PACKAGE / "__init__.py").is_file()
+
+
 def _sources() -> list[Path]:
-    """Return the source files of `nst_jax`; no files if it is imported from an archive."""
     return sorted(PACKAGE.rglob("*.py"))
 
 
@@ -508,8 +534,11 @@ def surrounded_key(value: Any, *facts: Any) -> str | None:
 
     Returns:
       The hash (the key). None if `value` has a part that no key can describe, such as a user's own
-      function, whose code could change while the key stays the same.
+      function, whose code could change while the key stays the same. For the same reason it is None if
+      this package is imported from an archive, in which its source files cannot be hashed.
     """
+    if not _has_sources():
+        return None
     try:
         described = _described(value)
     except _Foreign:
