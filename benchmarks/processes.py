@@ -30,7 +30,11 @@ def keeping_programs(cache: str) -> dict[str, str]:
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
     path = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
-    return os.environ | kept | {"PYTHONPATH": path}
+    environment = os.environ | kept | {"PYTHONPATH": path}
+    # With this variable, a start from a checkout takes 0.3 s longer than that of an installed package,
+    # since Python compiles all modules of the package anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def launched(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float, str]:

@@ -22,7 +22,7 @@ from benchmarks.equal_time import taken
 from benchmarks.gallery import Gallery
 from benchmarks.harness import device_in_words
 from benchmarks.merging import with_machines
-from docs import quality_aims
+from docs import quality_aims, quality_tradeoff
 from docs.quality_aims import OURS, ahead, three_digits, timed_alike
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
@@ -108,7 +108,13 @@ def page(path: Path = RECORD) -> str:
     rows = equal_time.of_own_time(every)
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
-    parts = [PREFACE, quality_aims.section(titled, blind), _raters(rows)]
+    parts = [PREFACE, quality_aims.section(titled, blind)]
+    parts += [
+        quality_tradeoff.section(here)
+        for here in by_canvas.values()
+        if quality_tradeoff.variants(here)
+    ]
+    parts.append(_raters(rows))
     for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",
@@ -567,7 +573,7 @@ def _unmeasured(
         few = ", ".join(
             f"by `{name}` of {len(here) - len(pairs_of(here, name))}"
             for name in contestants(own)
-            if len(pairs_of(here, name)) < len(here)
+            if "@" not in name and len(pairs_of(here, name)) < len(here)
         )
         if len(here) < ENOUGH:
             verb = "is" if len(here) == 1 else "are"

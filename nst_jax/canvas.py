@@ -34,11 +34,18 @@ from nst_jax.targets import blend, style_targets
 from nst_jax.vgg.kernel_forms import with_forms
 
 
+def _load_nothing(plan: Plan, scale: int, controlled: bool, begin: Begin) -> None:
+    """Do nothing: programs that are not kept on disk cannot be loaded."""
+
+
 class Programs(NamedTuple):
     """The compiled functions of a run; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute what the losses compare the canvas with. Each other field
-    is the function of the same name in `optimize`, except that `enlarge` is `optimize.enlarged`.
+    `measuring` has the functions that compute what the losses compare the canvas with. `load_ahead`
+    begins to load the program `run` from disk before it is needed; its arguments are the plan, the
+    index of the scale (resolution) at which the run begins, whether there are regions, protected or
+    transparent parts, and a function that starts the loading, possibly in another thread. Each other
+    field is the function of the same name in `optimize`, except that `enlarge` is `optimize.enlarged`.
     """
 
     measuring: measuring.MeasuringPrograms
@@ -49,6 +56,7 @@ class Programs(NamedTuple):
     match: Callable[..., Any]
     picture: Callable[..., Any]
     canvas_image: Callable[..., Any]
+    load_ahead: Callable[[Plan, int, bool, Begin], None] = _load_nothing
 
 
 PROGRAMS = Programs(

@@ -188,7 +188,8 @@ def paint_planned(
       begin: a function that starts work, possibly in another thread, see `descent.Begin`. If it is
         given, the targets of the next scale (resolution) are computed and its programs compiled while
         the current scale is painted, if both scales fit into memory. On an accelerator, the programs
-        of the first scale may be compiled while its targets are computed. With None, the targets of
+        of the first scale may be compiled while its targets are computed. If `programs` are kept on
+        disk, the first loop of updates is loaded meanwhile. With None, the targets of
         a scale are computed and its programs compiled only when the scale begins.
       watch: an object that waits while the targets are computed, and may show progress or end the run
         by an exception; None: a `Watch`, which only waits.
@@ -202,6 +203,10 @@ def paint_planned(
     """
     intervals = check_run_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
+    compiled = programs or PROGRAMS
+    if begin is not None:
+        scale = 0 if resume is None else resume.scale
+        compiled.load_ahead(plan, scale, given is not None, begin)
     prepared = prepare.prepare_pictures(
         content,
         style,
@@ -214,7 +219,7 @@ def paint_planned(
     check_plan_fits(plan, prepared.scales)
     left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key
-    canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
+    canvas = SingleCanvas(params, plan, prepared, init, key, compiled, watch)
     if begin is not None and resume is None:
         canvas.begin_first(begin)
     identify = partial(_identity, params, content, style, plan, init, key, given)

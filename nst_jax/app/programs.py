@@ -15,7 +15,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import flax
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 import optax
@@ -40,6 +41,7 @@ from nst_jax.correspondence import measure_styles
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
+from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
@@ -48,6 +50,8 @@ from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 # are made in another way: then all keys change, and older programs are not used.
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
+# Folder, in that of the traced programs, of the notes that say which loop of updates a run needs first.
+NOTES = "first"
 
 # A stored program must not be used any more if the code from which it was traced has changed. The key
 # changes with the source of `nst_jax`, and with the versions of optax and Python. So a program is
@@ -74,7 +78,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
     Returns:
       A named tuple like `canvas.PROGRAMS`, whose functions return the same results.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return canvas.PROGRAMS
     measuring = canvas.PROGRAMS.measuring._replace(
         measure_content=Kept(measure_content, place, static=("held",), say=say),
@@ -84,7 +88,38 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
     )
     run = Kept(optimize.run, place, say=say, donated=1)
     match = Kept(optimize.match, place, static=("first",), say=say)
-    return canvas.PROGRAMS._replace(measuring=measuring, run=run, match=match)
+    return canvas.PROGRAMS._replace(
+        measuring=measuring, run=run, match=match, load_ahead=partial(_load_ahead, run)
+    )
+
+
+def _load_ahead(
+    run: "Kept", plan: Plan, scale: int, controlled: bool, begin: descent.Begin
+) -> None:
+    """Begin to load the loop of updates that an earlier start of such a run has stored.
+
+    This is done on a CPU only. On an accelerator, `SingleCanvas.begin_first` does it, or the loop is
+    loaded when it is first called.
+
+    Args:
+      run: the loop of updates.
+      plan: the plan of the run.
+      scale: index of the scale (resolution) at which the run begins; not checked yet if it is that of a
+        checkpoint.
+      controlled: whether the run has regions, or protected or transparent parts.
+      begin: starts the loading, possibly in another thread.
+    """
+    # A thread that loads a program does not know of a default device that another thread has chosen.
+    chosen = getattr(jax.config, DEFAULT_DEVICE)
+    here = plan.mesh is None and chosen is None and default_platform() == "cpu"
+    recipe, sizes = plan.recipe.bare(), [each._replace(steps=0) for each in plan.scales]
+    name = surrounded_key(recipe, scale, sizes, plan.in_bucket, controlled) if here else None
+
+    def records() -> Any:
+        image = jax.ShapeDtypeStruct((*plan.scales[-1].shape, 3), "float32")
+        return jax.eval_shape(lambda image: optimize.init(image, recipe), image)
+
+    run.load_ahead(name, records, begin)
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
@@ -93,7 +128,7 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
     For those that are slow to trace, the traced programs are stored on disk. The arguments are those of
     `kept_in`, which does the same for runs of `stylize`.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return batch_canvas.PROGRAMS
     return batch_canvas.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring,
@@ -137,7 +172,7 @@ def instant_kept_in(
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
     return instant_painter.InstantPrograms(
@@ -158,7 +193,7 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
         imported from an archive, in which its source files cannot be hashed.
       say: called with a line of text for each stored program that is damaged.
     """
-    if place is None or not _sources():
+    if place is None or not _has_sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring, ascend=Kept(ascend, place, say=say, donated=1)
@@ -166,6 +201,24 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
 
 
 # --- Programs kept in files -----------------------------------------------------------------------
+
+
+class _FirstCall(NamedTuple):
+    """The first call of a function by a run, for which `Kept.load_ahead` has begun to load a program.
+
+    Attributes:
+      thread: the thread that called `load_ahead`, and that will make the call. A thread that still
+        works for an earlier run may call the function before.
+      note: the file in which the call notes the key of its program.
+      noted: the key that an earlier start has noted; None if there is none, or if the program with this
+        key is in memory.
+      loaded: a function that waits until the program with the noted key is loaded, and returns it.
+    """
+
+    thread: int
+    note: Path
+    noted: str | None = None
+    loaded: Callable[[], Any] = lambda: None
 
 
 class Kept:
@@ -201,6 +254,8 @@ class Kept:
         # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
         # kept on disk.
         self._files: dict[str, frozenset[str] | None] = {}
+        # What the latest call of `load_ahead` has begun; None if the call for which it did so is made.
+        self._first: _FirstCall | None = None
         # The files of the programs that were called since `files_in_use` was called last; None stands
         # for a program that is not kept on disk.
         self._used: set[frozenset[str] | None] = set()
@@ -217,6 +272,7 @@ class Kept:
         static = {name: value for name, value in named.items() if name in self._static}
         arrays = {name: value for name, value in named.items() if name not in self._static}
         values = (*arguments, arrays) if arrays else arguments
+        first = self._begun_for_this_call()
         try:
             key = self._key(values, static)
         except _Foreign:
@@ -224,9 +280,16 @@ class Kept:
             return self._jitted(*arguments, **named)
         program = self._programs.get(key)
         if program is None:
-            made = self._program(key, values, static, by_keyword=bool(arrays))
+            # If loading has failed, the error is raised here, where the program is needed.
+            made = first.loaded() if first is not None and first.noted == key else None
+            if made is None:
+                made = self._program(key, values, static, by_keyword=bool(arrays))
             program = self._programs.add(key, made)
         self._used.add(self._files[key])
+        if first is not None:
+            note = json.dumps([key, self._donated_leaves(values)]).encode()
+            if read_sealed(first.note, first.note.name) != note:
+                write_sealed(first.note, first.note.name, note)
         with _compile.nans_allowed():
             return program(*jax.tree.leaves(values))
 
@@ -250,16 +313,30 @@ class Kept:
         is a dict of arrays that the function gets by keyword. The compiled program is a function of the
         leaves of `arguments`.
         """
-        path = self._place / f"{self._function.__name__}-{key}"
+        path = self._path(key)
         _register_records(arguments)
-        data = _read(path, key)
+        data = read_sealed(path, key)
         if data is None:
             if path.exists():
                 deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
                 self._say(f"note: {without(path) or deleted}")
             data = self._exported(arguments, static, by_keyword)
-            _write(path, key, data)
+            write_sealed(path, key, data)
         exported = export.deserialize(bytearray(data))
+        leaves = _placeless(jax.tree.leaves(arguments))
+        return self._compiled(key, exported, leaves, self._donated_leaves(arguments))
+
+    def _path(self, key: str) -> Path:
+        return self._place / f"{self._function.__name__}-{key}"
+
+    def _compiled(
+        self, key: str, exported: export.Exported, leaves: Sequence[Any], donated: Sequence[int]
+    ) -> Callable[..., Any]:
+        """Compile a traced program, or let JAX load it from its cache.
+
+        `leaves` are the program's arguments, or their shapes and dtypes; `donated` are the indices of
+        those whose memory a call may reuse.
+        """
 
         def program(*leaves: Any) -> Any:
             return exported.call(*leaves)
@@ -268,15 +345,63 @@ class Kept:
         # The program is compiled here, once, for these leaves. If `jitted` itself were called, a later
         # call whose arguments are results of an earlier one would lower the program again: newer
         # versions of JAX regard results as committed to a device.
-        jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
-        lowered = jitted.lower(*jax.tree.leaves(arguments))
+        jitted = jax.jit(program, donate_argnums=tuple(donated))
+        lowered = jitted.lower(*leaves)
         options = _compile.compiler_options(default_platform())
         entries = EntriesOf(self._function.__name__)
         with entries:
             compiled = lowered.compile(compiler_options=dict(options))
+        path = self._path(key)
         names = entries.of_program() if path.is_file() else None
         self._files[key] = names and names | {f"{TRACED}/{path.name}"}
         return compiled
+
+    def load_ahead(
+        self, name: str | None, records: Callable[[], Any], begin: descent.Begin
+    ) -> None:
+        """Begin to load the program that this thread will call next, if an earlier start has noted it.
+
+        Loading a large program takes half a second, mostly outside Python. But its key needs all
+        arguments of the call. So the call notes its key in a file for later starts. If the call then
+        needs another program than the noted one, that is found as without this method.
+
+        Args:
+          name: a hash of what is known of the call before its arguments are; the name of the file. With
+            None, nothing is loaded and noted, and what an earlier call of this method began is dropped.
+          records: a function that returns a pytree with the named tuples that the program returns.
+          begin: a function that starts the loading, possibly in another thread.
+        """
+        self._first = None
+        if name is None:
+            return
+        first = _FirstCall(threading.get_ident(), self._place / NOTES / name)
+        data = read_sealed(first.note, name)
+        if data is not None:
+            key, donated = json.loads(data)
+            if self._programs.get(key) is None:
+                loaded = begin(partial(self._loaded, key, donated, records))
+                first = first._replace(noted=key, loaded=loaded)
+        self._first = first
+
+    def _loaded(self, key: str, donated: Sequence[int], records: Callable[[], Any]) -> Any:
+        """Return the program with this key; None if it is not stored, or if its file is damaged."""
+        data = read_sealed(self._path(key), key)
+        if data is None:
+            return None
+        _register_records((records(),))
+        exported = export.deserialize(bytearray(data))
+        return self._compiled(key, exported, _placeless(exported.in_avals), donated)
+
+    def _begun_for_this_call(self) -> _FirstCall | None:
+        """Return what `load_ahead` has begun for the present call; None if it has begun nothing.
+
+        It is returned once only, so that a program which the call does not need is not kept in memory.
+        """
+        first = self._first
+        if first is None or first.thread != threading.get_ident():
+            return None
+        self._first = None
+        return first
 
     def files_in_use(self) -> frozenset[str] | None:
         """Return the files of the programs that were called since the last call of this method.
@@ -309,6 +434,23 @@ class Kept:
             return ()
         before = len(jax.tree.leaves(arguments[: self._donated]))
         return tuple(range(before, before + len(jax.tree.leaves(arguments[self._donated]))))
+
+
+def _placeless(leaves: Sequence[Any]) -> list[Any]:
+    """Return the shapes and dtypes of leaves, or the leaves if one is not on the default device.
+
+    JAX lowers a program in another way for an argument that is committed to a device, as results of
+    some programs are. It would then not find the compiled program in its cache if that was lowered from
+    shapes, as by `load_ahead`.
+    """
+    default = jax.device_put(0).devices()
+    if any(leaf.devices() != default for leaf in leaves if isinstance(leaf, jax.Array)):
+        return list(leaves)
+    dtypes = [leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf) for leaf in leaves]
+    return [
+        jax.ShapeDtypeStruct(np.shape(leaf), dtype)
+        for leaf, dtype in zip(leaves, dtypes, strict=True)
+    ]
 
 
 def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
@@ -348,8 +490,12 @@ class _Foreign(TypeError):
     """
 
 
+def _has_sources() -> bool:
+    """Return whether the source files of `nst_jax` can be hashed: not if they are in an archive."""
+    return (PACKAGE / "__init__.py").is_file()
+
+
 def _sources() -> list[Path]:
-    """Return the source files of `nst_jax`; no files if it is imported from an archive."""
     return sorted(PACKAGE.rglob("*.py"))
 
 
@@ -388,8 +534,11 @@ def surrounded_key(value: Any, *facts: Any) -> str | None:
 
     Returns:
       The hash (the key). None if `value` has a part that no key can describe, such as a user's own
-      function, whose code could change while the key stays the same.
+      function, whose code could change while the key stays the same. For the same reason it is None if
+      this package is imported from an archive, in which its source files cannot be hashed.
     """
+    if not _has_sources():
+        return None
     try:
         described = _described(value)
     except _Foreign:
@@ -480,8 +629,11 @@ def _records(value: Any) -> set[type]:
 # --- Files ----------------------------------------------------------------------------------------
 
 
-def _read(path: Path, key: str) -> bytes | None:
-    """Return the traced program in a file; None if the file is missing, damaged or for another key."""
+def read_sealed(path: Path, key: str) -> bytes | None:
+    """Return the data, such as a traced program, that `write_sealed` has written to a file.
+
+    The result is None if the file is missing, damaged or for another key.
+    """
     try:
         content = path.read_bytes()
     except OSError:
@@ -490,8 +642,8 @@ def _read(path: Path, key: str) -> bytes | None:
     return data if content == _sealed(key, data) else None
 
 
-def _write(path: Path, key: str, data: bytes) -> None:
-    """Write a traced program to a file, with a hash of its key and data.
+def write_sealed(path: Path, key: str, data: bytes) -> None:
+    """Write data, such as a traced program, to a file, with a hash of its key and data.
 
     A failure to write is ignored, since it only makes the next start slower.
     """
@@ -506,8 +658,8 @@ def _write(path: Path, key: str, data: bytes) -> None:
 
 
 def _sealed(key: str, data: bytes) -> bytes:
-    """Return the content of a traced program's file: a hash of the key and the data, then the data.
+    """Return the content of a file: a hash of the key and the data, then the data.
 
-    By the hash, `_read` recognises a file that is damaged or has another key.
+    By the hash, `read_sealed` recognises a file that is damaged or has another key.
     """
     return hashlib.sha256(key.encode() + data).digest() + data

@@ -27,6 +27,7 @@ from nst_jax.app.chosen_options import (
 )
 from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style, read_fine
 from nst_jax.app.job import PictureJob, picture_job
+from nst_jax.app.kept_costs import kept_costs
 from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs, default_name
 from nst_jax.app.parsing import StyleShare
@@ -157,22 +158,24 @@ def _stylize_job(
     if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)
-    job = picture_job(
-        photo,
-        read,
-        recipe=arguments.with_start(asked.recipe, asked.init),
-        outputs=asked.outputs,
-        seed=chosen_seed(chosen, asked.recipe),
-        init=None if asked.init_file is None else asked.init,
-        init_file=asked.init_file,
-        resume=resume,
-        devices=chosen["devices"],
-        bucket=chosen_bucket(chosen),
-        begun=chosen["begun"],
-        controls=controls,
-        strength=chosen_strength(chosen),
-        sized=sized,
-    )
+    recipe = arguments.with_start(asked.recipe, asked.init)
+    with kept_costs(recipe):
+        job = picture_job(
+            photo,
+            read,
+            recipe=recipe,
+            outputs=asked.outputs,
+            seed=chosen_seed(chosen, asked.recipe),
+            init=None if asked.init_file is None else asked.init,
+            init_file=asked.init_file,
+            resume=resume,
+            devices=chosen["devices"],
+            bucket=chosen_bucket(chosen),
+            begun=chosen["begun"],
+            controls=controls,
+            strength=chosen_strength(chosen),
+            sized=sized,
+        )
     if fine is None:
         return job
     # The combined style already has the size at which the run uses it. A new plan would resize it once

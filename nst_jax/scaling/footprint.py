@@ -526,15 +526,13 @@ def _bytes_of_targets(
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)
 
-    def target(part: StylePart) -> Any:
+    def target(part: StylePart) -> int:
         features = features_at(part.tap, largest, recipe)
-        return loss_costs.target(part.loss, features, styles=len(terms.style_shares))
+        return loss_costs.target_bytes(part.loss, features, styles=len(terms.style_shares))
 
-    kept: tuple[list[Any], ...] = (
-        [features_at(tap, shape, recipe) for tap in dict.fromkeys((*terms.content_taps, *held))],
-        list(map(target, terms.style_parts)) * regions,
-    )
-    found = size_in_bytes(kept)
+    taps = dict.fromkeys((*terms.content_taps, *held))
+    found = size_in_bytes([features_at(tap, shape, recipe) for tap in taps])
+    found += regions * sum(map(target, terms.style_parts))
     if regions > 1 or protected:
         found += FLOAT32 * regions * _positions(terms.every_style_tap, shape, recipe)
     if protected:

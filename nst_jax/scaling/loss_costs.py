@@ -96,6 +96,49 @@ def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> A
     return _cached(_target, loss, height, width, channels, features.dtype.name, styles)
 
 
+def target_bytes(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> int:
+    """Return the bytes of what `target` describes; the arguments are those of `target`.
+
+    Example:
+      >>> from nst_jax.losses import GRAM_PAPER
+      >>> target_bytes(GRAM_PAPER, jax.ShapeDtypeStruct((8, 8, 64), "float32"), styles=2) // 64**2
+      4
+    """
+    height, width, channels = features.shape
+    if loss.additive:
+        height = width = 1
+    return _cached(_target_bytes, loss, height, width, channels, features.dtype.name, styles)
+
+
+class AdditiveCosts(NamedTuple):
+    """What is counted of an additive style loss at one tap: `distance_cost` and `target_bytes`.
+
+    They are the same for all sizes of pictures, since the loss is computed from sums over positions.
+    """
+
+    operations: int
+    memory: int
+    target: int
+
+
+def additive_costs(loss: StyleLoss, features: jax.ShapeDtypeStruct, styles: int) -> AdditiveCosts:
+    """Count an additive style loss at one tap; the arguments are those of `target`."""
+    distance = distance_cost(loss, *features.shape)
+    return AdditiveCosts(*distance, target_bytes(loss, features, styles=styles))
+
+
+def recall_additive(
+    loss: StyleLoss, features: jax.ShapeDtypeStruct, styles: int, costs: AdditiveCosts
+) -> None:
+    """Let this process use costs that `additive_costs` has returned in an earlier one.
+
+    Counting takes hundredths of a second for each number of channels, since JAX traces the loss.
+    """
+    channels, dtype = features.shape[-1], features.dtype.name
+    _recalled[_distance_cost, loss, 1, 1, channels] = LossCost(costs.operations, costs.memory)
+    _recalled[_target_bytes, loss, 1, 1, channels, dtype, styles] = costs.target
+
+
 def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
     """Return the cost of a content loss and its gradient, for features [height, width, channels].
 
@@ -114,12 +157,21 @@ def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> L
 
 
 def _cached(function: Callable[..., Any], loss: StyleLoss | ContentLoss, *others: Any) -> Any:
-    """Call a function that has an `lru_cache`; bypass the cache for a loss that cannot be hashed."""
+    """Call a function that has an `lru_cache`, unless its result is recalled from an earlier process.
+
+    For a loss that cannot be hashed, all caches are bypassed.
+    """
     try:
         hash(loss)
     except TypeError:
         return function.__wrapped__(loss, *others)  # type: ignore[attr-defined]
-    return function(loss, *others)
+    known = _recalled.get((function, loss, *others))
+    return function(loss, *others) if known is None else known
+
+
+# Results that an earlier process has counted: a function that `_cached` calls, with its arguments ->
+# its result. Only the losses of this package are in it, so it stays small.
+_recalled: dict[tuple[Any, ...], Any] = {}
 
 
 @lru_cache(maxsize=256)
@@ -157,6 +209,12 @@ def _target(
         return loss.target(one)
 
     return jax.eval_shape(made, _features(height, width, channels, dtype))
+
+
+@lru_cache(maxsize=256)
+def _target_bytes(loss: StyleLoss, *others: Any) -> int:
+    arrays = jax.tree.leaves(_cached(_target, loss, *others))
+    return sum(array.size * array.dtype.itemsize for array in arrays)
 
 
 @lru_cache(maxsize=256)

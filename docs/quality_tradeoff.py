@@ -1,0 +1,140 @@
+"""Whether `default` trades nearness to the photograph for nearness to the style better than others.
+
+A section of `quality.md`, see `quality_page`. It is made of the pictures of `default` with another
+style weight in the record of `quality`, and of the record of `strength`, which has several recipes with
+nine style weights each.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from docs.quality_aims import OURS, ahead
+
+STRENGTH = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "strength-cpu.json"
+VARIANTS = (
+    f"{OURS}@style"  # names of contestants that are `default` with another style weight begin so
+)
+
+Json = dict[str, Any]
+
+
+def section(rows: Sequence[Json], strength: Path = STRENGTH) -> str:
+    """Return the section as Markdown.
+
+    Args:
+      rows: the rows of one canvas, some of them with a variant of `default`; the same pairs for all.
+      strength: the record of `strength`.
+    """
+    record = json.loads(strength.read_text("utf-8"))
+    return "\n".join((TITLE, _by_weight(rows), _at_equal_ssim(record)))
+
+
+TITLE = f"""## Where `{OURS}` is not ahead
+
+On a pair where neither of two recipes is ahead, one is nearer to the style and the other to the
+photograph. That alone says little: more style weight brings any recipe nearer to the style and takes
+it away from the photograph. No single weight of `{OURS}` is ahead both of recipes that are near to the
+style and of recipes that are near to the photograph. Two measurements tell whether it makes more of
+the trade-off.
+"""
+
+
+def variants(rows: Sequence[Json]) -> list[str]:
+    """Return the names of the contestants that are `default` with another style weight."""
+    return sorted({name for row in rows for name in row["recipes"] if name.startswith(VARIANTS)})
+
+
+def _by_weight(rows: Sequence[Json]) -> str:
+    names = (OURS, *variants(rows))
+    with_all = [row for row in rows if set(names) <= set(row["recipes"])]
+    others = sorted({name for row in with_all for name in row["recipes"]} - set(names))
+    meaning = "; ".join(
+        f"`{name}` is `{OURS}` with {name.removeprefix(VARIANTS)} times its style weight"
+        for name in names[1:]
+    )
+    lines = [
+        f"First, other weights, at {max(rows[0]['size'])} px. {meaning}.\n",
+        f"| against | {' | '.join(f'`{name}` ahead' for name in names)} |",
+        "|" + "---|" * (len(names) + 1),
+    ]
+    for other in others:
+        counts = (ahead(with_all, name, other) for name in names)
+        cells = " | ".join(f"{first} of {both}" for first, both in counts)
+        lines.append(f"| `{other}` | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+# --- At equal nearness to the photograph ----------------------------------------------------------
+
+
+def style_at(ssim: float, curve: Sequence[tuple[float, float]]) -> float | None:
+    """Return a recipe's distance to the style at an SSIM; None if none of its weights has that.
+
+    Args:
+      ssim: the structural similarity to the photograph.
+      curve: (SSIM, distance of style vectors) of the recipe with several weights, by rising weight.
+
+    Example:
+      >>> style_at(0.5, [(0.8, 2.0), (0.6, 1.0), (0.4, 0.5)])
+      0.75
+    """
+    for (before, far), (after, near) in pairwise(curve):
+        if before >= ssim >= after and before > after:
+            return far + (near - far) * (before - ssim) / (before - after)
+    return None
+
+
+def equal_ssim(rows: Sequence[Json], other: str) -> list[tuple[float, float]]:
+    """Return the distances to the style of another recipe, and of `default` at the same SSIM.
+
+    Args:
+      rows: of the record of `strength`.
+      other: the other recipe, with its own style weight.
+
+    Returns:
+      A tuple for each pair whose SSIM lies between those that `default` reaches.
+    """
+    by_pair: dict[tuple[str, ...], Json] = {}
+    for row in rows:
+        by_pair.setdefault(tuple(row["pair"]), {})[row["recipe"]] = row
+    found = []
+    for recipes in by_pair.values():
+        if {OURS, other} <= set(recipes):
+            theirs, curve = _curve(recipes[other]), _curve(recipes[OURS])
+            # The first rating is that of the photograph itself.
+            ssim, style = theirs[1 + recipes[other]["exponents"].index(0.0)]
+            ours = style_at(ssim, curve)
+            if ours is not None:
+                found.append((style, ours))
+    return found
+
+
+def _curve(row: Json) -> list[tuple[float, float]]:
+    return list(zip(row["ratings"]["ssim"], row["ratings"]["style_vector"], strict=True))
+
+
+def _at_equal_ssim(record: Json) -> str:
+    rows, plan = record["rows"], record["plan"]
+    names = dict.fromkeys(row["recipe"] for row in rows if row["recipe"] != OURS)
+    lines = [
+        f"Second, the same SSIM. The [record](../benchmarks/results/{STRENGTH.name}) of `python "
+        "-m benchmarks strength` has pictures of each recipe with nine style weights, from a "
+        f"thousandth to ten times its own, at {plan['sizes'][0]} px. All made {plan['steps']} updates, so a recipe "
+        "that makes hundreds by its own settings is far from finished. What distance to the style has "
+        f"`{OURS}` at the SSIM that another recipe has with its own weight? It is interpolated between "
+        f"the two nearest weights. Pairs whose SSIM `{OURS}` does not reach are left out.\n",
+        f"| against | pairs | `{OURS}` nearer to the style on | mean distance of the other | of "
+        f"`{OURS}` |",
+        "|---|---|---|---|---|",
+    ]
+    for name in names:
+        found = equal_ssim(rows, name)
+        nearer = sum(ours < theirs for theirs, ours in found)
+        theirs, ours = (fmean(one[place] for one in found) for place in (0, 1))
+        cells = [str(len(found)), str(nearer), f"{theirs:.2f}", f"{ours:.2f}"]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
