@@ -121,12 +121,13 @@ def _at_equal_ssim(record: Json) -> str:
     rows, plan = record["rows"], record["plan"]
     names = dict.fromkeys(row["recipe"] for row in rows if row["recipe"] != OURS)
     lines = [
-        f"Second, the same SSIM. The [record](../benchmarks/results/{STRENGTH.name}) of `python "
-        "-m benchmarks strength` has pictures of each recipe with nine style weights, from a "
-        f"thousandth to ten times its own, at {plan['sizes'][0]} px. All made {plan['steps']} updates, so a recipe "
-        "that makes hundreds by its own settings is far from finished. What distance to the style has "
-        f"`{OURS}` at the SSIM that another recipe has with its own weight? It is interpolated between "
-        f"the two nearest weights. Pairs whose SSIM `{OURS}` does not reach are left out.\n",
+        f"Second, the same SSIM. The [record](../benchmarks/results/{STRENGTH.name}) of `python -m "
+        "benchmarks strength` has pictures of each recipe with nine style weights, from a thousandth "
+        f"to ten times its own, at {plan['sizes'][0]} px. All made {plan['steps']} updates, so a "
+        "recipe that makes hundreds by its own settings is far from finished. What distance to the "
+        f"style has `{OURS}` at the SSIM that another recipe has by its own weight? It is "
+        f"interpolated between the two nearest weights. Pairs whose SSIM `{OURS}` does not reach are "
+        "left out.\n",
         f"| against | pairs | `{OURS}` nearer to the style on | mean distance of the other | of "
         f"`{OURS}` |",
         "|---|---|---|---|---|",
