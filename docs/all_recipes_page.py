@@ -56,6 +56,12 @@ are compared at {taps}, which no recipe here reads. The canvas is small, and six
 differences of a few hundredths tell nothing.
 """
 
+BLIND = f"""## Blind sheets
+
+Six recipes were judged by models that saw neither names nor figures, as [quality.md](quality.md#blind-sheets)
+describes: `{OURS}`, and five of other kinds in its time. The pictures are those above.
+"""
+
 COMMANDS = """## How it was made
 
 The photographs and paintings are those of [the gallery](gallery.md), cropped to 4:3 around their
@@ -123,6 +129,8 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         _by_recipe(rows),
         "## The pictures\n",
         *(_shown(row) for row in rows),
+        BLIND,
+        quality_page.verdicts_text(entry["blind"]),
         COMMANDS.format(
             size=max(rows[0]["size"]),
             crop=rows[0]["crop"],

@@ -126,7 +126,7 @@ def page(path: Path = RECORD) -> str:
             counts_table(here),
             _sheets(name, here),
         ]
-    parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, _verdicts(blind)]
+    parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, verdicts_text(blind)]
     elsewhere = {name for row in entry_of(ALL_RECIPES)["rows"] for name in row["recipes"]}
     parts.append(_unmeasured(every, blind, elsewhere))
     return "\n".join(part for part in parts if part)
@@ -542,7 +542,8 @@ def _strip(pair: Sequence[str]) -> str:
 # --- What eyes said, and what is not measured -----------------------------------------------------
 
 
-def _verdicts(blind: Sequence[Json]) -> str:
+def verdicts_text(blind: Sequence[Json]) -> str:
+    """Return the counts of blind verdicts as Markdown."""
     blocks = []
     for counts in blind:
         by = f" by {counts['judges']}" if counts["judges"] else ""
