@@ -58,8 +58,9 @@ differences of a few hundredths tell nothing.
 
 BLIND = f"""## Blind sheets
 
-Six recipes were judged by models that saw neither names nor figures, as [quality.md](quality.md#blind-sheets)
-describes: `{OURS}`, and five of other kinds in its time. The pictures are those above.
+Six recipes were judged by models that saw neither names nor figures, as
+[quality.md](quality.md#blind-sheets) describes: `{OURS}`, and five of other kinds in its time. The
+pictures are those above.
 """
 
 COMMANDS = """## How it was made
