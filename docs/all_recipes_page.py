@@ -47,8 +47,8 @@ Every recipe had the time that `{ours}` takes, and made as many updates as fit i
 makes a thousand updates by its own settings is far from finished then: a sheet shows what it reaches in
 that time, not what it can do. The other settings are its own; where a recipe has several scales, their
 updates are in about the same proportion. `{instant}`, a single pass of a network, takes a small part of
-that time. Not here are `{textures}`, which paint textures and look at no photograph, and
-`{diverges}`: its learning rate is for pictures 400 px high, and here its losses stop being finite.
+that time. Not here are `{textures}`, which paint textures and look at no photograph,
+and `{diverges}`: its learning rate is for pictures 400 px high, and here its losses stop being finite.
 
 Figures are means over the pairs; [raters.md](raters.md) says what each rater can tell. A star marks a
 biased rater: the recipe minimises or sets nearly what the rater measures. Gram matrices and Gaussians

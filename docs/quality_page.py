@@ -109,12 +109,8 @@ def page(path: Path = RECORD) -> str:
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
     parts = [PREFACE, quality_aims.section(titled, blind)]
-    parts += [
-        quality_tradeoff.section(here)
-        for here in by_canvas.values()
-        if quality_tradeoff.variants(here)
-    ]
-    parts.append(_raters(rows))
+    whole = next((here for here in by_canvas.values() if quality_tradeoff.variants(here)), [])
+    parts += [quality_tradeoff.section(whole), _raters(rows)]
     for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",

@@ -26,11 +26,13 @@ def section(rows: Sequence[Json], strength: Path = STRENGTH) -> str:
     """Return the section as Markdown.
 
     Args:
-      rows: the rows of one canvas, some of them with a variant of `default`; the same pairs for all.
+      rows: the rows of one canvas, some of them with a variant of `default`; none if there is no such
+        canvas.
       strength: the record of `strength`.
     """
     record = json.loads(strength.read_text("utf-8"))
-    return "\n".join((TITLE, _by_weight(rows), _at_equal_ssim(record)))
+    by_weight = [_by_weight(rows)] if variants(rows) else []
+    return "\n".join((TITLE, *by_weight, _at_equal_ssim(record)))
 
 
 TITLE = f"""## Where `{OURS}` is not ahead
@@ -38,8 +40,7 @@ TITLE = f"""## Where `{OURS}` is not ahead
 On a pair where neither of two recipes is ahead, one is nearer to the style and the other to the
 photograph. That alone says little: more style weight brings any recipe nearer to the style and takes
 it away from the photograph. No single weight of `{OURS}` is ahead both of recipes that are near to the
-style and of recipes that are near to the photograph. Two measurements tell whether it makes more of
-the trade-off.
+style and of recipes that are near to the photograph. Does it make more of the trade-off?
 """
 
 
@@ -57,7 +58,7 @@ def _by_weight(rows: Sequence[Json]) -> str:
         for name in names[1:]
     )
     lines = [
-        f"First, other weights, at {max(rows[0]['size'])} px. {meaning}.\n",
+        f"Other weights, at {max(rows[0]['size'])} px. {meaning}.\n",
         f"| against | {' | '.join(f'`{name}` ahead' for name in names)} |",
         "|" + "---|" * (len(names) + 1),
     ]
@@ -121,7 +122,7 @@ def _at_equal_ssim(record: Json) -> str:
     rows, plan = record["rows"], record["plan"]
     names = dict.fromkeys(row["recipe"] for row in rows if row["recipe"] != OURS)
     lines = [
-        f"Second, the same SSIM. The [record](../benchmarks/results/{STRENGTH.name}) of `python -m "
+        f"The [record](../benchmarks/results/{STRENGTH.name}) of `python -m "
         "benchmarks strength` has pictures of each recipe with nine style weights, from a thousandth "
         f"to ten times its own, at {plan['sizes'][0]} px. All made {plan['steps']} updates, so a "
         "recipe that makes hundreds by its own settings is far from finished. What distance to the "
