@@ -7,7 +7,7 @@ pictures:
     hidden = (reading + painting + writing - whole) / (reading + writing)
 
 `reading`, `painting` and `writing` are the seconds of each part alone, one after the other in this
-process. Reading is to find out the sizes and digests of the files, and to decode them. Painting is
+process. Reading means to find sizes and digests, then to decode. Painting is
 `stylize_many` on the decoded pictures, resizing included, in groups as large as those of `batch`.
 Writing is to encode and save PNG files. `whole` is the time that the command takes for n further
 pictures: that for 2n pictures less that for n. So the time to start, to load programs, to read the

@@ -181,21 +181,21 @@ def front_panels(entry: Json) -> list[Panel]:
     return panels
 
 
-def mean_front_panel(rows: Sequence[Json]) -> Panel:
-    """Return a panel of style distance against content distance, means over the rows of a record.
+def median_front_panel(rows: Sequence[Json]) -> Panel:
+    """Return a panel of style distance against content distance, medians over the rows of a record.
 
     Each contestant is a point, with its name beside it. All painted every pair.
     """
     lines = [
         Line(
             name,
-            [float(np.mean([one["style_vector"] for one in found]))],
-            [1 - float(np.mean([one["ssim"] for one in found]))],
+            [float(np.median([one["style_vector"] for one in found]))],
+            [1 - float(np.median([one["ssim"] for one in found]))],
         )
         for name in rows[0]["recipes"]
         for found in ([row["recipes"][name]["ratings"] for row in rows],)
     ]
-    title = f"mean of {len(rows)} pairs, {max(rows[0]['size'])} px"
+    title = f"median of {len(rows)} pairs, {max(rows[0]['size'])} px"
     axes = "distance of style vectors", "1 - structural similarity"
     return Panel(title, *axes, lines, named=True)
 

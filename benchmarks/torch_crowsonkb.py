@@ -1,14 +1,14 @@
 """A whole picture by the loop of the source of our recipe `crowsonkb`, in PyTorch; needs torch.
 
 The source is style_transfer/style_transfer.py of github.com/crowsonkb/style-transfer-pytorch, with its
-Adam. The loop computes in float32, with the settings that torch has by itself, and so has the source:
-on CUDA devices, convolutions may use TF32, while matrix products use all bits.
+Adam. The loop computes in float32 with torch's own precision, as the source does: on CUDA devices,
+convolutions may use TF32, while matrix products use all bits.
 
 Some differences from the source are those of our recipe, whose comments give the reasons: the weights
 are the embedded ones, with a weight of the variation that fits them; pictures of the coarser scales are
 reduced from those of the last one; and where float32 needs it, more than 1e-4 is added to variances.
 Others save time: losses are not read in every update, which would wait for the device; no memory is
-given back between scales; cuDNN chooses kernels by trial; and averaging records nothing for gradients.
+given back between scales; cuDNN chooses kernels by trial; and the average is updated without recording for gradients.
 """
 
 from collections.abc import Sequence

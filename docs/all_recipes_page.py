@@ -11,7 +11,7 @@ matplotlib.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from PIL import Image
@@ -40,27 +40,36 @@ PREFACE = """# All recipes side by side
 Six photographs in the manner of six paintings, by every recipe that can paint them. This page is
 written by `python -m docs.all_recipes_page` from [a
 record](../benchmarks/results/all_recipes/quality-cpu.json), which `python -m benchmarks quality`
-measures. [quality.md](quality.md) compares some of the recipes by their own settings, at larger sizes
-and on more pairs; [recipes.md](recipes.md) says where each comes from.
+measures. [quality.md](quality.md) compares some of the recipes by their own settings, at larger
+sizes and on more pairs; [recipes.md](recipes.md) says where each comes from.
 
-Every recipe had the time that `{ours}` takes, and made as many updates as fit into it. A recipe that
-makes a thousand updates by its own settings is far from finished then: a sheet shows what it reaches in
-that time, not what it can do. The other settings are its own; where a recipe has several scales, their
-updates are in about the same proportion. `{instant}`, a single pass of a network, takes a small part of
-that time. Not here are `{textures}`, which paint textures and look at no photograph,
-and `{diverges}`: its learning rate is for pictures 400 px high, and here its losses stop being finite.
+Every recipe had the time that `{ours}` takes: {seconds:.0f} CPU seconds on average, without
+compiling. It made as many updates as fit into that, at least one a scale; the other settings are
+its own. Most are stopped early: `nnst` after {nnst} of 1000 updates, `crowsonkb` after {crowsonkb}
+of 1500. One that starts from the photograph then still looks like it (high SSIM, little style), and
+one that starts from noise still shows the noise (low SSIM, much speckle). So **this page says how
+far a recipe comes in a time, not how well it paints when it is finished**. `gram` and
+`pytorch-tutorial` made more updates than by their own settings. `{instant}`, a single pass of a
+network, takes a small part of that time.
 
-Figures are means over the pairs; [raters.md](raters.md) says what each rater can tell. A star marks a
-biased rater: the recipe minimises or sets nearly what the rater measures. Gram matrices and Gaussians
-are compared at {taps}, which no recipe here reads. The canvas is small, and six pairs are few:
-differences of a few hundredths tell nothing.
+Not here are `{textures}`, which paint textures and look at no photograph, and `{diverges}`: its
+learning rate is for pictures 400 px high, and on five of the six pairs its losses stop being
+finite. `pytorch-tutorial` ends in noise on one pair, *astronaut, renoir*; with the embedded weights
+its optimiser diverges, in torch as well ([departures](recipes.md#pytorch-tutorial)).
+
+In the table of raters, figures are means over the pairs; [raters.md](raters.md) says what each
+rater can tell. A star marks a biased rater: the recipe minimises or sets nearly what the rater
+measures. Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Six pairs
+are few, and the canvas is small: look at the table by pair before you trust a difference of means.
 """
 
 BLIND = f"""## Blind sheets
 
 Six recipes were judged by models that saw neither names nor figures, as
 [quality.md](quality.md#blind-sheets) describes: `{OURS}`, and five of other kinds in its time. The
-pictures are those above.
+pictures are those above, so the counts do not say which recipe paints better when it is finished.
+By its own settings, `crowsonkb` fared better against `{OURS}`
+([quality.md](quality.md#what-was-aimed-at-and-what-was-reached)).
 """
 
 COMMANDS = """## How it was made
@@ -112,6 +121,8 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
     parts = [
         PREFACE.format(
             ours=OURS,
+            seconds=fmean(equal_time.taken(row["recipes"][OURS]) for row in rows),
+            **{name: rows[0]["recipes"][name]["updates"] for name in ("nnst", "crowsonkb")},
             instant=INSTANT,
             textures="` and `".join(TEXTURES),
             diverges=DIVERGES,
@@ -122,13 +133,14 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         quality_page.times_table(in_time, OURS),
         "## Raters\n",
         quality_page.rater_table(rows),
-        f"![Distance of style vectors against 1 - SSIM, means over the pairs](all_recipes/{FRONT})\n",
+        f"![Distance of style vectors against 1 - SSIM, medians over the pairs](all_recipes/{FRONT})\n",
         "Points at the lower left are better in both.\n",
         quality_page.counts_table(rows),
         "Distance of style vectors / SSIM, for each pair. The first is better the smaller, the second "
-        "the larger. The recipe nearest to the styles comes first.\n",
+        "the larger. The recipe with the nearest median to the styles comes first.\n",
         _by_recipe(rows),
         "## The pictures\n",
+        "All had the same time; behind a name is how many of its own updates a recipe made in it.\n",
         *(_shown(row) for row in rows),
         BLIND,
         quality_page.verdicts_text(entry["blind"]),
@@ -145,10 +157,10 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
 
 
 def _by_recipe(rows: Sequence[Json]) -> str:
-    """Return a table with a line for each recipe, ordered by its mean distance to the style."""
+    """Return a table with a line for each recipe, ordered by its median distance to the style."""
     names = sorted(
         quality_page.contestants(rows),
-        key=lambda name: fmean(row["recipes"][name]["ratings"]["style_vector"] for row in rows),
+        key=lambda name: median(row["recipes"][name]["ratings"]["style_vector"] for row in rows),
     )
     lines = [
         f"| recipe | {' | '.join(', '.join(row['pair']) for row in rows)} |",
@@ -188,7 +200,7 @@ def draw(kept: Gallery, pictures: Path) -> None:
     """
     rows = rows_of(entry_of())
     FOLDER.mkdir(exist_ok=True)
-    plots.drawn([plots.mean_front_panel(rows)], FOLDER / FRONT)
+    plots.drawn([plots.median_front_panel(rows)], FOLDER / FRONT)
     for row in rows:
         images, captions = [], ["the photograph", "the style"]
         for name in row["pair"]:
@@ -197,11 +209,20 @@ def draw(kept: Gallery, pictures: Path) -> None:
                 raise ValueError(f"`pictures`: {name} is not the picture that was painted from")
             images.append(gallery.prepared(image, max(row["size"]), row["crop"]))
         for name in (OURS, INSTANT, *(one for one in recipes() if one != OURS)):
-            captions.append(name)
+            captions.append(_caption(row, name))
             images.append(_painted(kept, row, name))
         sheet = sheets.captioned(images, captions, columns=COLUMNS, cell=max(row["size"]))
         picture = Image.fromarray(nst.images.to_uint8(sheet))
         write_jpeg(picture, FOLDER / sheet_of(row), LARGEST)
+
+
+def _caption(row: Json, name: str) -> str:
+    """Return a recipe's name and, if it was stopped early, how many of its own updates it made."""
+    if name == INSTANT:
+        return name
+    own = nst.recipes.named(name).descent.updates_at(tuple(row["size"]))
+    made = row["recipes"][name]["updates"]
+    return f"{name}, {made} of {own}" if made < own else name
 
 
 def _painted(kept: Gallery, row: Json, name: str) -> Any:

@@ -1,8 +1,8 @@
 """Whether `default` trades nearness to the photograph for nearness to the style better than others.
 
-A section of `quality.md`, see `quality_page`. It is made of the pictures of `default` with another
-style weight in the record of `quality`, and of the record of `strength`, which has several recipes with
-nine style weights each.
+A section of `quality.md`, see `quality_page`. It is made of the record of `strength`, which has several
+recipes with nine style weights each, and of pictures by `default` with another style weight in the
+record of `quality`, if there are any.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import nst_jax as nst
 from docs.quality_aims import OURS, ahead
 
 STRENGTH = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "strength-cpu.json"
@@ -35,12 +36,11 @@ def section(rows: Sequence[Json], strength: Path = STRENGTH) -> str:
     return "\n".join((TITLE, *by_weight, _at_equal_ssim(record)))
 
 
-TITLE = f"""## Where `{OURS}` is not ahead
+TITLE = """## At the same nearness to the photograph
 
 On a pair where neither of two recipes is ahead, one is nearer to the style and the other to the
-photograph. That alone says little: more style weight brings any recipe nearer to the style and takes
-it away from the photograph. No single weight of `{OURS}` is ahead both of recipes that are near to the
-style and of recipes that are near to the photograph. Does it make more of the trade-off?
+photograph. That alone says little: more style weight brings any recipe nearer to the style and
+takes it away from the photograph. So the question is who is nearer to the style at the same SSIM.
 """
 
 
@@ -118,25 +118,32 @@ def _curve(row: Json) -> list[tuple[float, float]]:
     return list(zip(row["ratings"]["ssim"], row["ratings"]["style_vector"], strict=True))
 
 
+CONDITIONS = """\
+The [record](../benchmarks/results/strength-cpu.json) of `python -m benchmarks strength` has
+pictures of each recipe with nine style weights, from a thousandth to ten times its own, at {size}
+px. All made {steps} updates (by their own settings: {own}), so this says nothing of finished
+pictures. For each pair, take the SSIM that the other recipe has with its own weight. `{ours}` has a
+distance to the style there, interpolated between its two nearest weights. A pair is left out if the
+other's SSIM is lower than with ten times the weight of `{ours}`. Recipes that are not in the table
+were not measured like this.
+"""
+
+
 def _at_equal_ssim(record: Json) -> str:
     rows, plan = record["rows"], record["plan"]
     names = dict.fromkeys(row["recipe"] for row in rows if row["recipe"] != OURS)
+    own = ", ".join(f"`{name}` {nst.recipes.named(name).descent.steps}" for name in (OURS, *names))
     lines = [
-        f"The [record](../benchmarks/results/{STRENGTH.name}) of `python -m "
-        "benchmarks strength` has pictures of each recipe with nine style weights, from a thousandth "
-        f"to ten times its own, at {plan['sizes'][0]} px. All made {plan['steps']} updates, so a "
-        "recipe that makes hundreds by its own settings is far from finished. What distance to the "
-        f"style has `{OURS}` at the SSIM that another recipe has by its own weight? It is "
-        f"interpolated between the two nearest weights. Pairs whose SSIM `{OURS}` does not reach are "
-        "left out.\n",
-        f"| against | pairs | `{OURS}` nearer to the style on | mean distance of the other | of "
-        f"`{OURS}` |",
+        CONDITIONS.format(ours=OURS, size=plan["sizes"][0], steps=plan["steps"], own=own),
+        f"| against | pairs compared | `{OURS}` nearer to the style on | mean distance of the other |"
+        f" of `{OURS}` |",
         "|---|---|---|---|---|",
     ]
     for name in names:
         found = equal_ssim(rows, name)
+        of = sum(row["recipe"] == name for row in rows)
         nearer = sum(ours < theirs for theirs, ours in found)
         theirs, ours = (fmean(one[place] for one in found) for place in (0, 1))
-        cells = [str(len(found)), str(nearer), f"{theirs:.2f}", f"{ours:.2f}"]
+        cells = [f"{len(found)} of {of}", str(nearer), f"{theirs:.2f}", f"{ours:.2f}"]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -55,18 +55,18 @@ def test_pictures_of_the_page_are_those_of_the_gallery(rows):
             assert gallery.digest(nst.images.sample(name)) == row["digests"][name]
 
 
-def test_recipes_are_ordered_by_their_mean_distance_to_the_style(rows):
+def test_recipes_are_ordered_by_their_median_distance_to_the_style(rows):
     table = page._by_recipe(rows).splitlines()[2:]
-    means = []
+    medians = []
     for line in table:
         cells = [float(cell.split("/")[0]) for cell in line.strip("| ").split(" | ")[1:]]
         assert len(cells) == len(rows)
-        means.append(np.mean(cells))
+        medians.append(np.median(cells))
     assert len(table) == len(rows[0]["recipes"])
-    assert np.all(np.diff(means) >= -0.01)  # cells are rounded
+    assert np.all(np.diff(medians) >= -0.01)  # cells are rounded
 
 
-def test_a_front_of_means_has_a_named_point_for_each_contestant():
+def test_a_front_of_medians_has_a_named_point_for_each_contestant():
     def row(**rated):
         ratings = {
             name: {"ratings": {"style_vector": style, "ssim": ssim}}
@@ -74,11 +74,21 @@ def test_a_front_of_means_has_a_named_point_for_each_contestant():
         }
         return {"size": [144, 192], "recipes": ratings}
 
-    panel = plots.mean_front_panel([row(a=(1.0, 0.5), b=(2.0, 0.2)), row(a=(3.0, 0.7), b=(0, 0))])
-    assert panel.named and panel.title == "mean of 2 pairs, 192 px"
+    rows = [row(a=(1.0, 0.5), b=(2.0, 0.2)), row(a=(3.0, 0.7), b=(0, 0)), row(a=(9, 0.6), b=(1, 0))]
+    panel = plots.median_front_panel(rows)
+    assert panel.named and panel.title == "median of 3 pairs, 192 px"
     assert [line.label for line in panel.lines] == ["a", "b"]
     points = [(line.x[0], line.y[0]) for line in panel.lines]
-    np.testing.assert_allclose(points, [(2.0, 0.4), (1.0, 0.9)])
+    np.testing.assert_allclose(points, [(3.0, 0.4), (1.0, 1.0)])
+
+
+def test_a_caption_says_how_early_a_recipe_was_stopped(rows):
+    made = {name: {"updates": 76} for name in ("crowsonkb", "default")} | {"gram": {"updates": 172}}
+    row = rows[0] | {"recipes": made}
+    assert page._caption(row, "crowsonkb") == "crowsonkb, 76 of 1500"
+    assert page._caption(row, "default") == "default, 76 of 90"
+    assert page._caption(row, "gram") == "gram"
+    assert page._caption(row, INSTANT) == INSTANT
 
 
 def test_names_stand_beside_the_points_of_a_front(tmp_path):

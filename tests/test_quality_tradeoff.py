@@ -57,4 +57,4 @@ def test_the_section_counts_pairs_by_weight_and_compares_at_equal_ssim(tmp_path)
     assert "| against | `default` ahead | `default@style3` ahead |" in lines
     assert "| `gatys` | 0 of 1 | 1 of 1 |" in lines
     assert "| `gram` | 0 of 1 | 0 of 1 |" in lines
-    assert "| `gram` | 1 | 1 | 2.00 | 1.50 |" in lines
+    assert "| `gram` | 1 of 2 | 1 | 2.00 | 1.50 |" in lines
