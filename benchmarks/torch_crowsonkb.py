@@ -8,7 +8,8 @@ Some differences from the source are those of our recipe, whose comments give th
 are the embedded ones, with a weight of the variation that fits them; pictures of the coarser scales are
 reduced from those of the last one; and where float32 needs it, more than 1e-4 is added to variances.
 Others save time: losses are not read in every update, which would wait for the device; no memory is
-given back between scales; cuDNN chooses kernels by trial; and the average is updated without recording for gradients.
+given back between scales; cuDNN chooses kernels by trial; and the average is updated without recording
+for gradients.
 """
 
 from collections.abc import Sequence
