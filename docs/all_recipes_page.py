@@ -72,6 +72,9 @@ By its own settings, `crowsonkb` fared better against `{OURS}`
 ([quality.md](quality.md#what-was-aimed-at-and-what-was-reached)).
 """
 
+QUALITY = (
+    "python -m benchmarks quality --sizes {size} --crop {crop} --pictures pictures --keep painted"
+)
 COMMANDS = """## How it was made
 
 The photographs and paintings are those of [the gallery](gallery.md), cropped to 4:3 around their
@@ -80,12 +83,9 @@ paint, rate, and draw this page:
 
 ```sh
 python -m docs.gallery_page pictures pictures
-PAIRS="{pairs}"
-RECIPES="{recipes}"
-SHARED="--sizes {size} --crop {crop} --pictures pictures --keep painted"
-python -m benchmarks quality $SHARED $PAIRS $RECIPES --equal-time {ours} --paint-only
-python -m benchmarks quality $SHARED $PAIRS --recipe {instant} --paint-only
-python -m benchmarks quality $SHARED --no-paint --out benchmarks/results/all_recipes
+{quality} {pairs} {recipes} --equal-time {ours} --paint-only
+{quality} {pairs} --recipe {instant} --paint-only
+{quality} --no-paint --out benchmarks/results/all_recipes
 python -m docs.all_recipes_page draw --keep painted --pictures pictures
 ```
 """
@@ -145,8 +145,7 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         BLIND,
         quality_page.verdicts_text(entry["blind"]),
         COMMANDS.format(
-            size=max(rows[0]["size"]),
-            crop=rows[0]["crop"],
+            quality=QUALITY.format(size=max(rows[0]["size"]), crop=rows[0]["crop"]),
             pairs=" ".join(f"--pair {':'.join(row['pair'])}" for row in rows),
             recipes=" ".join(f"--recipe {name}" for name in recipes() if name != OURS),
             ours=OURS,
