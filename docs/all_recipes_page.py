@@ -166,8 +166,7 @@ def _by_recipe(rows: Sequence[Json]) -> str:
         "|" + "---|" * (len(rows) + 1),
     ]
     for name in names:
-        found = [row["recipes"][name]["ratings"] for row in rows]
-        cells = [f"{one['style_vector']:.2f}/{one['ssim']:.2f}" for one in found]
+        cells = [quality_page.style_and_ssim(row["recipes"][name]) for row in rows]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -209,7 +208,8 @@ def draw(kept: Gallery, pictures: Path) -> None:
             images.append(gallery.prepared(image, max(row["size"]), row["crop"]))
         for name in (OURS, INSTANT, *(one for one in recipes() if one != OURS)):
             captions.append(_caption(row, name))
-            images.append(_painted(kept, row, name))
+            in_time = name if name in (OURS, INSTANT) else f"{name}@{OURS}-time"
+            images.append(quality_page.painted([kept], row, in_time))
         sheet = sheets.captioned(images, captions, columns=COLUMNS, cell=max(row["size"]))
         picture = Image.fromarray(nst.images.to_uint8(sheet))
         write_jpeg(picture, FOLDER / sheet_of(row), LARGEST)
@@ -222,19 +222,6 @@ def _caption(row: Json, name: str) -> str:
     own = nst.recipes.named(name).descent.updates_at(tuple(row["size"]))
     made = row["recipes"][name]["updates"]
     return f"{name}, {made} of {own}" if made < own else name
-
-
-def _painted(kept: Gallery, row: Json, name: str) -> Any:
-    """Return the kept picture of a row by a recipe or by `instant`."""
-    name = name if name in (OURS, INSTANT) else f"{name}@{OURS}-time"
-    pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
-    found = kept.get(pair, size, name)
-    if found is None or found.facts["crop"] != row["crop"]:
-        raise ValueError(
-            f"`keep`: {kept.folder} has no picture of {':'.join(pair)} by {name} at {size} px, cropped "
-            f"to {row['crop']}; name the folder from which the record was made"
-        )
-    return found.image
 
 
 def main() -> None:

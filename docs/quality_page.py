@@ -109,8 +109,8 @@ def page(path: Path = RECORD) -> str:
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
     parts = [PREFACE, quality_aims.section(titled, blind)]
-    whole = next((here for here in by_canvas.values() if quality_tradeoff.variants(here)), [])
-    parts += [quality_tradeoff.section(whole), _raters(rows)]
+    with_variants = [here for here in by_canvas.values() if quality_tradeoff.variants(here)]
+    parts += [quality_tradeoff.section(next(iter(with_variants), [])), _raters(rows)]
     for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",
@@ -307,12 +307,13 @@ def _by_pair(rows: Sequence[Json], ours: str = OURS) -> str:
         "|" + "---|" * (len(names) + 1),
     ]
     for row in rows:
-        cells = [_two(row["recipes"].get(name)) for name in names]
+        cells = [style_and_ssim(row["recipes"].get(name)) for name in names]
         lines.append(f"| {', '.join(row['pair'])} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _two(found: Json | None) -> str:
+def style_and_ssim(found: Json | None) -> str:
+    """Return a picture's distance to the style and its SSIM; empty if there is no picture."""
     if found is None:
         return ""
     return f"{found['ratings']['style_vector']:.2f}/{found['ratings']['ssim']:.2f}"
@@ -617,14 +618,14 @@ def draw(kept: Sequence[Gallery]) -> None:
         for row in free_pairs(here):
             pictures, captions = list(_originals(row)), ["the photograph", "the style"]
             for one in contestants([row]):
-                pictures.append(_painted(kept, row, one))
+                pictures.append(painted(kept, row, one))
                 captions.append(one)
             sheet = sheets.captioned(pictures, captions, columns=3, cell=CELL)
             nst.images.save(FOLDER / _sheet(name, row), sheet)
     for (pair, _), here in strips(rows).items():
         shape = nst.recipes.sizes.LongEdge(STRIP).shape(*here[0]["size"])
         pictures = [
-            nst.recipes.filters.antialiased(_painted(kept, row, OURS), shape) for row in here
+            nst.recipes.filters.antialiased(painted(kept, row, OURS), shape) for row in here
         ]
         captions = [f"{max(row['size'])} px" for row in here]
         strip = sheets.captioned(
@@ -638,7 +639,7 @@ def _originals(row: Json) -> Iterator[Any]:
         yield gallery.prepared(nst.images.sample(name), max(row["size"]), row.get("crop"))
 
 
-def _painted(kept: Sequence[Gallery], row: Json, name: str) -> Any:
+def painted(kept: Sequence[Gallery], row: Json, name: str) -> Any:
     """Return the kept picture of a row by a contestant, from the folder that has it."""
     pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
     for each in kept:

@@ -106,15 +106,14 @@ def test_names_stand_beside_the_points_of_a_front(tmp_path):
 
 def test_pictures_are_drawn_from_the_folders_of_the_record(rows, tmp_path):
     row, kept = rows[0], Gallery(tmp_path)
-    pair, size = tuple(row["pair"]), max(row["size"])
-    with pytest.raises(ValueError, match=r"^`keep`: .* has no picture of .* by gram@default-time"):
-        page._painted(kept, row, "gram")
+    pair, size, name = tuple(row["pair"]), max(row["size"]), "gram@default-time"
     image = np.full((*row["size"], 3), 0.25, np.float32)
-    kept.put(pair, size, "gram@default-time", Painted(image, {"crop": None}))
-    with pytest.raises(ValueError, match=r"cropped to 4:3; name the folder"):
-        page._painted(kept, row, "gram")
-    kept.put(pair, size, "gram@default-time", Painted(image, {"crop": "4:3"}))
-    np.testing.assert_allclose(page._painted(kept, row, "gram"), image, atol=1 / 255)
+    for crop in (None, "16:9"):  # not that of the record
+        with pytest.raises(ValueError, match=f"^`keep`: no folder has the picture of .* by {name}"):
+            quality_page.painted([kept], row, name)
+        kept.put(pair, size, name, Painted(image, {"crop": crop}))
+    kept.put(pair, size, name, Painted(image, {"crop": "4:3"}))
+    np.testing.assert_allclose(quality_page.painted([kept], row, name), image, atol=1 / 255)
 
 
 def test_the_page_of_quality_names_what_is_only_on_this_page():
