@@ -599,6 +599,18 @@ def agreement_facts() -> dict[str, str]:
     }
 
 
+def reached(recipe: Recipe, what: str) -> str:
+    """Return which shares of its peak an H100 reached in bfloat16, at each size that was measured."""
+    rows = [row for row in _result("gpu-nvidia-h100-80gb-hbm3")["rows"] if row["what"] == what]
+    shares = []
+    for row in rows:
+        updates = 1e6 * row["megapixel_iterations_per_second"]["median"]  # of a pixel, per second
+        share = updates * per_pixel(recipe) / H100_BFLOAT16.peak
+        shares.append(f"{per_cent(share)} at {row['size'][1]} px")
+    *first, last = shares
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def facts() -> dict[str, str]:
     """Return the numbers and tables that the template's sentences contain."""
     recipe = recipes.GRAM
@@ -623,6 +635,8 @@ def facts() -> dict[str, str]:
         "smallest": str(getattr(recipe.descent.schedule, "smallest", "")),
         "price": f"{PRICE:g}",
         "of_peak": per_cent(OF_PEAK),
+        "reached_by_tf": reached(recipes.TF, "step, bfloat16"),
+        "reached_by_gram": reached(recipe, "step of `gram`, bfloat16"),
         "of_link": per_cent(OF_LINK),
         "latency": number(LATENCY * 1e6),
         "pairs": str(pairs_of(recipe)),

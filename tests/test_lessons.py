@@ -11,7 +11,7 @@ import pytest
 
 import nst_jax as nst
 
-plt = pytest.importorskip("matplotlib.pyplot", reason="install the extra `docs`")
+plt = pytest.importorskip("matplotlib.pyplot", reason="install the extra `plots`")
 
 LESSONS = sorted((Path(__file__).parents[1] / "docs" / "lessons").glob("plot_*.py"))
 PARTS = ("The picture that shows it", "The mathematics", "To try")
@@ -65,10 +65,13 @@ def at_most(verb, **limits):
         for path in LESSONS
     ],
 )
-def test_a_lesson_runs_and_draws(path, smaller):
+def test_a_lesson_runs_draws_and_shows_its_figures(path, smaller, monkeypatch):
     plt.switch_backend("agg")
     plt.close("all")
+    shown = []  # the numbers of figures that there are at each call of `plt.show`
+    monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums())))
     runpy.run_path(str(path))
+    assert shown == [FIGURES[number(path)]]
     assert len(plt.get_fignums()) == FIGURES[number(path)]
     for figure in map(plt.figure, plt.get_fignums()):
         assert all(axes.images or axes.lines or axes.patches for axes in figure.axes)

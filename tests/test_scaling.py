@@ -133,6 +133,21 @@ def test_the_page_is_what_its_script_writes():
     assert page.PAGE.read_text() == page.page()
 
 
+def test_the_page_compares_the_assumed_share_of_the_peak_with_an_h100():
+    text = page.PAGE.read_text()
+    # Millions of operations per pixel and update, as the page has them, and seconds of an update, as
+    # docs/speed.md has them.
+    for side, operations, seconds in (
+        (512, 1.55e6, 1.42e-3),
+        (1024, 1.55e6, 4.04e-3),
+        (2048, 1.55e6, 14.7e-3),
+        (512, 1.51e6, 2.17e-3),
+    ):
+        share = 100 * side**2 * operations / seconds / 989e12
+        told = map(int, re.findall(rf"(\d+) % at {side} px", text))
+        assert min(abs(one - share) for one in told) < 0.6
+
+
 def test_the_page_says_how_closely_runs_in_a_larger_array_agree():
     record = json.loads((page.RESULTS / "agreement-cpu.json").read_text("utf-8"))
     updates = {row["recipe"]: row for row in record["rows"] if row["what"] == "updates"}

@@ -105,3 +105,5 @@ for axis, kernel in zip(axes.flat, np.moveaxis(kernels, -1, 0), strict=True):
 #   maps of ``relu5_1`` are bright now?
 # - Replace ``relu4_1`` by ``relu4_4``. The receptive field is then ``sides["relu4_4"]``.
 # - Turn the photograph upside down, ``photo[::-1]``. Are the same channels the strongest?
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

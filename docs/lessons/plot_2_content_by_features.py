@@ -96,3 +96,5 @@ axis.legend()
 # - ``UPDATES = 200``: does ``relu5_2`` ever look like the photograph?
 # - Another ``start``, such as ``nst.recipes.starts.FromStyle()``: what of the painting survives?
 # - ``tv_weight=0.1`` in the recipe: what becomes of the coloured speckles? Lesson 6 says why.
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

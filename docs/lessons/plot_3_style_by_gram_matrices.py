@@ -167,3 +167,5 @@ for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
 #   mean.
 # - In the table, let the picture be twice as large (:math:`M = 256`). Which of the factors change
 #   by 4, and which by 16?
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

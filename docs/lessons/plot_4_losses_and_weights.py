@@ -106,3 +106,5 @@ for name in ("gatys-2015", "gatys-pytorch", "pastiche", "gram", "jcjohnson"):
 #   the optimiser's, not the minimum's.
 # - On the command line the same dial is ``--strength``, from 0 to 1, with 0.85 for the recipe's own
 #   ratio; there equal steps look equal.
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

@@ -92,3 +92,5 @@ for axis, (title, used) in zip(axes, CHOICES.items(), strict=True):
 # - ``style_scale=2.0`` in the last call of ``stylize``.
 # - ``content_taps=("relu2_1",)`` in the recipe: how far must ``style_weight`` be raised until
 #   anything happens?
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

@@ -101,3 +101,5 @@ for axis in axes.flat:
 #   tutorial. It is a sum, so begin with a weight such as 1e2. Are edges kept better at an equal
 #   loss of speckle?
 # - Add ``pool=nst.vgg.average_pool``: is there less speckle without any variation?
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

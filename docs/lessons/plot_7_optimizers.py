@@ -94,3 +94,5 @@ for axis, (name, last) in zip(axes, runs.items(), strict=True):
 #   ``optimizers.Optax(optax.nadam(0.02))``.
 # - Multiply ``content_weight``, ``style_weight`` and ``tv_weight`` by 1000. Which curves change
 #   their shape, and which do not?
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

@@ -124,3 +124,5 @@ for axis, style in zip(axes, mixed, strict=True):
 #   the guess. Does the curve start where the dashed line is?
 # - ``nst-jax train painting.jpg --photos photos -o style.h5`` trains a network of yours:
 #   :doc:`/train`.
+
+plt.show()  # opens the figures in windows if this lesson is run as a script

@@ -101,7 +101,7 @@ dream = all_of(
     format_of_output,
     overwrite,
     metadata,
-    watched(),
+    watched(smaller="smaller until the last octave"),
     _computing_dream,
     weights_file,
     cache,

@@ -207,7 +207,9 @@ metadata = output(
 )
 
 
-def watched(before: str = "") -> Decorator:
+def watched(
+    before: str = "", smaller: str = "smaller at first if the recipe paints from coarse to fine"
+) -> Decorator:
     """Return the options that show how a picture develops.
 
     They are `--every`, `--film`, `--film-seconds` and `--frames`.
@@ -215,14 +217,16 @@ def watched(before: str = "") -> Decorator:
     Args:
       before: words for the help text of `--every` that say what the result's file, OUT, shows at first;
         may be empty.
+      smaller: words for the help text of `--every` that say when these pictures are smaller than the
+        result.
     """
     return all_of(
         output(
             "--every",
             type=int,
             metavar="N",
-            help="write the picture so far to OUT every N updates, smaller at first if the recipe "
-            f"paints from coarse to fine{before} (default: only the result is written)",
+            help=f"write the picture so far to OUT every N updates, {smaller}{before} (default: only "
+            "the result is written)",
         ),
         output(
             "--film",
