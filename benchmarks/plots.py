@@ -11,7 +11,27 @@ import numpy as np
 from benchmarks import equal_time
 
 Json = dict[str, Any]
+COLOURS, MARKERS = 10, "os^"  # colours of matplotlib's cycle; markers of points, in order
 TICKS = (1, 1.2, 1.5, 2, 3, 5, 10)
+FRONT = (
+    "style_vector",
+    "ssim",
+)  # the raters of a front: distance to the style, nearness to the photograph
+# Where the name of a point may stand, in steps of (right, up); the first without overlap is taken.
+PLACES = (
+    (1, 0),
+    (-1, 0),
+    (0, 1),
+    (0, -1),
+    (1, 1),
+    (-1, 1),
+    (1, -1),
+    (-1, -1),
+    (1, 2),
+    (-1, 2),
+    (1, -2),
+    (-1, -2),
+)
 
 
 @dataclass(frozen=True)
@@ -160,35 +180,58 @@ def by_canvas(rows: Iterable[Json]) -> dict[str, list[Json]]:
     return found
 
 
+def biased(rows: Iterable[Json], name: str) -> dict[str, str]:
+    """Return the raters of a front that are biased for a contestant, each with the reason."""
+    found = [row["recipes"].get(name, {}).get("parties", {}) for row in rows]
+    return {rater: one[rater] for one in found for rater in FRONT if rater in one}
+
+
+def _starred(rows: Sequence[Json], name: str) -> str:
+    """Return the name of a contestant, with a star if a rater of a front is biased for it."""
+    return f"{name}*" if biased(rows, name) else name
+
+
+def _axes_of_front(rows: Sequence[Json], names: Iterable[str]) -> tuple[str, str]:
+    found = {rater for name in names for rater in biased(rows, name)}
+    labels = {"style_vector": "distance of style vectors", "ssim": "1 - structural similarity"}
+    style, content = (
+        f"{text} (biased for *)" if rater in found else text for rater, text in labels.items()
+    )
+    return style, content
+
+
 def front_panels(entry: Json) -> list[Panel]:
     """Return panels of style distance against content distance, one for each pair of a record.
 
-    Each contestant is a point. Every panel has all contestants, so that their colours agree; the point
-    of a pair that a contestant did not paint is NaN.
+    Each contestant is a point, with a star behind its name if one of the two raters is biased. Every
+    panel has all contestants, so that their colours agree; the point of a pair that a contestant did
+    not paint is NaN.
     """
+    axes = _axes_of_front(entry["rows"], {name for row in entry["rows"] for name in row["recipes"]})
     names = list(dict.fromkeys(name for row in entry["rows"] for name in row["recipes"]))
     panels = []
     for row in entry["rows"]:
         rated = {name: one["ratings"] for name, one in row["recipes"].items()} | row["anchors"]
         nothing = {"style_vector": math.nan, "ssim": math.nan}
         lines = [
-            Line(name, [found["style_vector"]], [1 - found["ssim"]])
+            Line(_starred(entry["rows"], name), [found["style_vector"]], [1 - found["ssim"]])
             for name in (*names, *row["anchors"])
             for found in (rated.get(name, nothing),)
         ]
         title = f"{' in the manner of '.join(row['pair'])}, {max(row['size'])} px"
-        panels.append(Panel(title, "distance of style vectors", "1 - structural similarity", lines))
+        panels.append(Panel(title, *axes, lines))
     return panels
 
 
 def median_front_panel(rows: Sequence[Json]) -> Panel:
     """Return a panel of style distance against content distance, medians over the rows of a record.
 
-    Each contestant is a point, with its name beside it. All painted every pair.
+    Each contestant is a point, with its name beside it, and with a star if one of the two raters is
+    biased. All painted every pair.
     """
     lines = [
         Line(
-            name,
+            _starred(rows, name),
             [float(np.median([one["style_vector"] for one in found]))],
             [1 - float(np.median([one["ssim"] for one in found]))],
         )
@@ -196,7 +239,7 @@ def median_front_panel(rows: Sequence[Json]) -> Panel:
         for found in ([row["recipes"][name]["ratings"] for row in rows],)
     ]
     title = f"median of {len(rows)} pairs, {max(rows[0]['size'])} px"
-    axes = "distance of style vectors", "1 - structural similarity"
+    axes = _axes_of_front(rows, rows[0]["recipes"])
     return Panel(title, *axes, lines, named=True)
 
 
@@ -275,7 +318,8 @@ def drawn(panels: Sequence[Panel], path: Path) -> Path:
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         for number, line in enumerate(panel.lines):
-            shared[line.label] = _line_drawn(axes, number, line)
+            place = number % COLOURS if panel.named else number  # a name needs no marker of its own
+            shared[line.label] = _line_drawn(axes, place, line)
         axes.set_title(panel.title, fontsize=10)
         axes.set_xlabel(panel.x)
         axes.set_ylabel(panel.y)
@@ -312,18 +356,38 @@ def drawn(panels: Sequence[Panel], path: Path) -> Path:
 
 
 def _name_points(axes: Any, lines: Sequence[Line]) -> None:
-    """Write labels beside the ends of lines: to the left and to the right in turn, by height."""
-    for place, line in enumerate(sorted(lines, key=lambda line: line.y[-1])):
-        left = place % 2 == 0
-        axes.annotate(
-            line.label,
-            (line.x[-1], line.y[-1]),
-            xytext=(-6 if left else 6, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=8,
-        )
+    """Write labels beside the ends of lines, each where it covers the fewest points and labels."""
+    figure = axes.figure
+    figure.draw_without_rendering()  # places the axes, on which the places of the labels depend
+    points = [axes.transData.transform((line.x[-1], line.y[-1])) for line in lines]
+    taken: list[Any] = []
+    for line in lines:
+        tried = [_named_at(axes, line, place) for place in PLACES]
+        boxes = [one.get_window_extent() for one in tried]
+        covered = [
+            sum(box.contains(*point) for point in points)
+            + sum(bool(box.overlaps(other)) for other in taken)
+            + (box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1)
+            for box in boxes
+        ]
+        best = covered.index(min(covered))
+        taken.append(boxes[best])
+        for index, one in enumerate(tried):
+            if index != best:
+                one.remove()
+
+
+def _named_at(axes: Any, line: Line, place: tuple[int, int]) -> Any:
+    right, up = place
+    return axes.annotate(
+        line.label,
+        (line.x[-1], line.y[-1]),
+        xytext=(6 * right, 6 * up),
+        textcoords="offset points",
+        ha={-1: "right", 0: "center", 1: "left"}[right],
+        va="center" if up == 0 else "bottom" if up > 0 else "top",
+        fontsize=8,
+    )
 
 
 def _line_drawn(axes: Any, number: int, line: Line) -> Any:
@@ -332,7 +396,8 @@ def _line_drawn(axes: Any, number: int, line: Line) -> Any:
     styles = {"one scale": "--", "coarse to fine": "-"}
     paired = schedule in styles
     colour = f"C{number // 2 if paired else number}"
-    marker = "" if paired else "o"
+    # A colour that comes again has another marker.
+    marker = "" if paired else MARKERS[number // COLOURS % len(MARKERS)]
     (drawn,) = axes.plot(
         line.x,
         line.y,

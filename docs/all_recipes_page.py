@@ -9,6 +9,7 @@ matplotlib.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -19,10 +20,11 @@ from PIL import Image
 import nst_jax as nst
 from benchmarks import equal_time, gallery, plots
 from benchmarks.gallery import INSTANT, Gallery
-from docs import quality_page
+from docs import quality_page, quality_verdicts
 from docs.gallery_page import write_jpeg
 from docs.gallery_sources import SOURCES
-from docs.quality_aims import OURS
+from docs.quality_aims import OURS, Outcome, in_words, outcomes
+from docs.quality_verdicts import NUMBERS
 from nst_jax.images import sheets
 
 HERE = Path(__file__).resolve().parent
@@ -37,39 +39,48 @@ Json = dict[str, Any]
 
 PREFACE = """# All recipes side by side
 
-Six photographs in the manner of six paintings, by every recipe that can paint them. This page is
-written by `python -m docs.all_recipes_page` from [a
-record](../benchmarks/results/all_recipes/quality-cpu.json), which `python -m benchmarks quality`
-measures. [quality.md](quality.md) compares some of the recipes by their own settings, at larger
-sizes and on more pairs; [recipes.md](recipes.md) says where each comes from.
+Six photographs in the manner of six paintings, by every recipe that can paint them, all in the time
+that `{ours}` takes: {seconds:.0f} CPU seconds on average, without compiling.
 
-Every recipe had the time that `{ours}` takes: {seconds:.0f} CPU seconds on average, without
-compiling. It made as many updates as fit into that, at least one a scale; the other settings are
-its own. Most are stopped early: `nnst` after {nnst} of 1000 updates, `crowsonkb` after {crowsonkb}
-of 1500. One that starts from the photograph then still looks like it (high SSIM, little style), and
-one that starts from noise still shows the noise (low SSIM, much speckle). So **this page says how
-far a recipe comes in a time, not how well it paints when it is finished**. `gram` and
+{answer}
+
+**This page says how far a recipe comes in that time, not how well it paints when it is finished.**
+Each made as many updates as fit into the time, at least one a scale; its other settings are its own.
+Most are stopped early, such as `nnst` after {nnst} of 1000 updates and `crowsonkb` after {crowsonkb} of
+1500. One that starts from the photograph then still looks like it (high SSIM, far from the style),
+and one that starts from noise still shows the noise (low SSIM, much speckle). `gram` and
 `pytorch-tutorial` made more updates than by their own settings. `{instant}`, a single pass of a
 network, takes a small part of that time.
 
-Not here are `{textures}`, which paint textures and look at no photograph, and `{diverges}`: its
-learning rate is for pictures 400 px high, and on five of the six pairs its losses stop being
-finite. `pytorch-tutorial` ends in noise on one pair, *astronaut, renoir*; with the embedded weights
-its optimiser diverges, in torch as well ([departures](recipes.md#pytorch-tutorial)).
+[quality.md](quality.md) compares some of the recipes by their own settings, at larger sizes and on
+more pairs; [recipes.md](recipes.md) says where each comes from. `python -m docs.all_recipes_page`
+writes this page from [a record](../benchmarks/results/all_recipes/quality-cpu.json), which
+`python -m benchmarks quality` measures.
 
-In the table of raters, figures are means over the pairs; [raters.md](raters.md) says what each
-rater can tell. A star marks a biased rater: the recipe minimises or sets nearly what the rater
-measures. Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Six pairs
-are few, and the canvas is small: look at the table by pair before you trust a difference of means.
+Three recipes are not here. `{textures}` paint textures and look at no photograph. The learning rate of
+`{diverges}` is for pictures 400 px high, and on five of the six pairs its losses stop being finite.
+`pytorch-tutorial` ends in noise on one pair, *astronaut, renoir*: with the embedded weights its
+optimiser diverges, in torch as well ([departures](recipes.md#pytorch-tutorial)).
 """
 
-BLIND = f"""## Blind sheets
+RATERS = """## Raters
 
-Six recipes were judged by models that saw neither names nor figures, as
-[quality.md](quality.md#blind-sheets) describes: `{OURS}`, and five of other kinds in its time. The
-pictures are those above, so the counts do not say which recipe paints better when it is finished.
-By its own settings, `crowsonkb` fared better against `{OURS}`
-([quality.md](quality.md#what-was-aimed-at-and-what-was-reached)).
+Figures are means over the pairs; [raters.md](raters.md) says what each rater can tell. A star marks a
+biased rater: the recipe minimises or sets nearly what the rater measures
+([reasons](raters.md#biased-raters)). Gram matrices and Gaussians are compared at {taps}, which no
+recipe here reads. Six pairs are few, and the canvas is small: look at the table by pair before you
+trust a difference of means.
+"""
+
+BLIND = """## Blind sheets
+
+Models that saw neither names nor figures judged {number} of the recipes, as
+[quality.md](quality.md#blind-sheets) describes. The pictures are those above, so the counts do not say
+which recipe paints better when it is finished. By its own settings, `crowsonkb` fared better against
+`{ours}` ([quality.md](quality.md#what-was-aimed-at-and-what-was-reached)).
+
+Each line counts in how many of {verdicts} verdicts on {sheets} sheets a recipe was first, and in how
+many it was placed before each other one.
 """
 
 QUALITY = (
@@ -122,28 +133,31 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         PREFACE.format(
             ours=OURS,
             seconds=fmean(equal_time.taken(row["recipes"][OURS]) for row in rows),
+            answer=answer(in_time, entry["blind"]),
             **{name: rows[0]["recipes"][name]["updates"] for name in ("nnst", "crowsonkb")},
             instant=INSTANT,
             textures="` and `".join(TEXTURES),
             diverges=DIVERGES,
-            taps=" and ".join(rows[0]["taps"]),
         ),
         "## Updates and times\n",
         f"The canvas has {' x '.join(map(str, rows[0]['size']))} px (height and width).\n",
         quality_page.times_table(in_time, OURS),
-        "## Raters\n",
+        RATERS.format(taps=in_words(rows[0]["taps"])),
         quality_page.rater_table(rows),
         f"![Distance of style vectors against 1 - SSIM, medians over the pairs](all_recipes/{FRONT})\n",
-        "Points at the lower left are better in both.\n",
+        "Points at the lower left are better in both. A star marks a recipe for which one of the two "
+        "raters is biased.\n",
+        f"{quality_page.AHEAD.format(ours=OURS)} On how many pairs that is so:\n",
         quality_page.counts_table(rows),
         "Distance of style vectors / SSIM, for each pair. The first is better the smaller, the second "
         "the larger. The recipe with the nearest median to the styles comes first.\n",
         _by_recipe(rows),
         "## The pictures\n",
-        "All had the same time; behind a name is how many of its own updates a recipe made in it.\n",
+        f"All but `{INSTANT}` had the same time. Behind a name is how many of its own updates a recipe "
+        "made in it.\n",
         *(_shown(row) for row in rows),
-        BLIND,
-        quality_page.verdicts_text(entry["blind"]),
+        *(_judged(counts) for counts in entry["blind"]),
+        quality_verdicts.judges(entry["blind"]),
         COMMANDS.format(
             quality=QUALITY.format(size=max(rows[0]["size"]), crop=rows[0]["crop"]),
             pairs=" ".join(f"--pair {':'.join(row['pair'])}" for row in rows),
@@ -153,6 +167,43 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         ),
     ]
     return "\n".join(parts)
+
+
+def answer(rows: Sequence[Json], blind: Sequence[Json]) -> str:
+    """Return who is ahead, and whom judges preferred, in a few sentences.
+
+    Args:
+      rows: what painted in the time of `default`, with plain names.
+      blind: the counts of blind verdicts.
+    """
+    others = [name for name in quality_page.contestants(rows) if name != OURS]
+    counts = {name: outcomes(rows, OURS, name) for name in others}
+    every = sum(counts.values(), Counter())
+    on_all = [name for name, found in counts.items() if found[Outcome.AHEAD] == len(rows)]
+    first = [
+        f" Judges who saw no names placed `{OURS}` first among {NUMBERS[len(one['first'])]} recipes in "
+        f"{one['first'][OURS][0]} of {one['verdicts']} verdicts."
+        for one in blind
+    ]
+    return (
+        f"Compared with the {len(others)} others on {len(rows)} pairs, `{OURS}` is ahead (nearer to "
+        f"the style, and at least as near to the photograph) in {every[Outcome.AHEAD]} of "
+        f"{every.total()} cases, and on all pairs ahead of {len(on_all)} recipes. It is behind in "
+        f"{every[Outcome.BEHIND] or 'none'}. In the rest neither is ahead: `{OURS}` is nearer to the "
+        f"style in {every[Outcome.NEARER]} of them, the other in {every[Outcome.FARTHER]}."
+        f"{''.join(first)}"
+    )
+
+
+def _judged(counts: Json) -> str:
+    """Return the section of blind sheets."""
+    text = BLIND.format(
+        number=NUMBERS[len(counts["first"])],
+        ours=OURS,
+        verdicts=counts["verdicts"],
+        sheets=counts["sheets"],
+    )
+    return f"{text}\n{quality_verdicts.matrix(counts)}"
 
 
 def _by_recipe(rows: Sequence[Json]) -> str:

