@@ -144,7 +144,7 @@ def page(path: Path = RECORD) -> str:
         quality_aims.section(titled, blind),
     ]
     with_variants = [here for here in by_canvas.values() if quality_tradeoff.variants(here)]
-    parts += [quality_tradeoff.section(next(iter(with_variants), [])), _guide(rows)]
+    parts += [quality_tradeoff.section(next(iter(with_variants), []), blind), _guide(rows)]
     # Sections with enough pairs come first.
     for name, here in sorted(by_canvas.items(), key=lambda item: len(item[1]) < ENOUGH):
         parts += [

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 import nst_jax as nst
-from docs.quality_aims import OURS, ahead
+from docs.quality_aims import OURS, ahead, placed_before
 
 STRENGTH = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "strength-cpu.json"
 VARIANTS = (
@@ -23,17 +23,18 @@ VARIANTS = (
 Json = dict[str, Any]
 
 
-def section(rows: Sequence[Json], strength: Path = STRENGTH) -> str:
+def section(rows: Sequence[Json], blind: Sequence[Json] = (), strength: Path = STRENGTH) -> str:
     """Return the section as Markdown.
 
     Args:
       rows: the rows of one canvas, some of them with a variant of `default`; none if there is no such
         canvas.
+      blind: the counts of blind verdicts.
       strength: the record of `strength`.
     """
     record = json.loads(strength.read_text("utf-8"))
-    by_weight = [_by_weight(rows)] if variants(rows) else []
-    return "\n".join((TITLE, *by_weight, _at_equal_ssim(record)))
+    by_weight = [_by_weight(rows, blind)] if variants(rows) else []
+    return "\n".join((TITLE, _at_equal_ssim(record), *by_weight))
 
 
 TITLE = """## At the same nearness to the photograph
@@ -44,29 +45,63 @@ farther from the photograph. So the question is who is nearer to the style at th
 """
 
 
+BY_WEIGHT = """### With another style weight
+
+Would a larger style weight reach the aims that are missed? {meaning}. At {size} px, it is ahead on so
+many pairs, and judges of blind sheets preferred it in so many verdicts:
+"""
+
+KEPT = """ So raters find its larger style weight
+better, and judges do not: objects dissolve, and pieces of the style picture appear that were not in
+the photograph. Therefore the weight of `default` was left as it is."""
+
+
 def variants(rows: Sequence[Json]) -> list[str]:
     """Return the names of the contestants that are `default` with another style weight."""
     return sorted({name for row in rows for name in row["recipes"] if name.startswith(VARIANTS)})
 
 
-def _by_weight(rows: Sequence[Json]) -> str:
+def _by_weight(rows: Sequence[Json], blind: Sequence[Json]) -> str:
     names = (OURS, *variants(rows))
     with_all = [row for row in rows if set(names) <= set(row["recipes"])]
     others = sorted({name for row in with_all for name in row["recipes"]} - set(names))
+    longer = max(rows[0]["size"])
+    sheets = [counts for counts in blind if counts["sizes"] == [longer]]
     meaning = "; ".join(
         f"`{name}` is `{OURS}` with {name.removeprefix(VARIANTS)} times its style weight"
         for name in names[1:]
     )
+    columns = [f"`{name}` ahead" for name in names] + [f"verdicts for `{name}`" for name in names]
     lines = [
-        f"Other weights, at {max(rows[0]['size'])} px. {meaning}.\n",
-        f"| against | {' | '.join(f'`{name}` ahead' for name in names)} |",
-        "|" + "---|" * (len(names) + 1),
+        BY_WEIGHT.format(size=longer, meaning=meaning),
+        f"| against | {' | '.join(columns)} |",
+        "|" + "---|" * (len(columns) + 1),
     ]
     for other in others:
-        counts = (ahead(with_all, name, other) for name in names)
-        cells = " | ".join(f"{first} of {both}" for first, both in counts)
-        lines.append(f"| `{other}` | {cells} |")
+        by_raters = (ahead(with_all, name, other) for name in names)
+        by_judges = (placed_before(sheets, name, other)[:2] for name in names)
+        cells = [f"{won} of {of}" if of else "" for won, of in (*by_raters, *by_judges)]
+        lines.append(f"| `{other}` | {' | '.join(cells)} |")
+    pairs = {name: sum(ahead(with_all, name, other)[0] for other in others) for name in names}
+    lines += ["", *(_in_place(name, pairs, sheets) for name in names[1:])]
     return "\n".join(lines) + "\n"
+
+
+def _in_place(variant: str, pairs: dict[str, int], sheets: Sequence[Json]) -> str:
+    """Say whether judges prefer `default` or a variant of it, and what that means for the choice.
+
+    Args:
+      variant: name of the variant.
+      pairs: by name, the pairs on which it is ahead of any other recipe.
+      sheets: the counts of blind verdicts.
+    """
+    wins, of, _ = placed_before(sheets, OURS, variant)
+    if not of:
+        return f"No judge has compared `{OURS}` with `{variant}`."
+    text = f"Side by side, `{OURS}` was preferred to `{variant}` in {wins} of {of} verdicts."
+    if pairs[variant] > pairs[OURS] and 2 * wins > of:
+        text += KEPT
+    return text
 
 
 # --- At equal nearness to the photograph ----------------------------------------------------------

@@ -28,6 +28,20 @@ ROWS = [
 ]
 
 
+def verdicts(one, other, won, size=256):
+    """The counts of a sheet with two recipes that four judges saw."""
+    before = {f"{one} before {other}": [won, 4], f"{other} before {one}": [4 - won, 4]}
+    return {"sizes": [size], "sheets": 1, "verdicts": 4, "before": before}
+
+
+BLIND = [
+    verdicts("default", "gatys", 3),
+    verdicts("default@style3", "gram", 1),
+    verdicts("default", "default@style3", 3),
+    verdicts("default", "default@style3", 0, size=512),  # of another size, so it does not count
+]
+
+
 def of_strength(recipe, pair, ssim, style):
     ratings = {"ssim": ssim, "style_vector": style}
     return {"recipe": recipe, "pair": pair, "exponents": [-1.0, 0.0], "ratings": ratings}
@@ -53,8 +67,34 @@ def test_the_section_counts_pairs_by_weight_and_compares_at_equal_ssim(tmp_path)
     record.write_text(json.dumps({"rows": rows, "plan": {"sizes": [128], "steps": 30}}))
     assert quality_tradeoff.variants(ROWS) == ["default@style3"]
     assert quality_tradeoff.equal_ssim(rows, "gram") == [(2.0, pytest.approx(1.5))]
-    lines = quality_tradeoff.section(ROWS, record).splitlines()
-    assert "| against | `default` ahead | `default@style3` ahead |" in lines
-    assert "| `gatys` | 0 of 1 | 1 of 1 |" in lines
-    assert "| `gram` | 0 of 1 | 0 of 1 |" in lines
+    lines = quality_tradeoff.section(ROWS, BLIND, record).splitlines()
+    assert "| `gatys` | 0 of 1 | 1 of 1 | 3 of 4 |  |" in lines
+    assert "| `gram` | 0 of 1 | 0 of 1 |  | 1 of 4 |" in lines
+    preferred = [line for line in lines if line.startswith("Side by side")]
+    assert (
+        len(preferred) == 1 and "preferred to `default@style3` in 3 of 4 verdicts." in preferred[0]
+    )
+    assert "Therefore the weight of `default` was left as it is" in "\n".join(lines)
+
+
+def test_the_weight_is_not_said_to_be_right_where_judges_prefer_the_other(tmp_path):
+    record = tmp_path / "strength.json"
+    record.write_text(json.dumps({"rows": [], "plan": {"sizes": [128], "steps": 30}}))
+    other_way = [verdicts("default@style3", "default", 3)]
+    text = quality_tradeoff.section(ROWS, other_way, record)
+    assert "preferred to `default@style3` in 1 of 4 verdicts." in text
+    assert "was left as it is" not in text
+    assert "No judge has compared `default` with" in quality_tradeoff.section(ROWS, [], record)
+
+
+def test_a_section_compares_at_equal_ssim_alone_where_no_other_weight_was_painted(tmp_path):
+    record = tmp_path / "strength.json"
+    rows = [
+        of_strength("default", ["a", "b"], [1.0, 0.8, 0.4], [3.0, 2.0, 1.0]),
+        of_strength("gram", ["a", "b"], [1.0, 0.9, 0.2], [3.0, 2.5, 0.5]),
+        of_strength("default", ["c", "d"], [1.0, 0.8, 0.4], [3.0, 2.0, 1.0]),
+        of_strength("gram", ["c", "d"], [1.0, 0.9, 0.6], [3.0, 2.5, 2.0]),
+    ]
+    record.write_text(json.dumps({"rows": rows, "plan": {"sizes": [128], "steps": 30}}))
+    lines = quality_tradeoff.section([], [], record).splitlines()
     assert "| `gram` | 1 of 2 | 1 | 2.00 | 1.50 |" in lines
