@@ -49,8 +49,9 @@ from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets, capacity, sharding
+from nst_jax.scaling.bucket_plans import plan_bucket
 from nst_jax.scaling.chunk_size import worthwhile_divisor
-from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 

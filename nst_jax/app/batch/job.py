@@ -28,7 +28,8 @@ from nst_jax.app.job import Job
 from nst_jax.app.textures import blank_glance
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity
-from nst_jax.scaling.plan import plan_bucket, plan_scales
+from nst_jax.scaling.bucket_plans import plan_bucket
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.vgg.precision import Auto
 from nst_jax.weights.params import WeightsInfo
 
