@@ -18,16 +18,9 @@ from jaxtyping import Array
 from nst_jax import _checks, optimize, recipes, texturing
 from nst_jax._real_size import stacked
 from nst_jax._types import Image, Params
-from nst_jax.batch_members import (
-    Member,
-    checked_fine_styles,
-    each_style_scale,
-    lists_of_styles,
-    members_of,
-    warn_of_enlarged_styles,
-    with_fine_structures,
-    with_tap_pictures,
-)
+from nst_jax.batch_arguments import each_style_scale, lists_of_styles, with_tap_pictures
+from nst_jax.batch_fine_styles import checked_fine_styles, with_fine_structures
+from nst_jax.batch_members import Member, members_of, warn_of_enlarged_styles
 from nst_jax.batch_plans import by_shape, checked_plan, plan_by_cost, plan_in_buckets, plan_members
 from nst_jax.control_checks import RegionLeftOut, notes_on_regions
 from nst_jax.controls.given import BatchControls
