@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from nst_jax import checkpoints, images, run_scales
 from nst_jax._types import Checkpoint, Shape
-from nst_jax.app.controls import ReadControls, given_of, naming_style
+from nst_jax.app.controls import ReadControls, given_of
+from nst_jax.app.messages import naming_style
 from nst_jax.app.outputs import Outputs
 from nst_jax.control_checks import check_controls
 from nst_jax.controls.given import Given
