@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from nst_jax.painting import Diverged, Stalled, paint, stylize
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.footprint import estimate_memory
-    from nst_jax.scaling.plan import Plan, plan
+    from nst_jax.scaling.plan import Plan
+    from nst_jax.scaling.planning import plan
     from nst_jax.single_pass import instant, instant_many
     from nst_jax.targets import measure
     from nst_jax.texturing import texture
@@ -78,7 +79,8 @@ else:
             "painting": ("Diverged", "Stalled", "paint", "stylize"),
             "scaling.capacity": ("OutOfMemory",),
             "scaling.footprint": ("estimate_memory",),
-            "scaling.plan": ("Plan", "plan"),
+            "scaling.plan": ("Plan",),
+            "scaling.planning": ("plan",),
             "single_pass": ("instant", "instant_many"),
             "targets": ("measure",),
             "texturing": ("texture",),

@@ -10,7 +10,8 @@ from nst_jax.given_plans import check_plan_fits
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bucket_choice import chosen_buckets, typical_costs
-from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
+from nst_jax.scaling.bucket_plans import fits_in_bucket, plan_bucket
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import AnyMesh
 
 

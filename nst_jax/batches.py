@@ -18,16 +18,9 @@ from jaxtyping import Array
 from nst_jax import _checks, optimize, recipes, texturing
 from nst_jax._real_size import stacked
 from nst_jax._types import Image, Params
-from nst_jax.batch_members import (
-    Member,
-    checked_fine_styles,
-    each_style_scale,
-    lists_of_styles,
-    members_of,
-    warn_of_enlarged_styles,
-    with_fine_structures,
-    with_tap_pictures,
-)
+from nst_jax.batch_arguments import each_style_scale, lists_of_styles, with_tap_pictures
+from nst_jax.batch_fine_styles import checked_fine_styles, with_fine_structures
+from nst_jax.batch_members import Member, members_of, warn_of_enlarged_styles
 from nst_jax.batch_plans import by_shape, checked_plan, plan_by_cost, plan_in_buckets, plan_members
 from nst_jax.control_checks import RegionLeftOut, notes_on_regions
 from nst_jax.controls.given import BatchControls
@@ -41,67 +34,6 @@ from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, Devices
 from nst_jax.vgg.taps import SMALLEST
-
-
-class PicturesDiverged(RuntimeWarning):
-    """Warning that the losses of some pictures of a batch stopped being finite.
-
-    It is not raised as an error, since the other pictures of the batch are good. A sweep over numbers
-    of a recipe may well contain numbers with which the losses diverge.
-
-    Attributes:
-      pictures: maps the index of each such picture in the batch to the number of the update after which
-        its losses were not finite.
-    """
-
-    def __init__(self, pictures: dict[int, int]):
-        listed = ", ".join(f"{i} (after {step} updates)" for i, step in sorted(pictures.items()))
-        super().__init__(
-            f"the losses of these pictures, or their gradient, stopped being finite: {listed}; "
-            "their last finite canvases are returned"
-        )
-        self.pictures = pictures
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.pictures,)
-
-
-class PicturesStalled(RuntimeWarning):
-    """Warning that some pictures of a batch end with the losses they began with: nothing was painted.
-
-    Attributes:
-      pictures: the indices of these pictures in the batch.
-    """
-
-    def __init__(self, pictures: Iterable[int]):
-        self.pictures = frozenset(pictures)
-        listed = ", ".join(map(str, sorted(self.pictures)))
-        super().__init__(
-            f"nothing was painted in these pictures: {listed}; the losses after the last update are "
-            "those of the start: try smaller weights of the losses"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.pictures,)
-
-
-class PicturesAtRest(RuntimeWarning):
-    """Warning that the losses of some pictures stopped changing while still high.
-
-    Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
-
-    Attributes:
-      pictures: maps the index of each such picture in the batch to a `Rest`: after which update its
-        loss stopped changing, and how large it was then relative to the first loss.
-    """
-
-    def __init__(self, pictures: Mapping[int, Rest], remedy: str):
-        listed = "; ".join(f"{index}: {rest.words}" for index, rest in sorted(pictures.items()))
-        super().__init__(f"these pictures are hardly painted: {listed}: try {remedy}")
-        self.pictures, self._remedy = dict(pictures), remedy
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.pictures, self._remedy)
 
 
 def stylize_many(
@@ -272,22 +204,15 @@ def stylize_many(
         recipe, size, style_size, steps, precision, tile, scale, colors, realism,
         strength, devices,
     )  # fmt: skip
-    if plan is None:
-        recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
-        pictures = checked_tap_pictures(own, recipe)
-        mesh: AnyMesh | None = sharding.mesh_of_batch(devices, bands)
-    else:
-        check_given_plan(plan, options, params)
-        _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
-        recipe, mesh = plan.requested, plan.mesh
-        pictures = tap_pictures_of_plan(plan, tap_styles)
-    fine, styles = checked_fine_styles(style_fine, contents, styles, plan)
-    styles = with_tap_pictures(styles, pictures)
-    _check_chunk_and_progress(chunk, progress)
     chosen = buckets.checked_bucket(bucket)
-    if chosen is not None and plan is not None:
-        raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
+    recipe, mesh, tap_pictures = _recipe_and_devices(
+        params, plan, options, tap_styles, chunk=chunk, bands=bands, bucket=chosen
+    )
+    fine, styles = checked_fine_styles(style_fine, contents, styles, plan)
+    styles = with_tap_pictures(styles, tap_pictures)
+    _check_chunk_and_progress(chunk, progress)
     intervals = intervals_of(every)
+
     make_members = partial(
         members_of,
         recipe=recipe,
@@ -295,34 +220,26 @@ def stylize_many(
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
         style_scale=each_scale,
-        on_host=_resizes_on_host(chosen, contents, recipe) if plan is None else plan.in_bucket,
+        on_host=_resizes_on_host(chosen, plan, contents, recipe),
         side=_side_of_squares(chosen, plan),
     )
     members = make_members(contents, styles)
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
     warn_of_enlarged_styles(styles, members, recipe, each_scale)
+
     how = {"mesh": mesh, "device": capacity.device_of(params), "chunk": chunk}
-    if plan is None:
-        plans = _planned(members, recipe, chosen, bands, **how)
-    else:
-        plans = [(checked_plan(plan, members), members)]
+    plans = _planned(members, recipe, plan, chosen, bands, **how)
     if style_fine is not None:
         # `with_fine_structures` takes long, so all arguments are checked, and all runs planned, first.
         combined, sizes = with_fine_structures(params, styles, fine, members, precision, tile)
         members = make_members(contents, combined, style_originals=sizes)
-        plans = [(plan, [members[one.place] for one in some]) for plan, some in plans]
+        plans = [(one, [members[old.place] for old in some]) for one, some in plans]
+
     painted = paint_batch(params, plans, init=init, intervals=intervals, progress=progress)
     _warn_of_failures(painted, recipe)
     images = [painted.images[index] for index in range(len(members))]
-    return stacked(images, on_host=any(plan.in_bucket for plan, _ in plans))
-
-
-def _check_chunk_and_progress(chunk: Any, progress: Any) -> None:
-    if chunk is not None:
-        _checks.whole("chunk", chunk, least=1)
-    if progress is not None:
-        _checks.function("progress", progress, "progress(done, total)")
+    return stacked(images, on_host=any(one.in_bucket for one, _ in plans))
 
 
 def _contents_of(
@@ -376,14 +293,96 @@ def _contents_of(
     return blanks, texturing.with_canvas_as_it_is(recipe), None
 
 
+def _recipe_and_devices(
+    params: Params,
+    plan: Plan | None,
+    options: Sequence[Any],
+    tap_styles: Mapping[str, Any] | None,
+    *,
+    chunk: int | None,
+    bands: int,
+    bucket: buckets.Chosen,
+) -> tuple[Recipe, AnyMesh | None, list[np.ndarray]]:
+    """Return the recipe of a batch, its devices, and its styles for single layers.
+
+    They are those of the plan, if there is one. Arguments that a plan contains are then refused.
+
+    Args:
+      params: the argument of `stylize_many`.
+      plan: the argument of `stylize_many`.
+      options: the values of the arguments in `given_plans.OPTIONS`, in the same order.
+      tap_styles: the argument of `stylize_many`.
+      chunk: the argument of `stylize_many`, which is only checked for being given beside a plan.
+      bands: the argument of `stylize_many`.
+      bucket: the checked argument of `stylize_many`, which is only checked like `chunk`.
+    """
+    if plan is None:
+        recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
+        pictures = checked_tap_pictures(own, recipe)
+        return recipe, sharding.mesh_of_batch(options[-1], bands), pictures
+    check_given_plan(plan, options, params)
+    _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands, bucket=bucket)
+    return plan.requested, plan.mesh, tap_pictures_of_plan(plan, tap_styles)
+
+
+def _check_only_in_plan(**given: Any) -> None:
+    """Refuse arguments that may not be given together with a plan, since the plan contains them.
+
+    An argument that is None was not given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
+
+
+def _check_chunk_and_progress(chunk: Any, progress: Any) -> None:
+    if chunk is not None:
+        _checks.whole("chunk", chunk, least=1)
+    if progress is not None:
+        _checks.function("progress", progress, "progress(done, total)")
+
+
+def _resizes_on_host(
+    bucket: buckets.Chosen, plan: Plan | None, contents: Sequence[np.ndarray], recipe: Recipe
+) -> bool:
+    """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
+
+    NumPy does so if some of the pictures may lie in larger arrays (buckets). Such arrays are there to
+    save compile time, which a program for each size of the pictures would take again.
+    """
+    if plan is not None:
+        return plan.in_bucket
+    if bucket != buckets.AUTO:
+        return bucket is not None
+    sizes = {image.shape for image in contents}
+    return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, ())
+
+
+def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
+    """Return the least side, in px, of the square arrays in which pictures are recoloured.
+
+    Each picture is recoloured at the top left of such an array, whose side is a multiple of the result.
+    So pictures of several sizes lie in arrays of the same size, and share a compiled program.
+    """
+    if plan is not None:
+        return max(plan.scales[-1].shape)
+    return bucket if isinstance(bucket, int) else SMALLEST
+
+
 def _planned(
-    members: list[Member], recipe: Recipe, bucket: buckets.Chosen, bands: int, **how: Any
+    members: list[Member],
+    recipe: Recipe,
+    plan: Plan | None,
+    bucket: buckets.Chosen,
+    bands: int,
+    **how: Any,
 ) -> list[tuple[Plan, list[Member]]]:
     """Plan the groups in which pictures are painted; return each plan with its pictures.
 
     Args:
       members: the pictures.
       recipe: their recipe.
+      plan: the plan that the caller gave, by which all pictures are painted; None: plans are made.
       bucket: the side in px of the square arrays in which canvases lie, or "auto", which chooses arrays
         by the time that a run takes; None: each canvas fills its array.
       bands: number of devices that share each picture.
@@ -391,6 +390,8 @@ def _planned(
         weights; and `chunk`, the largest number of pictures painted at once. Each may be None; see
         `batch_plans.plan_members`.
     """
+    if plan is not None:
+        return [(checked_plan(plan, members), members)]
     if bucket is None:
         return [plan_members(some, recipe, **how) for some in by_shape(members, recipe)]
     plan_them = plan_by_cost if bucket == buckets.AUTO else partial(plan_in_buckets, bucket)
@@ -411,36 +412,65 @@ def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
         warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=3)
 
 
-def _resizes_on_host(
-    bucket: buckets.Chosen, contents: Sequence[np.ndarray], recipe: Recipe
-) -> bool:
-    """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
+# --- Warnings ------------------------------------------------------------------------------------
 
-    NumPy does so if some of the pictures may lie in larger arrays (buckets). Such arrays are there to
-    save compile time, which a program for each size of the pictures would take again.
+
+class PicturesDiverged(RuntimeWarning):
+    """Warning that the losses of some pictures of a batch stopped being finite.
+
+    It is not raised as an error, since the other pictures of the batch are good. A sweep over numbers
+    of a recipe may well contain numbers with which the losses diverge.
+
+    Attributes:
+      pictures: maps the index of each such picture in the batch to the number of the update after which
+        its losses were not finite.
     """
-    if bucket != buckets.AUTO:
-        return bucket is not None
-    sizes = {image.shape for image in contents}
-    return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, ())
+
+    def __init__(self, pictures: dict[int, int]):
+        listed = ", ".join(f"{i} (after {step} updates)" for i, step in sorted(pictures.items()))
+        super().__init__(
+            f"the losses of these pictures, or their gradient, stopped being finite: {listed}; "
+            "their last finite canvases are returned"
+        )
+        self.pictures = pictures
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pictures,)
 
 
-def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the least side, in px, of the square arrays in which pictures are recoloured.
+class PicturesStalled(RuntimeWarning):
+    """Warning that some pictures of a batch end with the losses they began with: nothing was painted.
 
-    Each picture is recoloured at the top left of such an array, whose side is a multiple of the result.
-    So pictures of several sizes lie in arrays of the same size, and share a compiled program.
+    Attributes:
+      pictures: the indices of these pictures in the batch.
     """
-    if plan is not None:
-        return max(plan.scales[-1].shape)
-    return bucket if isinstance(bucket, int) else SMALLEST
+
+    def __init__(self, pictures: Iterable[int]):
+        self.pictures = frozenset(pictures)
+        listed = ", ".join(map(str, sorted(self.pictures)))
+        super().__init__(
+            f"nothing was painted in these pictures: {listed}; the losses after the last update are "
+            "those of the start: try smaller weights of the losses"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pictures,)
 
 
-def _check_only_in_plan(**given: Any) -> None:
-    """Refuse arguments that may not be given together with a plan, since the plan contains them.
+class PicturesAtRest(RuntimeWarning):
+    """Warning that the losses of some pictures stopped changing while still high.
 
-    An argument that is None was not given.
+    Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
+
+    Attributes:
+      pictures: maps the index of each such picture in the batch to a `Rest`: after which update its
+        loss stopped changing, and how large it was then relative to the first loss.
     """
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
+
+    def __init__(self, pictures: Mapping[int, Rest], remedy: str):
+        listed = "; ".join(f"{index}: {rest.words}" for index, rest in sorted(pictures.items()))
+        super().__init__(f"these pictures are hardly painted: {listed}: try {remedy}")
+        self.pictures, self._remedy = dict(pictures), remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pictures, self._remedy)

@@ -20,8 +20,8 @@ from nst_jax.controls import regions
 from nst_jax.controls.given import Given
 from nst_jax.controls.regions import Controls
 from nst_jax.losses import ContentLoss, JointContentLoss, StyleLoss, Variation
+from nst_jax.masks_at_taps import totals_at_taps
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.targets import totals_at_taps
 
 
 class RegionLeftOut(UserWarning):

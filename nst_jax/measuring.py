@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax import correspondence, targets
+from nst_jax import correspondence, masks_at_taps, targets
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params, RealSize, Statistic, StyleImage, Targets
 from nst_jax.controls.regions import Controls, kept_of
@@ -51,7 +51,7 @@ class MeasuringPrograms(NamedTuple):
     """The functions that compute the targets of the losses: jitted in `PROGRAMS`, plain in `PLAIN`.
 
     Most fields hold the function of the same name in the module `targets`. `measure_styles` is in the
-    module `correspondence`, and `kept_of` in `controls.regions`.
+    module `correspondence`, `measure_masks` in `masks_at_taps`, and `kept_of` in `controls.regions`.
     """
 
     measure_content: Callable[..., Any]
@@ -77,7 +77,7 @@ PROGRAMS = MeasuringPrograms(
     statistics_of=Jitted(targets.statistics_of, static_argnums=(1,)),
     blended_targets=Jitted(targets.blended_targets, static_argnums=(1,)),
     measure_styles=Jitted(correspondence.measure_styles),
-    measure_masks=Jitted(targets.measure_masks),
+    measure_masks=Jitted(masks_at_taps.measure_masks),
     controlled_style=Jitted(targets.controlled_style, static_argnums=(1,)),
     kept_of=Jitted(kept_of),
     statistics_of_size=Jitted(targets.statistics_of),
@@ -94,7 +94,7 @@ PLAIN = MeasuringPrograms(
     statistics_of=targets.statistics_of,
     blended_targets=targets.blended_targets,
     measure_styles=correspondence.measure_styles,
-    measure_masks=targets.measure_masks,
+    measure_masks=masks_at_taps.measure_masks,
     controlled_style=targets.controlled_style,
     kept_of=kept_of,
     statistics_of_size=targets.statistics_of,
@@ -257,9 +257,9 @@ class Measuring:
     def _sums(self, style: StyleImage, *masks: Any, size: RealSize | None = None) -> dict[str, Any]:
         """Return the sums over a style's feature maps from which its statistics are computed.
 
-        `masks` is empty, or has a single element, a `targets.StyleMasks`: a position where the mask has
-        the value T counts T² times. `size` is the (height, width) of a style that lies in a larger
-        array; None for a style that fills its array.
+        `masks` is empty, or has a single element, a `masks_at_taps.StyleMasks`: a position where the
+        mask has the value T counts T² times. `size` is the (height, width) of a style that lies in a
+        larger array; None for a style that fills its array.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, *masks, size=size)

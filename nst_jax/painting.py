@@ -18,7 +18,8 @@ from nst_jax.recipes.changes import checked_tap_pictures, with_options, with_tap
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
-from nst_jax.scaling.plan import Plan, plan_in_arrays
+from nst_jax.scaling.bucket_plans import plan_in_arrays
+from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import Devices
 
 # What helps most runs that fail. "Smaller weights" alone would make users of the command line think of

@@ -41,7 +41,7 @@ from nst_jax.images import on_host
 from nst_jax.recipes import sizes
 from nst_jax.run_scales import scales_of
 from nst_jax.scaling import bucket_choice, buckets, capacity, operations
-from nst_jax.scaling.plan import plan_bucket
+from nst_jax.scaling.bucket_plans import plan_bucket
 from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures

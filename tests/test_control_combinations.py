@@ -16,7 +16,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import batch_members, controls, images, optimizers, prepare, recipes, texturing
 from nst_jax.app import controls as files_of_controls
-from nst_jax.app import preview
+from nst_jax.app import mask_files, preview
 from nst_jax.app.controls import why_transparent_counts
 from nst_jax.controls import Protect, Region, color, finishing
 from nst_jax.controls.given import BatchControls
@@ -317,7 +317,7 @@ def test_masks_of_any_depth_and_orientation_are_the_same_mask(folder):
     Image.fromarray(levels).convert("P").save("palette.png")
     Image.fromarray(np.rot90(levels)).save("turned.png", exif=turned)
     for name in ("1", "2", "16", "palette", "turned"):
-        mask = files_of_controls.mask_of(images.read(f"{name}.png"), "protect")
+        mask = mask_files.mask_of(images.read(f"{name}.png"), "protect")
         assert_array_equal(mask, box())
 
 

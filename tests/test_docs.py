@@ -27,7 +27,7 @@ import nst_jax as nst
 from benchmarks import __main__ as measuring
 from benchmarks import blind, gallery, harness, quality, style_losses
 from docs import recipes_page
-from nst_jax import batch_members, images, recipes
+from nst_jax import batch_fine_styles, images, recipes
 from nst_jax.app import cli
 from nst_jax.feed_forward import style_names
 from nst_jax.scaling import capacity
@@ -155,7 +155,7 @@ def run_page(tmp_path, monkeypatch, settings):
         (tmp_path / name).write_bytes(images.SAMPLES[sample].read_bytes())
     for verb in ("stylize", "paint", "stylize_many", "texture"):
         monkeypatch.setattr(nst, verb, shortened(getattr(nst, verb)))
-    for module in (nst, batch_members):
+    for module in (nst, batch_fine_styles):
         monkeypatch.setattr(module, "combined_style", partial(module.combined_style, steps=2))
     for name in ("TF", "DEFAULT", "GRAM"):
         monkeypatch.setattr(recipes, name, shallow_variant(getattr(recipes, name)))

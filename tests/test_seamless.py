@@ -10,7 +10,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, dreams, losses, objective, optimizers, recipes, run_scales, texturing
+from nst_jax import (
+    controls,
+    dreams,
+    losses,
+    optimizers,
+    picture_sums,
+    recipes,
+    run_scales,
+    texturing,
+)
 from nst_jax.recipes import starts
 from nst_jax.scaling import (
     bands,
@@ -106,9 +115,9 @@ def test_every_variation_goes_round_the_border_in_tiles(name, x64):
     def of_tile(index):
         own = tiles.own_pixels(grid, index)
         window = tiles.window(wide, grid, index)
-        return variation.sums(*objective._wrapped(window, own, (True, False)))
+        return variation.sums(*picture_sums._wrapped(window, own, (True, False)))
 
-    whole = variation.sums(*objective._wrapped(image))
+    whole = variation.sums(*picture_sums._wrapped(image))
     expected = variation.value(whole, (80, 70))
     assert_allclose(variation.value(tiles.summed(grid, of_tile), (80, 70)), expected, rtol=1e-12)
 

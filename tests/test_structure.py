@@ -181,7 +181,7 @@ SAME_NAME = {
     "stylize": ({"app.stylize", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
     "texture": ({"app.commands", "texturing"}, "the command does what the function does"),
-    "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),
+    "plan": ({"app.commands", "scaling.planning"}, "the command of this name calls the function"),
     "train": ({"app.commands", "feed_forward.training"}, "the command does what the function does"),
 }
 

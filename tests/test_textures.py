@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, objective, optimizers, planned_painting, recipes, texturing
+from nst_jax import losses, optimizers, picture_sums, planned_painting, recipes, texturing
 from nst_jax.recipes import sizes, starts
 from nst_jax.vgg import layers
 from tests import small
@@ -97,7 +97,7 @@ def test_without_wrapping_a_shift_changes_the_loss(params, content):
 )
 def test_variation_goes_round_the_border(x64, variation, function):
     image = small.noise(3, 5, 7, 3)
-    value = variation.value(variation.sums(*objective._wrapped(image)), (5, 7))
+    value = variation.value(variation.sums(*picture_sums._wrapped(image)), (5, 7))
     plain = np.asarray(image)
     expected = function(np.roll(plain, -1, 0) - plain, np.roll(plain, -1, 1) - plain)
     assert_allclose(value, expected, rtol=1e-12)

@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from docs import controls_page
 from nst_jax import (
+    batch_fine_styles,
     batch_members,
     batches,
     descent,
@@ -116,7 +117,7 @@ def test_many_pictures_are_painted_in_the_styles_that_are_combined_by_hand(
 ):
     recipe = small.quickest()
     combine = partial(nst.combined_style, recipe=recipe, steps=3)
-    monkeypatch.setattr(batch_members, "combined_style", combine)
+    monkeypatch.setattr(batch_fine_styles, "combined_style", combine)
     fine = [small.picture("gravel", 24, 32), None, small.picture("chelsea", 24, 32)]
     by_hand = [style if one is None else combine(params, style, one, size="20x28") for one in fine]
     wanted = nst.stylize_many(params, content, by_hand, recipe=recipe)
@@ -132,7 +133,7 @@ def test_equal_styles_and_fine_pictures_are_as_many_results(params, content, sty
         made.append(options["size"])
         return np.full((28, 20, 3), 0.5, np.float32)
 
-    monkeypatch.setattr(batch_members, "combined_style", combined)
+    monkeypatch.setattr(batch_fine_styles, "combined_style", combined)
     fine = small.picture("gravel", 24, 32)
     many = partial(nst.stylize_many, params, recipe=recipe)
     for styles, fines in [([style], [fine] * 2), ([style] * 2, fine), ([style] * 2, [fine] * 2)]:
@@ -153,17 +154,17 @@ def test_a_style_is_combined_once_for_each_fine_picture_and_size(
         width, height = map(int, options["size"].split("x"))
         return np.full((height, width, 3), 0.1 * len(made), np.float32)
 
-    monkeypatch.setattr(batch_members, "combined_style", combined)
+    monkeypatch.setattr(batch_fine_styles, "combined_style", combined)
     recipe, tap = small.shallowest(), small.picture("chelsea", 20, 20)
     fine = [np.full((24, 32, 3), grey, np.float32) for grey in (0.25, 0.5, 0.25)] + [None]
-    fine, styles = batch_members.checked_fine_styles(
+    fine, styles = batch_fine_styles.checked_fine_styles(
         fine, [np.asarray(content)], [[np.asarray(style)]], None
     )
     styles = [[*one, tap] for one in styles]
     recipe, _ = recipes.changes.with_tap_styles(recipe, {"relu1_1": tap})
     scales = [(1.0, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 1.0)]
     members = batch_members.members_of(content, styles, recipe, style_scale=scales)
-    combine = batch_members.with_fine_structures
+    combine = batch_fine_styles.with_fine_structures
     found, sizes = combine(params, styles, fine, members, "bfloat16", 32)
     wanted = [(0.25, "20x28"), (0.5, "20x28"), (0.25, "30x42")]
     assert made == [(*one, "bfloat16", 32) for one in wanted]
@@ -197,7 +198,7 @@ def test_bad_fine_pictures_of_many_are_refused(params, content, style, given, me
 
 
 def test_what_cannot_be_combined_is_refused_before_any_work(params, content, style, monkeypatch):
-    monkeypatch.setattr(batch_members, "combined_style", None)
+    monkeypatch.setattr(batch_fine_styles, "combined_style", None)
     recipe, gravel = small.shallowest(), small.picture("gravel", 24, 32)
     with pytest.raises(ValueError, match="`style_fine`: gives its structure to one style, and 2 a"):
         nst.stylize_many(params, content, [[style, content]], style_fine=gravel)

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from nst_jax import _checks, _files, images, run_scales, texturing
-from nst_jax.app import arguments, cache
+from nst_jax.app import arguments, cache, control_files
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
@@ -69,8 +69,9 @@ from nst_jax.images import sheets
 from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.scaling import sharding
+from nst_jax.scaling.bucket_plans import plan_in_arrays
 from nst_jax.scaling.footprint import memory_of_files
-from nst_jax.scaling.plan import plan_in_arrays, scales_of_canvas
+from nst_jax.scaling.plan import scales_of_canvas
 from nst_jax.vgg.taps import SMALLEST
 
 # --- One picture ----------------------------------------------------------------------------------
@@ -322,7 +323,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     bucket = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
-    others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    others = [*other_inputs(chosen, init_file), *control_files.files_of(chosen)]
     fine = chosen["style_fine"]
     check_outputs(outputs, [content, *paths, *others, *([] if fine is None else [fine])])
     check_weights(chosen)

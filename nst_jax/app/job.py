@@ -14,15 +14,17 @@ from jaxtyping import Float
 
 from nst_jax import checkpoints, images, run_scales
 from nst_jax._types import Checkpoint, Shape
-from nst_jax.app.controls import ReadControls, given_of, naming_style
+from nst_jax.app.controls import ReadControls, given_of
+from nst_jax.app.messages import naming_style
 from nst_jax.app.outputs import Outputs
 from nst_jax.control_checks import check_controls
 from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, sharding
+from nst_jax.scaling.bucket_plans import plan_in_arrays
 from nst_jax.scaling.footprint import memory_of_files
-from nst_jax.scaling.plan import Plan, plan_in_arrays
+from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import Devices
 
 

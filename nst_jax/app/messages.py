@@ -7,8 +7,8 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 import click
@@ -225,6 +225,31 @@ def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
         return named_as_typed(message, context.command.params) or as_flags(message)
 
     return named
+
+
+# The beginning of a message about the size of a style: the style itself is too small, or `style_scale`
+# makes it too small or too large. If there are several styles, an index follows `style`.
+_STYLE = re.compile(
+    r"`style(\[(?P<of>\d+)\])?`: \d+x\d+ px "
+    r"|`style_scale`: \S+ makes \S+ px of (the )?style(\[(?P<scaled>\d+)\])?[,;]"
+)
+
+
+@contextmanager
+def naming_style(names: Sequence[str]) -> Iterator[None]:
+    """Context manager: add the file name of a style to an error message about the style's size.
+
+    Args:
+      names: the names of the style files, first those that are blended, then those of regions (parts
+        of the content with a style of their own).
+    """
+    try:
+        yield
+    except ValueError as error:
+        if (found := _STYLE.match(str(error))) is None:
+            raise
+        index = int(found["of"] or found["scaled"] or 0)
+        raise ValueError(f"{error} ('{names[index]}')") from None
 
 
 def usage_message(error: click.UsageError) -> str:

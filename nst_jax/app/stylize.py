@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_jax import images, provenance
-from nst_jax.app import arguments, cluster, preview
+from nst_jax.app import arguments, cluster, control_files, preview
 from nst_jax.app import controls as controlling
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.chosen_options import (
@@ -124,7 +124,7 @@ def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Aske
     paths = [path for path, _ in styles]
     outputs = chosen_outputs(chosen, default_name(content, paths))
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
-    others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    others = [*other_inputs(chosen, init_file), *control_files.files_of(chosen)]
     others += [] if chosen.get("style_fine") is None else [chosen["style_fine"]]
     check_outputs(outputs, [content, *paths, *chosen_tap_files(chosen), *others])
     check_weights(chosen)

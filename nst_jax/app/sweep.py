@@ -22,7 +22,7 @@ from jaxtyping import Float
 from nst_jax import _checks, _files, images, provenance, run_scales, vgg
 from nst_jax._types import Params
 from nst_jax.app.compiling_ahead import Ahead
-from nst_jax.app.controls import ReadControls, given_of, naming_style
+from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.introduction import (
     finishing_lines,
     introduce,
@@ -30,7 +30,7 @@ from nst_jax.app.introduction import (
     style_scale_notes,
 )
 from nst_jax.app.job import Job
-from nst_jax.app.messages import as_flags
+from nst_jax.app.messages import as_flags, naming_style
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
 from nst_jax.app.programs import compiled_of_batch
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence, stalled
@@ -49,8 +49,9 @@ from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets, capacity, sharding
+from nst_jax.scaling.bucket_plans import plan_bucket
 from nst_jax.scaling.chunk_size import worthwhile_divisor
-from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 

@@ -50,9 +50,10 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.recipes.starts import Instant, same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.bucket_choice import KeptPrograms
+from nst_jax.scaling.bucket_plans import plan_in_square
 from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.chunk_size import even_groups
-from nst_jax.scaling.plan import Plan, plan_in_square
+from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import Precision
 from nst_jax.weights.params import load_params
 

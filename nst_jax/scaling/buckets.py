@@ -20,8 +20,8 @@ from nst_jax.vgg.taps import SMALLEST
 
 # Two values of the argument `bucket` of `stylize`, `stylize_many` and `instant_many`. With "off", every
 # picture fills its arrays, so each shape of picture needs its own compiled programs. With "auto",
-# arrays are larger than the pictures where that should save time: `plan_in_arrays` in `scaling.plan`
-# decides it for `stylize`, and the module `bucket_choice` for many pictures.
+# arrays are larger than the pictures where that should save time: `plan_in_arrays` in
+# `scaling.bucket_plans` decides it for `stylize`, and the module `bucket_choice` for many pictures.
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 

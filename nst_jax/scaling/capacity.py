@@ -13,7 +13,7 @@ from nst_jax._types import Params, Shape
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale
 from nst_jax.scaling.footprint import Footprint, estimate_memory
-from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
+from nst_jax.scaling.sharding import AnyMesh, devices_per_picture, minimum_over_processes
 from nst_jax.vgg.precision import DEFAULT_DEVICE
 
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
@@ -91,7 +91,7 @@ def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) 
     """
     if total is None or mesh is None or platform != "cpu":
         return total
-    return total // int(mesh.shape.get(BANDS, 1))
+    return total // devices_per_picture(mesh)
 
 
 def device_of(params: Params) -> Any:

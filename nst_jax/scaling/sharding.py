@@ -106,6 +106,11 @@ def pictures_in_parallel(mesh: AnyMesh | None) -> int:
     return 1 if mesh is None else int(mesh.shape.get(PICTURES, 1))
 
 
+def devices_per_picture(mesh: AnyMesh | None) -> int:
+    """Return the number of devices of a mesh that share each picture; 1 if `mesh` is None."""
+    return 1 if mesh is None else int(mesh.shape.get(BANDS, 1))
+
+
 def _chosen(devices: Devices) -> Sequence[Any]:
     """Return the devices that `devices`, an argument of `mesh_of`, stands for; it must not be None."""
     present = jax.devices()

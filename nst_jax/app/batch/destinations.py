@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nst_jax import images
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
-from nst_jax.app.controls import files_of
+from nst_jax.app.control_files import files_of
 
 
 def destinations(

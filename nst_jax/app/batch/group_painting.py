@@ -33,7 +33,8 @@ from nst_jax.planned_batches import PaintedBatch, paint_batch
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import style_shapes_of_all
 from nst_jax.scaling import buckets
-from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
+from nst_jax.scaling.bucket_plans import plan_bucket
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
 # The default of the argument `compiled` of `paint_group`: no traced programs are stored on disk, and

@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from nst_jax import images, provenance, run_scales, texturing
-from nst_jax.app import arguments, outputs
+from nst_jax.app import arguments, control_files, mask_files, outputs
 from nst_jax.app import controls as controlling
 from nst_jax.app.batch import manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
@@ -28,7 +28,8 @@ from nst_jax.app.job import Job
 from nst_jax.app.textures import blank_glance
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity
-from nst_jax.scaling.plan import plan_bucket, plan_scales
+from nst_jax.scaling.bucket_plans import plan_bucket
+from nst_jax.scaling.plan import plan_scales
 from nst_jax.vgg.precision import Auto
 from nst_jax.weights.params import WeightsInfo
 
@@ -228,9 +229,9 @@ def inspected(
             if row.content is None:
                 shape = texturing.canvas_shape(draft.size, seen[0].shape, draft.recipe)
                 seen.insert(0, blank_glance(shape))
-            roles = controlling.roles_of(row.controls)
+            roles = control_files.roles_of(row.controls)
             masked = {
-                role: glance(path, draft, controlling.argument_of(role))
+                role: glance(path, draft, control_files.argument_of(role))
                 for role, path in roles.items()
             }
             fine = None
@@ -282,8 +283,8 @@ def _entry(
         recipe = texturing.with_canvas_as_it_is(recipe)
     controlling.check_planned(row.controls, draft.recipe)
     named = {role: (one.name, one.shape) for role, one in masked.items()}
-    controlling.check_masks_of_content(named, (seen[0].name, seen[0].shape))
-    controlling.check_masks_of_styles(named, [(one.name, one.shape) for one in seen[1:]])
+    mask_files.check_masks_of_content(named, (seen[0].name, seen[0].shape))
+    mask_files.check_masks_of_styles(named, [(one.name, one.shape) for one in seen[1:]])
     styles_seen = [one.shape for one in seen[1:]]
     others = (
         controlling.shapes_of_styles(row.controls, styles_seen)

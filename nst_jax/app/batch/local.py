@@ -30,7 +30,7 @@ from nst_jax.app.programs import Compiled, compiled_of_batch
 from nst_jax.app.progress import BatchProgress, Display, GroupWork
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import capacity, sharding
-from nst_jax.scaling.plan import fits_in_bucket
+from nst_jax.scaling.bucket_plans import fits_in_bucket
 from nst_jax.weights.params import WeightsInfo
 
 Report = Callable[[Record], None]

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._types import Params
-from nst_jax.app import cache, controls
+from nst_jax.app import cache, control_files
 from nst_jax.app.batch import groups, job, local, results
 from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.groups import Group
@@ -181,7 +181,7 @@ def _actor_inputs(
             "styles": tuple(path.absolute() for path in entry.styles),
             "output": entry.output.absolute(),
             "recipe": texts[id(recipe)],
-            "controls": controls.with_absolute_paths(entry.controls),
+            "controls": control_files.with_absolute_paths(entry.controls),
         }
 
     host = jax.tree.map(np.asarray, params)

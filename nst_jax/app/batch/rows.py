@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nst_jax.app import arguments
-from nst_jax.app import controls as controlling
+from nst_jax.app import arguments, control_files
 from nst_jax.app.batch.manifests import (
     CONTENTS,
     ManifestRow,
@@ -67,7 +66,7 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
       rows: the rows.
       chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine` and `recipe`,
         and those of `init`, `runner` and `cluster`, which are only checked. A folder may stand in place
-        of a mask or of a colour-coded map of regions; see `controls.of_content`.
+        of a mask or of a colour-coded map of regions; see `control_files.of_content`.
 
     Raises:
       ValueError: if `chosen` has both `regions` and `region_maps`; if a folder has no mask or map for a
@@ -75,7 +74,7 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         get a fine structure; or if a row without a content (a texture) would get a control, or a start
         other than noise. A message about a row names the row if it came from a manifest.
     """
-    controlling.check_alone(chosen)
+    control_files.check_alone(chosen)
     found, known = [], cache(controls_of_recipe)
     for row in rows:
         if row.content is None:
@@ -92,7 +91,7 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
                 own = {name: options.get(name) for name in ("regions", "region_maps")}
             if row.protect is None:
                 own["protect"] = options.get("protect")
-            given = controlling.of_content(own, row.content, [path for path, _ in row.styles])
+            given = control_files.of_content(own, row.content, [path for path, _ in row.styles])
             fine = row.style_fine or options.get("style_fine")
             maps = given["region_maps"] if "region_maps" in own else row.region_maps
             check_fine_style({**chosen, "style_fine": fine, "region_maps": maps}, row.styles)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nst_jax import _checks, images, single_pass
 from nst_jax._types import Shape
-from nst_jax.app import arguments, controls
+from nst_jax.app import arguments, control_files, controls
 from nst_jax.app.batch import manifests, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.app.batch.job import listing_of
@@ -331,7 +331,7 @@ def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, 
     overwrite = chosen["overwrite"] is not False
     check_outputs(
         Outputs(picture=output, overwrite=overwrite),
-        [content, *style.paths, *controls.files_of(chosen)],
+        [content, *style.paths, *control_files.files_of(chosen)],
     )
     controls.check_files(chosen)
     row = _row(1, content, style, output, chosen)
@@ -379,7 +379,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
     named = destinations(drafts, folder, chosen["suffix"] or "png", anywhere=False)
     sheet = folder / "sheet.png" if chosen["sheet"] else None
     listing = listing_of(folder, None)
-    masks = [each for path in controls.files_of(chosen) for each in (path, *_files_in(path))]
+    masks = [each for path in control_files.files_of(chosen) for each in (path, *_files_in(path))]
     check_destinations(
         list(zip(drafts, named, strict=True)),
         more=[listing, *([sheet] if sheet else [])],
@@ -412,7 +412,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     _check_options(chosen, styles)
     overwrite = chosen["overwrite"] is not False
     check_outputs(
-        Outputs(picture=output, overwrite=overwrite), [content, *controls.files_of(chosen)]
+        Outputs(picture=output, overwrite=overwrite), [content, *control_files.files_of(chosen)]
     )
     controls.check_files(chosen)
     found = [_row(n, content, style, output, chosen) for n, style in enumerate(styles, 1)]
@@ -490,7 +490,7 @@ def _row(
     side = buckets.checked_bucket(chosen["bucket"])
     if side is not None and side != buckets.AUTO:
         instant_painter.check_in_square(shape, side)
-    protect: ProtectFile | None = controls.of_content(chosen, content, ())["protect"]
+    protect: ProtectFile | None = control_files.of_content(chosen, content, ())["protect"]
     found = [images.glance(path, argument="protect") for path in protect.masks] if protect else []
     for mask in found:
         what = f"the content {seen.name!r}"
@@ -528,7 +528,7 @@ def _rows(
     for draft in drafts:
         # The call raises an error if `--protect` names a folder without a mask for this content, which
         # must not be painted without its mask.
-        controls.of_content(chosen, _content_of(draft), ())
+        control_files.of_content(chosen, _content_of(draft), ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):

@@ -17,8 +17,10 @@ import numpy as np
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import results
-from nst_jax.app.controls import numbers_of, protect_roles, union_of_masks
+from nst_jax.app.control_files import protect_roles
+from nst_jax.app.controls import numbers_of
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row, network_key
+from nst_jax.app.mask_files import union_of_masks
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import dpi_of, resized_alpha
 from nst_jax.controls import Protect
