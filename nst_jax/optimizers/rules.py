@@ -344,7 +344,7 @@ class Optax:
         if not _is_transformation(self.rule):
             raise TypeError(
                 f"`rule`: expected an optax transformation, such as `optax.adam(0.01)`, got "
-                f"{self.rule!r}"
+                f"{_checks.shown(self.rule)}"
             )
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
