@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from nst_jax import _checks
-from nst_jax._types import RealSize, Shape
+from nst_jax._types import RealSize, Shape, sum_dtype
 
 # (height, width) of each of n pictures that lie at the top left of larger arrays.
 RealSizes: TypeAlias = Int[Array, "n 2"]
@@ -130,7 +130,7 @@ def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
       dtype: the type of the arrays that are divided by these numbers. The result has this type, but at
         least float32, in which the product of height and width does not overflow.
     """
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = sum_dtype(dtype)
     return size[0].astype(wide), size[1].astype(wide)
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nst_jax import _checks
-from nst_jax._types import FeatureMap, Gram, Scalar
+from nst_jax._types import FeatureMap, Gram, Scalar, sum_dtype
 from nst_jax.losses.kinds import FEATURES, Extent, StyleLoss
 from nst_jax.losses.squares import gradient_scaled_square
 from nst_jax.losses.sums import PositionMask, masked, mean_over_positions
@@ -73,7 +73,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gram(features: FeatureMap, products: lax.Precision) -> Gram:
-    wide = jnp.promote_types(features.dtype, jnp.float32)
+    wide = sum_dtype(features.dtype)
     return jnp.einsum(
         "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
     )

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import AxisType
 from jaxtyping import Array, Bool, Float, UInt8
 
-from nst_jax._types import FeatureMap
+from nst_jax._types import FeatureMap, sum_dtype
 from nst_jax.vgg import winograd
 from nst_jax.vgg.precision import FLOAT32
 
@@ -461,12 +461,8 @@ def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
 @jax.custom_vjp
 def _norm_of_windows(x: FeatureMap) -> Pooled:
     # Squares are summed in float32 at least: in float16, squares of large activations would overflow.
-    a, b, c, d = (jnp.square(member.astype(_wide(x))) for member in _window_members(x))
+    a, b, c, d = (jnp.square(member.astype(sum_dtype(x.dtype))) for member in _window_members(x))
     return (L2_SCALE * jnp.sqrt(a + b + c + d)).astype(x.dtype)
-
-
-def _wide(x: Array) -> jnp.dtype:
-    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _norm_forward(x: FeatureMap) -> tuple[Pooled, FeatureMap]:
@@ -480,7 +476,9 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
     stays in memory anyway for the gradient of the ReLU. Automatic differentiation would divide 0 by 0
     in windows of zeros, which are common after a ReLU.
     """
-    norm = jnp.sqrt(sum(jnp.square(member.astype(_wide(x))) for member in _window_members(x)))
+    norm = jnp.sqrt(
+        sum(jnp.square(member.astype(sum_dtype(x.dtype))) for member in _window_members(x))
+    )
     factor = L2_SCALE * g.astype(norm.dtype) / jnp.where(norm > 0, norm, 1)
     n, height, width, channels = g.shape
     members = jnp.broadcast_to(factor[:, :, None, :, None, :], (n, height, 2, width, 2, channels))
