@@ -367,7 +367,7 @@ class Optax:
 
 
 # The update rules of this project by the names that recipe files (TOML) use for them.
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Any] = {
     rule.__name__: rule for rule in (Adam, KerasAdam, RMSprop, DecayedSGD, TorchLBFGS, LBFGS)
 }
 
