@@ -111,7 +111,7 @@ def in_words(value: Any) -> str:
 
 
 # The most characters that a message says about a value; the value may be of any length.
-LONGEST = 120
+LONGEST = 200
 
 
 class _Short(reprlib.Repr):
@@ -151,7 +151,7 @@ def shown(value: Any) -> str:
       >>> shown("yes"), shown([1, 2.5]), shown([np.ones((2, 2), np.float32)])
       ("'yes'", '[1, 2.5]', '[an array of float32 of the shape [2, 2]]')
       >>> len(shown(list(range(1000)))), len(shown("yes" * 1000))
-      (29, 100)
+      (29, 180)
     """
     return one_line(_SHORT.repr(value))
 
