@@ -15,7 +15,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
-from nst_jax._types import RealSize, Shape
+from nst_jax import _checks
+from nst_jax._types import RealSize, Shape, sum_dtype
 
 # (height, width) of each of n pictures that lie at the top left of larger arrays.
 RealSizes: TypeAlias = Int[Array, "n 2"]
@@ -104,11 +105,10 @@ def sizes_of_array(
     except (TypeError, ValueError):  # for example, nested lists of unequal lengths
         given = None
     if given is None or given.shape not in ((2,), (*batch, 2)) or given.dtype.kind not in "iu":
-        came = repr(size) if given is None else f"{given.dtype} of shape {list(given.shape)}"
         each = f", or {[*batch, 2]}, a size for each picture" if batch else ""
         raise ValueError(
-            f"`size`: expected (height, width) in px, two whole numbers{each}, got {came}; leave it "
-            f"out if the pictures fill `{argument}`"
+            f"`size`: expected (height, width) in px, two whole numbers{each}, got "
+            f"{_checks.shown(size)}; leave it out if the pictures fill `{argument}`"
         )
     if not traced:
         for one in given.reshape(-1, 2).tolist():
@@ -130,7 +130,7 @@ def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
       dtype: the type of the arrays that are divided by these numbers. The result has this type, but at
         least float32, in which the product of height and width does not overflow.
     """
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = sum_dtype(dtype)
     return size[0].astype(wide), size[1].astype(wide)
 
 

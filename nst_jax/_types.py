@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -234,3 +235,12 @@ Shape = tuple[int, int]  # (height, width), in px for pictures
 AnyImage: TypeAlias = Float[Array | np.ndarray, "*batch h w 3"]  # an Image, on a device or the host
 
 HostImage: TypeAlias = Float[np.ndarray, "h w 3"]  # one Image on the host
+
+
+def sum_dtype(dtype: Any) -> Any:
+    """Return the dtype for sums of numbers of a dtype: float64 for float64, float32 for any other.
+
+    Sums of many bfloat16 numbers in bfloat16 would be inaccurate. `jnp.promote_types` is not used: with
+    JAX's setting `jax_numpy_dtype_promotion="strict"`, it refuses two types that differ.
+    """
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from nst_jax import vgg
+from nst_jax import _checks, vgg
 from nst_jax._types import Features, Image, Params, Scalar, Shape
 from nst_jax.images.resizing import finest_detail
 from nst_jax.loss_results import (
@@ -202,6 +202,35 @@ def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
     if not isinstance(loss, MatchingLoss) or loss.number is None:
         return None
     return _called_number(loss.number, shape)
+
+
+def check_numbers_of_matches(shapes: Sequence[Shape], recipe: Recipe) -> None:
+    """Refuse a recipe whose style loss does not give a number of matches at every scale of a run.
+
+    A user's own `MatchingLoss.number` may fail for the size of one scale only. The run would then end
+    at this scale, after the coarser ones are painted. So this function is called before the run.
+
+    Args:
+      shapes: (height, width) of the canvas at each scale, coarse to fine.
+      recipe: a recipe with any style loss.
+
+    Raises:
+      TypeError: if `number` returns no whole number from 1.
+      ValueError: if `number` raises an error.
+    """
+    for scale, shape in enumerate(shapes):
+        loss = recipe.at(scale, shapes).terms.style_loss
+        if not isinstance(loss, MatchingLoss) or loss.number is None:
+            continue
+        try:
+            number = loss.number(shape)
+        except Exception as error:
+            raise ValueError(
+                f"`style_loss`: `number` fails for a canvas of {shape[1]}x{shape[0]} px, the size at "
+                f"scale {scale + 1} of {len(shapes)}: {type(error).__name__}: "
+                f"{_checks.one_line(str(error))}; mend `number`, or choose another size"
+            ) from error
+        _refuse("style_loss", fault_of_count(number, shape))
 
 
 def _called_number(function: Callable[[Shape], Any], shape: Shape) -> int:

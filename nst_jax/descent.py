@@ -302,6 +302,6 @@ def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
 
 def _interval(every: Any) -> int:
     if isinstance(every, bool) or not isinstance(every, (int, np.integer)):
-        raise TypeError(f"`every`: expected a whole number of updates, got {every!r}")
+        raise TypeError(f"`every`: expected a whole number of updates, got {_checks.shown(every)}")
     _checks.number("every", every, least=1)
     return int(every)

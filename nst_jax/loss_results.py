@@ -81,7 +81,7 @@ def fault_of_count(number: Any, shape: Shape) -> str:
         _checks.whole("number", number, least=1)
     except (TypeError, ValueError):
         return (
-            f"`number` returned {number!r} for a canvas of {shape[1]}x{shape[0]} px, expected a whole "
-            "number from 1"
+            f"`number` returned {_checks.shown(number)} for a canvas of {shape[1]}x{shape[0]} px, "
+            "expected a whole number from 1"
         )
     return ""

@@ -275,7 +275,7 @@ def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Arra
         return None
     decay = jnp.asarray(recipe.descent.average_decay, state.canvas.dtype)
     count = state.step + 2  # t: number of canvases, including the first and the pending one
-    weight = (1 - decay) / (1 - decay**count)
+    weight = (1 - decay) / (1 - decay ** count.astype(decay.dtype))
     return jnp.where(kept, state.average + weight * (state.pending - state.average), state.average)
 
 

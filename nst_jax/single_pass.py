@@ -370,7 +370,7 @@ def _check_numbers(argument: str, values: Any) -> None:
         shape = np.shape(values)
     except ValueError:  # lists of different lengths in a list
         raise ValueError(
-            f"`{argument}`: expected a number, or one for each picture, got {values!r}"
+            f"`{argument}`: expected a number, or one for each picture, got {_checks.shown(values)}"
         ) from None
     if len(shape) > 1 or 0 in shape:
         raise ValueError(

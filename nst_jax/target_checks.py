@@ -6,8 +6,8 @@ or arrays of other shapes.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,18 +15,13 @@ from jax.tree_util import SequenceKey
 
 from nst_jax._types import Shape, Targets
 from nst_jax.losses import MatchingLoss
-from nst_jax.recipes.recipe import Recipe, StylePart
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import loss_costs
 from nst_jax.scaling.layer_table import features_at, matching_target
 
-# Expected targets are found for one style picture of the first (height, width), the smallest that the
-# network takes, and for two of the second. A side of an array that is the same in both is the same for
-# all style pictures.
-SHAPES: tuple[Shape, Shape] = (16, 16), (64, 48)
-
-# (place of an array in a target, number of its axes) -> its sides, None for a side that is not the same
-# for all style pictures.
-Layout: TypeAlias = dict[tuple[str, int], tuple[int | None, ...]]
+# Targets are compared with those of two examples: one style picture of the first (height, width), which
+# is the smallest that the network takes, and two of the second.
+EXAMPLES: Sequence[Sequence[Shape]] = [(16, 16)], [(64, 48), (64, 48)]
 
 
 @contextlib.contextmanager
@@ -55,13 +50,15 @@ def fault_of_style_targets(targets: Targets, recipe: Recipe) -> str:
 
     If a user's own loss cannot be evaluated on small features, its targets are not looked at.
     """
-    expected, found = _expected(recipe), targets.style
-    if not found.keys() >= expected.keys():
-        return other_names("style", found, expected)
+    small, large = (_expected(recipe, shapes) for shapes in EXAMPLES)
+    found, names = targets.style, [name for name in small if name in large]
+    if not found.keys() >= set(names):
+        return other_names("style", found, names)
     # Along the first axis, the targets of all regions are stacked.
     stacked = targets.guides is not None
-    for name, layout in expected.items():
-        if layout is not None and not _fits(found[name], layout, stacked):
+    for name in names:
+        examples = small[name], large[name]
+        if None not in examples and not _fits(found[name], examples, stacked):
             return (
                 "`targets`: were measured with another recipe, since the style loss needs other arrays "
                 f"for {name}; measure them with this recipe"
@@ -83,54 +80,52 @@ def other_names(kind: str, found: Iterable[str], needed: Iterable[str]) -> str:
     )
 
 
-def _expected(recipe: Recipe) -> dict[str, Layout | None]:
-    """Return the layout of each style target of a recipe by name; None if it is not known."""
-    if not isinstance(recipe.terms.style_loss, MatchingLoss):
-        return {part.name: _layout_of_part(part, recipe) for part in recipe.terms.style_parts}
-    try:
-        small, large = (
-            matching_target([shape] * count, recipe) for count, shape in enumerate(SHAPES, 1)
-        )
-    except Exception:
-        return {}  # the loss is a user's own, which may need larger pictures
-    return {name: _layout(small[name], large[name]) for name in small if name in large}
+def _expected(recipe: Recipe, shapes: Sequence[Shape]) -> dict[str, Any]:
+    """Return the style targets of a recipe by name, as shapes and types of arrays.
 
+    Args:
+      recipe: the recipe.
+      shapes: (height, width) of the style pictures, which are the same for all of them.
 
-def _layout_of_part(part: StylePart, recipe: Recipe) -> Layout | None:
-    try:
-        found = [
-            loss_costs.target(part.loss, features_at(part.tap, shape, recipe), styles=count)
-            for count, shape in enumerate(SHAPES, 1)
-        ]
-    except Exception:
-        return None  # as in `_expected`
-    return _layout(*found)
-
-
-def _layout(*targets: Any) -> Layout:
-    """Return what several targets of the same loss have in common."""
-    found: Layout = {}
-    for target in targets:
-        for place, sides in _places(target):
-            known = found.setdefault((place, len(sides)), sides)
-            found[place, len(sides)] = tuple(
-                one if one == other else None for one, other in zip(known, sides, strict=True)
-            )
+    Returns:
+      The targets. The loss may be a user's own and need larger pictures; its target is then None, or if
+      it reads all taps together, there are no targets.
+    """
+    if isinstance(recipe.terms.style_loss, MatchingLoss):
+        with contextlib.suppress(Exception):
+            return matching_target(shapes, recipe)
+        return {}
+    found: dict[str, Any] = {}
+    for part in recipe.terms.style_parts:
+        found[part.name] = None
+        with contextlib.suppress(Exception):
+            features = features_at(part.tap, shapes[0], recipe)
+            found[part.name] = loss_costs.target(part.loss, features, styles=len(shapes))
     return found
 
 
-def _fits(target: Any, layout: Layout, stacked: bool) -> bool:
-    """Return whether a target has the arrays of a layout, and no others."""
+def _fits(target: Any, examples: Iterable[Any], stacked: bool) -> bool:
+    """Return whether a target has the arrays of the examples of the same target, and no others.
+
+    A side of an array that is the same in all examples is the same for all style pictures.
+    """
+    known: dict[
+        tuple[str, int], list[tuple[Any, ...]]
+    ] = {}  # place and number of axes -> the sides
+    for example in examples:
+        for place, sides in _places(example):
+            known.setdefault((place, len(sides)), []).append(sides)
     met = set()
     for place, sides in _places(target):
         own = sides[1:] if stacked else sides
-        wanted = layout.get((place, len(own)))
-        if wanted is None or any(
-            side not in (None, given) for side, given in zip(wanted, own, strict=True)
+        alike = known.get((place, len(own)))
+        if alike is None or any(
+            len(set(axis)) == 1 and side not in axis
+            for side, axis in zip(own, zip(*alike, strict=True), strict=True)
         ):
             return False
         met.add((place, len(own)))
-    return met == layout.keys()
+    return met == known.keys()
 
 
 def _places(target: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -196,7 +196,8 @@ def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
     if found is None:
         raise ValueError(
-            f"`size`: expected WIDTHxHEIGHT such as 1024x512, or the side of a square, got {size!r}"
+            "`size`: expected WIDTHxHEIGHT such as 1024x512, or the side of a square, got "
+            f"{_checks.shown(size)}"
         )
     width, height = int(found[1]), int(found[2] or found[1])
     for side in (height, width):

@@ -510,7 +510,7 @@ GUARDED = optimizers.LBFGS()
         (
             {"steps": None, "schedule": replace(SCALES, first=np.array([1, 2]))},
             TypeError,
-            "`first`: expected a whole number, got array",
+            "`first`: expected a whole number, got an array of int64",
         ),
         ({"schedule": replace(SCALES, first=0)}, ValueError, "`first`: expected 1 or more, got 0"),
         ({"schedule": replace(SCALES, later=1.5)}, TypeError, "`later`: expected a whole number"),

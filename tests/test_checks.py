@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _checks, controls, feed_forward, images, losses, optimizers, recipes
+from nst_jax import _checks, controls, feed_forward, images, losses, optimizers, recipes, vgg
 from nst_jax.recipes import field_types, starts
 from nst_jax.target_checks import fault_of_style_targets
 from tests import small
@@ -951,7 +951,7 @@ def test_what_is_no_name_or_text_is_refused(call, message):
     [
         (
             lambda params: nst.paint(params, GREY, GREY, recipe=FAST, every=np.array(3)),
-            r"`every`: expected a whole number of updates, got array\(3\)",
+            r"`every`: expected a whole number of updates, got an array of int64 of the shape \[\]",
         ),
         (
             lambda params: nst.stylize_many(params, GREY, GREY, recipe=FAST, progress=3),
@@ -982,6 +982,82 @@ def test_what_is_no_name_or_text_is_refused(call, message):
 def test_a_value_of_another_type_is_refused_before_any_work(params, call, message):
     with pytest.raises(TypeError, match=f"^{message}"):
         call(params)
+
+
+class ManyLines:
+    def __repr__(self):
+        return "first\n  second\r\n" + "third " * 1000
+
+
+# Values of every kind -> what a message says about them.
+LONG_VALUES = {
+    "array": (np.zeros((3, 4)), r"an array of float64 of the shape \[3, 4\]"),
+    "jax's array": (jnp.zeros((40, 40)), r"an array of float32 of the shape \[40, 40\]"),
+    "keys": (jax.random.split(jax.random.key(0), 5), r"random keys of the shape \[5\]"),
+    "arrays in a list": ([np.eye(2), [np.eye(2)]], r"\[an array .* \[2, 2\], \[an array .*\]\]"),
+    "long list": (list(range(10**5)), r"\[0, 1, .*, \.\.\.\]"),
+    "nested lists": ([[[[0] * 99] * 99] * 99] * 99, r"\[\[\[.*\.\.\."),
+    "text": ("a\n" * 10**5, r"'a\\na.*\.\.\..*n'"),
+    "many lines": (ManyLines(), r"first second third .*\.\.\..*third"),
+    "many lines in a dictionary": ({"one": ManyLines()}, r"\{'one': first second.*\}"),
+    "large number": (10**5000, "a whole number of 16610 bits"),
+    "state": (optax.adam(0.1).init(np.zeros((9, 9))), r"\(ScaleByAdamState.*\.\.\..*"),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_VALUES)
+def test_messages_say_any_value_in_one_short_line(kind):
+    value, said = LONG_VALUES[kind]
+    with pytest.raises(TypeError, match=f"^`flag`: expected True or False, got {said}$") as caught:
+        _checks.flag("flag", value)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda value: _checks.random_key("key", value),
+        lambda value: _checks.function("progress", value, "progress(done)"),
+        lambda value: _checks.one_of("quality", value, ("draft", "good"), "quality"),
+        lambda value: _checks.number("weight", [value]),
+        lambda value: _checks.number("weight", np.asarray([value], object)),
+        lambda value: _checks.whole("steps", value),
+        lambda value: vgg.resolve_taps([value]),
+        lambda value: vgg.resolve_taps(value),
+        lambda value: recipes.check(value),
+        lambda value: FAST.replace(value),
+        lambda value: recipes.check(FAST.replace(style_scale=value)),
+        lambda value: recipes.check(replace(FAST, name=value)),
+        lambda value: recipes.check(FAST.replace(schedule=value)),
+        lambda value: recipes.sizes.with_size(SIZED, value),
+        lambda value: nst.plan(value, GREY, recipe=FAST),
+        lambda value: nst.plan(GREY, GREY, recipe=FAST, devices=value),
+        lambda value: nst.plan(GREY, GREY, recipe=FAST, bucket=value),
+        lambda value: optimizers.Optax(value),
+        lambda value: images.sheets.contact_sheet([GREY], [GREY], {}, content_labels=[value]),
+    ],
+)
+@pytest.mark.parametrize("value", [ManyLines(), np.full((30, 30), 1j)], ids=["lines", "array"])
+def test_messages_are_of_one_line(call, value):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_losses_refuse_random_keys():
+    features = jax.random.split(jax.random.key(0), (4, 6, 3))
+    other, shape = jnp.zeros((4, 6, 3)), r"random keys of the shape \[4, 6, 3\](\n|$)"
+    for argument, call in (
+        ("canvas", lambda keys: losses.CONTENT_MEAN_SQUARE(keys, other)),
+        ("content", lambda keys: losses.CONTENT_RELATIVE(other, keys)),
+        ("features", losses.WASSERSTEIN_RELATIVE.measure),
+        ("features", losses.gram),
+        ("image", lambda keys: losses.TOTAL_VARIATION(keys)),
+        ("picture", lambda keys: nst.raters.gram_distance(keys, other)),
+    ):
+        for called in (call, jax.jit(call)):
+            with pytest.raises(TypeError, match=rf"^`{argument}`: expected .*, got {shape}"):
+                called(features)
 
 
 # --- Lists of pictures ----------------------------------------------------------------------------

@@ -369,6 +369,46 @@ def test_what_an_own_loss_returns_is_checked(name, params, pair, as_users_do):
         jax.eval_shape(first_step, params, *map(jnp.asarray, pair))
 
 
+NUMBER = losses.NEAREST_HYPERCOLUMNS.number
+
+
+def only_small(shape):
+    """Fail, over several lines, for the size of the last two scales only."""
+    if shape[0] == 32:
+        raise RuntimeError("too\n  large")
+    return NUMBER(shape)
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (
+            only_small,
+            ValueError,
+            r"`number` fails for a canvas of 40x32 px, the size at scale 2 of 3: RuntimeError: too "
+            "large; mend `number`",
+        ),
+        (
+            lambda shape: NUMBER(shape) if shape[0] != 32 else 0,
+            TypeError,
+            "`number` returned 0 for a canvas of 40x32 px, expected a whole number from 1",
+        ),
+    ],
+)
+def test_an_own_number_of_matches_is_asked_for_every_scale_before_the_run(
+    params, pair, number, error, message, as_users_do
+):
+    recipe = recipes.check(shallow(style_loss=own(number=number)))  # its check asks at 64 px only
+    for refused in (
+        lambda: nst.plan(*pair, recipe=recipe),
+        lambda: next(iter(nst.paint(params, *pair, recipe=recipe))),
+        lambda: nst.stylize_many(params, [pair[0]], pair[1], recipe=recipe),
+    ):
+        with pytest.raises(error, match=f"^`style_loss`: {message}") as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+
+
 def test_an_own_content_loss_is_one_number(as_users_do):
     strotss = recipes.STROTSS.terms.content_loss
     loss = strotss._replace(distance=changed(strotss.distance, lambda found: found[None]))

@@ -1,7 +1,7 @@
 """Update rules against torch, against their formulas, and the properties of the guarded L-BFGS."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -476,6 +476,29 @@ def test_rules_follow_the_dtype_of_the_canvas(rule):
     assert jax.tree.map(lambda a: (a.shape, a.dtype), new) == jax.tree.map(
         lambda a: (a.shape, a.dtype), state
     )
+
+
+# `Adam` is left out: `optax.scale_by_adam` raises the decays to the power of an int32.
+@pytest.mark.parametrize(
+    "rule", [*RULES[1:], replace(RULES[-1], levels=2)], ids=[*names[1:], "levels"]
+)
+def test_strict_promotion_of_types_changes_no_update(rule):
+    picture, transformation = jnp.ones((8, 6, 3), jnp.float32), rule.transformation()
+    gradients = np.random.default_rng(0).normal(size=(3, 8, 6, 3)).astype(np.float32)
+
+    def moved(promotion):
+        # `strict` must hold while the update is traced, so each gets a function of its own.
+        with jax.numpy_dtype_promotion(promotion):
+            update = jax.jit(lambda *given: transformation.update(*given, value=given[0][0, 0, 0]))
+            state, found = transformation.init(picture), []
+            for gradient in gradients:
+                updates, state = update(jnp.asarray(gradient), state, picture)
+                found.append(updates)
+        return np.stack(found)
+
+    strict = moved("strict")
+    assert_array_equal(strict, moved("standard"))
+    assert np.any(strict)
 
 
 def test_every_rule_keeps_the_loops_protocol():

@@ -11,7 +11,7 @@ from jax import export, lax
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, recipes
+from nst_jax import losses, optimizers, recipes
 from nst_jax.recipes import toml
 from nst_jax.vgg import layers, precision, winograd
 from tests import small
@@ -190,3 +190,65 @@ def test_remat_changes_no_number(params, content, style):
         )
     assert relative(found[True][0], found[False][0]) < 1e-6
     assert (found[False][1] == 0) and found[True][1] >= 2
+
+
+# --- Strict promotion of types --------------------------------------------------------------------
+
+
+def value_of(loss, canvas, other):
+    """Return the value of a loss for features at one tap, or for pixels."""
+    if isinstance(loss, losses.Variation):
+        return loss(canvas[..., :3])
+    if isinstance(loss, losses.ContentLoss):
+        return loss(canvas, other)
+    extent = losses.Extent(20, 20, jnp.zeros((), jnp.int32))
+    return loss.distance(loss.measure(canvas), loss.target(loss.measure(other)), extent)
+
+
+ALL = {**losses.STYLE_LOSSES, **losses.CONTENT_LOSSES, **losses.VARIATIONS}
+JOINT = losses.MatchingLoss, losses.JointContentLoss
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, BFLOAT16])
+@pytest.mark.parametrize("name", [name for name in ALL if not isinstance(ALL[name], JOINT)])
+def test_losses_and_their_gradients_promote_no_types(name, dtype):
+    features = jax.ShapeDtypeStruct((4, 5, 6), dtype)
+    with jax.numpy_dtype_promotion("strict"):
+        found, gradient = jax.eval_shape(
+            jax.value_and_grad(lambda *pair: value_of(ALL[name], *pair).astype(jnp.float32)),
+            *(features, features),
+        )
+    assert found.shape == () and gradient.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["nnst", "strotss"])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_losses_of_all_taps_promote_no_types(name, kind, params):
+    recipe = at(kind, recipes.PRESETS[name].replace(optimizer=optimizers.RMSprop()))
+    core = recipes.as_arrays(recipe.bare()).at(0, [(32, 40)] * 2)
+    image = jax.ShapeDtypeStruct((32, 40, 3), jnp.float32)
+
+    def stepped(picture):
+        targets, state = nst.measure(params, picture, picture, core), nst.init(picture, core)
+        if core.terms.style_loss.matches is not None:
+            state = nst.match(params, state, targets, picture, core, first=True)
+        return nst.step(params, state, targets, core)
+
+    with jax.numpy_dtype_promotion("strict"):
+        assert jax.eval_shape(stepped, image).pending.dtype == jnp.float32
+
+
+def test_strict_promotion_of_types_changes_no_picture(params, content, style):
+    recipe = small.shallow(steps=2).replace(optimizer=optimizers.RMSprop(), average_decay=0.9)
+    found = []
+    for promotion in ("strict", "standard"):
+        core = recipes.as_arrays(recipe.bare())
+
+        def painted(content, style, core=core):
+            targets, state = nst.measure(params, content, style, core), nst.init(content, core)
+            return nst.run(params, state, targets, core, 2)[0].average
+
+        with jax.numpy_dtype_promotion(promotion):
+            found.append(jax.jit(painted)(content, style))
+    assert_array_equal(*found)
+    assert relative(found[0], np.asarray(content)) > 1e-3

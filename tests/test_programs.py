@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax import export
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 import nst_jax as nst
 from nst_jax import (
@@ -33,6 +34,7 @@ from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.timing import CompileClock
 from nst_jax.controls.color import luminance
 from nst_jax.controls.given import BatchControls
+from nst_jax.images.oklab import oklab_of_linear
 from nst_jax.scaling import bands, capacity
 from tests import small
 from tests.shell import caller, write_pictures
@@ -666,12 +668,42 @@ def test_a_package_in_an_archive_has_no_keys(tmp_path, monkeypatch):
     assert kept(tmp_path) is canvas.PROGRAMS
 
 
-def test_arrays_on_another_device_are_not_reduced_to_their_shapes():
-    here, there = (jax.device_put(np.zeros(3, np.float32), each) for each in jax.devices()[:2])
-    leaves = [here, np.zeros((2, 3), np.float16), 5]
-    found = [(leaf.shape, leaf.dtype.name) for leaf in programs._placeless(leaves)]
-    assert found == [((3,), "float32"), ((2, 3), "float16"), ((), "int32")]
-    assert programs._placeless([here, there]) == [here, there]
+def placed(image):
+    """Return an image in several places; only the first two are those for which programs are kept."""
+    one, other = jax.devices()[:2]
+    rows = PartitionSpec("rows")
+    auto, explicit = (
+        Mesh([one, other], ("rows",), axis_types=(kind,))
+        for kind in (AxisType.Auto, AxisType.Explicit)
+    )
+    elsewhere = [
+        SingleDeviceSharding(other),
+        NamedSharding(auto, rows),
+        NamedSharding(explicit, rows),
+        NamedSharding(auto, PartitionSpec()),
+        NamedSharding(Mesh([one], ("rows",)), rows),
+        SingleDeviceSharding(one, memory_kind="unpinned_host"),
+    ]
+    return [image, jax.device_put(image, one), *(jax.device_put(image, to) for to in elsewhere)]
+
+
+def test_a_kept_program_is_not_used_for_arrays_in_other_places(tmp_path):
+    image = np.random.default_rng(0).random((4, 6, 3), np.float32)
+    for order in (1, -1):
+        kept = programs.Kept(oklab_of_linear, tmp_path / str(order))
+        for each in placed(image)[::order]:
+            found = kept(each)
+            assert found.sharding == jax.jit(oklab_of_linear)(each).sharding
+            np.testing.assert_allclose(found, oklab_of_linear(jnp.asarray(image)), atol=1e-6)
+        assert len(kept._programs) == 1 == len(list((tmp_path / str(order)).iterdir()))
+
+
+def test_a_kept_program_is_not_used_for_another_default_device(tmp_path):
+    image, kept = np.full((4, 6, 3), 0.5, np.float32), programs.Kept(oklab_of_linear, tmp_path)
+    for device in (*jax.devices()[:2], jax.devices()[0]):
+        with jax.default_device(device):
+            assert kept(image).devices() == kept(jnp.asarray(image)).devices() == {device}
+    assert len(kept._programs) == 2
 
 
 @pytest.mark.parametrize("name", losses.names.STATISTIC_LOSSES)

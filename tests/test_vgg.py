@@ -568,10 +568,15 @@ def test_what_a_cpu_stores_gives_the_same_gradients_of_a_batch_in_an_array(key):
     assert np.any(found(True))
 
 
+def over_devices(kind, *spec):
+    """Return how an array lies on two devices, in a mesh with an axis of this kind."""
+    types = (jax.sharding.AxisType[kind],)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:2]), ("devices",), axis_types=types)
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+
+
 def test_what_a_cpu_stores_for_relu_may_lie_on_several_devices(key):
-    types = (jax.sharding.AxisType.Explicit,)
-    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:2]), ("pictures",), axis_types=types)
-    by_picture = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("pictures"))
+    by_picture = over_devices("Explicit", "devices")
     x = jax.random.normal(key, (2, 5, 4, 3))
 
     def found(relu, x):
@@ -580,6 +585,44 @@ def test_what_a_cpu_stores_for_relu_may_lie_on_several_devices(key):
     ours = found(layers.relu_by_signs, jax.device_put(x, by_picture))
     assert ours.sharding.is_equivalent_to(by_picture, x.ndim)
     assert_array_equal(ours, found(layers.relu, x))
+
+
+@pytest.mark.parametrize("kind", ["Explicit", "Auto"])
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("spec", [("devices",), (None, "devices")])
+def test_gradients_of_poolings_may_lie_on_several_devices(key, kind, mapped, spec):
+    """They lie where the features lie, which are distributed by picture or by rows."""
+    layout, x = over_devices(kind, *spec), jax.random.normal(key, (2, 8, 5, 3))
+
+    def loss(pool, x):
+        return jnp.sum(jnp.cos(pool(x if x.ndim == 4 else x[None], False)))
+
+    def pool_relu(x, ceil):
+        return layers.pool_relu(x, layers.max_pool, ceil)
+
+    for pool in (layers.max_pool, layers.l2_pool, pool_relu):
+        gradient = jax.grad(partial(loss, pool))
+        gradient = jax.jit(jax.vmap(gradient) if mapped else gradient)
+        ours = gradient(jax.device_put(x, layout))
+        assert ours.sharding.is_equivalent_to(layout, x.ndim)
+        assert_array_equal(ours, gradient(x))
+
+
+def test_the_gradient_of_a_picture_may_lie_on_several_devices(params):
+    """The weights must lie on the devices of the mesh, too."""
+    pictures = np.random.default_rng(0).random((2, 16, 18, 3), np.float32)
+    by_picture = over_devices("Explicit", "devices")
+
+    @jax.jit
+    @jax.grad
+    def gradient(pictures, params):
+        return jnp.sum(jnp.cos(vgg.features(params, pictures, ["relu2_1"])["relu2_1"]))
+
+    everywhere = over_devices("Explicit")
+    ours = gradient(jax.device_put(pictures, by_picture), jax.device_put(params, everywhere))
+    assert ours.sharding.is_equivalent_to(by_picture, pictures.ndim)
+    wanted = gradient(pictures, params)
+    assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5 * np.max(np.abs(wanted)))
 
 
 def test_on_a_cpu_bytes_are_kept_instead_of_features(params, monkeypatch):

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         instance,
         not_class,
         not_traced,
+        one_line,
         same_length,
+        shown,
         weights_of_vgg,
     )
 else:
@@ -84,7 +86,9 @@ else:
                 "instance",
                 "not_class",
                 "not_traced",
+                "one_line",
                 "same_length",
+                "shown",
                 "weights_of_vgg",
             ),
         },
@@ -93,8 +97,8 @@ else:
 __all__ = [
     "LARGEST_SHARE", "LIKE", "array", "flag", "floating", "function", "image", "image_shape",
     "images", "in_words", "instance", "keys", "known_number", "names", "nearest_name", "not_array",
-    "not_class", "not_keys", "not_masked", "not_traced", "number", "numbers", "one_image", "one_of",
-    "one_or_several", "one_share", "pictures", "random_key", "returned", "returned_array",
-    "returned_image", "same_length", "same_shape", "shares", "single", "two_images", "unknown",
-    "values", "weights_of_vgg", "whole", "whole_scalar",
+    "not_class", "not_keys", "not_masked", "not_traced", "number", "numbers", "one_image",
+    "one_line", "one_of", "one_or_several", "one_share", "pictures", "random_key", "returned",
+    "returned_array", "returned_image", "same_length", "same_shape", "shares", "shown", "single",
+    "two_images", "unknown", "values", "weights_of_vgg", "whole", "whole_scalar",
 ]  # fmt: skip

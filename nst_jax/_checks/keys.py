@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nst_jax._checks.values import not_traced
+from nst_jax._checks.values import in_words, not_traced, shown
 
 
 def random_key(argument: str, key: Any, *, several: bool = False) -> None:
@@ -31,7 +31,7 @@ def random_key(argument: str, key: Any, *, several: bool = False) -> None:
     made_by = "`jax.random.key(0)` makes one"
     typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if not typed and getattr(key, "dtype", None) != np.uint32:
-        raise TypeError(f"`{argument}`: expected a random key, got {key!r}; {made_by}")
+        raise TypeError(f"`{argument}`: expected a random key, got {shown(key)}; {made_by}")
     shape = np.shape(key)
     if not typed:
         numbers = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
@@ -57,5 +57,4 @@ def not_keys(argument: str, value: Any, expected: str) -> None:
       expected: what is expected, as words for the message.
     """
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        got = f"random keys of the shape {list(value.shape)}" if value.ndim else "a random key"
-        raise TypeError(f"`{argument}`: expected {expected}, got {got}")
+        raise TypeError(f"`{argument}`: expected {expected}, got {in_words(value)}")

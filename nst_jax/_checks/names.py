@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from nst_jax._checks.values import shown
+
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most similar to `name`; None if no known name is similar enough.
@@ -38,7 +40,7 @@ def unknown(argument: str, name: Any, known: Iterable[str], what: str) -> ValueE
     known = list(known)
     near = nearest_name(name, known) if isinstance(name, str) else None
     hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(map(repr, known))}"
-    return ValueError(f"`{argument}`: there is no {what} {name!r}; {hint}")
+    return ValueError(f"`{argument}`: there is no {what} {shown(name)}; {hint}")
 
 
 def one_of(argument: str, name: Any, known: Iterable[str], what: str) -> None:
@@ -50,6 +52,6 @@ def one_of(argument: str, name: Any, known: Iterable[str], what: str) -> None:
     """
     known = list(known)
     if not isinstance(name, str):
-        raise TypeError(f"`{argument}`: expected a name such as {known[0]!r}, got {name!r}")
+        raise TypeError(f"`{argument}`: expected a name such as {known[0]!r}, got {shown(name)}")
     if name not in known:
         raise unknown(argument, name, known, what)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._checks.keys import not_keys
-from nst_jax._checks.values import not_traced
+from nst_jax._checks.values import in_words, not_traced, shown
 
 
 def number(
@@ -52,7 +52,7 @@ def number(
     if isinstance(value, (list, tuple)):
         kind = type(value).__name__
         raise TypeError(
-            f"`{argument}`: expected a number, got the {kind} {value!r}; a sweep is an array, "
+            f"`{argument}`: expected a number, got the {kind} {shown(value)}; a sweep is an array, "
             "`numpy.asarray([...])`"
         )
     not_traced(argument, value)
@@ -61,7 +61,7 @@ def number(
     # JAX's function also knows bfloat16.
     kinds = jnp.floating, jnp.integer
     if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
-        raise TypeError(f"`{argument}`: expected a number, got {value!r}")
+        raise TypeError(f"`{argument}`: expected a number, got {shown(value)}")
     finite = np.isfinite(array)
     if not finite.all():
         raise ValueError(
@@ -151,7 +151,7 @@ def whole(
     not_traced(argument, value)
     not_keys(argument, value, "a whole number")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"`{argument}`: expected a whole number, got {value!r}")
+        raise TypeError(f"`{argument}`: expected a whole number, got {shown(value)}")
     if below is None and most is None:
         below = 2**63
     number(argument, value, least=least, below=below, most=most)
@@ -165,10 +165,7 @@ def whole_scalar(argument: str, value: Any, *, most: int | None = None) -> None:
     """
     if isinstance(value, (jax.Array, np.ndarray)):
         if value.shape or not jnp.issubdtype(value.dtype, jnp.integer):
-            raise TypeError(
-                f"`{argument}`: expected a whole number, got an array of {value.dtype} of the shape "
-                f"{list(value.shape)}"
-            )
+            raise TypeError(f"`{argument}`: expected a whole number, got {in_words(value)}")
         return
     whole(argument, value, least=0, most=most)
 

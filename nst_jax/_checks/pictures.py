@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._checks.keys import not_keys
-from nst_jax._checks.values import not_traced
+from nst_jax._checks.values import not_traced, one_line
 
 
 def array(argument: str, value: Any, advice: str) -> None:
@@ -188,7 +188,8 @@ def image(argument: str, value: Any, *, several: str = "") -> np.ndarray:
         if isinstance(value, jax.Array):  # the error is of JAX itself, such as a failed transfer
             raise
         raise TypeError(
-            f"`{argument}`: NumPy makes no array of this {type(value).__name__}: {error}"
+            f"`{argument}`: NumPy makes no array of this {type(value).__name__}: "
+            f"{one_line(str(error))}"
         ) from error
     if array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(

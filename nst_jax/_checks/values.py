@@ -1,9 +1,11 @@
 """Checks of what kind of value an argument is: its type, or that JAX does not trace it."""
 
+import reprlib
 from collections.abc import Sized
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -23,13 +25,15 @@ def flag(argument: str, value: Any) -> None:
     NumPy's True and False are accepted.
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"`{argument}`: expected True or False, got {value!r}")
+        raise TypeError(f"`{argument}`: expected True or False, got {shown(value)}")
 
 
 def function(argument: str, value: Any, call: str) -> None:
     """Refuse a value that cannot be called; `call` shows, for the message, how it will be called."""
     if not callable(value):
-        raise TypeError(f"`{argument}`: expected a function, called as `{call}`, got {value!r}")
+        raise TypeError(
+            f"`{argument}`: expected a function, called as `{call}`, got {shown(value)}"
+        )
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
@@ -87,7 +91,7 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
     if "conv1_1" not in params.layers:
         raise ValueError(
             f"`params`: expected the weights of VGG-19, got those of another network, of the family "
-            f"{params.family!r}; {advice}"
+            f"{shown(params.family)}; {advice}"
         )
 
 
@@ -98,7 +102,61 @@ def in_words(value: Any) -> str:
       >>> in_words(None), in_words([1]), in_words(np.ones(2, np.float32))
       ('None', 'a list', 'an array of float32 of the shape [2]')
     """
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return f"random keys of the shape {list(value.shape)}" if value.shape else "a random key"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"an array of {value.dtype} of the shape {list(value.shape)}"
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+# The most characters that a message says about a value; the value may be of any length.
+LONGEST = 200
+
+
+class _Short(reprlib.Repr):
+    """`repr` of limited length, in which arrays are described by type and shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxlong = self.maxother = LONGEST - 20
+        self.maxlist = self.maxtuple = self.maxdict = 8
+        self.maxlevel = 3
+
+    def repr1(self, x: Any, level: int) -> str:
+        """Return the text for a value at any depth; `level` is how many more levels are shown."""
+        # A NumPy scalar is a number, which `repr` shows on one line.
+        if hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
+            return in_words(x)
+        return super().repr1(x, level)
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a whole number as text; Python refuses to write one of some thousands of digits."""
+        try:
+            return super().repr_int(x, level)
+        except ValueError:
+            return f"a whole number of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any) -> str:
+    """Return a user's value as text for a message: one line of at most `LONGEST` characters.
+
+    It is the value's `repr`, without line breaks, and with a part left out if it is long. An array is
+    described by its type and shape.
+
+    Example:
+      >>> shown("yes"), shown([1, 2.5]), shown([np.ones((2, 2), np.float32)])
+      ("'yes'", '[1, 2.5]', '[an array of float32 of the shape [2, 2]]')
+      >>> len(shown(list(range(1000)))), len(shown("yes" * 1000))
+      (29, 180)
+    """
+    return one_line(_SHORT.repr(value))
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks, and its end left out if it is longer than `LONGEST`."""
+    text = " ".join(line.strip() for line in text.splitlines())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

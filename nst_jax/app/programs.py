@@ -5,8 +5,9 @@ would have to trace and lower the program first, which for large pictures takes 
 compiled program. Therefore the traced program is stored, too, as `jax.export` writes it (StableHLO,
 without pickles). The stored program is found by a key, the hash of all that tracing depends on: the
 traced function and its static arguments, the code of this package, the versions of Python and of the
-packages that it calls, JAX's settings and platform, and the structure, shapes and types of the other
-arguments.
+packages that it calls, JAX's settings, platform and default device, and the structure, shapes and types
+of the other arguments. A program depends on the devices of its arguments, too. So it is stored only if
+all arguments are on the default device.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ import jaxlib
 import numpy as np
 import optax
 from jax import export, lax
+from jax.sharding import SingleDeviceSharding
 
 import nst_jax
 from nst_jax import _compile, batch_canvas, canvas, descent, dreaming, optimize
@@ -41,6 +43,7 @@ from nst_jax.correspondence import measure_styles
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
+from nst_jax.scaling import capacity
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
@@ -48,7 +51,7 @@ from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
 # A part of the key (hash) by which a stored program is found. Increase it if keys or stored programs
 # are made in another way: then all keys change, and older programs are not used.
-KEY_FORMAT = 4
+KEY_FORMAT = 5
 PACKAGE = Path(nst_jax.__file__).parent
 # Folder, in that of the traced programs, of the notes that say which loop of updates a run needs first.
 NOTES = "first"
@@ -245,7 +248,8 @@ class Kept:
             `donate_argnums` of `jax.jit`; None if there is none.
           static: names of the arguments that are constants of a program; they are given by keyword.
             All other arguments that are given by keyword are arrays, except `bands`: how several
-            devices share a picture; None means one device. Programs for several are not stored.
+            devices share a picture; None means one device. Programs for several are not stored, and
+            neither are those for arrays that are not on the default device.
           say: called with a line of text for each stored program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
@@ -274,6 +278,7 @@ class Kept:
         values = (*arguments, arrays) if arrays else arguments
         first = self._begun_for_this_call()
         try:
+            _check_place(jax.tree.leaves(values))
             key = self._key(values, static)
         except _Foreign:
             self._used.add(None)
@@ -296,7 +301,11 @@ class Kept:
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]
         facts = [KEY_FORMAT, _name(self._function), self._donated, constants, _surroundings()]
-        text = json.dumps([*facts, default_platform(), _described(arguments)])
+        device = capacity.default_device()
+        # The number of the device within this process: its `id` is another one in each process of a
+        # cluster, and these may share the stored programs.
+        number = jax.local_devices(backend=device.platform).index(device)
+        text = json.dumps([*facts, device.platform, number, _described(arguments)])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _program(
@@ -323,7 +332,7 @@ class Kept:
             data = self._exported(arguments, static, by_keyword)
             write_sealed(path, key, data)
         exported = export.deserialize(bytearray(data))
-        leaves = _placeless(jax.tree.leaves(arguments))
+        leaves = _shapes(jax.tree.leaves(arguments))
         return self._compiled(key, exported, leaves, self._donated_leaves(arguments))
 
     def _path(self, key: str) -> Path:
@@ -332,9 +341,9 @@ class Kept:
     def _compiled(
         self, key: str, exported: export.Exported, leaves: Sequence[Any], donated: Sequence[int]
     ) -> Callable[..., Any]:
-        """Compile a traced program, or let JAX load it from its cache.
+        """Compile a traced program for the default device, or let JAX load it from its cache.
 
-        `leaves` are the program's arguments, or their shapes and dtypes; `donated` are the indices of
+        `leaves` are the shapes and dtypes of the program's arguments; `donated` are the indices of
         those whose memory a call may reuse.
         """
 
@@ -390,7 +399,7 @@ class Kept:
             return None
         _register_records((records(),))
         exported = export.deserialize(bytearray(data))
-        return self._compiled(key, exported, _placeless(exported.in_avals), donated)
+        return self._compiled(key, exported, _shapes(exported.in_avals), donated)
 
     def _begun_for_this_call(self) -> _FirstCall | None:
         """Return what `load_ahead` has begun for the present call; None if it has begun nothing.
@@ -436,21 +445,41 @@ class Kept:
         return tuple(range(before, before + len(jax.tree.leaves(arguments[self._donated]))))
 
 
-def _placeless(leaves: Sequence[Any]) -> list[Any]:
-    """Return the shapes and dtypes of leaves, or the leaves if one is not on the default device.
+def _shapes(leaves: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
+    """Return the shapes and dtypes of leaves.
 
     JAX lowers a program in another way for an argument that is committed to a device, as results of
     some programs are. It would then not find the compiled program in its cache if that was lowered from
-    shapes, as by `load_ahead`.
+    shapes, as by `load_ahead`. So all programs are lowered from shapes.
     """
-    default = jax.device_put(0).devices()
-    if any(leaf.devices() != default for leaf in leaves if isinstance(leaf, jax.Array)):
-        return list(leaves)
     dtypes = [leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf) for leaf in leaves]
     return [
         jax.ShapeDtypeStruct(np.shape(leaf), dtype)
         for leaf, dtype in zip(leaves, dtypes, strict=True)
     ]
+
+
+def _check_place(leaves: Sequence[Any]) -> None:
+    """Refuse arrays for which the program would depend on where they are.
+
+    The programs of `Kept` are traced and compiled for arrays that are on JAX's default device, in its
+    default memory, and on no other device.
+
+    Raises:
+      _Foreign: if an array is elsewhere.
+    """
+    device = capacity.default_device()
+    memory = device.default_memory().kind
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array):  # NumPy's arrays and Python's numbers are on no device
+            continue
+        place = leaf.sharding
+        if (
+            not isinstance(place, SingleDeviceSharding)
+            or place.device_set != {device}
+            or place.memory_kind not in (None, memory)
+        ):
+            raise _Foreign(f"{place}")
 
 
 def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
@@ -486,7 +515,8 @@ class _Foreign(TypeError):
     """Raised for a value that the key of a program cannot describe, such as a user's own function.
 
     If the code of such a function changed, the key would stay the same, and a program with the old code
-    would be loaded. So a program that uses such a value is not stored.
+    would be loaded. So a program that uses such a value is not stored. The same holds for an array on
+    another device than the default one.
     """
 
 

@@ -153,27 +153,31 @@ def _regions(value: Any, folder: Path) -> Any:
 def _region_maps(value: Any, folder: Path) -> Any:
     texts = _texts(value)
     if len(texts) != 2:
-        raise ValueError(f"expected two pictures, [MAP, STYLE_MAP], got {value!r}")
+        raise ValueError(f"expected two pictures, [MAP, STYLE_MAP], got {_checks.shown(value)}")
     return tuple(folder / text for text in texts)
 
 
 def _protect(value: Any, folder: Path) -> Any:
     texts = _texts(value)
     if not all(isinstance(text, str) and text for text in texts or [""]):
-        raise ValueError(f"expected MASK or MASK:AMOUNT, or a list of these, got {value!r}")
+        raise ValueError(
+            f"expected MASK or MASK:AMOUNT, or a list of these, got {_checks.shown(value)}"
+        )
     return joined_protect([parse_protect(text, folder) for text in texts])
 
 
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"expected the name of a picture, got {value!r}")
+        raise ValueError(f"expected the name of a picture, got {_checks.shown(value)}")
     # The name `-` alone would mean standard input. With the folder before it, it is the path of a file.
     return parse_path(os.path.join(folder, value))
 
 
 def _style_layer(value: Any, folder: Path) -> Any:
     if not isinstance(value, Mapping):
-        raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
+        raise ValueError(
+            f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {_checks.shown(value)}'
+        )
     texts = []
     for layer, text in value.items():
         weight, colon, file = text.partition(":")
@@ -188,7 +192,7 @@ def _style_layer(value: Any, folder: Path) -> Any:
 
 def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        raise ValueError(f"expected a text or a list of texts, got {dict(value)!r}")
+        raise ValueError(f"expected a text or a list of texts, got {_checks.shown(dict(value))}")
     return [value] if isinstance(value, str) else list(value)
 
 

@@ -28,7 +28,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from nst_jax import _checks, vgg
-from nst_jax._types import FeatureMap, Features, Image, Params, Scalar
+from nst_jax._types import FeatureMap, Features, Image, Params, Scalar, sum_dtype
 from nst_jax.losses import at_least_float32
 from nst_jax.optimize import CAPACITY
 from nst_jax.scaling import tile_grid, tiles
@@ -394,7 +394,7 @@ def _factors(image: Image, ascent: Ascent) -> dict[str, Any]:
             tap, image.shape[-3], image.shape[-2], ascent.network.ceil
         )
         count = height * width * vgg.LAYERS[vgg.layer_of(tap)][1]
-        found[tap] = jnp.asarray(1 / count, jnp.promote_types(image.dtype, jnp.float32))
+        found[tap] = jnp.asarray(1 / count, sum_dtype(image.dtype))
     return found
 
 

@@ -202,7 +202,7 @@ def settings_of(
 def _scalar(argument: str, value: Any) -> Any:
     """Return `value`; raise a TypeError if it is a list or an array instead of one number."""
     if np.ndim(value):
-        raise TypeError(f"`{argument}`: expected one number, got {value!r}")
+        raise TypeError(f"`{argument}`: expected one number, got {_checks.shown(value)}")
     return value
 
 
@@ -224,7 +224,7 @@ def _weights_of(taps: Any) -> dict[str, float]:
     else:
         raise TypeError(
             "`taps`: expected a name such as 'relu4_3', a list of names, or a dict of name and "
-            f"weight, got {taps!r}"
+            f"weight, got {_checks.shown(taps)}"
         )
     for weight in found.values():
         _checks.number("taps", _scalar("taps", weight), least=0, below=LARGEST_SHARE)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import jax
 from jax import export
 
+from nst_jax import _checks
 from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
 ANY = "any"  # in arguments and metadata, the value of a size that stands for pictures of any size
@@ -71,7 +72,7 @@ def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
             continue
         if isinstance(both, str) or not _is_shape(both):
             raise ValueError(
-                f"`{argument}`: expected (height, width) in pixels, or 'any', got {both!r}"
+                f"`{argument}`: expected (height, width) in pixels, or 'any', got {_checks.shown(both)}"
             )
         height, width = both
         if min(height, width) < least:

@@ -206,7 +206,9 @@ def repeatable_shares(shares: Any) -> Any:
 
 def _listed(shares: Any) -> list[Any]:
     if not isinstance(shares, (list, tuple)) and np.ndim(shares) != 1:
-        raise TypeError(f"`shares`: expected a list with one number for each style, got {shares!r}")
+        raise TypeError(
+            f"`shares`: expected a list with one number for each style, got {_checks.shown(shares)}"
+        )
     return list(shares)
 
 

@@ -190,8 +190,9 @@ def _check_no_controls(recipe: Recipe) -> None:
         value = getattr(recipe.pictures, name)
         if value != getattr(plain, name):
             raise ValueError(
-                f"`recipe`: its `pictures.{name}` is {value!r}, which depends on the photograph, and a "
-                f"network is trained for all photographs; set it to {getattr(plain, name)!r}"
+                f"`recipe`: its `pictures.{name}` is {_checks.shown(value)}, which depends on the "
+                "photograph, and a network is trained for all photographs; set it to "
+                f"{getattr(plain, name)!r}"
             )
     if recipe.terms.matting_weight is not None:
         raise ValueError(
@@ -211,8 +212,8 @@ def _named(paintings: Any) -> dict[str, HostImage]:
         for name, _ in pairs:
             if not isinstance(name, str):
                 raise TypeError(
-                    f"`paintings`: expected text as the name of each style, got {name!r}; a list of "
-                    "pictures needs no names"
+                    "`paintings`: expected text as the name of each style, got "
+                    f"{_checks.shown(name)}; a list of pictures needs no names"
                 )
     else:
         single = isinstance(paintings, (str, os.PathLike)) or hasattr(paintings, "shape")

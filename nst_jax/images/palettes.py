@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax._real_size import cut, inside
-from nst_jax._types import Image, RealSize
+from nst_jax._types import Image, RealSize, sum_dtype
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
@@ -149,7 +149,7 @@ def recoloured(
 def _lab(image: Image) -> Image:
     # Computed in float32 at least: OKLab has cube roots, which bfloat16, with 8 significant bits, would
     # make coarse.
-    return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
+    return oklab_of_linear(image.astype(sum_dtype(image.dtype)))
 
 
 def _moments(

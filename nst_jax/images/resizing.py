@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from nst_jax._types import AnyImage, RealSize, Resized, Shape
+from nst_jax._types import AnyImage, RealSize, Resized, Shape, sum_dtype
 
 LOBES = 3  # the Lanczos filter is 0 beyond this distance, in pixels of the smaller picture
 
@@ -55,7 +55,7 @@ def antialiased_masks_inside(
     Returns:
       [*shape, n] in [0, 1], with zeros outside the resized masks.
     """
-    dtype = jnp.promote_types(masks.dtype, jnp.float32)
+    dtype = sum_dtype(masks.dtype)
     rows, columns = (
         _lanczos_weights(masks.shape[axis], shape[axis], old[axis], new[axis], dtype)
         for axis in (0, 1)

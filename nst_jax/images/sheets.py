@@ -321,7 +321,7 @@ def _captions(
 def _check_texts(argument: str, labels: Sequence[Any]) -> None:
     for label in labels:
         if not isinstance(label, str):
-            raise TypeError(f"`{argument}`: expected text, got {label!r}")
+            raise TypeError(f"`{argument}`: expected text, got {_checks.shown(label)}")
 
 
 def _drawable(label: str) -> str:

@@ -233,8 +233,8 @@ def _check_agrees(path: Path, format: str | None) -> None:
     suffix = path.suffix.lower()
     if format is not None and encoding.WRITERS[_suffix_of(format)] is not encoding.WRITERS[suffix]:
         raise ValueError(
-            f"`format`: {format!r} is not the format of {path.name!r}; omit it, since the suffix of a "
-            "path chooses the format"
+            f"`format`: {_checks.shown(format)} is not the format of {path.name!r}; omit it, since "
+            "the suffix of a path chooses the format"
         )
 
 
@@ -281,9 +281,11 @@ def _resolution(dpi: Any) -> encoding.Dpi | None:
         return None
     found = np.asarray(dpi)
     if found.shape not in ((), (2,)) or found.dtype.kind not in "iuf":
-        raise ValueError(f"`dpi`: expected a number, or (across, down), got {dpi!r}")
+        raise ValueError(f"`dpi`: expected a number, or (across, down), got {_checks.shown(dpi)}")
     if not (np.isfinite(found) & (found >= 1) & (found <= MOST_DPI)).all():
-        raise ValueError(f"`dpi`: expected 1 to {MOST_DPI} pixels per inch, got {dpi!r}")
+        raise ValueError(
+            f"`dpi`: expected 1 to {MOST_DPI} pixels per inch, got {_checks.shown(found.tolist())}"
+        )
     across, down = (float(one) for one in np.broadcast_to(found, (2,)))
     return across, down
 

@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nst_jax._types import FeatureMap, Gram, Scalar
-from nst_jax.losses.kinds import Extent, StyleLoss
+from nst_jax import _checks
+from nst_jax._types import FeatureMap, Gram, Scalar, sum_dtype
+from nst_jax.losses.kinds import FEATURES, Extent, StyleLoss
 from nst_jax.losses.squares import gradient_scaled_square
 from nst_jax.losses.sums import PositionMask, masked, mean_over_positions
 
@@ -64,6 +65,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
+    _checks.not_keys("features", features, FEATURES)
     # `_gram` is a `custom_vjp` object, which cannot be pickled. So losses refer to this plain function,
     # which can be pickled.
     return _gram(features, products)
@@ -71,7 +73,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gram(features: FeatureMap, products: lax.Precision) -> Gram:
-    wide = jnp.promote_types(features.dtype, jnp.float32)
+    wide = sum_dtype(features.dtype)
     return jnp.einsum(
         "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
     )

@@ -14,6 +14,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
+from nst_jax import _checks
 from nst_jax._types import FeatureMap, Image, Scalar, Shape, Statistic
 from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
@@ -22,6 +23,9 @@ Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None 
 # Key of the picture itself, [h, w, 3], in a dictionary of features by tap (layer); see
 # `MatchingLoss.with_pixels`.
 PIXELS = "pixels"
+
+# What a loss expects, as words for the messages that refuse random keys.
+FEATURES = "features [..., height, width, channels]"
 
 
 class ContentLoss(NamedTuple):
@@ -45,6 +49,8 @@ class ContentLoss(NamedTuple):
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
         """Return the loss for the features [*batch, h, w, c] of two whole pictures."""
+        _checks.not_keys("canvas", canvas, FEATURES)
+        _checks.not_keys("content", content, FEATURES)
         return self.value(self.sums(canvas, content), positions(canvas) * canvas.shape[-1])
 
 
@@ -128,6 +134,7 @@ class StyleLoss(NamedTuple):
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
         """Return the statistic of a whole picture, given its features [h, w, c] at one layer."""
+        _checks.not_keys("features", features, FEATURES)
         return self.statistic(self.sums(features, products), positions(features))
 
     def sums_of_masked(
@@ -282,6 +289,7 @@ class Variation(NamedTuple):
 
     def __call__(self, image: Image) -> Scalar:
         """Return the loss of each picture, [*batch], for pictures [*batch, h, w, 3] in [0, 1]."""
+        _checks.not_keys("image", image, "an array [..., height, width, 3]")
         return self.value(self.sums(image, None), (image.shape[-3], image.shape[-2]))
 
 

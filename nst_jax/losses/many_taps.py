@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._types import FeatureMap, Shape
+from nst_jax._types import FeatureMap, Shape, sum_dtype
 from nst_jax.losses.places import Places
 from nst_jax.losses.sums import at_least_float32
 
@@ -116,7 +116,7 @@ def sampled(
     """
     found = []
     for one, shrink in zip(features, shrinks, strict=True):
-        dtype = jnp.promote_types(one.dtype, jnp.float32)
+        dtype = sum_dtype(one.dtype)
         low, rest = places // shrink, places % shrink
         last = jnp.asarray([side - 1 for side in one.shape[:2]], jnp.int32)[None]
         first = jnp.minimum(low, last)

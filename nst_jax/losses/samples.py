@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from nst_jax._types import FeatureMap, Scalar
+from nst_jax._types import FeatureMap, Scalar, sum_dtype
 from nst_jax.losses.sums import as_float
 
 
@@ -52,7 +52,7 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
       count: the number of positions, which is the number of rows. It is an argument because every
         function that serves as `StyleLoss.statistic` gets it.
     """
-    dtype = jnp.promote_types(rows.dtype, jnp.float32)
+    dtype = sum_dtype(rows.dtype)
     return Samples(rows[None], jnp.full(1, as_float(count), dtype), jnp.ones(1, dtype))
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._types import Scalar
+from nst_jax._types import Scalar, sum_dtype
 from nst_jax.losses.kinds import Extent, StyleLoss
 from nst_jax.losses.samples import (
     Samples,
@@ -119,7 +119,7 @@ def sliced_wasserstein_gradient_scaled(canvas: Samples, style: Samples, extent: 
 
 def _of_samples(canvas: Samples, style: Samples, extent: Extent, *, scaled: bool) -> Scalar:
     features = canvas.values[0]
-    wide = jnp.promote_types(features.dtype, jnp.float32)
+    wide = sum_dtype(features.dtype)
     directions = random_directions(extent.step, features.shape[-1], wide)
     return _sliced(features, lax.stop_gradient(style), directions, scaled)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nst_jax._types import FeatureMap, Scalar
+from nst_jax._types import FeatureMap, Scalar, sum_dtype
 
 # A mask T, with a value in [0, 1] for each pixel of a feature map. In the sums of a loss, a pixel has
 # the weight T², since a Gram matrix sums products of two features, and each is multiplied by T.
@@ -30,11 +30,8 @@ def positions(features: FeatureMap) -> int:
 
 
 def at_least_float32(features: FeatureMap) -> FeatureMap:
-    """Return features in float32, or in their own dtype if that is wider.
-
-    Sums of many bfloat16 numbers in bfloat16 would be inaccurate.
-    """
-    return features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    """Return features in float32, or in float64 if that is their dtype; see `sum_dtype`."""
+    return features.astype(sum_dtype(features.dtype))
 
 
 def masked(features: FeatureMap, mask: PositionMask) -> FeatureMap:

@@ -123,7 +123,7 @@ def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""
         moves=jax.tree.map(put, memory.moves, move),
         changes=jax.tree.map(put, memory.changes, change),
         inverse=put(memory.inverse, 1 / curvature),
-        kept=memory.kept + keep,
+        kept=memory.kept + keep.astype(memory.kept.dtype),
         scale=memory.scale,
     )
 
@@ -294,7 +294,7 @@ def torch_lbfgs(
         descends = _dot(updates, direction) <= jnp.negative(tolerance_change)
         zeros = jax.tree.map(jnp.zeros_like, move)
         new = TorchLBFGSState(
-            count=state.count + ~stalled,
+            count=state.count + (~stalled).astype(state.count.dtype),
             memory=memory,
             move=_choose(stalled, state.move, move),
             gradient=_choose(stalled, state.gradient, updates),

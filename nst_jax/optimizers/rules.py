@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Int, PyTree, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, PyTree, ScalarLike
 
 from nst_jax import _checks
-from nst_jax._types import ADDED_LATER
+from nst_jax._types import ADDED_LATER, sum_dtype
 from nst_jax.images.resizing import bilinear, torch_bicubic
 from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
@@ -183,12 +183,22 @@ def scale_by_keras_adam(
         count = state.count + 1
         mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mean, updates)
         square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.square, updates)
-        t = count + counted
+        t = _as_float(count, updates) + counted
         correction = jnp.sqrt(1 - b2**t) / (1 - b1**t)
-        scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + eps), mean, square)
+        scaled = jax.tree.map(
+            lambda m, v: correction.astype(m.dtype) * m / (jnp.sqrt(v) + eps), mean, square
+        )
         return scaled, KerasAdamState(count, mean, square)
 
     return optax.GradientTransformation(init, update)
+
+
+def _as_float(count: Int[Array, ""], updates: PyTree) -> Float[Array, ""]:
+    """Return a number of updates in the type of the gradients, in float32 at least.
+
+    JAX would convert it itself, but not with its setting `jax_numpy_dtype_promotion="strict"`.
+    """
+    return count.astype(sum_dtype(jax.tree.leaves(updates)[0].dtype))
 
 
 # --- RMSprop --------------------------------------------------------------------------------------
@@ -288,7 +298,8 @@ class DecayedSGD:
             updates: PyTree, count: Int[Array, ""], params: PyTree = None
         ) -> tuple[PyTree, Int[Array, ""]]:
             del params
-            rate = self.learning_rate * self.decay ** (count / self.decay_steps)
+            exponent = _as_float(count, updates) / self.decay_steps
+            rate = self.learning_rate * self.decay**exponent
             return jax.tree.map(
                 lambda g: jnp.negative(rate).astype(g.dtype) * g, updates
             ), count + 1
@@ -344,7 +355,7 @@ class Optax:
         if not _is_transformation(self.rule):
             raise TypeError(
                 f"`rule`: expected an optax transformation, such as `optax.adam(0.01)`, got "
-                f"{self.rule!r}"
+                f"{_checks.shown(self.rule)}"
             )
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
@@ -356,7 +367,7 @@ class Optax:
 
 
 # The update rules of this project by the names that recipe files (TOML) use for them.
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Any] = {
     rule.__name__: rule for rule in (Adam, KerasAdam, RMSprop, DecayedSGD, TorchLBFGS, LBFGS)
 }
 

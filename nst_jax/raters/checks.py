@@ -43,6 +43,7 @@ def check_features(**pair: Any) -> None:
                 f"`{argument}`: expected features [height, width, channels], got "
                 f"{type(features).__name__}; `nst_jax.features` computes them"
             )
+        _checks.not_keys(argument, features, "features [height, width, channels]")
         if len(shape) != 3:
             raise ValueError(
                 f"`{argument}`: expected features [height, width, channels], got shape {list(shape)}; "

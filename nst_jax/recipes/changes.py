@@ -285,6 +285,7 @@ def tile_of(tile: int | str) -> int | None:
         return tile
     if tile not in TILE_WORDS:
         raise ValueError(
-            f"`tile`: expected 'auto', 'off' or a number of pixels such as 512, got {tile!r}"
+            "`tile`: expected 'auto', 'off' or a number of pixels such as 512, got "
+            f"{_checks.shown(tile)}"
         )
     return TILE_WORDS[tile]

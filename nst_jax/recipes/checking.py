@@ -47,7 +47,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
-        raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
+        raise TypeError(f"`{argument}`: expected a Recipe, got {_checks.shown(recipe)}{hint}")
     recipe = with_checked_types(recipe)
     _check_pictures(recipe.pictures)
     if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 give a result the same metadata
@@ -224,7 +224,9 @@ def _checked_second_style(second: SecondStyle) -> SecondStyle:
 
 def _check_shares(shares: Any) -> None:
     if not isinstance(shares, (list, tuple)) or not shares:
-        raise TypeError(f"`style_shares`: expected one number for each style, got {shares!r}")
+        raise TypeError(
+            f"`style_shares`: expected one number for each style, got {_checks.shown(shares)}"
+        )
     for share in shares:
         _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
     if len({np.size(share) for share in shares} - {1}) > 1:
@@ -333,7 +335,9 @@ def _check_style_scale(factors: Any) -> None:
     if factors is None:
         return
     if not isinstance(factors, (list, tuple)) or not factors:
-        raise TypeError(f"`style_scale`: expected a number, or one for each style, got {factors!r}")
+        raise TypeError(
+            f"`style_scale`: expected a number, or one for each style, got {_checks.shown(factors)}"
+        )
     for factor in factors:
         _checks.number("style_scale", factor, above=0)
 

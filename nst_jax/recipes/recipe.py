@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nst_jax import losses, optimizers, vgg
+from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax._types import ADDED_LATER, Shape
 from nst_jax.images.resizing import enlarge
 from nst_jax.optimizers.laplacian import over_pyramid
@@ -599,8 +599,9 @@ class Recipe:
         values = {} if values is None else values
         if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
             raise TypeError(
-                f"`replace`: expected a dictionary from names of fields to values, got {values!r}; or "
-                "give the values by name, as in `recipe.replace(steps=200)`"
+                "`replace`: expected a dictionary from names of fields to values, got "
+                f"{_checks.shown(values)}; or give the values by name, as in "
+                "`recipe.replace(steps=200)`"
             )
         recipe = self
         given = {**values, **more}.items()

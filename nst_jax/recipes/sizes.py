@@ -381,8 +381,9 @@ def new_shape(
         height, width = (operator.index(side) for side in found)
     except (TypeError, ValueError):
         raise TypeError(
-            f"`{argument}`: for a picture of {shape[1]}x{shape[0]} px, the size rule ({rule}) returned "
-            f"{found!r}; expected (height, width), two whole numbers of pixels"
+            f"`{argument}`: for a picture of {shape[1]}x{shape[0]} px, the size rule "
+            f"({_checks.one_line(str(rule))}) returned {_checks.shown(found)}; expected (height, "
+            "width), two whole numbers of pixels"
         ) from None
     return height, width
 
@@ -460,7 +461,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
     _checks.not_class(argument, size, "a size rule")
     if isinstance(size, SizeRule):
         return size
-    raise TypeError(f"`{argument}`: expected {_GRAMMAR}, got {size!r}")
+    raise TypeError(f"`{argument}`: expected {_GRAMMAR}, got {_checks.shown(size)}")
 
 
 def is_number(size: Size) -> bool:
@@ -507,8 +508,8 @@ def _resized(rule: SizeRule, pixels: int, argument: str) -> SizeRule:
     found = rule.resized(_pixels(pixels, argument))
     if not is_rule(found):
         raise TypeError(
-            f"`{argument}`: the method `resized` of the size rule ({rule}) returned {found!r}; "
-            "expected a size rule"
+            f"`{argument}`: the method `resized` of the size rule ({_checks.one_line(str(rule))}) "
+            f"returned {_checks.shown(found)}; expected a size rule"
         )
     return found
 
@@ -525,7 +526,7 @@ def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
         return _NAMED[found[1]](_pixels(int(found[2]), argument))
     if (paper := _paper(text, argument)) is not None:
         return paper
-    raise ValueError(f"`{argument}`: expected {_GRAMMAR}, got {text!r}")
+    raise ValueError(f"`{argument}`: expected {_GRAMMAR}, got {_checks.shown(text)}")
 
 
 def _paper(text: str, argument: str) -> Paper | None:

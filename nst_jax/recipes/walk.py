@@ -136,7 +136,7 @@ def name_to_show(value: Any) -> str:
 
     For a function or class, this is its own name; for a `functools.partial`, `partial(...)` with the
     name of its function; for an instance of a dataclass or named tuple, the name of its class; and for
-    any other value, a short `repr`.
+    any other value, what `_checks.shown` returns.
 
     Example:
       >>> from functools import partial
@@ -147,7 +147,7 @@ def name_to_show(value: Any) -> str:
         return f"partial({name_to_show(value.func)})"
     if is_dataclass(value) or hasattr(value, "_fields"):
         return value.__name__ if isinstance(value, type) else type(value).__name__
-    return getattr(value, "__name__", None) or reprlib.repr(value)
+    return getattr(value, "__name__", None) or _checks.shown(value)
 
 
 # --- Iterating over fields ------------------------------------------------------------------------

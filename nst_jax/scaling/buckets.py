@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from nst_jax import run_scales
+from nst_jax import _checks, run_scales
 from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale
@@ -58,7 +58,8 @@ def checked_bucket(bucket: Any) -> Chosen:
     if isinstance(bucket, bool) or not isinstance(bucket, (int, np.integer)):
         kind = ValueError if isinstance(bucket, str) else TypeError
         raise kind(
-            f'`bucket`: expected "auto", "off" or a number of pixels such as 256, got {bucket!r}'
+            '`bucket`: expected "auto", "off" or a number of pixels such as 256, got '
+            f"{_checks.shown(bucket)}"
         )
     side = int(bucket)
     if side < SMALLEST or side % SMALLEST:

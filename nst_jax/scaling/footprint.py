@@ -139,7 +139,9 @@ def estimate_memory(
     if platform is None:
         platform = default_platform()
     if platform not in PLATFORMS:
-        raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
+        raise ValueError(
+            f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {_checks.shown(platform)}"
+        )
     recipe = recipe.resolved(platform)
     on_cpu = platform == "cpu"
     bands = planned_bands(shape, recipe, devices)
@@ -278,7 +280,7 @@ def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
 
 def _checked_shape(argument: str, shape: Any) -> Shape:
     if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
-        raise TypeError(f"`{argument}`: expected (height, width), got {shape!r}")
+        raise TypeError(f"`{argument}`: expected (height, width), got {_checks.shown(shape)}")
     sides = tuple(shape)
     if len(sides) != 2:
         raise ValueError(f"`{argument}`: expected (height, width), got {len(sides)} numbers")
@@ -289,7 +291,9 @@ def _checked_shape(argument: str, shape: Any) -> Shape:
 
 def _checked_shapes(shapes: Any) -> list[Shape]:
     if not isinstance(shapes, (list, tuple)):
-        raise TypeError(f"`style_shapes`: expected a list of (height, width), got {shapes!r}")
+        raise TypeError(
+            f"`style_shapes`: expected a list of (height, width), got {_checks.shown(shapes)}"
+        )
     if not shapes:
         raise ValueError("`style_shapes`: is empty; give at least one (height, width)")
     return [_checked_shape(f"style_shapes[{index}]", shape) for index, shape in enumerate(shapes)]

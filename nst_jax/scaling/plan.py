@@ -13,7 +13,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from nst_jax import run_scales
+from nst_jax import correspondence, run_scales
 from nst_jax._types import Shape
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
@@ -280,11 +280,14 @@ def plan_scales(
         canvas cannot be cut into the tiles of the recipe; or if the devices of `mesh` cannot share the
         canvas, because one would have no row of it, a loss needs all of it at once, or the padding
         wraps around and the height is no multiple of 16 px.
+      TypeError, ValueError: if a user's own style loss does not give a number of matches for the
+        canvas of each scale.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe)
     check_bands(bands)
+    correspondence.check_numbers_of_matches([scale.shape for scale in scales], recipe)
     tile_grid.check_sides(last.shape, recipe.terms.taps, recipe.network)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":

@@ -141,7 +141,9 @@ def plan(
     else:
         mesh = sharding.mesh_of_batch(devices, bands)
     if platform is not None and platform not in PLATFORMS:
-        raise ValueError(f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {platform!r}")
+        raise ValueError(
+            f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {_checks.shown(platform)}"
+        )
     if memory is not None:
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
@@ -165,4 +167,6 @@ def _shape_of(argument: str, picture: Any) -> Shape:
         for side in picture:
             _checks.whole(argument, side, least=1)
         return int(picture[0]), int(picture[1])
-    raise TypeError(f"`{argument}`: expected an image or (height, width), got {picture!r}")
+    raise TypeError(
+        f"`{argument}`: expected an image or (height, width), got {_checks.shown(picture)}"
+    )

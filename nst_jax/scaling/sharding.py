@@ -116,7 +116,7 @@ def _chosen(devices: Devices) -> Sequence[Any]:
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
-            raise ValueError(f"`devices`: expected 'all' or a number, got {devices!r}")
+            raise ValueError(f"`devices`: expected 'all' or a number, got {_checks.shown(devices)}")
         return present
     if isinstance(devices, (int, np.integer)) and not isinstance(devices, bool):
         _checks.whole("devices", devices, least=1)
@@ -129,7 +129,8 @@ def _chosen(devices: Devices) -> Sequence[Any]:
         return present[:devices]
     if not isinstance(devices, (list, tuple)) or not devices:
         raise TypeError(
-            f"`devices`: expected 'all', a number or a list of `jax.Device`, got {devices!r}"
+            "`devices`: expected 'all', a number or a list of `jax.Device`, got "
+            f"{_checks.shown(devices)}"
         )
     for device in devices:
         _checks.instance("devices", device, jax.Device, "`jax.devices()` gives them")

@@ -11,9 +11,10 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import AxisType
 from jaxtyping import Array, Bool, Float, UInt8
 
-from nst_jax._types import FeatureMap
+from nst_jax._types import FeatureMap, sum_dtype
 from nst_jax.vgg import winograd
 from nst_jax.vgg.precision import FLOAT32
 
@@ -327,13 +328,26 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     gets the gradient, as in torch; automatic differentiation of `jnp.maximum` would divide it among
     them.
     """
-    n, height, width, channels = g.shape
     # The numbers of a window's members, for an array [n, h, 2, w, 2, c] whose axes of length 2 are the
     # rows and columns of a window.
     members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
     wins = index[:, :, None, :, None, :] == members
     spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
-    return spread.reshape(n, 2 * height, 2 * width, channels)
+    return _windows_joined(spread, g)
+
+
+def _windows_joined(members: Float[Array, "n h2 2 w2 2 c"], pooled: Pooled) -> FeatureMap:
+    """Return the members (pixels) of all windows as one picture, [n, 2 * h2, 2 * w2, c].
+
+    `pooled`, [n, h2, w2, c], is distributed over devices as the result shall be. If the axes of the
+    mesh are explicit, JAX must be told so. With other axes, the type of `pooled` does not say how it is
+    distributed, and JAX finds the layout itself.
+    """
+    n, height, width, channels = pooled.shape
+    sharding = jax.typeof(pooled).sharding
+    explicit = AxisType.Explicit in sharding.mesh.axis_types
+    shape = (n, 2 * height, 2 * width, channels)
+    return lax.reshape(members, shape, out_sharding=sharding if explicit else None)
 
 
 @jax.custom_vjp
@@ -447,12 +461,8 @@ def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
 @jax.custom_vjp
 def _norm_of_windows(x: FeatureMap) -> Pooled:
     # Squares are summed in float32 at least: in float16, squares of large activations would overflow.
-    a, b, c, d = (jnp.square(member.astype(_wide(x))) for member in _window_members(x))
+    a, b, c, d = (jnp.square(member.astype(sum_dtype(x.dtype))) for member in _window_members(x))
     return (L2_SCALE * jnp.sqrt(a + b + c + d)).astype(x.dtype)
-
-
-def _wide(x: Array) -> jnp.dtype:
-    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _norm_forward(x: FeatureMap) -> tuple[Pooled, FeatureMap]:
@@ -466,13 +476,13 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
     stays in memory anyway for the gradient of the ReLU. Automatic differentiation would divide 0 by 0
     in windows of zeros, which are common after a ReLU.
     """
-    members = [member.astype(_wide(x)) for member in _window_members(x)]
-    norm = jnp.sqrt(sum(jnp.square(member) for member in members))
+    norm = jnp.sqrt(
+        sum(jnp.square(member.astype(sum_dtype(x.dtype))) for member in _window_members(x))
+    )
     factor = L2_SCALE * g.astype(norm.dtype) / jnp.where(norm > 0, norm, 1)
     n, height, width, channels = g.shape
-    spread = jnp.broadcast_to(
-        factor[:, :, None, :, None, :], (n, height, 2, width, 2, channels)
-    ).reshape(x.shape)
+    members = jnp.broadcast_to(factor[:, :, None, :, None, :], (n, height, 2, width, 2, channels))
+    spread = _windows_joined(members, factor)
     return ((x.astype(norm.dtype) * spread).astype(x.dtype),)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import Image
 
 CHANNELS = 3  # red, green, blue
@@ -39,7 +40,8 @@ class Pixels:
             listed = isinstance(values, (tuple, list))
             if ((len(values),) if listed else np.shape(values)) != (CHANNELS,):
                 raise ValueError(
-                    f"`{name}`: expected three numbers, for red, green and blue, got {values!r}"
+                    f"`{name}`: expected three numbers, for red, green and blue, got "
+                    f"{_checks.shown(values)}"
                 )
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:

@@ -58,7 +58,9 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
       ('relu4_2', 'relu4_2')
     """
     if not isinstance(name, str):
-        raise TypeError(f"`{argument}`: a tap is a name such as 'relu4_2', got {name!r}")
+        raise TypeError(
+            f"`{argument}`: a tap is a name such as 'relu4_2', got {_checks.shown(name)}"
+        )
     if name in TAPS:
         return name
     alias = re.fullmatch(r"block(\d)_conv(\d)|r(\d)(\d)", name)
@@ -121,7 +123,9 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
     """Apply `resolve_tap` to several names; refuse an empty list, and two names for the same tap."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         what = "the string " if isinstance(names, str) else ""
-        raise TypeError(f"`{argument}`: expected a list of tap names, got {what}{names!r}")
+        raise TypeError(
+            f"`{argument}`: expected a list of tap names, got {what}{_checks.shown(names)}"
+        )
     taps = tuple(resolve_tap(name, argument=argument) for name in names)
     if not taps:
         raise ValueError(f"`{argument}`: name at least one tap, such as 'relu4_2'")

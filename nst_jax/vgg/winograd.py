@@ -21,13 +21,14 @@ References:
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Shaped
+
+from nst_jax._types import sum_dtype
 
 PATCH = 4  # side of a patch: the square of results that are computed together
 
@@ -110,7 +111,7 @@ def pays(height: int, width: int, channels_in: int, channels_out: int) -> bool:
 @jax.jit
 def transform_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
     """Transform a kernel into the basis in which `convolve` multiplies; the dtype stays the same."""
-    flat = kernel.astype(_sum_dtype(kernel.dtype)).reshape(9, *kernel.shape[2:])
+    flat = kernel.astype(sum_dtype(kernel.dtype)).reshape(9, *kernel.shape[2:])
     matrix = jnp.asarray(np.kron(KERNELS, KERNELS), flat.dtype)
     return jnp.tensordot(matrix, flat, 1, precision=lax.Precision.HIGHEST).astype(kernel.dtype)
 
@@ -237,7 +238,7 @@ def _convolve_strip(
     """
     n, height, width, channels = x.shape
     height -= 2 * halo
-    x, dtype = x.astype(_sum_dtype(x.dtype)), x.dtype
+    x, dtype = x.astype(sum_dtype(x.dtype)), x.dtype
     down, across = -(-height // PATCH), -(-width // PATCH)  # numbers of patches
     below, right = PATCH * down - height + 1, PATCH * across - width + 1
     padded = jnp.pad(x, ((0, 0), (0, 0) if halo else (1, below), (1, right), (0, 0)))
@@ -264,14 +265,6 @@ def _convolve_strip(
     y = y.transpose(2, 3, 0, 4, 1, 5)  # [n, down, 4, across, 4, o]
     y = y.reshape(n, PATCH * down, PATCH * across, transformed.shape[2])
     return y[:, :height, :width].astype(dtype)
-
-
-def _sum_dtype(dtype: Any) -> Any:
-    """Return the dtype of the transformations and sums: float32, or `dtype` if that is wider.
-
-    bfloat16 has too few bits: even a sum of few terms, as in a transformation, would be too inexact.
-    """
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _strided_lines(x: Array, start: int, count: int, axis: int) -> Array:

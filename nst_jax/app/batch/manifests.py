@@ -351,14 +351,16 @@ def _truth(name: str, value: Any) -> bool:
     if text is None:
         return False
     if text.lower() not in TRUTHS:
-        raise ValueError(f"`{name}`: expected true or false, or an empty cell, got {value!r}")
+        raise ValueError(
+            f"`{name}`: expected true or false, or an empty cell, got {_checks.shown(value)}"
+        )
     return TRUTHS[text.lower()]
 
 
 def _text(name: str, value: Any) -> str | None:
     """Return the text of a cell of the column `name`, or None if the cell is empty."""
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"`{name}`: expected text, got {value!r}")
+        raise ValueError(f"`{name}`: expected text, got {_checks.shown(value)}")
     if value and "\0" in value:
         raise ValueError(f"`{name}`: contains a zero byte, which file names cannot contain")
     try:
