@@ -140,6 +140,7 @@ def page(path: Path = RECORD) -> str:
     parts = [
         TITLE,
         quality_aims.answer(titled, blind),
+        quality_verdicts.in_equal_time(blind, OURS),
         PREFACE,
         quality_aims.section(titled, blind),
     ]

@@ -40,6 +40,28 @@ def table(blind: Sequence[Json], ours: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def in_equal_time(blind: Sequence[Json], ours: str) -> str:
+    """Say how often judges preferred a recipe to those that painted in its time; empty if never asked.
+
+    Args:
+      blind: the counts of blind verdicts of a record.
+      ours: name of the recipe.
+    """
+    names = dict.fromkeys(name for counts in blind for name in counts["first"])
+    others = [name for name in names if gallery.own_and_clock(name)[1] == ours]
+    counted = [placed_before(blind, ours, other)[:2] for other in others]
+    if not counted:
+        return ""
+    shares = {wins: f"{wins} of {of}" for wins, of in sorted(counted)}
+    least, most = next(iter(shares.values())), list(shares.values())[-1]
+    how_often = least if least == most else f"{least} to {most}"
+    recipes = in_words(f"`{gallery.own_and_clock(other)[0]}`" for other in others)
+    return (
+        f"Where {recipes} had only [the time of `{ours}`](#in-the-time-of-{ours}), judges preferred "
+        f"`{ours}` to them in {how_often} verdicts.\n"
+    )
+
+
 def _in_order(line: tuple[str, tuple[int, int, Fraction]]) -> tuple[bool, Fraction]:
     """Return the key of a line: recipes by their own settings first, then those with more sheets."""
     name, (_, _, sheets) = line

@@ -1064,6 +1064,23 @@ def test_verdicts_are_added_up_for_each_size_and_recipe_by_hand():
     assert quality_verdicts.table(found, "default") in quality_page.verdicts_text(found)
 
 
+def test_the_page_says_how_often_judges_preferred_a_recipe_in_equal_time():
+    before = {
+        "default before gram@default-time": [3, 4],
+        "gram@default-time before default": [1, 4],
+        "default before tf@default-time": [4, 4],
+        "tf@default-time before default": [0, 4],
+        "tf@default-time before gram@default-time": [2, 4],
+    }
+    first = {"default": [3, 4], "gram@default-time": [1, 4], "tf@default-time": [0, 4]}
+    sheets = {"sizes": [256], "sheets": 1, "verdicts": 4, "before": before, "first": first}
+    said = quality_verdicts.in_equal_time([sheets], "default")
+    assert said.startswith("Where `gram` and `tf` had only [the time of `default`]")
+    assert said.endswith("judges preferred `default` to them in 3 of 4 to 4 of 4 verdicts.\n")
+    own = {**sheets, "first": {"default": [4, 4], "gram": [0, 4]}, "before": {}}
+    assert quality_verdicts.in_equal_time([own], "default") == ""
+
+
 def test_the_verdicts_of_one_set_of_sheets_are_a_matrix():
     found = {
         "first": {"p@default-time": [1, 3], "default": [2, 3]},
