@@ -23,8 +23,8 @@ from benchmarks.gallery import INSTANT, Gallery
 from docs import quality_page, quality_verdicts
 from docs.gallery_page import write_jpeg
 from docs.gallery_sources import SOURCES
-from docs.quality_aims import OURS, Outcome, in_words, outcomes
-from docs.quality_verdicts import NUMBERS
+from docs.quality_aims import OURS, Outcome, outcomes
+from docs.wording import in_words, number_word
 from nst_jax.images import sheets
 
 HERE = Path(__file__).resolve().parent
@@ -181,8 +181,8 @@ def answer(rows: Sequence[Json], blind: Sequence[Json]) -> str:
     every = sum(counts.values(), Counter())
     on_all = [name for name, found in counts.items() if found[Outcome.AHEAD] == len(rows)]
     first = [
-        f" Judges who saw no names placed `{OURS}` first among {NUMBERS[len(one['first'])]} recipes in "
-        f"{one['first'][OURS][0]} of {one['verdicts']} verdicts."
+        f" Judges who saw no names placed `{OURS}` first among {number_word(len(one['first']))} "
+        f"recipes in {one['first'][OURS][0]} of {one['verdicts']} verdicts."
         for one in blind
     ]
     return (
@@ -198,7 +198,7 @@ def answer(rows: Sequence[Json], blind: Sequence[Json]) -> str:
 def _judged(counts: Json) -> str:
     """Return the section of blind sheets."""
     text = BLIND.format(
-        number=NUMBERS[len(counts["first"])],
+        number=number_word(len(counts["first"])),
         ours=OURS,
         verdicts=counts["verdicts"],
         sheets=counts["sheets"],

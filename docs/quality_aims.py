@@ -16,6 +16,7 @@ from benchmarks import gallery
 from benchmarks.blind import NO_PERSON
 from benchmarks.equal_time import taken, times
 from benchmarks.harness import device_in_words
+from docs.wording import from_to, in_words, plural, three_digits
 
 OURS = "default"  # the recipe that the others are held against
 OF = 10  # pairs, and blind sheets, of which the aims speak
@@ -180,16 +181,6 @@ def compared_seconds(
     return found
 
 
-def three_digits(number: float) -> str:
-    """Return a number with three digits, or with all digits before the point if they are more.
-
-    Example:
-      >>> three_digits(0.46189), three_digits(77.04), three_digits(2063.5)
-      ('0.462', '77', '2064')
-    """
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
 def _machine(time: Json) -> tuple[str, int]:
     """Return what two times must share to be compared: the device, and the processes at once on it.
 
@@ -282,7 +273,7 @@ def _other_updates(canvases: Mapping[str, Sequence[Json]]) -> str:
             if made != own:
                 found[name, max(row["size"]), made, own] += 1
     return "".join(
-        f"On {count} {_plural(count, 'pair')} at {side} px, `{name}` made {made} updates; by its own "
+        f"On {count} {plural(count, 'pair')} at {side} px, `{name}` made {made} updates; by its own "
         f"settings it makes {own}, in about {own / made:.2g} of the time.\n"
         for (name, side, made, own), count in found.items()
     )
@@ -304,7 +295,7 @@ def _pairs_of(aim: Aim, canvases: Mapping[str, Sequence[Json]]) -> list[Measured
                 _counted(
                     (count, of, Fraction(aim.pairs, OF) * max(OF, of), Fraction(left)),
                     where,
-                    f"{where}: on {count} of {of} {_plural(of, 'pair')}",
+                    f"{where}: on {count} of {of} {plural(of, 'pair')}",
                     f"{left} of {OF} pairs are not rated" if left else "",
                     "pair",
                 )
@@ -353,7 +344,7 @@ def _sheets_of(aim: Aim, blind: Sequence[Json]) -> list[Measured]:
                 _counted(
                     (wins, of, wanted, left),
                     where,
-                    f"{where}: in {wins} of {of} verdicts on {sheets} {_plural(sheets, 'sheet')}",
+                    f"{where}: in {wins} of {of} verdicts on {sheets} {plural(sheets, 'sheet')}",
                     f"{left / judges} of {OF} sheets are not judged" if left else "",
                     "verdict",
                 )
@@ -367,7 +358,7 @@ def _counted(
     """Judge an aim of pairs or sheets by its `numbers`, which are the arguments of `judged`."""
     word, missing = judged(*numbers)
     least = "at least " if rest else ""
-    number = f"{least}{_number(missing)} {_plural(missing, things)}"
+    number = f"{least}{_number(missing)} {plural(missing, things)}"
     said = f"**{word}** by {number}" if missing else word
     return Measured(
         where,
@@ -422,7 +413,7 @@ def _in_time(
     where = f"{device}, {at_once} at once" if at_once > 1 else device
     text = (
         f"{canvas}, {where}: {ratio:.2g} of its time ({three_digits(ours / pairs)} {unit} against "
-        f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
+        f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {plural(pairs, 'pair')})"
     )
     if aim.share is None:
         word, result = "", ""
@@ -433,10 +424,6 @@ def _in_time(
     else:
         word, result = "missed", f"**missed**: {ratio / aim.share:.2g} times that"
     return Measured(canvas, text, word, result, share=ratio)
-
-
-def _plural(number: Fraction | int, name: str) -> str:
-    return name if number == 1 else f"{name}s"
 
 
 # --- The answer -----------------------------------------------------------------------------------
@@ -454,10 +441,10 @@ def answer(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str
     sheets = {aim.other: _sheets_of(aim, blind) for aim in AIMS}
     times = {aim.other: _times_of(aim, canvases) for aim in AIMS if aim.other in shares}
     many, preferred = (
-        " or ".join(map(str, sorted(set(numbers))))
+        in_words(map(str, sorted(set(numbers))), "or")
         for numbers in ([aim.pairs for aim in AIMS], [aim.sheets for aim in AIMS])
     )
-    share = " or ".join(map(str, sorted(set(shares.values()))))
+    share = in_words(map(str, sorted(set(shares.values()))), "or")
     judges = f" {MODELS_JUDGED.strip()}" if judged_by_no_person(blind) else ""
     return (
         "Before `default` was chosen, [aims](#what-was-aimed-at-and-what-was-reached) were set for how "
@@ -510,7 +497,7 @@ def _where(found: Sequence[Measured]) -> str:
 
 
 def _by_how_much(found: Sequence[Measured], things: str) -> str:
-    numbers = _from_to([_number(number) for number in sorted(one.missing for one in found)])
+    numbers = from_to([_number(number) for number in sorted(one.missing for one in found)])
     of = in_words(dict.fromkeys(_number(one.of) for one in found))
     least = "at least " if any(one.at_least for one in found) else ""
     return f"by {least}{numbers} of {of} {things}"
@@ -518,13 +505,8 @@ def _by_how_much(found: Sequence[Measured], things: str) -> str:
 
 def _shares(found: Sequence[Measured]) -> str:
     return (
-        f"{_from_to([f'{share:.2g}' for share in sorted(one.share for one in found)])} of its time"
+        f"{from_to([f'{share:.2g}' for share in sorted(one.share for one in found)])} of its time"
     )
-
-
-def _from_to(texts: Sequence[str]) -> str:
-    """Return the first and the last of sorted numbers, or the one number."""
-    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
 
 def _still_open(found: Iterable[Sequence[Measured]]) -> str:
@@ -538,14 +520,3 @@ def _still_open(found: Iterable[Sequence[Measured]]) -> str:
         f" At {in_words(sizes)} some of these aims are still open: fewer pairs or sheets were measured "
         "than they speak of."
     )
-
-
-def in_words(texts: Iterable[str]) -> str:
-    """Return texts as a list in a sentence.
-
-    Example:
-      >>> in_words("a"), in_words("ab"), in_words("abc")
-      ('a', 'a and b', 'a, b and c')
-    """
-    *most, last = texts
-    return f"{', '.join(most)} and {last}" if most else last

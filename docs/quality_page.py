@@ -23,7 +23,8 @@ from benchmarks.gallery import Gallery
 from benchmarks.harness import device_in_words
 from benchmarks.merging import with_machines
 from docs import quality_aims, quality_tradeoff, quality_verdicts
-from docs.quality_aims import OURS, Outcome, in_words, outcomes, three_digits, timed_alike
+from docs.quality_aims import OURS, Outcome, outcomes, timed_alike
+from docs.wording import from_to, in_words, plural, three_digits
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -210,21 +211,12 @@ def _prepared(rows: Sequence[Json]) -> str:
 
 
 def _counted(rows: Sequence[Json]) -> str:
-    return _several(len(rows), "pair")
-
-
-def _several(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
+    return f"{len(rows)} {plural(len(rows), 'pair')}"
 
 
 def _updates(rows: Sequence[Json], name: str) -> str:
     counts = sorted({row["recipes"][name]["updates"] for row in rows})
-    return "a single pass" if counts == [0] else f"{_from_to(counts)} updates"
-
-
-def _from_to(found: Sequence[Any]) -> str:
-    """Return the first and the last of sorted values, or the one value."""
-    return str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    return "a single pass" if counts == [0] else f"{from_to(counts)} updates"
 
 
 # --- Machines and seconds -------------------------------------------------------------------------
@@ -435,12 +427,12 @@ def times_table(rows: Sequence[Json], clock: str) -> str:
         assert own is not None
         found = [row["recipes"][name] for row in pairs_of(rows, name)]
         ratios = sorted(taken(one) / one["time_of"]["seconds"] for one in found)
-        spread = _from_to([f"{ratio:.2f}" for ratio in ratios])
+        spread = from_to([f"{ratio:.2f}" for ratio in ratios])
         cells = [
             "; ".join(dict.fromkeys(map(machine, found))),
             f"`{name}`",
             str(len(found)),
-            _from_to(sorted(one["updates"] for one in found)),
+            from_to(sorted(one["updates"] for one in found)),
             _own_updates(own, pairs_of(rows, name)),
             f"{fmean(ratios):.2f} ({spread})",
         ]
@@ -461,7 +453,7 @@ def times_table(rows: Sequence[Json], clock: str) -> str:
 
 def _own_updates(recipe: nst.recipes.Recipe, rows: Iterable[Json]) -> str:
     """Return how many updates a recipe makes by its own settings at the sizes of these rows."""
-    return _from_to(sorted({recipe.descent.updates_at(tuple(row["size"])) for row in rows}))
+    return from_to(sorted({recipe.descent.updates_at(tuple(row["size"])) for row in rows}))
 
 
 def _times_of_clock(rows: Sequence[Json], clock: str) -> list[list[str]]:
@@ -479,8 +471,8 @@ def _times_of_clock(rows: Sequence[Json], clock: str) -> list[list[str]]:
     for where, here in found.items():
         given_seconds = sorted(one for _, one in here)
         unit = "CPU s" if where.startswith("CPU") else "s"
-        updates = _from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
-        spread = _from_to([three_digits(one) for one in given_seconds])
+        updates = from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
+        spread = from_to([three_digits(one) for one in given_seconds])
         lines.append(
             [
                 where,

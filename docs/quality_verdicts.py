@@ -6,9 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from benchmarks import gallery
-from docs.quality_aims import by_sizes, in_words, judged_by_no_person, placed_before
+from docs.quality_aims import by_sizes, judged_by_no_person, placed_before
+from docs.wording import in_words, number_word
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 SEVERAL = 2  # recipes on a sheet, above which the page says that there were more
 
 # How the text of `--judges` says that some judges saw the labels in another order.
@@ -136,17 +136,10 @@ def judges(blind: Sequence[Json]) -> str:
         if (found := EXCHANGED.search(counts["judges"]))
     }
     order = "".join(
-        (f"; where {_number(of)} judged, {some}" if len(numbers) > 1 else f", {some}")
+        (f"; where {number_word(of)} judged, {some}" if len(numbers) > 1 else f", {some}")
         + " of them saw the labels in another order"
         for of, some in sorted(exchanged)
     )
-    models = f"All judges were vision-language models{before}, {_numbers(numbers)} for each sheet"
+    of_a_sheet = in_words(map(number_word, numbers), "or")
+    models = f"All judges were vision-language models{before}, {of_a_sheet} for each sheet"
     return f"{models}{order}. No person has judged.\n"
-
-
-def _numbers(numbers: Iterable[int]) -> str:
-    return " or ".join(map(_number, numbers))
-
-
-def _number(number: int) -> str:
-    return NUMBERS[number] if number < len(NUMBERS) else str(number)
