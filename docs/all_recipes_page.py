@@ -147,14 +147,16 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         f"![Distance of style vectors against 1 - SSIM, medians over the pairs](all_recipes/{FRONT})\n",
         "Points at the lower left are better in both. A star marks a recipe for which one of the two "
         "raters is biased.\n",
-        f"{quality_page.AHEAD.format(ours=OURS)} On how many pairs that is so:\n",
+        f"`{OURS}` is ahead of another recipe on a pair if it is nearer to the style (smaller distance "
+        "of style vectors) and at least as near to the photograph (SSIM). "
+        f"{quality_page.NEITHER} On how many pairs that is so:\n",
         quality_page.counts_table(rows),
         "Distance of style vectors / SSIM, for each pair. The first is better the smaller, the second "
         "the larger. The recipe with the nearest median to the styles comes first.\n",
         _by_recipe(rows),
         "## The pictures\n",
-        f"All but `{INSTANT}` had the same time. Behind a name is how many of its own updates a recipe "
-        "made in it.\n",
+        f"All but `{INSTANT}` had the same time. A name such as `{_caption(rows[0], 'nnst')}` says how "
+        "many of its own updates a recipe made that was stopped early.\n",
         *(_shown(row) for row in rows),
         *(_judged(counts) for counts in entry["blind"]),
         quality_verdicts.judges(entry["blind"]),

@@ -28,9 +28,9 @@ PREFACE = """## What was aimed at, and what was reached
 The aims were set before `default` was chosen. Each compares `default` with another recipe. Both have
 their own settings, and a canvas of the same size.
 
-- **Ahead on pairs**: `default` is ahead on a pair if it is nearer to the style (in style vector)
-  and at least as near to the photograph (in SSIM). Against `crowsonkb` and `nnst` it may be just as
-  near to the style.
+- **Ahead on pairs**: `default` is ahead on a pair if it is nearer to the style (smaller distance
+  of style vectors) and at least as near to the photograph (SSIM). Against `crowsonkb` and `nnst` it
+  may be just as near to the style.
 - **Preferred on blind sheets**: [these sheets](#blind-sheets) show the pictures without names. Each
   judge of a sheet gives a verdict, and the aim is counted in verdicts: with four judges for each of
   ten sheets, 5 of 10 sheets are 20 of 40 verdicts.
@@ -51,7 +51,7 @@ TABLE = """
 |---|---|---|---|
 """
 
-MODELS_JUDGED = "All judges were vision-language models; no person has judged.\n"
+MODELS_JUDGED = " All judges were vision-language models; no person has judged."
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,7 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
         measured = _times_of(aim, canvases)
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
-    judges = MODELS_JUDGED if judged_by_no_person(blind) else ""
-    return PREFACE + _other_updates(canvases) + judges + TABLE + "\n".join(lines) + "\n"
+    return PREFACE + _other_updates(canvases) + TABLE + "\n".join(lines) + "\n"
 
 
 def judged_by_no_person(blind: Sequence[Json]) -> bool:
@@ -296,7 +295,7 @@ def _pairs_of(aim: Aim, canvases: Mapping[str, Sequence[Json]]) -> list[Measured
                     (count, of, Fraction(aim.pairs, OF) * max(OF, of), Fraction(left)),
                     where,
                     f"{where}: on {count} of {of} {plural(of, 'pair')}",
-                    f"{left} of {OF} pairs are not rated" if left else "",
+                    f"{left} of {OF} pairs {_is(left)} not rated" if left else "",
                     "pair",
                 )
             )
@@ -345,11 +344,17 @@ def _sheets_of(aim: Aim, blind: Sequence[Json]) -> list[Measured]:
                     (wins, of, wanted, left),
                     where,
                     f"{where}: in {wins} of {of} verdicts on {sheets} {plural(sheets, 'sheet')}",
-                    f"{left / judges} of {OF} sheets are not judged" if left else "",
+                    f"{left / judges} of {OF} sheets {_is(left / judges)} not judged"
+                    if left
+                    else "",
                     "verdict",
                 )
             )
     return found
+
+
+def _is(number: Fraction | int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _counted(
@@ -411,8 +416,9 @@ def _in_time(
 ) -> Measured:
     ratio, unit = ours / theirs, "CPU s" if device.startswith("CPU") else "s"
     where = f"{device}, {at_once} at once" if at_once > 1 else device
+    share = f"{ratio:.2g} {'of' if ratio <= 1 else 'times'} its time"
     text = (
-        f"{canvas}, {where}: {ratio:.2g} of its time ({three_digits(ours / pairs)} {unit} against "
+        f"{canvas}, {where}: {share} ({three_digits(ours / pairs)} {unit} against "
         f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {plural(pairs, 'pair')})"
     )
     if aim.share is None:
@@ -445,7 +451,7 @@ def answer(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str
         for numbers in ([aim.pairs for aim in AIMS], [aim.sheets for aim in AIMS])
     )
     share = in_words(map(str, sorted(set(shares.values()))), "or")
-    judges = f" {MODELS_JUDGED.strip()}" if judged_by_no_person(blind) else ""
+    judges = MODELS_JUDGED if judged_by_no_person(blind) else ""
     return (
         "Before `default` was chosen, [aims](#what-was-aimed-at-and-what-was-reached) were set for how "
         f"it should compare with {len(AIMS)} other recipes:\n\n"
@@ -454,9 +460,10 @@ def answer(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str
         f"- **By judges** who saw no names, it should be preferred on {preferred} of {OF} sheets. "
         f"{_said(sheets, _where, partial(_by_how_much, things='verdicts'))}{judges}\n"
         f"- **In time**, it should take at most {share} of the time of {len(shares)} of them. "
-        f"{_said(times, _shares, _shares)} Other work on the CPUs makes shares look smaller than they "
-        "are.\n\n"
-        f"A range is over canvases or machines.{_still_open([*pairs.values(), *sheets.values()])}\n"
+        f"{_said(times, _shares, _shares)} Other work ran on the CPUs, so shares measured there look "
+        "smaller than they are.\n\n"
+        f"Where a range stands, it is over several canvases or machines."
+        f"{_still_open([*pairs.values(), *sheets.values()])}\n"
     )
 
 
