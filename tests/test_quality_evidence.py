@@ -1086,6 +1086,25 @@ def test_the_page_says_how_often_judges_preferred_a_recipe_in_equal_time():
     assert quality_verdicts.in_equal_time([own], "default") == ""
 
 
+def test_the_readme_has_the_verdicts_of_the_record():
+    entry = quality_page.entry_of()
+    text = " ".join((quality_page.HERE.parent / "README.md").read_text("utf-8").split())
+    named = re.search(r"Where ((?:`[-\w]+`(?:, | and )?)+) had only the time of `default`", text)[1]
+    small = [counts for counts in entry["blind"] if counts["sizes"] == [256]]
+    counts = [
+        quality_aims.placed_before(small, "default", f"{name}@default-time")[:2]
+        for name in re.findall(r"`([-\w]+)`", named)
+    ]
+    wins, judged = zip(*sorted(counts), strict=True)
+    assert len(counts) == 5 and "preferred `default` to five of these" in text
+    assert f"in {wins[0]} to {wins[-1]} of {judged[0]} verdicts" in text and len({*judged}) == 1
+    won, of, _ = quality_aims.placed_before(small, "default", "crowsonkb")
+    assert "takes some 25 times as long" in text and f"preferred to it in {won} of {of}" in text
+    whole = [row for row in entry["rows"] if max(row["size"]) == 256 and not row["crop"]]
+    ((ours, theirs, pairs),) = quality_aims.compared_seconds(whole, "crowsonkb").values()
+    assert 20 < theirs / ours < 30 and pairs == 10
+
+
 def test_the_verdicts_of_one_set_of_sheets_are_a_matrix():
     found = {
         "first": {"p@default-time": [1, 3], "default": [2, 3]},
