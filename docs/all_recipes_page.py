@@ -23,8 +23,8 @@ from benchmarks.gallery import INSTANT, Gallery
 from docs import quality_page, quality_verdicts
 from docs.gallery_page import write_jpeg
 from docs.gallery_sources import SOURCES
-from docs.quality_aims import OURS, Outcome, in_words, outcomes
-from docs.quality_verdicts import NUMBERS
+from docs.quality_aims import OURS, Outcome, outcomes
+from docs.wording import in_words, number_word
 from nst_jax.images import sheets
 
 HERE = Path(__file__).resolve().parent
@@ -147,14 +147,16 @@ def page(path: Path = quality_page.ALL_RECIPES) -> str:
         f"![Distance of style vectors against 1 - SSIM, medians over the pairs](all_recipes/{FRONT})\n",
         "Points at the lower left are better in both. A star marks a recipe for which one of the two "
         "raters is biased.\n",
-        f"{quality_page.AHEAD.format(ours=OURS)} On how many pairs that is so:\n",
+        f"`{OURS}` is ahead of another recipe on a pair if it is nearer to the style (smaller distance "
+        "of style vectors) and at least as near to the photograph (SSIM). "
+        f"{quality_page.NEITHER} On how many pairs that is so:\n",
         quality_page.counts_table(rows),
         "Distance of style vectors / SSIM, for each pair. The first is better the smaller, the second "
         "the larger. The recipe with the nearest median to the styles comes first.\n",
         _by_recipe(rows),
         "## The pictures\n",
-        f"All but `{INSTANT}` had the same time. Behind a name is how many of its own updates a recipe "
-        "made in it.\n",
+        f"All but `{INSTANT}` had the same time. A name such as `{_caption(rows[0], 'nnst')}` says how "
+        "many of its own updates a recipe made that was stopped early.\n",
         *(_shown(row) for row in rows),
         *(_judged(counts) for counts in entry["blind"]),
         quality_verdicts.judges(entry["blind"]),
@@ -181,8 +183,8 @@ def answer(rows: Sequence[Json], blind: Sequence[Json]) -> str:
     every = sum(counts.values(), Counter())
     on_all = [name for name, found in counts.items() if found[Outcome.AHEAD] == len(rows)]
     first = [
-        f" Judges who saw no names placed `{OURS}` first among {NUMBERS[len(one['first'])]} recipes in "
-        f"{one['first'][OURS][0]} of {one['verdicts']} verdicts."
+        f" Judges who saw no names placed `{OURS}` first among {number_word(len(one['first']))} "
+        f"recipes in {one['first'][OURS][0]} of {one['verdicts']} verdicts."
         for one in blind
     ]
     return (
@@ -198,7 +200,7 @@ def answer(rows: Sequence[Json], blind: Sequence[Json]) -> str:
 def _judged(counts: Json) -> str:
     """Return the section of blind sheets."""
     text = BLIND.format(
-        number=NUMBERS[len(counts["first"])],
+        number=number_word(len(counts["first"])),
         ours=OURS,
         verdicts=counts["verdicts"],
         sheets=counts["sheets"],

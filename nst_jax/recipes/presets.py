@@ -82,7 +82,8 @@ GRAM = Recipe(
 # loss is 0, and if it is the content itself, the content loss is 0. So a weight has the same effect for
 # every pair of pictures. This matters, since the mean square of a photograph's features, by which the
 # content loss is divided, is several times as large in one photograph as in another. With three times
-# the style weight, raters find pictures better, but judges do not; see `docs/quality.md`.
+# the style weight, raters place the recipe ahead on more pairs of pictures, but judges prefer the
+# pictures by this weight; see `docs/quality.md`.
 # Shallow taps have the largest layer weights. The total variation has the weight 0 unless a user sets
 # `tv_weight`: the covariances at the shallow taps already keep single pixels from standing out. If the
 # network's convolutions padded the picture with zeros, the result would have a dull frame; with
