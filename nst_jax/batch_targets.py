@@ -6,7 +6,7 @@ content or style that several pictures have are computed only once.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,6 @@ from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
-
-# The (height, width) of each canvas, for canvases that lie at the top left of larger arrays.
-RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 
 _style_targets = Jitted(style_targets)
 
@@ -184,7 +181,7 @@ def _at_scale(
     return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
 
-def _real_sizes(members: Sequence[Member], plan: Plan, scale: int) -> RealSizes | None:
+def _real_sizes(members: Sequence[Member], plan: Plan, scale: int) -> Int[np.ndarray, "n 2"] | None:
     """Return the (height, width) of each canvas; None if the canvases fill their arrays.
 
     If `Plan.in_bucket` is True, each canvas lies at the top left of a larger array.

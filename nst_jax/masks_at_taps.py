@@ -18,10 +18,8 @@ from nst_jax.controls import regions
 from nst_jax.controls.regions import Controls, Reach
 from nst_jax.recipes.recipe import Recipe
 
-# The masks of one style at the taps (layers) that the style loss reads. Name of the tap -> T, [h', w'],
-# the value of the mask at each position of the features. In the sums from which statistics are
-# computed, a position counts T² times, since a Gram matrix sums products of two features, and each of
-# the two is multiplied by T. None means that every position counts once.
+# The masks of one style at the taps (layers) that the style loss reads: name of the tap -> T, [h', w'].
+# None means that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 

@@ -23,7 +23,7 @@ from nst_jax._types import Guides, Image, Losses, Params, RealSize, Resized, Sca
 from nst_jax.controls import matting
 from nst_jax.controls.matting import matting_energy
 from nst_jax.losses import Count, Extent, JointContentLoss, MatchingLoss, at_least_float32
-from nst_jax.picture_sums import Measured, Sums, sums_of_picture
+from nst_jax.picture_sums import Sums, SumSettings, sums_of_picture
 from nst_jax.recipes.checking import check_in_bucket
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tile_grid, tiles
@@ -98,20 +98,20 @@ def losses_of(
         _check_targets(targets, terms, sizes, None)
         with explained_by_targets(targets, recipe):
             return _losses_of_matches(params, image, targets, recipe, step, matches, sizes)
-    measured = Measured.of(terms, recipe.network, targets.guides)
-    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in measured.taps}
+    settings = SumSettings.of(terms, recipe.network, targets.guides)
+    sizes = {tap: _size_of(shape, tap, recipe.network) for tap in settings.taps}
     grid = tile_grid.grid_of(shape, terms.taps, recipe.network, bands)
     _check_targets(targets, terms, sizes, grid)
     with explained_by_targets(targets, recipe):
         if targets.size is not None:
-            return _losses_inside(measured, params, image, targets, recipe, step)
-        sums = sums_of_picture(measured, params, image, targets, grid, bands)
+            return _losses_inside(settings, params, image, targets, recipe, step)
+        sums = sums_of_picture(settings, params, image, targets, grid, bands)
         found = _weighted(sums, sizes, shape, targets, terms, step)
         return _with_matting(found, image, targets, terms, bands)
 
 
 def _losses_inside(
-    measured: Measured,
+    settings: SumSettings,
     params: Params,
     image: Image,
     targets: Targets,
@@ -121,17 +121,16 @@ def _losses_inside(
     """Return the weighted losses of a picture that lies at the top left of the array `image`.
 
     `targets.size` is the (height, width) of the picture. What is outside of it changes nothing.
-    `measured` has the settings on which the sums over the picture depend. The other arguments are as in
-    `losses_of`.
+    `settings` are those of the sums over the picture. The other arguments are as in `losses_of`.
     """
     size = targets.size
     assert size is not None
     check_in_bucket(recipe)
     image = cut(image, size)
-    sums = sums_of_picture(measured, params, image, targets)
+    sums = sums_of_picture(settings, params, image, targets)
     pixels = as_counts(size, image.dtype)
     sizes = {}
-    for tap in measured.taps:
+    for tap in settings.taps:
         height, width = as_counts(feature_size(tap, size, recipe.network.ceil), image.dtype)
         channels = vgg.LAYERS[vgg.layer_of(tap)][1]
         sizes[tap] = _Size(height, width, channels, pixels[0] * pixels[1])

@@ -30,7 +30,7 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tile_grid import Grid, Index
 
 
-class Measured(NamedTuple):
+class SumSettings(NamedTuple):
     """The static settings on which the sums over a picture depend.
 
     Loss weights are applied to the finished sums. So they may be traced arrays and are not kept here.
@@ -47,7 +47,7 @@ class Measured(NamedTuple):
     held_tap: str | None = None
 
     @classmethod
-    def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "Measured":
+    def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "SumSettings":
         """Take `held_tap` from the guides, and all other settings from a recipe's terms and network."""
         return cls(
             terms.content_taps,
@@ -82,7 +82,7 @@ class Sums(NamedTuple):
 
 
 def sums_of_picture(
-    measured: Measured,
+    settings: SumSettings,
     params: Params,
     image: Image,
     targets: Targets,
@@ -92,7 +92,7 @@ def sums_of_picture(
     """Return the sums over a picture; they are taken in tiles or bands if it is cut into them.
 
     Args:
-      measured: the settings on which the sums depend.
+      settings: the settings on which the sums depend.
       params: the weights of the network.
       image: the picture, as in `losses_of`.
       targets: the features of the content, and the guides. If the targets have a `size`, the picture
@@ -102,11 +102,11 @@ def sums_of_picture(
     """
     guides = targets.guides
     if grid is None:
-        return _sums(measured, params, image, targets.content, guides, size=targets.size)
+        return _sums(settings, params, image, targets.content, guides, size=targets.size)
     if bands is None:
         wide = tiles.surrounded(image, grid)
-        return _tiled_sums((measured, grid), params, wide, targets.content, guides)
-    on_device = partial(_device_sums, measured, grid)
+        return _tiled_sums((settings, grid), params, wide, targets.content, guides)
+    on_device = partial(_device_sums, settings, grid)
     split = map_bands(on_device, bands, (False, True, True, False), split_out=False)
     sums: Sums = split(params, image, targets.content, guides)
     return sums
@@ -125,7 +125,7 @@ def _everything(tap: str, features: FeatureMap) -> FeatureMap:
 
 
 def _sums(
-    measured: Measured,
+    settings: SumSettings,
     params: Params,
     image: Image,
     content: Features,
@@ -140,7 +140,7 @@ def _sums(
     """Return the sums over a picture, or over the part of it that belongs to one tile.
 
     Args:
-      measured: the losses, and the taps (layers that they read).
+      settings: the losses, and the taps (layers that they read).
       params: the weights of the network.
       image: [h, w, 3], the picture; or a tile with the margin on which the tile's features depend.
       content: features of the content by tap, for the whole picture; if several devices share the
@@ -157,10 +157,10 @@ def _sums(
         If not, and if the network pads each border with the pixels of the opposite border, the
         variation loss also compares the last row or column with the first.
     """
-    products = measured.network.precision_on().products
+    products = settings.network.precision_on().products
 
     def content_sums(found: FeatureMap, target: FeatureMap) -> Any:
-        return measured.content_loss.sums(at_least_float32(found), at_least_float32(target))
+        return settings.content_loss.sums(at_least_float32(found), at_least_float32(target))
 
     def style_sums(part: StylePart, found: FeatureMap) -> Any:
         if guides is None:
@@ -174,21 +174,21 @@ def _sums(
 
     def measure(tap: str, found: FeatureMap) -> tuple[Any, Any, Any]:
         found, content_sum, held_sum = of_image(tap, found), None, None
-        if tap in measured.content_taps:
+        if tap in settings.content_taps:
             content_sum = content_sums(found, of_content(tap, content[tap]))
-        if guides is not None and tap == measured.held_tap:
+        if guides is not None and tap == settings.held_tap:
             mask, target = of_masks(tap, guides.held[tap]), of_content(tap, content[tap])
             held_sum = content_sums(at_least_float32(found) * mask, at_least_float32(target) * mask)
-        parts = (part for part in measured.style_parts if part.tap == tap)
+        parts = (part for part in settings.style_parts if part.tap == tap)
         return content_sum, {part.name: style_sums(part, found) for part in parts}, held_sum
 
-    measures = {tap: partial(measure, tap) for tap in measured.taps}
-    found = vgg.measured(params, image, measures, network=measured.network, size=size)
+    measures = {tap: partial(measure, tap) for tap in settings.taps}
+    found = vgg.measured(params, image, measures, network=settings.network, size=size)
     if size is not None:
-        return Sums(found, measured.variation.sums(image, where, size))
-    if not measured.network.wraps:
-        return Sums(found, measured.variation.sums(image, where))
-    return Sums(found, measured.variation.sums(*_wrapped(image, where, divided)))
+        return Sums(found, settings.variation.sums(image, where, size))
+    if not settings.network.wraps:
+        return Sums(found, settings.variation.sums(image, where))
+    return Sums(found, settings.variation.sums(*_wrapped(image, where, divided)))
 
 
 def _wrapped(
@@ -208,7 +208,7 @@ def _wrapped(
 
 
 def _window_sums(
-    measured: Measured,
+    settings: SumSettings,
     grid: Grid,
     params: Params,
     content: Features,
@@ -221,7 +221,7 @@ def _window_sums(
     `window` has the pixels of the core and of the halo, the margin on which the core's features depend.
     """
     return _sums(
-        measured,
+        settings,
         params,
         window,
         content,
@@ -235,7 +235,7 @@ def _window_sums(
 
 
 def _device_sums(
-    measured: Measured,
+    settings: SumSettings,
     grid: Grid,
     params: Params,
     band: Image,
@@ -248,15 +248,15 @@ def _device_sums(
     if grid.count_per_device == 1:
         first = grid.first()
         window = tiles.window(slab, grid, first)
-        sums = _window_sums(measured, grid, params, content, guides, window, first)
+        sums = _window_sums(settings, grid, params, content, guides, window, first)
     else:
-        sums = _tiled_sums((measured, grid), params, slab, content, guides)
+        sums = _tiled_sums((settings, grid), params, slab, content, guides)
     return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _tiled_sums(
-    static: tuple[Measured, Grid],
+    static: tuple[SumSettings, Grid],
     params: Params,
     image: Image,
     content: Features,
@@ -267,17 +267,17 @@ def _tiled_sums(
     The losses are computed from these sums. A custom gradient rule computes each tile again, since
     autodiff would keep the activations of all tiles in memory.
     """
-    measured, grid = static
+    settings, grid = static
 
     def of_tile(index: Index) -> Sums:
         window = tiles.window(image, grid, index)
-        return _window_sums(measured, grid, params, content, guides, window, index)
+        return _window_sums(settings, grid, params, content, guides, window, index)
 
     return tiles.summed(grid, of_tile)
 
 
 def _tiled_forward(
-    static: tuple[Measured, Grid], params: Any, image: Any, content: Any, guides: Any
+    static: tuple[SumSettings, Grid], params: Any, image: Any, content: Any, guides: Any
 ) -> tuple[Sums, tuple[Params, Image, Features, Guides | None]]:
     # `defvjp` is called with `symbolic_zeros=True`, so JAX wraps each leaf in an object. Its attribute
     # `perturbed` says whether the gradient with respect to the leaf is wanted.
@@ -298,17 +298,17 @@ def _is_primal(leaf: Any) -> bool:
 
 
 def _tiled_backward(
-    static: tuple[Measured, Grid],
+    static: tuple[SumSettings, Grid],
     saved: tuple[Params, Image, Features, Guides | None],
     cotangent: Any,
 ) -> tuple[None, Image, None, None]:
-    (measured, grid), (params, image, content, guides) = static, saved
+    (settings, grid), (params, image, content, guides) = static, saved
     cotangent = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x,
         cotangent,
         is_leaf=lambda x: isinstance(x, SymbolicZero),
     )
-    of_window = partial(_window_sums, measured, grid, params, content, guides)
+    of_window = partial(_window_sums, settings, grid, params, content, guides)
     return None, tiles.gradient(image, grid, of_window, cotangent), None, None
 
 

@@ -109,9 +109,7 @@ def _fits(target: Any, examples: Iterable[Any], stacked: bool) -> bool:
 
     A side of an array that is the same in all examples is the same for all style pictures.
     """
-    known: dict[
-        tuple[str, int], list[tuple[Any, ...]]
-    ] = {}  # place and number of axes -> the sides
+    known: dict[Any, list[tuple[Any, ...]]] = {}  # (place, number of axes) -> the sides
     for example in examples:
         for place, sides in _places(example):
             known.setdefault((place, len(sides)), []).append(sides)

@@ -994,6 +994,8 @@ LONG_VALUES = {
     "array": (np.zeros((3, 4)), r"an array of float64 of the shape \[3, 4\]"),
     "jax's array": (jnp.zeros((40, 40)), r"an array of float32 of the shape \[40, 40\]"),
     "keys": (jax.random.split(jax.random.key(0), 5), r"random keys of the shape \[5\]"),
+    "class of arrays": (np.ndarray, "<class 'numpy.ndarray'>"),
+    "class of arrays of jax": ([jax.Array, np.float32], r"\[<class '.*Array'>, <class '.*32'>\]"),
     "arrays in a list": ([np.eye(2), [np.eye(2)]], r"\[an array .* \[2, 2\], \[an array .*\]\]"),
     "long list": (list(range(10**5)), r"\[0, 1, .*, \.\.\.\]"),
     "nested lists": ([[[[0] * 99] * 99] * 99] * 99, r"\[\[\[.*\.\.\."),
@@ -1042,6 +1044,15 @@ def test_messages_are_of_one_line(call, value):
     with pytest.raises((TypeError, ValueError)) as caught:
         call(value)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_long_text_in_place_of_a_recipe_is_refused_in_a_short_message():
+    message = (
+        r"expected a Recipe, got 'text.*\.\.\..*'; `nst_jax.recipes.named\('text.*'\)` gives it"
+    )
+    with pytest.raises(TypeError, match=message) as caught:
+        recipes.check("text\n" * 1000)
+    assert len(str(caught.value)) < 500
 
 
 def test_losses_refuse_random_keys():

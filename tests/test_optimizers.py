@@ -501,6 +501,12 @@ def test_strict_promotion_of_types_changes_no_update(rule):
     assert np.any(strict)
 
 
+@pytest.mark.parametrize("rule", [optimizers.KerasAdam(), optimizers.DecayedSGD()])
+def test_rules_that_count_updates_accept_a_pytree_without_arrays(rule):
+    transformation = rule.transformation()
+    assert transformation.update((), transformation.init(()))[0] == ()
+
+
 def test_every_rule_keeps_the_loops_protocol():
     assert all(isinstance(rule, optimizers.Optimizer) for rule in (*RULES, ADAM))
     assert [rule.guarded for rule in RULES] == [False, False, False, False, False, True]

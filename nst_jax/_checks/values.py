@@ -1,4 +1,4 @@
-"""Checks of what kind of value an argument is: its type, or that JAX does not trace it."""
+"""Checks of what kind of value an argument is, and a value as text for a message."""
 
 import reprlib
 from collections.abc import Sized
@@ -104,10 +104,18 @@ def in_words(value: Any) -> str:
     """
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return f"random keys of the shape {list(value.shape)}" if value.shape else "a random key"
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if _is_array(value):
         return f"an array of {value.dtype} of the shape {list(value.shape)}"
     name = type(value).__name__
     return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _is_array(value: Any) -> bool:
+    """Return whether a value is an array of any library, or is traced by JAX.
+
+    Classes of arrays, such as `np.ndarray`, have the attributes of arrays, too, but not their values.
+    """
+    return isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype")
 
 
 # The most characters that a message says about a value; the value may be of any length.
@@ -126,7 +134,7 @@ class _Short(reprlib.Repr):
     def repr1(self, x: Any, level: int) -> str:
         """Return the text for a value at any depth; `level` is how many more levels are shown."""
         # A NumPy scalar is a number, which `repr` shows on one line.
-        if hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
+        if _is_array(x) and not isinstance(x, np.generic):
             return in_words(x)
         return super().repr1(x, level)
 

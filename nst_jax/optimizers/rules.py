@@ -22,7 +22,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, ScalarLike
 
 from nst_jax import _checks
-from nst_jax._types import ADDED_LATER, sum_dtype
+from nst_jax._types import ADDED_LATER
 from nst_jax.images.resizing import bilinear, torch_bicubic
 from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
@@ -198,7 +198,8 @@ def _as_float(count: Int[Array, ""], updates: PyTree) -> Float[Array, ""]:
 
     JAX would convert it itself, but not with its setting `jax_numpy_dtype_promotion="strict"`.
     """
-    return count.astype(sum_dtype(jax.tree.leaves(updates)[0].dtype))
+    wide = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(updates))
+    return count.astype(jnp.float64 if wide else jnp.float32)
 
 
 # --- RMSprop --------------------------------------------------------------------------------------

@@ -46,8 +46,9 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         optimiser that undoes bad updates, or tiles with a loss that is not additive.
     """
     if not isinstance(recipe, Recipe):
-        hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
-        raise TypeError(f"`{argument}`: expected a Recipe, got {_checks.shown(recipe)}{hint}")
+        came = _checks.shown(recipe)
+        hint = f"; `nst_jax.recipes.named({came})` gives it" if isinstance(recipe, str) else ""
+        raise TypeError(f"`{argument}`: expected a Recipe, got {came}{hint}")
     recipe = with_checked_types(recipe)
     _check_pictures(recipe.pictures)
     if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 give a result the same metadata

@@ -544,7 +544,7 @@ def _paper(text: str, argument: str) -> Paper | None:
     if not re.fullmatch(r"\d+(dpi)?", resolution):
         raise ValueError(
             f"`{argument}`: {name!r} is paper, which needs pixels per inch behind it, such as "
-            f"'{name}@150'; got {text!r}"
+            f"'{name}@150'; got {_checks.shown(text)}"
         )
     dpi = int(resolution.removesuffix("dpi"))
     if not SMALLEST_DPI <= dpi <= LARGEST_DPI:

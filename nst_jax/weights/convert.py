@@ -113,8 +113,8 @@ def convert(
     family = family or dialect.family
     if pixels is None and family not in FAMILIES:
         raise ValueError(
-            f"`pixels`: nothing is known of family {family!r} (known: {', '.join(FAMILIES)}); say "
-            f"which pixels it expects: {', '.join(PIXELS)}"
+            f"`pixels`: nothing is known of family {_checks.shown(family)} (known: "
+            f"{', '.join(FAMILIES)}); say which pixels it expects: {', '.join(PIXELS)}"
         )
     origin, licence = _origin_and_licence(path, dialect, arrays)
     params = Params(_layers(path, dialect, arrays), family, pixels or FAMILIES[family])
