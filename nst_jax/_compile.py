@@ -4,6 +4,7 @@ import ctypes
 import functools
 import gc
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -148,24 +149,41 @@ class Jitted:
         *,
         static_argnums: tuple[int, ...] = (),
         static_argnames: tuple[str, ...] = (),
+        large: bool = False,
         **arguments: Any,
     ) -> None:
-        """Wrap a pure function; the arguments are those of `jax.jit`, except `compiler_options`."""
+        """Wrap a pure function.
+
+        Args:
+          function: the function to compile.
+          static_argnums: as for `jax.jit`.
+          static_argnames: as for `jax.jit`.
+          large: whether the programs are so large that compiling one takes seconds, as for a loop of
+            updates. Then the memory that compiling took is given back to the system; this takes some
+            hundredths of a second.
+          arguments: other arguments of `jax.jit`, except `compiler_options`.
+        """
         functools.update_wrapper(self, function)
+        self._large = large
         self._function, self._arguments = function, arguments
         self._static_argnums, self._static_argnames = static_argnums, static_argnames
         self._programs = RecentPrograms()
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        program, is_new = self._program(arguments, named)
         with nans_allowed():
-            return self._program(arguments, named)(*arguments, **named)
+            found = program(*arguments, **named)
+        if is_new and self._large:
+            # JAX returns results before they are computed, so this helps the new program already.
+            return_freed_memory()
+        return found
 
     def lower(self, *arguments: Any, **named: Any) -> Any:
         """Lower the function for arguments, as `jax.jit(function).lower` does."""
-        return self._program(arguments, named).lower(*arguments, **named)
+        return self._program(arguments, named)[0].lower(*arguments, **named)
 
-    def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return the jitted function for these shapes, dtypes and static values; make it if needed."""
+    def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, bool]:
+        """Return the jitted function for these shapes, dtypes and static values, and if it is new."""
         by_place = dict(enumerate(arguments))
         static = [by_place.pop(index) for index in self._static_argnums]
         by_name = dict(named)
@@ -173,7 +191,9 @@ class Jitted:
         leaves, tree = jax.tree.flatten((by_place, by_name))
         key = (tree, tuple(map(_described, leaves)), tuple(static))
         program = self._programs.get(key)
-        return self._programs.add(key, self._jitted()) if program is None else program
+        if program is not None:
+            return program, False
+        return self._programs.add(key, self._jitted()), True
 
     def _jitted(self) -> Any:
         """Return the result of a new call of `jax.jit` for the function; nothing is compiled yet."""
@@ -215,7 +235,18 @@ def _free(programs: list[Any]) -> None:
     while programs:
         _clear_cache_of(programs.pop())
     gc.collect()  # programs and their traces refer to each other, so only the collector frees them
-    # The C library keeps the freed memory, some 50 MB for each program, until it is asked to return it.
+    return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """Let the C library give freed memory back to the system, where it can be asked to (on Linux).
+
+    By itself, it keeps what was freed between pieces that are still in use: some 50 MB for each program
+    that is dropped, and some 200 MB after a loop of updates is compiled. Large arrays never use that
+    memory, since it is in small pieces.
+    """
+    if sys.platform != "linux":
+        return
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 

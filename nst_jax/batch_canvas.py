@@ -462,7 +462,7 @@ def run_many(
 
 PROGRAMS = BatchPrograms(
     measuring=measuring.PROGRAMS,
-    run=Jitted(run_many, static_argnames=("axes", "mesh"), donate_argnames="state"),
+    run=Jitted(run_many, static_argnames=("axes", "mesh"), donate_argnames="state", large=True),
     match=Jitted(match_many, static_argnames=("first", "axes", "mesh")),
 )
 

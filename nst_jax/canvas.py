@@ -64,7 +64,7 @@ PROGRAMS = Programs(
     init=Jitted(optimize.init),
     # Only the state is donated: it is made in this module, whereas the caller may still need the other
     # arguments, such as the weights.
-    run=Jitted(optimize.run, donate_argnames="state"),
+    run=Jitted(optimize.run, donate_argnames="state", large=True),
     enlarge=Jitted(optimize.enlarged, static_argnums=(1, 2, 3)),
     take_over=Jitted(optimize.take_over, donate_argnames="state"),
     match=Jitted(optimize.match, static_argnames=("first",)),

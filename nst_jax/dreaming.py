@@ -269,7 +269,7 @@ PROGRAMS = DreamPrograms(
     start=Jitted(start),
     # Only the state is donated: it is made in this module, whereas the caller may still need the other
     # arguments, such as the weights.
-    ascend=Jitted(ascend, donate_argnames="state"),
+    ascend=Jitted(ascend, donate_argnames="state", large=True),
 )
 
 

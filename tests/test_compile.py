@@ -1,5 +1,7 @@
 """Options for XLA's compiler: which are given, which are left out, and that programs get them."""
 
+import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +104,34 @@ def test_another_number_is_not_another_program(two_programs, compilations):
         function(x, times)
     assert compilations() == before
     assert len(function._programs) == 1
+
+
+def test_only_a_new_large_program_gives_back_what_compiling_took(monkeypatch):
+    calls = []
+    monkeypatch.setattr(_compile, "return_freed_memory", lambda: calls.append(1))
+    large, other = _compile.Jitted(doubled, large=True), _compile.Jitted(doubled)
+    for n in (1, 1, 2):
+        assert other(np.ones(n, np.float32), 2).shape == (n,)
+    assert calls == []
+    counts = [large(np.ones(n, np.float32), 2) is not None and len(calls) for n in (1, 1, 2)]
+    assert counts == [1, 1, 2]
+    programs = canvas.PROGRAMS.run, batch_canvas.PROGRAMS.run
+    assert all(program._large for program in programs)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="not glibc")
+def test_freed_memory_goes_back_to_the_system_though_memory_beside_it_is_in_use():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    # Pieces of 64 kB, of which every fiftieth stays.
+    pieces = [np.ones(8192) for _ in range(1000)]
+    kept = pieces[::50]
+    del pieces
+    before = resident()
+    _compile.return_freed_memory()
+    assert before - resident() > 40e6
+    assert len(kept) == 20
 
 
 def test_programs_may_return_nan_while_jax_checks_for_it(params, content, style):

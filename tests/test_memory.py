@@ -78,7 +78,8 @@ LONG_MEMORY = small.shallow(recipes.GATYS_PYTORCH)
 )
 def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures):
     estimate = nst.estimate_memory(shape, recipe=recipe, pictures=pictures, platform="cpu")
-    assert estimate.total == pytest.approx(counted(params, recipe, shape, pictures), rel=0.2)
+    found = counted(params, recipe, shape, pictures)
+    assert estimate.total - estimate.workspace == pytest.approx(found, rel=0.2)
 
 
 def protecting(shape):
@@ -109,7 +110,7 @@ def test_a_protected_part_is_within_a_fifth_of_what_xla_counts(params):
     options = {"recipe": LONG_MEMORY, "platform": "cpu"}
     estimate = nst.estimate_memory(shape, protected=True, **options)
     found = counted(params, LONG_MEMORY, shape, controls=protecting(shape))
-    assert estimate.total == pytest.approx(found, rel=0.2)
+    assert estimate.total - estimate.workspace == pytest.approx(found, rel=0.2)
     assert estimate.total > nst.estimate_memory(shape, **options).total
 
 
@@ -137,13 +138,45 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
     else:
         lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
     window = tile_grid.window_of(shape, taps, recipe.network)
-    # XLA does not count the copy of its input that Eigen makes in the largest convolution.
+    # XLA does not count the copies of its operands that a product makes. The largest is of 64 channels.
     copy = 64 * 4 * window[0] * window[1]
     found = lowered.compile().memory_analysis().temp_size_in_bytes + copy
-    estimate = footprint._peak_of_measuring(shape, recipe, 1, True)
-    assert estimate == pytest.approx(found, rel=0.25)
-    less = nst.estimate_memory((32, 32), recipe=recipe, style_shapes=[shape])
-    assert less.activations == estimate
+    less = nst.estimate_memory((32, 32), recipe=recipe, style_shapes=[shape], platform="cpu")
+    assert less.workspace == copy
+    assert less.activations + less.workspace == pytest.approx(found, rel=0.25)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux measures peaks")
+def test_the_process_grows_by_what_is_estimated_beside_what_xla_counts(params):
+    recipe = small.shallow(style_taps=("relu1_1",), style_layer_weights=(1.0,))
+    core, style = recipes.as_arrays(recipe.bare()), jnp.zeros((512, 512, 3))
+    program = measuring.PROGRAMS.sum_style.lower(params, style, core).compile()
+    status = Path("/proc/self/status")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew at the present memory
+    before = _memory._numbers(status)["VmHWM"]
+    jax.block_until_ready(program(params, style, core))
+    grown = 1024 * (_memory._numbers(status)["VmHWM"] - before)
+    estimate = nst.estimate_memory(
+        (32, 32), recipe=recipe, style_shapes=[(512, 512)], platform="cpu"
+    )
+    assert estimate.workspace == 64 * 4 * 512**2
+    counted = program.memory_analysis().temp_size_in_bytes
+    # The first call also touches code and small arrays.
+    assert grown < counted + estimate.workspace + 10e6
+    if jax.__version_info__[:2] == (0, 10):  # other versions may copy less
+        assert grown > counted + 0.9 * estimate.workspace
+
+
+def test_a_cpus_copies_are_of_the_largest_layer_of_the_longest_phase():
+    shape, others = (96, 128), {"recipe": MIDDLE, "style_shapes": [(32, 32)]}
+    found = nst.estimate_memory(shape, platform="cpu", **others)
+    assert found.workspace == 64 * 4 * 96 * 128
+    assert nst.estimate_memory(shape, platform="gpu", **others).workspace == 0
+    three = nst.estimate_memory(shape, pictures=3, platform="cpu", **others)
+    assert three.workspace == 3 * found.workspace
+    # Features of 16 bits are copied as they are, the input of a direct convolution as float32.
+    others["recipe"] = HALF
+    assert nst.estimate_memory(shape, platform="cpu", **others).workspace == found.workspace
 
 
 @pytest.mark.parametrize(
@@ -209,10 +242,11 @@ def test_the_weights_are_those_of_the_forms(params, name):
 
 def test_the_parts_add_up():
     one = nst.estimate_memory((64, 80), platform="cpu")
-    parts = one.weights, one.activations, one.state, one.targets, one.inputs
-    assert one.total == sum(parts)
+    of_network = one.weights, one.activations, one.workspace
+    assert one.total == sum(of_network) + one.state + one.targets + one.inputs
     assert one.inputs == 2 * 12 * 64 * 80  # float32 pixels of a content and a style
-    assert one.per_pixel == (one.activations + one.state + one.targets) / (64 * 80)
+    per_canvas = one.activations + one.workspace + one.state + one.targets
+    assert one.per_pixel == per_canvas / (64 * 80)
     three = nst.estimate_memory((64, 80), pictures=3, platform="cpu")
     assert three.weights == one.weights
     assert three.per_pixel == one.per_pixel

@@ -29,6 +29,7 @@ SHOWN_SHARE = 0.1
 PARTS = (
     "weights",
     "activations",
+    "workspace",
     "targets",
     "state",
     "inputs",

@@ -267,6 +267,7 @@ class Kept:
             function,
             donate_argnums=() if donated is None else donated,
             static_argnames=static,
+            large=True,
         )
 
     def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
@@ -360,6 +361,7 @@ class Kept:
         entries = EntriesOf(self._function.__name__)
         with entries:
             compiled = lowered.compile(compiler_options=dict(options))
+        _compile.return_freed_memory()
         path = self._path(key)
         names = entries.of_program() if path.is_file() else None
         self._files[key] = names and names | {f"{TRACED}/{path.name}"}

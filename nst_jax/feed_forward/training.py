@@ -83,7 +83,7 @@ class _Programs(NamedTuple):
 
 
 _PROGRAMS = _Programs(
-    step=Jitted(train_step, static_argnames=("mesh",), donate_argnames="state"),
+    step=Jitted(train_step, static_argnames=("mesh",), donate_argnames="state", large=True),
     losses=Jitted(crop_losses),
     paint=Jitted(stylize_trained, static_argnames=("precision",)),
 )

@@ -53,6 +53,8 @@ class Footprint:
         gradient; activations while it computes the statistics of the largest style; arrays of the
         matting Laplacian; arrays of the guided filter that restores the content's edges (the recipe's
         `realism`). These are never needed at once.
+      workspace: copies of activations that the code for convolutions and products on a CPU makes while
+        it computes, and which XLA does not count; 0 on other platforms.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
       targets: the content's features and the targets of the style loss; the masks of regions; the mask
         of a protected part, and the content that is kept there.
@@ -63,6 +65,7 @@ class Footprint:
     pictures: int
     weights: int
     activations: int
+    workspace: int
     state: int
     targets: int
     inputs: int
@@ -70,7 +73,8 @@ class Footprint:
     @property
     def total(self) -> int:
         """Sum of all parts, in bytes."""
-        return self.weights + self.activations + self.state + self.targets + self.inputs
+        of_network = self.weights + self.activations + self.workspace
+        return of_network + self.state + self.targets + self.inputs
 
     @property
     def per_pixel(self) -> float:
@@ -92,9 +96,10 @@ def estimate_memory(
 ) -> Footprint:
     """Estimate the peak memory of a run before anything is compiled.
 
-    The estimate is meant to be within 20 % of XLA's count for the compiled loop, or for computing the
-    styles' statistics if that takes more. Python, JAX itself and the pictures as they were read are not
-    counted; they take some hundred megabytes more.
+    Without `workspace`, the estimate is meant to be within 20 % of XLA's count for the compiled loop,
+    or for computing the styles' statistics if that takes more. Python, JAX itself, compiling, compiled
+    programs and the pictures as they were read are not counted. They take some hundred megabytes more,
+    which, except for the pictures, hardly depends on the size of the canvas.
 
     Args:
       shape: (height, width) of the canvas at its final size.
@@ -126,7 +131,7 @@ def estimate_memory(
       >>> small = nst.estimate_memory((256, 256), platform="cpu")
       >>> large = nst.estimate_memory((512, 512), platform="cpu")
       >>> f"{small.total / 1e9:.1f} GB, {large.total / 1e9:.1f} GB"
-      '0.7 GB, 1.1 GB'
+      '0.7 GB, 1.2 GB'
       >>> large.weights / small.weights < 1.2, large.per_pixel / small.per_pixel < 1.1
       (True, True)
     """
@@ -152,7 +157,11 @@ def estimate_memory(
 
     def footprint(recipe: Recipe) -> Footprint:
         loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(own_shape, recipe))
-        measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
+        computed = [layer for block in window for layer in block]
+        workspace = _workspace(computed, recipe, on_cpu)
+        measuring, copies = max(
+            (_measuring_of(style, recipe, devices, on_cpu) for style in styles), key=sum
+        )
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
             # A `MatchingLoss` compares feature vectors at single positions of canvas and style, instead
             # of statistics over all positions. It makes further arrays from the features, such as
@@ -163,11 +172,14 @@ def estimate_memory(
             measuring += costs.measure_bytes
         filters = np.any(recipe.pictures.realism)
         filtering = finishing.filter_memory(*shape) if filters else 0
+        phases = (pictures * loop, pictures * workspace), (measuring, copies), (filtering, 0)
+        activations, workspace = max(phases, key=sum)
         return Footprint(
             shape=shape,
             pictures=pictures,
             weights=_bytes_of_weights(window, recipe, on_cpu),
-            activations=max(pictures * loop, measuring, filtering),
+            activations=activations,
+            workspace=workspace,
             state=pictures * state,
             targets=pictures * _bytes_of_targets(own_shape, styles, recipe, regions, protected),
             inputs=pictures * _bytes_of_picture(shape) + sum(map(_bytes_of_picture, styles)),
@@ -313,12 +325,13 @@ def _work(
     """Return the bytes that a convolution needs besides its result.
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
-    in the backward pass. Winograd convolution, which is used on CPUs only, computes patches of 4 x 4
-    results from windows of 6 x 6 pixels, strip by strip of rows. It makes several buffers in turn, two
-    of which exist at a time; see `winograd.convolve`. For every pixel that the patches of a strip
-    cover, a buffer has 6/4 elements per channel if it is transformed along one axis only, and 36/16 if
-    along both axes; the buffer of the products has 36/16, too. If the activations have fewer bits than
-    float32, a CPU converts them to float32, except for the factors of Winograd's products.
+    in the backward pass. On a CPU, XLA does not count this copy; `_workspace` does. Winograd
+    convolution, which is used on CPUs only, computes patches of 4 x 4 results from windows of 6 x 6
+    pixels, strip by strip of rows. It makes several buffers in turn, two of which exist at a time; see
+    `winograd.convolve`. For every pixel that the patches of a strip cover, a buffer has 6/4 elements
+    per channel if it is transformed along one axis only, and 36/16 if along both axes; the buffer of
+    the products has 36/16, too. If the activations have fewer bits than float32, a CPU converts them to
+    float32, except for the factors of Winograd's products.
 
     Args:
       layer: the layer of the convolution.
@@ -341,11 +354,11 @@ def _work(
         return layer.positions * into * each
     widened = 0 if each == FLOAT32 else layer.positions * (into + out) * FLOAT32
     if direct or not layer.winograd:
-        return layer.positions * into * each + widened
-    rows, count = winograd.strips(1, layer.height, layer.width)
-    tile, window = winograd.PATCH, winograd.WINDOW
-    covered = rows * -(-layer.width // tile) * tile
-    half, whole = window / tile, (window / tile) ** 2
+        return widened
+    _, count = winograd.strips(1, layer.height, layer.width)
+    covered = _covered(layer)
+    half = winograd.WINDOW / winograd.PATCH
+    whole = half**2
     factors = whole * into * each
     pairs = (
         half * into * FLOAT32 + factors,
@@ -355,6 +368,12 @@ def _work(
     # If there are several strips, only one at a time is converted to float32. So no float32 copy of the
     # whole input and output (`widened`) is counted then.
     return int(covered * max(pairs)) + (widened if count == 1 else 0)
+
+
+def _covered(layer: Layer) -> int:
+    """Return the number of positions that the patches of a strip of Winograd convolution cover."""
+    rows, _ = winograd.strips(1, layer.height, layer.width)
+    return rows * -(-layer.width // winograd.PATCH) * winograd.PATCH
 
 
 def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
@@ -376,15 +395,20 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         [_kept(layer, pooled, recipe, on_cpu) for layer, pooled in zip(block, pools, strict=True)]
         for block, pools in zip(blocks, _pooled(blocks), strict=True)
     ]
-    peak = kept = 0
+    peak = kept = copy = 0
     for block, first, later in zip(blocks, inputs, keeps, strict=True):
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
+            if on_cpu and kept:
+                # XLA's CPU compiler keeps what a ReLU reads, or bytes. So what the ReLU before this
+                # layer returned is one more array. The Gram matrix of the layer before may be computed
+                # after this layer, so its copy counts here, too.
+                work += copy + layer.input * each
             # A Gram matrix is the product of the features and their transpose, which XLA stores as a
             # copy. One such copy is counted at each layer that a style loss of any kind reads.
-            work = max(work, bool(layer.style) * layer.output * each)
-            peak = max(peak, kept + layer.output * each + work)
+            copy = bool(layer.style) * layer.output * each
+            peak = max(peak, kept + layer.output * each + max(work, copy))
             kept += own
         kept -= sum(later) * remat
     # Before the backward pass, each loss compares the features or statistics of a layer with a target.
@@ -400,6 +424,46 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             kept -= own
         kept -= first
     return peak
+
+
+def _workspace(
+    computed: Iterable[Layer], recipe: Recipe, on_cpu: bool, *, measuring: bool = False
+) -> int:
+    """Return the bytes that a CPU's convolutions and products allocate besides what XLA counts.
+
+    XLA's CPU compiler passes both to another library, YNNPACK. Its code first copies ("packs") an
+    operand into the order in which it reads it, and allocates memory for the copy while it runs:
+
+    - A direct convolution copies its input, in float32.
+    - A product of Winograd convolution copies the transformed pixels of a strip.
+    - The Gram matrix of a layer is the product of the features and their transpose, one of which is
+      copied. So is a covariance. A copy is counted at each layer that a style loss of any kind reads.
+
+    A copy is made in pieces, of which each thread has one at a time. For a Gram matrix a piece has all
+    positions and 64 channels. The whole copy is counted: it exists at once if there are as many threads
+    as pieces. In the first layers, which have 64 channels and the largest copies, it is a single piece.
+
+    XLA allocates its own buffers as one block for the whole program. So a copy adds to the peak
+    wherever in the program it is made. There is one at a time, of which the largest is counted.
+
+    Args:
+      computed: the layers that are computed.
+      recipe: the recipe of the run.
+      on_cpu: whether the run is on a CPU; if not, the result is 0.
+      measuring: whether the statistics of styles are computed, which needs no gradient and no Winograd
+        convolution.
+    """
+    if not on_cpu:
+        return 0
+    each, most = _bytes_each(recipe), 0
+    for layer in computed:
+        widest = layer.channels_in if measuring else max(layer.channels_in, layer.channels)
+        if measuring or not layer.winograd:
+            copied = layer.positions * widest * FLOAT32
+        else:
+            copied = int(_covered(layer) * (winograd.WINDOW / winograd.PATCH) ** 2) * widest * each
+        most = max(most, copied, bool(layer.style) * layer.output * each)
+    return most
 
 
 def _pooled(blocks: Blocks) -> list[list[int]]:
@@ -434,29 +498,51 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     return of_windows + kept * (not (layer.winograd and of_windows))
 
 
-# Number of copies of a layer's features that XLA holds at the same time while it computes their Gram
-# matrix.
-HELD_FOR_GRAM = 3
+# Number of copies of a layer's features that XLA holds, besides the features, while it computes their
+# Gram matrix.
+COPIES_FOR_GRAM = 2
 
 
-def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> int:
-    """Return the peak bytes of computing the statistics of a style of this (height, width).
+def _measuring_of(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> tuple[int, int]:
+    """Return the peak bytes of computing the statistics of a style, and the `_workspace` of it.
 
-    If the style is cut into tiles, the peak is that of one tile. XLA may make the Gram matrix of a
-    layer after it has computed the next layer. So the copies of features that the Gram matrix needs
-    (`HELD_FOR_GRAM`) are counted together with the memory of the next layer.
+    If the style, of this (height, width), is cut into tiles, both are those of one tile.
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)
     grid = tile_grid.style_grid_of(shape, taps, recipe.network, bands)
-    window = shape if grid is None else grid.window
-    each, peak, before = _bytes_each(recipe), 0, None
-    for layer in needed_for(taps, window, recipe):
-        given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output
+    window, share = shape, 1.0
+    if grid is not None:
+        window = grid.window
+        share = grid.down.core * grid.across.core / math.prod(window)
+    computed = needed_for(taps, window, recipe)
+    peak = _peak_of_measuring(computed, recipe, on_cpu, share)
+    return peak, _workspace(computed, recipe, on_cpu, measuring=True)
+
+
+def _peak_of_measuring(
+    computed: Sequence[Layer], recipe: Recipe, on_cpu: bool, share: float
+) -> int:
+    """Return the peak bytes of computing the statistics of a style, without `_workspace`.
+
+    XLA may make the Gram matrix of a layer after it has computed the next layer. So what the Gram
+    matrix needs is counted together with the memory of the next layer. It needs the layer's features,
+    and `COPIES_FOR_GRAM` copies of those positions that the statistics are of.
+
+    Args:
+      computed: the layers that are computed, for the whole style or the window of a tile.
+      recipe: the recipe of the run.
+      on_cpu: whether the run is on a CPU.
+      share: the share of the positions that the statistics are of: 1, or that of a tile's core in its
+        window.
+    """
+    each, peak, given = _bytes_each(recipe), 0, 0.0
+    for layer in computed:
+        given = given or layer.input
         work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu, direct=True)
-        peak = max(peak, (given + layer.output) * each + work)
-        peak = max(peak, bool(layer.style) * HELD_FOR_GRAM * layer.output * each)
-        before = layer
+        peak = max(peak, int((given + layer.output) * each) + work)
+        given = (1 + COPIES_FOR_GRAM * share) * layer.output if layer.style else 0.0
+        peak = max(peak, int(given * each))
     return peak
 
 

@@ -173,8 +173,11 @@ def _convolve_strips(
 
     # `y` is overwritten strip by strip, so its first values do not matter. Zeros would not depend on
     # `x`: XLA would make them when the program begins and keep them in memory, and each layer would
-    # still need a copy of them to overwrite. So `y` is broadcast from a pixel of `x` instead.
-    y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
+    # still need a copy of them to overwrite. So `y` is broadcast from a pixel of `x` instead. It is the
+    # one in the middle: at the border, `x` may be zeros that XLA knows, as in the gradient of a crop.
+    row, column = height // 2, x.shape[2] // 2
+    pixel = bits[:1, row : row + 1, column : column + 1, :1]
+    y = jnp.broadcast_to(pixel, (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 
 
