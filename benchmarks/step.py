@@ -11,8 +11,8 @@ from benchmarks.harness import Findings, Plan
 from benchmarks.problems import ADAM, LBFGS, Loop, Problem, outcome, problem
 
 QUESTION = "Seconds per step of the compiled loop, against an eager PyTorch step in float32"
-# Several updates a call, as in a run. With two a call, those of this project took 1.2 or 1.6 s at 512 px,
-# depending on which contestant had its turn before.
+# Several updates a call, as in a run. With two a call, those of this project took 1.2 or 1.6 s at
+# 512 px, depending on which contestant had its turn before.
 FULL = Plan(sizes=(256, 512), repeats=5, steps=6)
 GPU = Plan(sizes=(256, 512, 1024, 2048), repeats=5, steps=40)
 QUICK = Plan(sizes=(64,), repeats=2, steps=2)
