@@ -162,8 +162,12 @@ def test_sizes_of_a_batch_are_checked_one_by_one():
     np.testing.assert_array_equal(
         _real_size.sizes_of_array((20, 16), shape, 4, smallest=16), [(20, 16), (20, 16)]
     )
-    with pytest.raises(ValueError, match=r"or \[2, 2\], a size for each picture, got .* \[3, 2\]"):
-        _real_size.sizes_of_array([(20, 16)] * 3, shape, 4, smallest=16)
+    expected = r"or \[2, 2\], a size for each picture, got "
+    three = [(20, 16)] * 3
+    with pytest.raises(ValueError, match=expected + r"\[\(20, 16\), \(20, 16\), \(20, 16\)\]"):
+        _real_size.sizes_of_array(three, shape, 4, smallest=16)
+    with pytest.raises(ValueError, match=expected + r".*\[3, 2\]"):
+        _real_size.sizes_of_array(np.asarray(three), shape, 4, smallest=16)
     with pytest.raises(ValueError, match=r"got \(33, 32\)"):
         _real_size.sizes_of_array([(20, 16), (33, 32)], shape, 4, smallest=16)
     # Of values that are known only at runtime, the shape and the type are checked.

@@ -305,7 +305,7 @@ class Kept:
         device = capacity.default_device()
         # The number of the device within this process: its `id` is another one in each process of a
         # cluster, and these may share the stored programs.
-        number = jax.local_devices(backend=device.platform).index(device)
+        number = device.client.local_devices().index(device)
         text = json.dumps([*facts, device.platform, number, _described(arguments)])
         return hashlib.sha256(text.encode()).hexdigest()
 
