@@ -146,6 +146,14 @@ def test_measuring_is_within_a_quarter_of_what_xla_counts(params, taps, tile):
     assert less.activations == estimate
 
 
+def test_measuring_in_bfloat16_is_within_a_quarter_of_what_xla_counts(params):
+    shape, recipe = (256, 272), at("bfloat16", small.shallow(style_taps=("relu1_2", "relu2_1")))
+    style, core = jnp.zeros((*shape, 3)), recipes.as_arrays(recipe.bare())
+    lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
+    found = lowered.compile().memory_analysis().temp_size_in_bytes
+    assert footprint._peak_of_measuring(shape, recipe, 1, True) == pytest.approx(found, rel=0.25)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -149,7 +149,9 @@ def estimate_memory(
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
 
     def footprint(recipe: Recipe) -> Footprint:
-        loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(own_shape, recipe))
+        masked = regions > 1 or protected
+        loop = _peak_of_loop(window, recipe, on_cpu, masked)
+        loop = max(loop, _peak_of_matting(own_shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
             # A `MatchingLoss` compares feature vectors at single positions of canvas and style, instead
@@ -353,8 +355,10 @@ def _work(
     return int(covered * max(pairs)) + (widened if count == 1 else 0)
 
 
-def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
+def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool, masked: bool = False) -> int:
     """Return the peak bytes of one evaluation of loss and gradient.
+
+    `masked` says whether style losses read features times a mask, as with regions or a protected part.
 
     A block is the layers between two poolings. Each block has activations, and arrays that the losses
     at its layers need for the gradient. With `network.remat`, which has no effect on a CPU, both are
@@ -362,6 +366,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     input of the block.
     """
     each = _bytes_each(recipe)
+    in_turn = on_cpu and _has_winograd(blocks)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
     # With `remat`, each block's input is stored. That of the first block is the canvas, which is
@@ -369,7 +374,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     inputs = [block[0].input * each * remat for block in blocks]
     inputs[0] = 0
     keeps = [
-        [_kept(layer, pooled, recipe, on_cpu) for layer, pooled in zip(block, pools, strict=True)]
+        [_kept(*sizes, recipe, on_cpu, in_turn, masked) for sizes in zip(block, pools, strict=True)]
         for block, pools in zip(blocks, _pooled(blocks), strict=True)
     ]
     peak = kept = 0
@@ -379,7 +384,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             # A Gram matrix is the product of the features and their transpose, which XLA stores as a
             # copy. One such copy is counted at each layer that a style loss of any kind reads.
-            work = max(work, bool(layer.style) * layer.output * each)
+            # With losses in turn, a bias is added to a copy of the output.
+            work = max(work, (in_turn or bool(layer.style)) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
@@ -392,10 +398,30 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         for layer, own in zip(reversed(block), reversed(later), strict=True):
             work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
             # The gradient at the layer's input is one more buffer, of `layer.input * each` bytes.
-            peak = max(peak, kept + layer.input * each + work)
+            after = layer.input * each + work
+            if in_turn:
+                # The gradients of the next layer and of the losses, which become one.
+                peak = max(peak, kept + (1 + len(layer.style)) * layer.output * each)
+                # That gradient takes the place of what was kept. `work` of a direct convolution
+                # contains it.
+                after += layer.winograd * layer.output * each - own
+                if recipe.network.padding is not layers.zero_padded:
+                    # The gradient at the input is a sum of five arrays, since pixels near the border
+                    # were also copied beyond it.
+                    after = max(after, 5 * layer.input * each - own)
+            peak = max(peak, kept + after)
             kept -= own
         kept -= first
     return peak
+
+
+def _has_winograd(blocks: Blocks) -> bool:
+    """Return whether a CPU computes any of the layers by Winograd convolution.
+
+    If so, the gradients of losses are computed in turn with those of the layers, and layers that no
+    loss reads store bytes; see `vgg.layers.measured_in_turn` and `vgg.layers.relu_by_signs`.
+    """
+    return any(layer.winograd for block in blocks for layer in block)
 
 
 def _pooled(blocks: Blocks) -> list[list[int]]:
@@ -410,24 +436,32 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
     ]
 
 
-def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
+def _kept(
+    layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool, in_turn: bool, masked: bool
+) -> int:
     """Return the bytes of a layer that are stored for the gradients of its ReLU, losses and pooling.
 
-    `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
+    Args:
+      layer: the layer.
+      pooled: number of elements of the layer's output after pooling; 0 if it is not pooled.
+      recipe: the recipe of the run.
+      on_cpu: whether the run is on a CPU.
+      in_turn: whether gradients of losses are computed in turn; see `_has_winograd`.
+      masked: whether style losses read features times a mask. These are stored for each mask, also if
+        gradients are computed in turn.
     """
-    kept = (layer.output + layer.tapped) * _bytes_each(recipe)
+    each = _bytes_each(recipe)
     # For the gradient of max pooling, one byte is stored for each window. If no loss reads the layer's
     # output, that is enough for the gradient of the ReLU before the pooling, too.
     of_windows = pooled * (recipe.network.pool is layers.max_pool)
     if layer.name in map(vgg.layer_of, recipe.terms.taps):
-        return kept + of_windows
-    # On a CPU, only layers with Winograd convolution store bytes instead of the output. They do so for
-    # every ReLU.
-    if not on_cpu:
-        return of_windows or kept
-    if layer.winograd and not pooled:
+        late = in_turn and not masked
+        of_losses = len(layer.content) * layer.output if late else layer.tapped
+        return (layer.output + of_losses) * each + of_windows
+    if in_turn and not pooled:
         return layer.output
-    return of_windows + kept * (not (layer.winograd and of_windows))
+    stores_windows = of_windows and (in_turn or not on_cpu)
+    return of_windows if stores_windows else of_windows + layer.output * each
 
 
 # Number of copies of a layer's features that XLA holds at the same time while it computes their Gram
@@ -441,13 +475,21 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     If the style is cut into tiles, the peak is that of one tile. XLA may make the Gram matrix of a
     layer after it has computed the next layer. So the copies of features that the Gram matrix needs
     (`HELD_FOR_GRAM`) are counted together with the memory of the next layer.
+
+    If activations have fewer bits than float32, a CPU computes Gram matrices in strips, which need no
+    copies. XLA makes float32 copies of all kernels at the beginning.
     """
     taps = recipe.terms.every_style_tap
     bands = planned_bands(shape, recipe, devices)
     grid = tile_grid.style_grid_of(shape, taps, recipe.network, bands)
     window = shape if grid is None else grid.window
     each, peak, before = _bytes_each(recipe), 0, None
-    for layer in needed_for(taps, window, recipe):
+    needed = needed_for(taps, window, recipe)
+    if on_cpu and each < FLOAT32:
+        kernels = sum(9 * layer.channels_in * layer.channels * FLOAT32 for layer in needed)
+        ends = ((layer, layer.channels_in, layer.channels) for layer in needed)
+        return kernels + max(_work(*end, recipe, on_cpu, direct=True) for end in ends)
+    for layer in needed:
         given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output
         work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu, direct=True)
         peak = max(peak, (given + layer.output) * each + work)

@@ -172,8 +172,10 @@ def _convolve_strips(
 
     # `y` is overwritten strip by strip, so its first values do not matter. Zeros would not depend on
     # `x`: XLA would make them when the program begins and keep them in memory, and each layer would
-    # still need a copy of them to overwrite. So `y` is broadcast from a pixel of `x` instead.
-    y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
+    # still need a copy of them to overwrite. So `y` is broadcast from a pixel of `x` instead. It is one
+    # in the middle, since XLA knows that `x` is zero at the border if it is a padded array.
+    middle = bits[:1, height // 2, x.shape[2] // 2, :1][:, None, None]
+    y = jnp.broadcast_to(middle, (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 
 
