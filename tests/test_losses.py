@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import additivity, losses, provenance, recipes
-from nst_jax.losses import gram
+from nst_jax.losses import gram, gram_products
 from nst_jax.recipes import toml
 from tests import reference, small
 
@@ -85,6 +85,31 @@ def test_the_gradient_rule_of_gram_agrees_with_autodiff(x64):
     assert maps.dtype == jnp.float64
     ours, theirs = (jax.jit(jax.grad(loss(each)))(maps) for each in (gram, plain))
     assert_allclose(ours, theirs, rtol=1e-12)
+
+
+# Strips of two rows, the last of which overlaps the one before; strips of a single row; a single strip.
+@pytest.mark.parametrize("shape", [(2, 7, 6, 4), (3, 20, 4), (1, 9, 5)], ids=str)
+def test_gram_in_strips_on_a_cpu_is_that_of_the_whole(monkeypatch, shape):
+    monkeypatch.setattr(gram_products, "STRIP_POSITIONS", 12)
+    maps = features(9, *shape).astype(jnp.bfloat16)
+    weights = small.noise(10, *shape[:-3], shape[-1], shape[-1]).astype(jnp.float32)
+
+    def found(x):
+        """Return the Gram matrix, the gradient of a loss, and that of a sum of this gradient."""
+
+        def loss(x):
+            return jnp.sum(weights * jnp.square(gram(x)))
+
+        return gram(x), jax.grad(loss)(x), jax.grad(lambda x: jnp.sum(jax.grad(loss)(x)))(x)
+
+    ours, whole = jax.jit(found)(maps), jax.jit(found)(maps.astype(jnp.float32))
+    assert ours[0].dtype == jnp.float32
+    assert_allclose(ours[0], whole[0], rtol=1e-6)
+    for one, other in zip(ours[1:], whole[1:], strict=True):
+        assert one.dtype == jnp.bfloat16
+        # The cotangent and the result have 8 bits.
+        largest = jnp.max(jnp.abs(other))
+        assert_allclose(one.astype(jnp.float32) / largest, other / largest, atol=2**-6)
 
 
 # --- Style losses ---------------------------------------------------------------------------------

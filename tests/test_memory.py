@@ -179,6 +179,15 @@ def test_a_cpus_copies_are_of_the_largest_layer_of_the_longest_phase():
     assert nst.estimate_memory(shape, platform="cpu", **others).workspace == found.workspace
 
 
+def test_measuring_in_bfloat16_is_within_a_quarter_of_what_xla_counts(params):
+    shape, recipe = (256, 272), at("bfloat16", small.shallow(style_taps=("relu1_2", "relu2_1")))
+    style, core = jnp.zeros((*shape, 3)), recipes.as_arrays(recipe.bare())
+    lowered = measuring.PROGRAMS.sum_style.lower(params, style, core)
+    found = lowered.compile().memory_analysis().temp_size_in_bytes
+    less = nst.estimate_memory((32, 32), recipe=recipe, style_shapes=[shape], platform="cpu")
+    assert less.activations == pytest.approx(found, rel=0.25)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

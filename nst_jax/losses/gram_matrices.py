@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from nst_jax import _checks
-from nst_jax._types import FeatureMap, Gram, Scalar, sum_dtype
+from nst_jax._types import FeatureMap, Gram, Scalar
+from nst_jax.losses.gram_products import gram_product, times_matrix
 from nst_jax.losses.kinds import FEATURES, Extent, StyleLoss
 from nst_jax.losses.squares import gradient_scaled_square
 from nst_jax.losses.sums import PositionMask, masked, mean_over_positions
@@ -73,10 +74,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gram(features: FeatureMap, products: lax.Precision) -> Gram:
-    wide = sum_dtype(features.dtype)
-    return jnp.einsum(
-        "...hwc,...hwd->...cd", features, features, precision=products, preferred_element_type=wide
-    )
+    return gram_product(features, products)
 
 
 def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, FeatureMap]:
@@ -89,7 +87,7 @@ def _gram_backward(
     # With C the cotangent of R = FᵀF, the cotangent of F is F (C + Cᵀ). This takes one matrix product,
     # while automatic differentiation would compute two, F C and F Cᵀ.
     symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
-    return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
+    return (times_matrix(features, symmetric, products),)
 
 
 _gram.defvjp(_gram_forward, _gram_backward)

@@ -156,7 +156,9 @@ def estimate_memory(
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
 
     def footprint(recipe: Recipe) -> Footprint:
-        loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(own_shape, recipe))
+        masked = regions > 1 or protected
+        loop = _peak_of_loop(window, recipe, on_cpu, masked)
+        loop = max(loop, _peak_of_matting(own_shape, recipe))
         computed = [layer for block in window for layer in block]
         workspace = _workspace(computed, recipe, on_cpu)
         measuring, copies = max(
@@ -376,8 +378,10 @@ def _covered(layer: Layer) -> int:
     return rows * -(-layer.width // winograd.PATCH) * winograd.PATCH
 
 
-def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
+def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool, masked: bool = False) -> int:
     """Return the peak bytes of one evaluation of loss and gradient.
+
+    `masked` says whether style losses read features times a mask, as with regions or a protected part.
 
     A block is the layers between two poolings. Each block has activations, and arrays that the losses
     at its layers need for the gradient. With `network.remat`, which has no effect on a CPU, both are
@@ -385,6 +389,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     input of the block.
     """
     each = _bytes_each(recipe)
+    in_turn = on_cpu and _has_winograd(blocks)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
     # With `remat`, each block's input is stored. That of the first block is the canvas, which is
@@ -392,24 +397,30 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     inputs = [block[0].input * each * remat for block in blocks]
     inputs[0] = 0
     keeps = [
-        [_kept(layer, pooled, recipe, on_cpu) for layer, pooled in zip(block, pools, strict=True)]
+        [_kept(*sizes, recipe, on_cpu, in_turn, masked) for sizes in zip(block, pools, strict=True)]
         for block, pools in zip(blocks, _pooled(blocks), strict=True)
     ]
+    read = {vgg.layer_of(tap) for tap in recipe.terms.taps}
     peak = kept = copy = 0
+    holds_input = False
     for block, first, later in zip(blocks, inputs, keeps, strict=True):
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
             if on_cpu and kept:
                 # XLA's CPU compiler keeps what a ReLU reads, or bytes. So what the ReLU before this
-                # layer returned is one more array. The Gram matrix of the layer before may be computed
-                # after this layer, so its copy counts here, too.
-                work += copy + layer.input * each
+                # layer returned is one more array, unless it is kept itself. The Gram matrix of the
+                # layer before may be computed after this layer, so its copy counts here, too.
+                work += copy + layer.input * each * (not holds_input)
             # A Gram matrix is the product of the features and their transpose, which XLA stores as a
             # copy. One such copy is counted at each layer that a style loss of any kind reads.
             copy = bool(layer.style) * layer.output * each
-            peak = max(peak, kept + layer.output * each + max(work, copy))
+            # With losses in turn, a bias is added to a copy of the output.
+            work = max(work, (in_turn or bool(layer.style)) * layer.output * each)
+            peak = max(peak, kept + layer.output * each + work)
             kept += own
+            # In turn, what a ReLU returns takes the place of what it reads.
+            holds_input = in_turn and layer is not block[-1] and layer.name in read
         kept -= sum(later) * remat
     # Before the backward pass, each loss compares the features or statistics of a layer with a target.
     # This takes further memory; the largest amount that one loss takes at one layer is counted.
@@ -420,7 +431,18 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         for layer, own in zip(reversed(block), reversed(later), strict=True):
             work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
             # The gradient at the layer's input is one more buffer, of `layer.input * each` bytes.
-            peak = max(peak, kept + layer.input * each + work)
+            after = layer.input * each + work
+            if in_turn:
+                # The gradients of the next layer and of the losses, which become one.
+                peak = max(peak, kept + (1 + len(layer.style)) * layer.output * each)
+                # That gradient takes the place of what was kept. `work` of a direct convolution
+                # contains it.
+                after += layer.winograd * layer.output * each - own
+                if recipe.network.padding is not layers.zero_padded:
+                    # The gradient at the input is a sum of five arrays, since pixels near the border
+                    # were also copied beyond it.
+                    after = max(after, 5 * layer.input * each - own)
+            peak = max(peak, kept + after)
             kept -= own
         kept -= first
     return peak
@@ -466,6 +488,15 @@ def _workspace(
     return most
 
 
+def _has_winograd(blocks: Blocks) -> bool:
+    """Return whether a CPU computes any of the layers by Winograd convolution.
+
+    If so, the gradients of losses are computed in turn with those of the layers, and layers that no
+    loss reads store bytes; see `vgg.layers.measured_in_turn` and `vgg.layers.relu_by_signs`.
+    """
+    return any(layer.winograd for block in blocks for layer in block)
+
+
 def _pooled(blocks: Blocks) -> list[list[int]]:
     """Return for each layer the number of elements of its output after pooling; 0 if it is not pooled.
 
@@ -478,24 +509,32 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
     ]
 
 
-def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
+def _kept(
+    layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool, in_turn: bool, masked: bool
+) -> int:
     """Return the bytes of a layer that are stored for the gradients of its ReLU, losses and pooling.
 
-    `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
+    Args:
+      layer: the layer.
+      pooled: number of elements of the layer's output after pooling; 0 if it is not pooled.
+      recipe: the recipe of the run.
+      on_cpu: whether the run is on a CPU.
+      in_turn: whether gradients of losses are computed in turn; see `_has_winograd`.
+      masked: whether style losses read features times a mask. These are stored for each mask, also if
+        gradients are computed in turn.
     """
-    kept = (layer.output + layer.tapped) * _bytes_each(recipe)
+    each = _bytes_each(recipe)
     # For the gradient of max pooling, one byte is stored for each window. If no loss reads the layer's
     # output, that is enough for the gradient of the ReLU before the pooling, too.
     of_windows = pooled * (recipe.network.pool is layers.max_pool)
     if layer.name in map(vgg.layer_of, recipe.terms.taps):
-        return kept + of_windows
-    # On a CPU, only layers with Winograd convolution store bytes instead of the output. They do so for
-    # every ReLU.
-    if not on_cpu:
-        return of_windows or kept
-    if layer.winograd and not pooled:
+        late = in_turn and not masked
+        of_losses = len(layer.content) * layer.output if late else layer.tapped
+        return (layer.output + of_losses) * each + of_windows
+    if in_turn and not pooled:
         return layer.output
-    return of_windows + kept * (not (layer.winograd and of_windows))
+    stores_windows = of_windows and (in_turn or not on_cpu)
+    return of_windows if stores_windows else of_windows + layer.output * each
 
 
 # Number of copies of a layer's features that XLA holds, besides the features, while it computes their
@@ -516,7 +555,10 @@ def _measuring_of(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> t
         window = grid.window
         share = grid.down.core * grid.across.core / math.prod(window)
     computed = needed_for(taps, window, recipe)
-    peak = _peak_of_measuring(computed, recipe, on_cpu, share)
+    if on_cpu and _bytes_each(recipe) < FLOAT32:
+        peak = _peak_of_measuring_in_strips(computed, recipe)
+    else:
+        peak = _peak_of_measuring(computed, recipe, on_cpu, share)
     return peak, _workspace(computed, recipe, on_cpu, measuring=True)
 
 
@@ -544,6 +586,17 @@ def _peak_of_measuring(
         given = (1 + COPIES_FOR_GRAM * share) * layer.output if layer.style else 0.0
         peak = max(peak, int(given * each))
     return peak
+
+
+def _peak_of_measuring_in_strips(computed: Sequence[Layer], recipe: Recipe) -> int:
+    """Return the peak bytes of computing the statistics of a style in 16-bit floats on a CPU.
+
+    Gram matrices are computed in strips, which need no copies of all features. XLA makes float32 copies
+    of all kernels at the beginning.
+    """
+    kernels = sum(9 * layer.channels_in * layer.channels * FLOAT32 for layer in computed)
+    ends = ((layer, layer.channels_in, layer.channels) for layer in computed)
+    return kernels + max(_work(*end, recipe, on_cpu=True, direct=True) for end in ends)
 
 
 # --- Memory of everything else --------------------------------------------------------------------

@@ -6,13 +6,14 @@ or differs from torch's.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import AxisType
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from nst_jax._types import FeatureMap, sum_dtype
 from nst_jax.vgg import winograd
@@ -147,7 +148,7 @@ def relu_by_signs(x: FeatureMap) -> FeatureMap:
 
 
 def _signs_forward(x: FeatureMap) -> tuple[FeatureMap, Signs]:
-    return relu_by_signs(x), _stored(lambda part: part > 0, x)
+    return _relu_and_signs(x)
 
 
 def _signs_backward(positive: Signs, g: FeatureMap) -> tuple[FeatureMap]:
@@ -155,6 +156,135 @@ def _signs_backward(positive: Signs, g: FeatureMap) -> tuple[FeatureMap]:
 
 
 relu_by_signs.defvjp(_signs_forward, _signs_backward)
+
+
+@jax.custom_jvp
+def _relu_and_signs(x: FeatureMap) -> tuple[FeatureMap, Signs]:
+    """Return max(x, 0), and where it is positive, computed in one loop; see `_by_halves`."""
+    rows, half = x.shape[1], -(-x.shape[1] // 2)
+
+    def change_half(number: Array, found: tuple[Array, Signs]) -> tuple[Array, Signs]:
+        start = number * (rows - half)
+        part = lax.dynamic_slice_in_dim(found[0], start, half, axis=1)
+        y = jnp.maximum(_from_loops(part, x.dtype), 0)
+        return (
+            lax.dynamic_update_slice_in_dim(found[0], _for_loops(y), start, axis=1),
+            lax.dynamic_update_slice_in_dim(found[1], y > 0, start, axis=1),
+        )
+
+    read = _for_loops(x)
+    # The signs depend on `x` so that they are made only when they are needed.
+    signs = jnp.broadcast_to(read[:, :1, :1] > 0, x.shape)
+    y, signs = lax.fori_loop(0, 2, change_half, (read, signs))
+    return _from_loops(y, x.dtype), signs
+
+
+@_relu_and_signs.defjvp
+def _derivative_with_signs(
+    primals: tuple[FeatureMap], tangents: tuple[FeatureMap]
+) -> tuple[tuple[FeatureMap, Signs], tuple[FeatureMap, Any]]:
+    # Values may pass through integers, so JAX would find a derivative of 0.
+    y, signs = _relu_and_signs(*primals)
+    of_y = jnp.where(signs, tangents[0], jnp.zeros_like(y))
+    return (y, signs), (of_y, np.zeros(signs.shape, jax.dtypes.float0))
+
+
+@jax.custom_vjp
+def relu_in_place(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
+    """Return max(x, 0) twice, for the next layer and for losses, as `relu` for a CPU.
+
+    Only the result is kept for the gradient. XLA's CPU compiler ignores the barrier in `relu`: it keeps
+    `x`, from which it computes the result again, and the result as the matrix that a Gram matrix is
+    computed from. Here the result is computed in a loop, which overwrites `x`. The gradient overwrites
+    the result in the same way. It is the sum of two, that of the next layer and that of the losses.
+    """
+    y = jnp.maximum(x, 0)
+    return y, y
+
+
+def _in_place_forward(x: FeatureMap) -> tuple[tuple[FeatureMap, FeatureMap], FeatureMap]:
+    y = _relu_by_halves(x)
+    return (y, y), y
+
+
+def _in_place_backward(
+    y: FeatureMap, gradients: tuple[FeatureMap, FeatureMap]
+) -> tuple[FeatureMap]:
+    return (_sum_where_positive(y, *gradients),)
+
+
+relu_in_place.defvjp(_in_place_forward, _in_place_backward)
+
+
+@jax.custom_jvp
+def _relu_by_halves(x: FeatureMap) -> FeatureMap:
+    return _by_halves(lambda part: jnp.maximum(part, 0), x)
+
+
+@_relu_by_halves.defjvp
+def _derivative_of_relu(
+    primals: tuple[FeatureMap], tangents: tuple[FeatureMap]
+) -> tuple[FeatureMap, FeatureMap]:
+    # `_by_halves` may pass values through integers, so JAX would find a derivative of 0.
+    y = _relu_by_halves(*primals)
+    return y, jnp.where(y > 0, tangents[0], jnp.zeros_like(y))
+
+
+@jax.custom_jvp
+def _sum_where_positive(y: FeatureMap, g: FeatureMap, of_losses: FeatureMap) -> FeatureMap:
+    """Return `g + of_losses` where `y` is positive, and 0 elsewhere."""
+
+    def total(y: FeatureMap, g: FeatureMap, of_losses: FeatureMap) -> FeatureMap:
+        return jnp.where(y > 0, g + of_losses, jnp.zeros_like(g))
+
+    return _by_halves(total, y, g, of_losses)
+
+
+@_sum_where_positive.defjvp
+def _derivative_of_sum(
+    primals: tuple[FeatureMap, ...], tangents: tuple[FeatureMap, ...]
+) -> tuple[FeatureMap, FeatureMap]:
+    y, (_, of_next, of_losses) = primals[0], tangents
+    return _sum_where_positive(*primals), jnp.where(y > 0, of_next + of_losses, jnp.zeros_like(y))
+
+
+def _by_halves(function: Callable[..., FeatureMap], x: FeatureMap, *others: FeatureMap) -> Array:
+    """Return `function(x, *others)` for an elementwise function, computed in two halves of the rows.
+
+    In a loop, XLA's CPU compiler writes the result into the memory of `x` if nothing else reads `x`
+    later. It neither computes a loop again nor keeps what the loop was computed from.
+    """
+    rows, dtype = x.shape[1], x.dtype
+    half = -(-rows // 2)
+    read = [_for_loops(other) for other in others]
+
+    def change_half(number: Array, found: Array) -> Array:
+        start = number * (rows - half)
+        old, *parts = (
+            _from_loops(lax.dynamic_slice_in_dim(one, start, half, axis=1), dtype)
+            for one in (found, *read)
+        )
+        new = function(old, *parts)
+        if rows % 2:
+            # The halves share a row, which the first half has changed.
+            new = jnp.where((jnp.arange(half) >= number)[:, None, None], new, old)
+        return lax.dynamic_update_slice_in_dim(found, _for_loops(new), start, axis=1)
+
+    return _from_loops(lax.fori_loop(0, 2, change_half, _for_loops(x)), dtype)
+
+
+def _for_loops(x: FeatureMap) -> Array:
+    """Return the bits of 16-bit floats as integers, and other features unchanged.
+
+    To read or write a part of an array of 16-bit floats, XLA's CPU compiler would make a float32 copy
+    of the whole.
+    """
+    return lax.bitcast_convert_type(x, jnp.uint16) if x.dtype.itemsize == 2 else x
+
+
+def _from_loops(read: Array, dtype: Any) -> FeatureMap:
+    """Return the features of which `_for_loops` has made `read`; `dtype` is theirs."""
+    return lax.bitcast_convert_type(read, dtype) if dtype.itemsize == 2 else read
 
 
 def _stored(function: Callable[[FeatureMap], Bytes], x: FeatureMap, *, window: int = 1) -> Bytes:
@@ -172,21 +302,59 @@ def _stored(function: Callable[[FeatureMap], Bytes], x: FeatureMap, *, window: i
     n, height, width, channels = x.shape
     rows = height // window
     half = -(-rows // 2)
-    # To read a part of an array of 16-bit floats, the compiler would make a float32 copy of the whole.
-    narrow = x.dtype.itemsize == 2
-    bits = lax.bitcast_convert_type(x, jnp.uint16) if narrow else x
+    read = _for_loops(x)
 
     def add_half(number: Array, found: Array) -> Array:
         start = number * (rows - half)
-        part = lax.dynamic_slice_in_dim(bits, window * start, window * half, axis=1)
-        part = lax.bitcast_convert_type(part, x.dtype) if narrow else part
+        part = lax.dynamic_slice_in_dim(read, window * start, window * half, axis=1)
+        part = _from_loops(part, x.dtype)
         return lax.dynamic_update_slice_in_dim(found, function(part), start, axis=1)
 
     # All of `found` is overwritten. It depends on `x` so that it is made only when it is needed.
     kind = jax.eval_shape(function, x).dtype
-    found = (bits[:, :1, :1] > 0).astype(kind)
+    found = (read[:, :1, :1] > 0).astype(kind)
     found = jnp.broadcast_to(found, (n, rows, width // window, channels))
     return lax.fori_loop(0, 2, add_half, found)
+
+
+# --- Order of gradients ---------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def measured_in_turn(x: FeatureMap, measured: Any) -> tuple[FeatureMap, Any]:
+    """Return both arguments; the gradient of `measured` waits for that of `x`.
+
+    Without this function, XLA's CPU compiler computes the gradients of the losses at all layers as soon
+    as it knows the losses, and keeps them until the backward pass arrives at each layer. With this
+    function, they are computed when it has arrived there.
+
+    Args:
+      x: activations that the next layer reads.
+      measured: what losses have computed from these activations, such as a Gram matrix: arrays in any
+        structure.
+    """
+    return x, measured
+
+
+def _in_turn_forward(x: FeatureMap, measured: Any) -> tuple[tuple[FeatureMap, Any], None]:
+    return (x, measured), None
+
+
+def _in_turn_backward(_: None, gradients: tuple[FeatureMap, Any]) -> tuple[FeatureMap, Any]:
+    g, of_measured = gradients
+    # No number is larger than infinity, so this is False. The compiler does not know that. So it must
+    # compute `g` first. (It drops barriers.)
+    never = jnp.any(g[:, 0, 0, 0] > jnp.inf)
+
+    def after_g(gradient: Array) -> Array:
+        if not jnp.issubdtype(gradient.dtype, jnp.inexact):
+            return gradient  # integers have no gradient
+        return jnp.where(never, jnp.zeros_like(gradient), gradient)
+
+    return g, jax.tree.map(after_g, of_measured)
+
+
+measured_in_turn.defvjp(_in_turn_forward, _in_turn_backward)
 
 
 # --- Padding, pooling -----------------------------------------------------------------------------
@@ -320,7 +488,9 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
     return largest, index
 
 
-def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
+def _to_winners(
+    index: Winners, g: Shaped[Array, "*batch h2 w2 c"]
+) -> Shaped[Array, "*batch h w c"]:
     """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
     A window has 2 x 2 members, numbered 0 to 3. Its gradient goes to the member whose number is in
@@ -336,7 +506,9 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     return _windows_joined(spread, g)
 
 
-def _windows_joined(members: Float[Array, "n h2 2 w2 2 c"], pooled: Pooled) -> FeatureMap:
+def _windows_joined(
+    members: Shaped[Array, "n h2 2 w2 2 c"], pooled: Shaped[Array, "n h2 w2 c"]
+) -> Shaped[Array, "n h w c"]:
     """Return the members (pixels) of all windows as one picture, [n, 2 * h2, 2 * w2, c].
 
     `pooled`, [n, h2, w2, c], is distributed over devices as the result shall be. If the axes of the
@@ -348,6 +520,24 @@ def _windows_joined(members: Float[Array, "n h2 2 w2 2 c"], pooled: Pooled) -> F
     explicit = AxisType.Explicit in sharding.mesh.axis_types
     shape = (n, 2 * height, 2 * width, channels)
     return lax.reshape(members, shape, out_sharding=sharding if explicit else None)
+
+
+@jax.custom_jvp
+def _to_winners_on_cpu(index: Winners, g: Pooled) -> FeatureMap:
+    """Return `_to_winners(index, g)` for a CPU.
+
+    The next convolution reads the result in a loop. Where that reads bits, these are chosen here, so
+    that there is no array of 16-bit floats beside that of their bits.
+    """
+    return _from_loops(_to_winners(index, _for_loops(g)), g.dtype)
+
+
+@_to_winners_on_cpu.defjvp
+def _derivative_of_winners(
+    primals: tuple[Winners, Pooled], tangents: tuple[Any, Pooled]
+) -> tuple[FeatureMap, FeatureMap]:
+    # As in `_derivative_of_relu`, values may pass through integers.
+    return _to_winners_on_cpu(*primals), _to_winners(primals[0], tangents[1])
 
 
 @jax.custom_vjp
@@ -386,7 +576,7 @@ def _positive_forward(x: FeatureMap, on_cpu: bool) -> tuple[Pooled, Winners]:
 
 
 def _positive_backward(on_cpu: bool, index: Winners, g: Pooled) -> tuple[FeatureMap]:
-    return (_to_winners(index, g),)
+    return ((_to_winners_on_cpu if on_cpu else _to_winners)(index, g),)
 
 
 _max_of_positive.defvjp(_positive_forward, _positive_backward)

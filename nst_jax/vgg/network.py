@@ -30,15 +30,17 @@ from nst_jax.vgg.layers import (
     Padding,
     Pool,
     max_pool,
+    measured_in_turn,
     pool_relu,
     relu,
     relu_by_signs,
+    relu_in_place,
     wrap_padded,
     zero_padded,
 )
 from nst_jax.vgg.pixels import PIXELS, Pixels
 from nst_jax.vgg.precision import AUTO, TENSORFLOAT32, AnyPrecision, Precision, precision_on
-from nst_jax.vgg.taps import BLOCKS, SMALLEST, TAPS, halved, resolve_taps
+from nst_jax.vgg.taps import BLOCKS, LAYERS, SMALLEST, TAPS, halved, resolve_taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +192,8 @@ def _block(
     """
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
+    # Only loops of updates on a CPU have kernels for Winograd convolution, for their large layers.
+    on_cpu = any(WINOGRAD in (trunk.get_variable("params", name) or {}) for name in LAYERS)
     for index in range(1, last + 1):
         name, channels = f"conv{number}_{index}", BLOCKS[number - 1][1]
         x = Convolution(channels, network.padding, network.precision_on().products, name=name)(
@@ -200,8 +204,8 @@ def _block(
             found[before] = measure(before, x if size is None else cut(x, size))
         if before == deepest:
             return None, found
-        # Only loops of updates on a CPU have kernels for Winograd convolution.
-        on_cpu = WINOGRAD in (trunk.get_variable("params", name) or {})
+        if on_cpu and before in found:
+            x, found[before] = measured_in_turn(x, found[before])
         if index == last and after not in trunk.taps:
             if size is None:
                 y = pool_relu(x, network.pool, network.ceil, on_cpu=on_cpu)
@@ -209,11 +213,15 @@ def _block(
                 return y, found
             pool = partial(sized_layers.pooled, after_relu=False, on_cpu=on_cpu)
             return pool(network.pool, x, network.ceil, size), found
-        x = relu_by_signs(x) if on_cpu and after not in trunk.taps else relu(x)
-        if after in trunk.taps:
-            found[after] = measure(after, x)
+        if after not in trunk.taps:
+            x = relu_by_signs(x) if on_cpu else relu(x)
+            continue
+        x, read = relu_in_place(x) if on_cpu else (relu(x),) * 2
+        found[after] = measure(after, read)
         if after == deepest:
             return None, found
+        if on_cpu:
+            x, found[after] = measured_in_turn(x, found[after])
     if size is None:
         y = network.pool(x, network.ceil)
         _check_pooled(network, x, y)
