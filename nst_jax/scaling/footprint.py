@@ -400,7 +400,6 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool, masked: bool = F
         [_kept(*sizes, recipe, on_cpu, in_turn, masked) for sizes in zip(block, pools, strict=True)]
         for block, pools in zip(blocks, _pooled(blocks), strict=True)
     ]
-    read = {vgg.layer_of(tap) for tap in recipe.terms.taps}
     peak = kept = copy = 0
     holds_input = False
     for block, first, later in zip(blocks, inputs, keeps, strict=True):
@@ -420,7 +419,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool, masked: bool = F
             peak = max(peak, kept + layer.output * each + work)
             kept += own
             # In turn, what a ReLU returns takes the place of what it reads.
-            holds_input = in_turn and layer is not block[-1] and layer.name in read
+            holds_input = in_turn and layer is not block[-1] and _is_read(layer, recipe)
         kept -= sum(later) * remat
     # Before the backward pass, each loss compares the features or statistics of a layer with a target.
     # This takes further memory; the largest amount that one loss takes at one layer is counted.
@@ -509,6 +508,12 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
     ]
 
 
+def _is_read(layer: Layer, recipe: Recipe) -> bool:
+    """Return whether a loss reads the layer's output; one may hold a protected part there."""
+    taps = map(vgg.layer_of, recipe.terms.taps)
+    return layer.name in taps or bool(layer.content) or bool(layer.style)
+
+
 def _kept(
     layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool, in_turn: bool, masked: bool
 ) -> int:
@@ -527,7 +532,7 @@ def _kept(
     # For the gradient of max pooling, one byte is stored for each window. If no loss reads the layer's
     # output, that is enough for the gradient of the ReLU before the pooling, too.
     of_windows = pooled * (recipe.network.pool is layers.max_pool)
-    if layer.name in map(vgg.layer_of, recipe.terms.taps):
+    if _is_read(layer, recipe):
         late = in_turn and not masked
         of_losses = len(layer.content) * layer.output if late else layer.tapped
         return (layer.output + of_losses) * each + of_windows
