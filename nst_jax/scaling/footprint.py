@@ -131,7 +131,7 @@ def estimate_memory(
       >>> small = nst.estimate_memory((256, 256), platform="cpu")
       >>> large = nst.estimate_memory((512, 512), platform="cpu")
       >>> f"{small.total / 1e9:.1f} GB, {large.total / 1e9:.1f} GB"
-      '0.7 GB, 1.2 GB'
+      '0.7 GB, 1.1 GB'
       >>> large.weights / small.weights < 1.2, large.per_pixel / small.per_pixel < 1.1
       (True, True)
     """
