@@ -89,7 +89,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
         add_style_tile=Kept(add_style_tile, place, say=say),
         measure_styles=Kept(measure_styles, place, say=say),
     )
-    run = Kept(optimize.run, place, say=say, donated=1)
+    run = Kept(optimize.run, place, large=True, say=say, donated=1)
     match = Kept(optimize.match, place, static=("first",), say=say)
     return canvas.PROGRAMS._replace(
         measuring=measuring, run=run, match=match, load_ahead=partial(_load_ahead, run)
@@ -135,7 +135,14 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
         return batch_canvas.PROGRAMS
     return batch_canvas.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring,
-        run=Kept(batch_canvas.run_many, place, static=("axes", "mesh"), say=say, donated=1),
+        run=Kept(
+            batch_canvas.run_many,
+            place,
+            static=("axes", "mesh"),
+            large=True,
+            say=say,
+            donated=1,
+        ),
         match=Kept(batch_canvas.match_many, place, static=("first", "axes", "mesh"), say=say),
     )
 
@@ -199,7 +206,8 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
     if place is None or not _has_sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(
-        measuring=kept_in(place, say).measuring, ascend=Kept(ascend, place, say=say, donated=1)
+        measuring=kept_in(place, say).measuring,
+        ascend=Kept(ascend, place, large=True, say=say, donated=1),
     )
 
 
@@ -237,6 +245,7 @@ class Kept:
         *,
         donated: int | None = None,
         static: tuple[str, ...] = (),
+        large: bool = False,
         say: Say = lambda line: None,
     ) -> None:
         """Wrap a pure function of pytrees.
@@ -250,10 +259,11 @@ class Kept:
             All other arguments that are given by keyword are arrays, except `bands`: how several
             devices share a picture; None means one device. Programs for several are not stored, and
             neither are those for arrays that are not on the default device.
+          large: whether compiling a program takes seconds; see `Jitted`.
           say: called with a line of text for each stored program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
-        self._static = static
+        self._static, self._large = static, large
         self._programs = RecentPrograms()
         # Key of a program -> the names of its files in JAX's cache folder; None if the program is not
         # kept on disk.
@@ -267,7 +277,7 @@ class Kept:
             function,
             donate_argnums=() if donated is None else donated,
             static_argnames=static,
-            large=True,
+            large=large,
         )
 
     def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
@@ -361,7 +371,8 @@ class Kept:
         entries = EntriesOf(self._function.__name__)
         with entries:
             compiled = lowered.compile(compiler_options=dict(options))
-        _compile.return_freed_memory()
+        if self._large:
+            _compile.return_freed_memory()
         path = self._path(key)
         names = entries.of_program() if path.is_file() else None
         self._files[key] = names and names | {f"{TRACED}/{path.name}"}
