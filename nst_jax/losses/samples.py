@@ -97,7 +97,9 @@ def group_size(rows: int, *lengths: int) -> int:
     """Return how many rows of numbers are sorted at once, so that memory for sorting is limited.
 
     The result is a divisor of `rows`, so that all groups have the same size. It is the largest with
-    which a group has at most `AT_ONCE` numbers in each array, or 1 if a single row has more.
+    which a group has at most `AT_ONCE` numbers in each array, or 1 if a single row has more. There are
+    at least two groups if there are two rows: XLA would compute a single one outside of a loop, and
+    losses at different taps (layers) would then hold their arrays at the same time.
 
     Args:
       rows: number of rows in each of the arrays to sort.
@@ -106,7 +108,7 @@ def group_size(rows: int, *lengths: int) -> int:
     """
     if not all(isinstance(length, int) for length in lengths):
         return rows
-    most = max(1, AT_ONCE // max(lengths))
+    most = max(1, min(rows // 2, AT_ONCE // max(lengths)))
     return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= most)
 
 
@@ -256,7 +258,11 @@ def quantiles(
     lower = jnp.floor(index)
 
     def at(whole: Array) -> Array:
-        chosen = jnp.broadcast_to(whole.astype(jnp.int32), (ordered.shape[0], whole.shape[1]))
+        chosen = whole.astype(jnp.int32)
+        if chosen.shape[0] == 1:
+            # With an index for each row, XLA would keep [d, m, 2] integers during the whole run, as
+            # they are the same in all updates.
+            return ordered.at[:, chosen[0]].get(mode="promise_in_bounds")
         return jnp.take_along_axis(ordered, chosen, axis=1, mode="promise_in_bounds")
 
     below = at(lower)
