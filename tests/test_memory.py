@@ -58,6 +58,8 @@ MIDDLE = small.shallow(
 HALF = at("bfloat16", MIDDLE)
 GAUSSIAN = replace(MIDDLE, terms=replace(MIDDLE.terms, style_loss=nst.losses.WASSERSTEIN_RELATIVE))
 LONG_MEMORY = small.shallow(recipes.GATYS_PYTORCH)
+# Two taps whose features are projected and sorted.
+SORTED = small.shallow(recipes.SLICED_WASSERSTEIN, style_taps=("relu1_1", "relu1_2"))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,9 @@ LONG_MEMORY = small.shallow(recipes.GATYS_PYTORCH)
         pytest.param(GAUSSIAN, (128, 136), 1, marks=pytest.mark.slow),
         pytest.param(at("bfloat16", recipes.TF), (256, 256), 1, marks=pytest.mark.long),
         pytest.param(LONG_MEMORY, (96, 131), 3, marks=pytest.mark.slow),
+        pytest.param(SORTED, (128, 136), 1, marks=pytest.mark.slow),
+        pytest.param(recipes.SLICED_WASSERSTEIN, (256, 256), 1, marks=pytest.mark.long),
+        pytest.param(recipes.STROTSS, (128, 128), 1, marks=pytest.mark.long),
         pytest.param(recipes.DEFAULT, (128, 192), 1, marks=pytest.mark.long),
         pytest.param(recipes.DEFAULT, (256, 256), 1, marks=pytest.mark.long),
         pytest.param(recipes.TF, (256, 256), 1, marks=pytest.mark.long),
@@ -80,6 +85,13 @@ def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures
     estimate = nst.estimate_memory(shape, recipe=recipe, pictures=pictures, platform="cpu")
     found = counted(params, recipe, shape, pictures)
     assert estimate.total - estimate.workspace == pytest.approx(found, rel=0.2)
+
+
+def test_targets_of_16_bits_that_are_features_have_copies_of_32_bits():
+    options = [(128, 136)], at("bfloat16", SORTED)
+    assert footprint._widened_targets(*options) == 4 * 2 * 64 * 128 * 136  # two taps
+    assert footprint._widened_targets([(128, 136)], SORTED) == 0  # float32
+    assert footprint._widened_targets([(128, 136)], HALF) == 0  # Gram matrices
 
 
 def protecting(shape):

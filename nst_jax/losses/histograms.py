@@ -73,16 +73,17 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
     """
     size = channels.shape[1]
 
-    def matched(group: tuple[Array, Array]) -> Array:
-        rows, ordered = group
-        ranked = ranks(rows)
+    together = group_size(len(channels), size, style.ordered.shape[2])
+
+    def matched(group: Array) -> Array:
+        # Slices of `style.ordered` as it is: XLA would copy a reshaped array for the whole run.
+        first = group * together
+        ranked = ranks(lax.dynamic_slice_in_dim(channels, first, together, axis=0))
+        ordered = lax.dynamic_slice_in_dim(style.ordered, first, together, axis=1)
         wanted = blended_quantiles(list(ordered), style.counts, style.shares, ranked.middle, size)
         return ranked.as_given(wanted)
 
-    together = group_size(len(channels), size, style.ordered.shape[2])
-    grouped = jnp.swapaxes(style.ordered, 0, 1).reshape(-1, together, *style.ordered.shape[::2])
-    rows = channels.reshape(-1, together, size)
-    return lax.map(matched, (rows, jnp.swapaxes(grouped, 1, 2))).reshape(channels.shape)
+    return lax.map(matched, jnp.arange(len(channels) // together)).reshape(channels.shape)
 
 
 def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) -> Scalar:

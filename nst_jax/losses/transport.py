@@ -320,7 +320,9 @@ def transport_costs(
         target_bytes=4 * channels * (theirs + 1 + channels),
         update_bytes=VECTOR_COPIES * vectors
         + 4 * MATRIX_COPIES * ours * theirs
-        + 4 * COVARIANCE_COPIES * channels**2,
+        + 4 * COVARIANCE_COPIES * channels**2
+        # Gradients of the features at all layers, which are computed at once.
+        + sum(one.size * one.dtype.itemsize for one in features.values()),
         # The first term counts the cosines of all pairs of vectors; no gradient flows through them. The
         # second counts the covariance and its gradient: three matrix products of the same size.
         update_operations=2.0 * ours * theirs * channels + 6.0 * ours * channels**2,
@@ -328,9 +330,10 @@ def transport_costs(
     )
 
 
-# The memory for the loss and its gradient is the sum of three terms: the memory of all vectors times
-# `VECTOR_COPIES`, the memory of the matrix of all distances times `MATRIX_COPIES`, and the memory of
-# the covariance times `COVARIANCE_COPIES`. The numbers were found from the memory that XLA reports.
+# The memory for the loss and its gradient is the sum of four terms: the memory of all vectors times
+# `VECTOR_COPIES`, the memory of the matrix of all distances times `MATRIX_COPIES`, the memory of the
+# covariance times `COVARIANCE_COPIES`, and the memory of the features' gradients. The numbers were
+# found from the memory that XLA reports.
 VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2
@@ -387,7 +390,8 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
         # The target consists of the features of the content. `scaling.footprint` counts them for every
         # content loss, so they are not counted here.
         target_bytes=0,
-        update_bytes=4 * count * (4 * count + 2 * channels),
+        # Matrices of all distances, and vectors. Their numbers were found from XLA's count of memory.
+        update_bytes=4 * count * (4 * count + 6 * channels),
         # One matrix product for the distances of the canvas, one for those of the content, and two for
         # the gradient.
         update_operations=4 * 2.0 * count * count * channels,

@@ -158,6 +158,8 @@ def estimate_memory(
     def footprint(recipe: Recipe) -> Footprint:
         masked = regions > 1 or protected
         loop = _peak_of_loop(window, recipe, on_cpu, masked)
+        if on_cpu:
+            loop += _widened_targets(styles, recipe)
         loop = max(loop, _peak_of_matting(own_shape, recipe))
         computed = [layer for block in window for layer in block]
         workspace = _workspace(computed, recipe, on_cpu)
@@ -534,12 +536,34 @@ def _kept(
     of_windows = pooled * (recipe.network.pool is layers.max_pool)
     if _is_read(layer, recipe):
         late = in_turn and not masked
-        of_losses = len(layer.content) * layer.output if late else layer.tapped
-        return (layer.output + of_losses) * each + of_windows
+        of_losses = (len(layer.content) * layer.output if late else layer.tapped) * each
+        if late:
+            # A loss that is no sum over positions keeps its gradient from the forward pass on. XLA adds
+            # it up in float32, in an array that exists from the beginning on.
+            of_losses += sum(not loss.additive for loss in layer.style) * layer.output * FLOAT32
+        return layer.output * each + of_losses + of_windows
     if in_turn and not pooled:
         return layer.output
     stores_windows = of_windows and (in_turn or not on_cpu)
     return of_windows if stores_windows else of_windows + layer.output * each
+
+
+def _widened_targets(styles: Sequence[Shape], recipe: Recipe) -> int:
+    """Return the bytes of the float32 copies that a CPU makes of targets in 16-bit floats.
+
+    These are targets of style losses that are no sums over positions: the features of the styles. XLA
+    makes the copies before the first update, and keeps them, since all updates need them.
+    """
+    terms, largest = recipe.terms, max(styles, key=math.prod)
+    targets = [
+        loss_costs.target(
+            part.loss, features_at(part.tap, largest, recipe), styles=len(terms.style_shares)
+        )
+        for part in terms.style_parts
+        if not part.loss.additive and _bytes_each(recipe) < FLOAT32
+    ]
+    narrow = (leaf for leaf in jax.tree.leaves(targets) if leaf.dtype.itemsize < FLOAT32)
+    return sum(leaf.size * FLOAT32 for leaf in narrow)
 
 
 # Number of copies of a layer's features that XLA holds, besides the features, while it computes their
