@@ -506,8 +506,11 @@ def _where(found: Sequence[Measured]) -> str:
 def _by_how_much(found: Sequence[Measured], things: str) -> str:
     numbers = from_to([_number(number) for number in sorted(one.missing for one in found)])
     of = in_words(dict.fromkeys(_number(one.of) for one in found))
-    least = "at least " if any(one.at_least for one in found) else ""
-    return f"by {least}{numbers} of {of} {things}"
+    said = f"{numbers} of {of} {things}"
+    more = any(one.at_least for one in found)
+    if more and len({one.missing for one in found}) > 1:
+        return f"by {said}, or by more, since not all are measured"
+    return f"by {'at least ' if more else ''}{said}"
 
 
 def _shares(found: Sequence[Measured]) -> str:

@@ -11,38 +11,31 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
 
-from nst_jax import correspondence, measuring, optimize
-from nst_jax._compile import Jitted
+from nst_jax import correspondence, optimize
 from nst_jax._types import Image, Losses, Params, Resized, State, Targets
 from nst_jax.batch_members import Member
-from nst_jax.batch_numbers import Axes, axes_of, axes_tree, recipe_of_pictures, shares_of_picture
+from nst_jax.batch_numbers import axes_of, recipe_of_pictures, shares_of_picture
+from nst_jax.batch_programs import (
+    PROGRAMS,
+    BatchPrograms,
+    chosen_images,
+    distributed,
+    init_many,
+    picture_many,
+    take_over_many,
+)
 from nst_jax.batch_starts import contents_at, starting_images
 from nst_jax.batch_targets import targets_of_members
 from nst_jax.descent import Begin, Rest, has_stalled, rest_of
 from nst_jax.finisher import Finisher
-from nst_jax.measuring import Measuring, MeasuringPrograms, Watch
+from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tile_grid
-from nst_jax.scaling.bands import Bands, distribute, with_padding
 from nst_jax.scaling.plan import Plan
-from nst_jax.scaling.sharding import AnyMesh, band_mesh
+from nst_jax.scaling.sharding import band_mesh
 from nst_jax.vgg.kernel_forms import with_forms
-
-
-class BatchPrograms(NamedTuple):
-    """The compiled functions of a batch; the command line replaces some by programs cached on disk.
-
-    `measuring` has the functions that compute what the losses compare the canvases with. `run` is
-    `run_many`, which updates the canvases. `match` is `match_many`, which finds, for each position of a
-    canvas, the position of the style with the most similar features.
-    """
-
-    measuring: MeasuringPrograms
-    run: Callable[..., Any]
-    match: Callable[..., Any]
 
 
 class BatchWeights(NamedTuple):
@@ -151,7 +144,7 @@ class BatchCanvas:
         # loop, and no buffer can be donated twice.
         bands, mesh = self.plan.bands(scale), self.plan.mesh
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
-        copies: dict[str, Any] = {name: _distributed(exact, bands, mesh) for name in names}
+        copies: dict[str, Any] = {name: distributed(exact, bands, mesh) for name in names}
         return state._replace(**copies)
 
     def _unmatched(self, scale: int, image: Image, before: Handover | None) -> State:
@@ -163,11 +156,11 @@ class BatchCanvas:
         """
         mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
         axes = axes_of(recipe)
-        state = _init_many(sharding.split(image, mesh), recipe, bands, axes=axes, mesh=mesh)
+        state = init_many(sharding.split(image, mesh), recipe, bands, axes=axes, mesh=mesh)
         if before is None or before.opt_state is None:
             return state
         coarse = self.plan.bands(scale - 1)
-        return _take_over_many(state, before.opt_state, recipe, bands, coarse, axes=axes, mesh=mesh)
+        return take_over_many(state, before.opt_state, recipe, bands, coarse, axes=axes, mesh=mesh)
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
         """Begin the work for the next scale (resolution) while the current one is painted.
@@ -188,7 +181,7 @@ class BatchCanvas:
         if not self.plan.fits_beside_next(scale):
             return None
         recipe, bands = self._at(scale), self.plan.bands(scale)
-        image = _picture_many(state, recipe, bands, axes=axes_of(recipe), clipped=False)
+        image = picture_many(state, recipe, bands, axes=axes_of(recipe), clipped=False)
         # The compiled loop of updates donates the buffers of the optimiser's state: further updates
         # overwrite them, while the thread that does the work for the next scale may still read them. So
         # the optimiser's state is copied.
@@ -217,7 +210,7 @@ class BatchCanvas:
         state, _ = self._run(scale, state, measured, 0)
         bands, axes = self.plan.bands(scale), axes_of(recipe)
         last = scale == len(self.plan.scales) - 1
-        _picture_many(state, recipe, bands, axes=axes, clipped=last)
+        picture_many(state, recipe, bands, axes=axes, clipped=last)
         return measured
 
     def run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, None]:
@@ -277,11 +270,11 @@ class BatchCanvas:
         """
         bands = self.plan.bands(scale)
         recipe = self._at(scale)
-        found = _picture_many(state, recipe, bands, axes=axes_of(recipe), clipped=clipped)
+        found = picture_many(state, recipe, bands, axes=axes_of(recipe), clipped=clipped)
         whole = self._broke_at < 0
         # A picture that diverged at a coarser scale keeps the last finite canvas of that scale, which
         # was enlarged when this scale started.
-        image = found if whole.all() else _choose(whole, found, self._image)
+        image = found if whole.all() else chosen_images(whole, found, self._image)
         broken = sharding.to_host(state.broke_at, self.plan.mesh)
         before = sum(one.steps for one in self.plan.scales[:scale])
         self._broke_at = np.where(whole & (broken >= 0), broken + before, self._broke_at)
@@ -327,149 +320,3 @@ class BatchCanvas:
             if plan.in_bucket
             else finish(image, last)
         )
-
-
-# --- Compiled functions ---------------------------------------------------------------------------
-#
-# `_init_many`, `_take_over_many`, `match_many`, `run_many` and `_picture_many` do for all canvases of a
-# chunk (the pictures that are painted at once) what the functions of `nst_jax.optimize` do for one.
-
-
-@Jitted
-def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
-    """Return n images after a scale; for pictures that diverged before it, the images before it.
-
-    Args:
-      whole: for each picture, False if it diverged at an earlier, coarser scale (resolution).
-      found: [n, h, w, 3], the canvases after this scale.
-      before: [n, h, w, 3], the images from which this scale started. If `whole` is False, the image in
-        `before` is returned, clipped to [0, 1].
-    """
-    return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
-
-
-def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
-    """Copy canvases [pictures, h, w, 3] from the host to the devices that share the batch.
-
-    With `bands`, several devices share each canvas: it is padded and cut into horizontal bands, one for
-    each of these devices.
-    """
-    if bands is None:
-        return distribute(jnp.array(sharding.split(canvases, mesh)), None)
-    return _padded_many(sharding.split(canvases, mesh), bands, mesh=mesh)
-
-
-@partial(Jitted, static_argnames=("mesh",))
-def _padded_many(canvases: Array, bands: Bands, mesh: AnyMesh) -> Array:
-    pad = partial(with_padding, bands=bands)
-    return sharding.vmap_over_devices(pad, mesh, (0,))(canvases)
-
-
-@partial(Jitted, static_argnames=("axes", "mesh"))
-def _init_many(
-    images: Image, recipe: Recipe, bands: Bands | None, *, axes: Axes, mesh: AnyMesh | None
-) -> State:
-    # Each device makes the states of its own pictures, since one device may not have memory for all.
-    init = partial(optimize.init, bands=bands)
-    return sharding.vmap_over_devices(init, mesh, (0, axes_tree(axes, recipe)))(images, recipe)
-
-
-@partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")
-def _take_over_many(
-    state: State,
-    opt_state: Any,
-    recipe: Recipe,
-    bands: Bands | None,
-    bands_before: Bands | None,
-    *,
-    axes: Axes,
-    mesh: AnyMesh | None,
-) -> State:
-    take_over = partial(optimize.take_over, bands=bands, bands_before=bands_before)
-    in_axes = (0, 0, axes_tree(axes, recipe))
-    return sharding.vmap_over_devices(take_over, mesh, in_axes)(state, opt_state, recipe)
-
-
-def match_many(
-    params: Params,
-    state: State,
-    targets: Targets,
-    contents: Image,
-    recipe: Recipe,
-    *,
-    first: bool,
-    axes: Axes,
-    mesh: AnyMesh | None,
-) -> State:
-    """Find the match of each position of several canvases: the most similar position of the style.
-
-    `optimize.match` does this for one canvas.
-
-    Args:
-      params: the weights, with the additional kernels of `vgg.with_forms`.
-      state: the states of all canvases, along a first axis.
-      targets: what the losses compare each canvas with, along a first axis.
-      contents: the contents at the size of the canvases, [canvases, h, w, 3].
-      recipe: the recipe, with its numbers as arrays.
-      first: whether this is the coarsest scale (resolution). At the coarsest scale, the features of the
-        contents are matched; at later scales, those of mixtures of the canvases and the contents.
-      axes: the `vmap` axis of each number of the recipe, from `axes_of`.
-      mesh: the devices that share the batch; None: one device, which holds the arrays.
-
-    Returns:
-      The states with their matches.
-    """
-    match = partial(optimize.match, first=first)
-    in_axes = (None, 0, 0, 0, axes_tree(axes, recipe))
-    mapped = sharding.vmap_over_devices(match, mesh, in_axes)
-    return mapped(params, state, targets, contents, recipe)
-
-
-def run_many(
-    params: Params,
-    state: State,
-    targets: Targets,
-    recipe: Recipe,
-    steps: Int[Array, ""] | int,
-    *,
-    bands: Bands | None = None,
-    axes: Axes,
-    mesh: AnyMesh | None,
-) -> tuple[State, Losses]:
-    """Make `steps` steps of several canvases, as `optimize.run` makes them for one canvas.
-
-    A step computes the losses of each canvas, and from these the next canvas.
-
-    Args:
-      params: the weights, with the additional kernels of `vgg.with_forms`.
-      state: the states of all canvases, along a first axis.
-      targets: what the losses compare each canvas with, along a first axis.
-      recipe: the recipe, with its numbers (such as loss weights) as arrays.
-      steps: number of steps, at most `optimize.CAPACITY`.
-      bands: how each canvas is cut into bands, one for each device that shares it; None: each device
-        computes whole canvases.
-      axes: the `vmap` axis of each number of the recipe, from `axes_of`.
-      mesh: the devices that share the batch; None: one device, which holds the arrays.
-
-    Returns:
-      The states after the steps; and the losses of each canvas at each step, arrays
-      [canvases, CAPACITY], of which the first `steps` columns are filled.
-    """
-    in_axes = (None, 0, 0, axes_tree(axes, recipe), None)
-    run = sharding.vmap_over_devices(partial(optimize.run, bands=bands), mesh, in_axes)
-    return run(params, state, targets, recipe, steps)
-
-
-PROGRAMS = BatchPrograms(
-    measuring=measuring.PROGRAMS,
-    run=Jitted(run_many, static_argnames=("axes", "mesh"), donate_argnames="state", large=True),
-    match=Jitted(match_many, static_argnames=("first", "axes", "mesh")),
-)
-
-
-@partial(Jitted, static_argnames=("axes", "clipped"))
-def _picture_many(
-    state: State, recipe: Recipe, bands: Bands | None, *, axes: Axes, clipped: bool
-) -> Image:
-    take = partial(optimize.picture if clipped else optimize.canvas_image, bands=bands)
-    return jax.vmap(take, in_axes=(0, axes_tree(axes, recipe)))(state, recipe)

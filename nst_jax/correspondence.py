@@ -8,7 +8,7 @@ two positions may be compared. So all functions need the features of whole pictu
 parts that are computed one by one or on several devices.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -177,12 +177,13 @@ def find_matches(
         canvas are matched.
     """
     loss, network = matching_loss(recipe), recipe.network
-    assert loss.matches is not None and loss.number is not None
+    shape = (content.shape[0], content.shape[1])
+    number = number_of_matches(shape, recipe)
+    assert loss.matches is not None and number is not None
     picture = content if first else searched(start, content, recipe.terms.search_content)
     found = vgg.features(params, picture, recipe.terms.style_taps, network=network)
-    shape = (content.shape[0], content.shape[1])
     indices = loss.matches(found, shape, target, network.precision_on().products)
-    _refuse("style_loss", fault_of_matches(indices, _called_number(loss.number, shape)))
+    _refuse("style_loss", fault_of_matches(indices, number))
     # With another type, programs that were compiled ahead, for int32, would be compiled again.
     return jnp.asarray(indices, jnp.int32)
 
@@ -197,11 +198,11 @@ def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
     Args:
       shape: (height, width) of the canvas.
       recipe: a recipe with any style loss.
+
+    Raises:
+      TypeError, ValueError: as in `check_numbers_of_matches`.
     """
-    loss = recipe.terms.style_loss
-    if not isinstance(loss, MatchingLoss) or loss.number is None:
-        return None
-    return _called_number(loss.number, shape)
+    return _counted(recipe.terms.style_loss, shape)
 
 
 def check_numbers_of_matches(shapes: Sequence[Shape], recipe: Recipe) -> None:
@@ -219,23 +220,32 @@ def check_numbers_of_matches(shapes: Sequence[Shape], recipe: Recipe) -> None:
       ValueError: if `number` raises an error.
     """
     for scale, shape in enumerate(shapes):
-        loss = recipe.at(scale, shapes).terms.style_loss
-        if not isinstance(loss, MatchingLoss) or loss.number is None:
-            continue
-        try:
-            number = loss.number(shape)
-        except Exception as error:
-            raise ValueError(
-                f"`style_loss`: `number` fails for a canvas of {shape[1]}x{shape[0]} px, the size at "
-                f"scale {scale + 1} of {len(shapes)}: {type(error).__name__}: "
-                f"{_checks.one_line(str(error))}; mend `number`, or choose another size"
-            ) from error
-        _refuse("style_loss", fault_of_count(number, shape))
+        place = f", the size at scale {scale + 1} of {len(shapes)}"
+        _counted(recipe.at(scale, shapes).terms.style_loss, shape, place)
 
 
-def _called_number(function: Callable[[Shape], Any], shape: Shape) -> int:
-    """Return what `MatchingLoss.number` returns for a (height, width); refuse anything but a number."""
-    number = function(shape)
+def _counted(loss: Any, shape: Shape, place: str = "") -> int | None:
+    """Return the number of matches of a style loss for a canvas; None if the loss has no matches.
+
+    Args:
+      loss: any style loss.
+      shape: (height, width) of the canvas.
+      place: where in the run this size occurs, as words for a message.
+
+    Raises:
+      TypeError: if the loss' `number` returns no whole number from 1.
+      ValueError: if `number` raises an error.
+    """
+    if not isinstance(loss, MatchingLoss) or loss.number is None:
+        return None
+    try:
+        number = loss.number(shape)
+    except Exception as error:
+        raise ValueError(
+            f"`style_loss`: `number` fails for a canvas of {shape[1]}x{shape[0]} px{place}: "
+            f"{type(error).__name__}: {_checks.one_line(str(error))}; mend `number`, or choose another "
+            "size"
+        ) from error
     _refuse("style_loss", fault_of_count(number, shape))
     return int(number)
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from nst_jax import optimize
 from nst_jax._types import Image, Losses, Params, State
-from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
+from nst_jax.batch_canvas import BatchCanvas, BatchWeights
 from nst_jax.batch_members import Member
 from nst_jax.batch_plans import by_structure
+from nst_jax.batch_programs import BatchPrograms
 from nst_jax.descent import Begin, Rest, descend
 from nst_jax.measuring import Watch
 from nst_jax.scaling import capacity
@@ -66,7 +67,7 @@ def paint_batch(
       progress: as in `stylize_many`.
       watch: waits until arrays are computed, and may end the run by an exception; with None, the run
         just waits.
-      programs: the compiled functions of the run; default: `batch_canvas.PROGRAMS`.
+      programs: the compiled functions of the run; default: `batch_programs.PROGRAMS`.
       begin: a function that starts work, such as compiling for the next resolution, in another thread;
         see `descent.Begin`. With None, all work is done in this thread.
 

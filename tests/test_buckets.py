@@ -13,9 +13,9 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import (
     _compile,
-    batch_canvas,
     batch_members,
     batch_plans,
+    batch_programs,
     canvas,
     controls,
     images,
@@ -790,11 +790,11 @@ def test_a_loss_that_matches_has_programs_for_each_shape_of_style():
 def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     write_pictures(tall=(60, 41), wide=(33, 60))
     words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]
-    before = len(batch_canvas.PROGRAMS.run._programs)
+    before = len(batch_programs.PROGRAMS.run._programs)
     code, _, err = call("batch", *words, "-o", "together", "--bucket", 64)
     assert code == 0, err
     assert "3 shapes, padded to 64x64 px: 1 program for each scale" in " ".join(err.split())
-    assert len(batch_canvas.PROGRAMS.run._programs) == before + 1
+    assert len(batch_programs.PROGRAMS.run._programs) == before + 1
     assert call("batch", *words, "-o", "apart", "--bucket", "off")[0] == 0
     for name in ("photo", "tall", "wide"):
         found, expected = (pixels(f"{folder}/{name}_art.png") for folder in ("together", "apart"))
@@ -810,12 +810,12 @@ def test_batch_chooses_few_programs_for_many_shapes(call, here):
     shapes = [(60, 40 + 3 * number) for number in range(6)]
     shapes += [(width, height) for height, width in shapes]
     write_pictures(**{f"p{number}": shapes[number % 12] for number in range(24)})
-    before = len(batch_canvas.PROGRAMS.run._programs)
+    before = len(batch_programs.PROGRAMS.run._programs)
     words = [*(f"p{number}.png" for number in range(24)), "--styles", "art.png", "--recipe", "tiny"]
     code, _, err = call("batch", *words, "-o", "chosen", "--bucket", "auto")
     assert code == 0, err
     assert "12 shapes" in err and "for each scale" in err
-    assert len(batch_canvas.PROGRAMS.run._programs) - before <= 3  # the recipe has one scale
+    assert len(batch_programs.PROGRAMS.run._programs) - before <= 3  # the recipe has one scale
     assert len(list(here.glob("chosen/p*.png"))) == 24
 
 

@@ -367,7 +367,7 @@ IMPOSSIBLE = {
     "step is -1, of 4": lambda half: half._replace(step=-1),
     "step is 9, of 4": lambda half: half._replace(step=9),
     "step is 2.0, expected int": lambda half: half._replace(step=2.0),
-    f"step is '{'x' * 12}...{'x' * 13}', expected int": lambda half: half._replace(
+    f"step is '{'x' * 87}...{'x' * 88}', expected int": lambda half: half._replace(
         step="x" * 10**6
     ),
     "scale is 1, of 1": lambda half: half._replace(scale=1),

@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import _checks, controls, feed_forward, images, losses, optimizers, recipes, vgg
+from nst_jax.images import oklab, on_host, palettes, resizing
 from nst_jax.recipes import field_types, starts
 from nst_jax.target_checks import fault_of_style_targets
 from tests import small
@@ -447,6 +448,35 @@ def test_random_keys_are_no_numbers(params):
     ):
         with pytest.raises(TypeError, match=f"^`{argument}`: expected {message}"):
             call()
+
+
+def test_functions_of_pictures_and_colours_refuse_random_keys():
+    keys = jax.random.split(jax.random.key(0), (4, 6, 3))
+    grey, size = jnp.full((4, 6, 3), 0.5), jnp.array([4, 6])
+    palette = palettes.palette_of([grey])
+    for argument, call in (
+        ("image", lambda keys: resizing.antialiased(keys, (2, 3))),
+        ("image", lambda keys: resizing.bilinear(keys, (4, 6))),  # a filter with nothing to resize
+        ("image", lambda keys: resizing.enlarge(keys, (8, 12))),
+        ("image", lambda keys: resizing.torch_bicubic(keys, (8, 12))),
+        ("image", resizing.finest_detail),
+        ("masks", lambda keys: resizing.antialiased_masks(keys, (2, 3))),
+        ("masks", lambda keys: resizing.antialiased_masks_inside(keys, size, (4, 6), size)),
+        ("image", lambda keys: on_host.resized_on_host(keys, (2, 3), resizing.bilinear)),
+        ("masks", lambda keys: controls.masks.resized_masks_on_host(keys, (2, 3))),
+        ("rgb", oklab.oklab_of_linear),
+        ("lab", oklab.linear_of_oklab),
+        (r"styles\[1\]", lambda keys: palettes.palette_of([grey, keys])),
+        ("content", lambda keys: palettes.recoloured(grey, keys, palette)),
+    ):
+        for called in (call, jax.jit(call)):
+            for given, said in (
+                (keys, r"random keys of the shape \[4, 6, 3\]"),
+                (keys[0, 0, 0], "a"),
+            ):
+                message = rf"^`{argument}`: expected an array \[[a-z., 3]*\], got {said}"
+                with pytest.raises(TypeError, match=message):
+                    called(given)
 
 
 def test_masked_elements_are_not_read():

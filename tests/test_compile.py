@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _compile, batch_canvas, canvas, measuring
+from nst_jax import _compile, batch_programs, canvas, measuring
 from tests import small
 
 pytestmark = pytest.mark.optimized
@@ -50,7 +50,7 @@ def test_what_the_user_has_set_is_left_alone(monkeypatch):
     [
         *measuring.PROGRAMS,
         canvas.PROGRAMS.run,
-        batch_canvas.PROGRAMS.run,
+        batch_programs.PROGRAMS.run,
     ],
 )
 def test_the_programs_with_convolutions_are_compiled_with_options(program):
@@ -115,7 +115,7 @@ def test_only_a_new_large_program_gives_back_what_compiling_took(monkeypatch):
     assert calls == []
     counts = [large(np.ones(n, np.float32), 2) is not None and len(calls) for n in (1, 1, 2)]
     assert counts == [1, 1, 2]
-    programs = canvas.PROGRAMS.run, batch_canvas.PROGRAMS.run
+    programs = canvas.PROGRAMS.run, batch_programs.PROGRAMS.run
     assert all(program._large for program in programs)
 
 

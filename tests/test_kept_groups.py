@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_jax import batch_canvas, recipes
+from nst_jax import batch_programs, recipes
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups, kept_groups
 from nst_jax.app.batch.entries import Entry
@@ -49,7 +49,7 @@ def place(tmp_path, monkeypatch):
 
 
 def record(kept=SIZES, recipe=RECIPE, varying=FIXED, **options):
-    kept_groups.record_group(kept, recipe, varying, batch_canvas.PROGRAMS, **options)
+    kept_groups.record_group(kept, recipe, varying, batch_programs.PROGRAMS, **options)
 
 
 def known(entry=None, varying=FIXED, **options):

@@ -188,7 +188,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         "may_shorten_history": True,
     }
     if shapes:
-        others = controlling.shapes_of_styles(chosen, shapes[1:])
+        others = controlling.shapes_of_region_styles(chosen, shapes[1:])
         scales = run_scales.scales_of(
             shapes[0],
             shapes[1:],

@@ -89,14 +89,16 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
     return {"regions": tuple(regions), "region_maps": maps, "protect": protect}
 
 
-def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
-    """Return the options for regions and the protected part, for one of many pictures to paint.
+def with_files_from_folders(
+    chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]
+) -> dict[str, Any]:
+    """Return the options for one picture, with a mask or map of its own in place of each folder.
 
-    A region has a style of its own; the protected part stays as it is in the content. A map is a
-    picture in which each colour marks a region. An option may name a folder in place of a mask of the
-    content or a map. The mask (or map) of a content is then the file in this folder that has the same
-    name as the content, up to the suffix. The map of a style has the same name as the style. The mask
-    of a region's style is always a file.
+    The options are those for regions and the protected part. A region has a style of its own; the
+    protected part stays as it is in the content. A map is a picture in which each colour marks a
+    region. An option may name a folder in place of a mask of the content or a map. The mask (or map) of
+    a content is then the file in this folder that has the same name as the content, up to the suffix.
+    The map of a style has the same name as the style. The mask of a region's style is always a file.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.

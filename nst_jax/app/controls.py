@@ -187,6 +187,30 @@ def _protect(named: ProtectFile, files: dict[str, Picture], read: Read) -> Prote
     return Protect(union_of_masks(found, "protect"), named.amount)
 
 
+def shapes_of_region_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
+    """Return (height, width) of each region's style, without decoding the styles.
+
+    Only colour-coded maps are decoded, to count the regions in them. The style of all these regions is
+    the run's only style.
+
+    Args:
+      chosen: the values of the options `regions` and `region_maps`.
+      styles: (height, width) of the run's styles.
+
+    Raises:
+      ValueError: if a file cannot be read; if `region_maps` are given with several styles; or if the
+        content's map has no plain colours or too many, or the style's map lacks one of them. The
+        message names the option.
+    """
+    if maps := chosen.get("region_maps"):
+        check_one_style(len(styles))
+        here, there = (images.load(path, argument="region_maps") for path in maps)
+        unread = np.zeros((1, 1, 3), np.float32)
+        return [styles[0]] * len(regions_of_maps(here, there, unread, argument="region_maps"))
+    named: Sequence[RegionFiles] = chosen.get("regions") or ()
+    return [images.glance(region.style, argument="regions").shape for region in named]
+
+
 def given_of(
     read: ReadControls, content: Picture, styles: Sequence[Picture], recipe: Recipe
 ) -> tuple[Given | None, list[str]]:
@@ -323,7 +347,7 @@ def check_with_pictures(
 
     Raises:
       ValueError: as in `read_controls`; and if a mask has other proportions than its picture. Faults of
-        colour-coded maps that only decoding finds are left to `shapes_of_styles`.
+        colour-coded maps that only decoding finds are left to `shapes_of_region_styles`.
     """
     check_alone(chosen)
     seen = {
@@ -334,27 +358,3 @@ def check_with_pictures(
     named = {role: (one.name, one.shape) for role, one in seen.items()}
     check_masks_of_styles(named, [(style.name, style.shape) for style in styles])
     check_masks_of_content(named, (content.name, content.shape))
-
-
-def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
-    """Return (height, width) of each region's style, without decoding the styles.
-
-    Only colour-coded maps are decoded, to count the regions in them. The style of all these regions is
-    the run's only style.
-
-    Args:
-      chosen: the values of the options `regions` and `region_maps`.
-      styles: (height, width) of the run's styles.
-
-    Raises:
-      ValueError: if a file cannot be read; if `region_maps` are given with several styles; or if the
-        content's map has no plain colours or too many, or the style's map lacks one of them. The
-        message names the option.
-    """
-    if maps := chosen.get("region_maps"):
-        check_one_style(len(styles))
-        here, there = (images.load(path, argument="region_maps") for path in maps)
-        unread = np.zeros((1, 1, 3), np.float32)
-        return [styles[0]] * len(regions_of_maps(here, there, unread, argument="region_maps"))
-    named: Sequence[RegionFiles] = chosen.get("regions") or ()
-    return [images.glance(region.style, argument="regions").shape for region in named]

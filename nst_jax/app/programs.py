@@ -34,7 +34,7 @@ from jax import export, lax
 from jax.sharding import SingleDeviceSharding
 
 import nst_jax
-from nst_jax import _compile, batch_canvas, canvas, descent, dreaming, optimize
+from nst_jax import _compile, batch_programs, canvas, descent, dreaming, optimize
 from nst_jax._compile import Jitted, RecentPrograms
 from nst_jax._types import Targets
 from nst_jax.app.cache import TRACED, EntriesOf, programs_folder, without
@@ -125,33 +125,33 @@ def _load_ahead(
     run.load_ahead(name, records, begin)
 
 
-def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
+def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_programs.BatchPrograms:
     """Return the functions that `batch` and `sweep` compile.
 
     For those that are slow to trace, the traced programs are stored on disk. The arguments are those of
     `kept_in`, which does the same for runs of `stylize`.
     """
     if place is None or not _has_sources():
-        return batch_canvas.PROGRAMS
-    return batch_canvas.PROGRAMS._replace(
+        return batch_programs.PROGRAMS
+    return batch_programs.PROGRAMS._replace(
         measuring=kept_in(place, say).measuring,
         run=Kept(
-            batch_canvas.run_many,
+            batch_programs.run_many,
             place,
             static=("axes", "mesh"),
             large=True,
             say=say,
             donated=1,
         ),
-        match=Kept(batch_canvas.match_many, place, static=("first", "axes", "mesh"), say=say),
+        match=Kept(batch_programs.match_many, place, static=("first", "axes", "mesh"), say=say),
     )
 
 
 class Compiled(NamedTuple):
     """How the programs of a batch are compiled: arguments of `planned_batches.paint_batch`."""
 
-    # The functions that are compiled; None: those of `batch_canvas`, which are not stored on disk.
-    programs: batch_canvas.BatchPrograms | None = None
+    # The functions that are compiled; None: those of `batch_programs`, which are not stored on disk.
+    programs: batch_programs.BatchPrograms | None = None
     # Starts work, such as compiling for the next scale (resolution level), in another thread; None:
     # each program is compiled when it is first needed, by the thread that paints.
     begin: descent.Begin | None = None
@@ -495,7 +495,7 @@ def _check_place(leaves: Sequence[Any]) -> None:
             raise _Foreign(f"{place}")
 
 
-def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
+def files_in_use(compiled: batch_programs.BatchPrograms) -> frozenset[str] | None:
     """Return the files of those programs of a batch that ran since the last call of this function.
 
     `app.batch.kept_groups` records these files together with the group of pictures that was painted.

@@ -1,7 +1,6 @@
 """Checkpoint files, read and written; the docstring of the package describes their format."""
 
 import json
-import reprlib
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -159,7 +158,7 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
         yield f"{_JSON} has other fields than expected: {names}"
     for name, kind in _FIELDS.items():
         if type(fields[name]) is not kind:
-            yield f"{name} is {reprlib.repr(fields[name])}, expected {kind.__name__}"
+            yield f"{name} is {_checks.shown(fields[name])}, expected {kind.__name__}"
     yield from _position_problems(fields)
     if not all(isinstance(value, str) for value in fields["device"].values()):
         yield "device is not described by strings"
@@ -175,7 +174,7 @@ def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):
-            yield f"scales has {reprlib.repr(plan)}, expected a size of two numbers, and steps"
+            yield f"scales has {_checks.shown(plan)}, expected a size of two numbers, and steps"
     step, scale, scales = (fields[name] for name in ("step", "scale", "scales"))
     if not 0 <= scale < len(scales):
         yield f"scale is {scale}, of {len(scales)}"

@@ -18,7 +18,7 @@ from nst_jax import _checks
 from nst_jax._real_size import cut, halved_size
 from nst_jax._types import RealSize, Shape
 from nst_jax.images import on_host
-from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_masks_inside
+from nst_jax.images.resizing import MASKS, antialiased, antialiased_masks, antialiased_masks_inside
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of, resolve_tap
 
@@ -151,6 +151,7 @@ def resized_masks(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h
 
 def resized_masks_on_host(masks: Any, shape: Shape) -> Float[np.ndarray, "h2 w2 n"]:
     """Resize masks [h, w, n] as `resized_masks` does, by NumPy, so that nothing is compiled."""
+    _checks.not_keys("masks", masks, MASKS)
     found = on_host.resized_on_host(masks, shape, antialiased)
     return (np.round(found * STEPS) / STEPS).astype(np.float32)
 

@@ -11,6 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
+
 # The two matrices of OKLab: from linear sRGB to the responses of three kinds of cones in the eye, and
 # from the cube roots of these responses to L, a, b.
 CONES = np.array(
@@ -27,6 +29,8 @@ AXES = np.array(
         (0.0259040371, 0.7827717662, -0.8086757660),
     )
 )
+
+COLOURS = "an array [..., 3]"  # what is expected for colours, as words for messages
 
 
 def oklab_of_linear(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
@@ -46,6 +50,7 @@ def oklab_of_linear(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
       >>> [round(abs(float(axis)), 3) for axis in found]
       [0.5, 0.0, 0.0]
     """
+    _checks.not_keys("rgb", rgb, COLOURS)
     return _product(jnp.cbrt(_product(rgb, CONES)), AXES)
 
 
@@ -65,6 +70,7 @@ def linear_of_oklab(lab: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
       >>> [round(float(channel), 4) for channel in found]
       [0.1, 0.5, 0.9]
     """
+    _checks.not_keys("lab", lab, COLOURS)
     roots = _product(lab, np.linalg.inv(AXES))
     return _product(roots * roots * roots, np.linalg.inv(CONES))
 

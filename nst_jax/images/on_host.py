@@ -74,6 +74,7 @@ def resized_on_host(
       [height, width, c] float32; a float32 picture that has this size already is returned itself.
 
     Raises:
+      TypeError: if `image` has random keys of JAX.
       TypeError, ValueError: if a function that is not in `KNOWN` returns no picture of this size; see
         `_checks.returned_image`.
 
@@ -84,6 +85,7 @@ def resized_on_host(
       >>> resized_on_host(ramp, (1, 4), bilinear)[0, :, 0].tolist()
       [0.0, 0.25, 0.75, 1.0]
     """
+    _checks.not_keys("image", image, "an array [height, width, channels]")
     image = np.asarray(image, np.float32)
     if image.shape[:2] == tuple(shape):
         return image

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._real_size import cut, inside
 from nst_jax._types import Image, RealSize, sum_dtype
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
@@ -31,6 +32,7 @@ ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # pixel is exp(-`SHARPNESS` |d|), where d is the difference between its lightness (the L of OKLab) and
 # that of the pixel in the middle.
 SHARPNESS = 10.0
+PICTURE = "an array [height, width, 3]"  # what is expected for a picture, as words for messages
 
 
 class Palette(NamedTuple):
@@ -60,6 +62,8 @@ def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palett
     Returns:
       The `Palette` of the pixels of all styles together.
     """
+    for index, style in enumerate(styles):
+        _checks.not_keys(f"styles[{index}]", style, PICTURE)
     colours = jnp.concatenate([_lab(style).reshape(-1, 3) for style in styles])
     if all(opacity is None for opacity in opacities):
         mean, covariance = _moments(colours)
@@ -127,6 +131,8 @@ def recoloured(
       >>> bool(found[2] > found[0])
       True
     """
+    _checks.not_keys("image", image, PICTURE)
+    _checks.not_keys("content", content, PICTURE)
     if size is not None:
         height, width, _ = image.shape
         real = inside(size, (height, width))

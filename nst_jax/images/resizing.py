@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from nst_jax import _checks
 from nst_jax._types import AnyImage, RealSize, Resized, Shape, sum_dtype
 
 LOBES = 3  # the Lanczos filter is 0 beyond this distance, in pixels of the smaller picture
+MASKS = "an array [height, width, masks]"  # what is expected for masks, as words for messages
 
 
 def antialiased(image: AnyImage, shape: Shape) -> Resized:
@@ -35,6 +37,7 @@ def antialiased_masks(masks: Float[Array | np.ndarray, "h w n"], shape: Shape) -
     Returns:
       [height, width, n] in [0, 1]; the filter's overshoot is clipped.
     """
+    _checks.not_keys("masks", masks, MASKS)
     return jnp.clip(_resized(masks, shape, "lanczos3", antialias=True), 0.0, 1.0)
 
 
@@ -55,6 +58,7 @@ def antialiased_masks_inside(
     Returns:
       [*shape, n] in [0, 1], with zeros outside the resized masks.
     """
+    _checks.not_keys("masks", masks, MASKS)
     dtype = sum_dtype(masks.dtype)
     rows, columns = (
         _lanczos_weights(masks.shape[axis], shape[axis], old[axis], new[axis], dtype)
@@ -105,6 +109,7 @@ def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
     It is the picture minus a copy that was halved in size and enlarged again, both bilinearly. Half of
     an odd side is rounded down, but is 1 px at least.
     """
+    _checks.not_keys("image", image, "an array [height, width, 3]")
     height, width, _ = image.shape
     half = bilinear(image, (max(1, height // 2), max(1, width // 2)))
     return image - bilinear(half, (height, width))
@@ -141,6 +146,7 @@ def torch_bicubic(
       >>> round(float(torch_bicubic(step, (1, 32)).max()), 4)
       1.1055
     """
+    _checks.not_keys("image", image, "an array [..., height, width, channels]")
     for axis, length in zip((-3, -2), shape, strict=True):
         image = _bicubic_along(image, length, axis)
     return image
@@ -171,6 +177,7 @@ def keys_cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
 
 
 def _resized(image: Any, shape: Shape, method: str, antialias: bool) -> Any:
+    _checks.not_keys("image", image, "an array [..., height, width, 3]")
     if image.shape[-3:-1] == shape:
         return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])

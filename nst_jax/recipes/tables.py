@@ -7,7 +7,6 @@ it need not change if a dataclass gets a new field, or if a function or dataclas
 
 import math
 import re
-import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, is_dataclass, replace
 from typing import Any, get_args, get_origin
@@ -117,11 +116,11 @@ def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
         return _chosen(choice, old, value, key)
     if isinstance(declared, type) and is_dataclass(declared):
         if not isinstance(value, dict):
-            raise Refused(f"`{key}`: expected a table of keys, got {reprlib.repr(value)}")
+            raise Refused(f"`{key}`: expected a table of keys, got {_checks.shown(value)}")
         return filled(declared, old, value, key)
     if get_origin(declared) is tuple:
         if not isinstance(value, list):
-            raise Refused(f"`{key}`: expected a list, got {reprlib.repr(value)}")
+            raise Refused(f"`{key}`: expected a list, got {_checks.shown(value)}")
         return tuple(scalar(get_args(declared)[0], item, key) for item in value)
     return scalar(declared, value, key)
 
@@ -139,7 +138,7 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
     table = {KIND: value} if isinstance(value, str) else value
     if not isinstance(table, dict):
         names = ", ".join(choice.named)
-        raise Refused(f"`{key}`: expected one of {names}; got {reprlib.repr(value)}")
+        raise Refused(f"`{key}`: expected one of {names}; got {_checks.shown(value)}")
     numbers = {name: item for name, item in table.items() if name != KIND}
     if KIND in table:
         name, old = scalar(str, table[KIND], f"{key}.{KIND}"), None
@@ -169,9 +168,9 @@ def scalar(declared: Any, value: Any, key: str) -> Any:
     """
     kinds = (int, float) if declared is float else declared
     if not isinstance(value, kinds) or (isinstance(value, bool) and declared is not bool):
-        raise Refused(f"`{key}`: expected {WORDS[declared]}, got {reprlib.repr(value)}")
+        raise Refused(f"`{key}`: expected {WORDS[declared]}, got {_checks.shown(value)}")
     if declared is float and not _finite(value):
-        raise Refused(f"`{key}`: expected a finite number, got {reprlib.repr(value)}")
+        raise Refused(f"`{key}`: expected a finite number, got {_checks.shown(value)}")
     return value
 
 

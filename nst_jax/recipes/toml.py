@@ -8,7 +8,6 @@ without a name there, such as a user's own function, cannot be written to a file
 """
 
 import json
-import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -310,7 +309,7 @@ def _table_of_texts(table: Any) -> dict[str, Any]:
     Each value must be a string, a list of strings or a table of strings.
     """
     if not isinstance(table, dict):
-        raise Refused(f"`{CONTROLS}`: expected a table of keys, got {reprlib.repr(table)}")
+        raise Refused(f"`{CONTROLS}`: expected a table of keys, got {_checks.shown(table)}")
     for key, value in table.items():
         texts = value if isinstance(value, list) else [value]
         texts = list(value.values()) if isinstance(value, dict) else texts

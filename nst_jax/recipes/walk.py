@@ -8,7 +8,6 @@ and dataclasses have names. So if a dataclass gets a new field, or a dictionary 
 `sizes.SIZE_RULES` a new entry, none of these four needs a change.
 """
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial, reduce
@@ -393,12 +392,6 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
-# A `repr` with limited lengths, for values for which `short_value` has no rule of its own.
-SHORT = reprlib.Repr()
-SHORT.maxstring = SHORT.maxother = 60
-SHORT.maxtuple = SHORT.maxlist = 8
-
-
 def short_value(item: Item) -> str:
     """Return the value of a field as short text, for `Recipe.__repr__`.
 
@@ -428,4 +421,4 @@ def short_value(item: Item) -> str:
         return f"({inside}{more})"
     if callable(value) or hasattr(value, "_fields"):
         return name_to_show(value)
-    return SHORT.repr(value)
+    return _checks.shown(value)

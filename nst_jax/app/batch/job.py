@@ -287,7 +287,7 @@ def _entry(
     mask_files.check_masks_of_styles(named, [(one.name, one.shape) for one in seen[1:]])
     styles_seen = [one.shape for one in seen[1:]]
     others = (
-        controlling.shapes_of_styles(row.controls, styles_seen)
+        controlling.shapes_of_region_styles(row.controls, styles_seen)
         if row.region_maps
         else [one.shape for one in region_styles_of(masked)]
     )

@@ -30,7 +30,7 @@ from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.groups import Group
 from nst_jax.app.cache import programs_folder
 from nst_jax.app.rates import device_key
-from nst_jax.batch_canvas import BatchPrograms
+from nst_jax.batch_programs import BatchPrograms
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale
 from nst_jax.scaling import sharding

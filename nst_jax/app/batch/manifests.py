@@ -10,7 +10,6 @@ An override is a change KEY=VALUE of the recipe.
 import csv
 import json
 import os
-import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -335,7 +334,7 @@ def _seed(value: Any) -> int | None:
     short = text.isascii() and len(text) <= len(str(LARGEST_SEED))
     if not (short and text.isdecimal() and int(text) <= LARGEST_SEED):
         raise ValueError(
-            f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {reprlib.repr(value)}"
+            f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {_checks.shown(value)}"
         )
     return int(text)
 

@@ -66,7 +66,7 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
       rows: the rows.
       chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine` and `recipe`,
         and those of `init`, `runner` and `cluster`, which are only checked. A folder may stand in place
-        of a mask or of a colour-coded map of regions; see `control_files.of_content`.
+        of a mask or of a colour-coded map of regions; see `control_files.with_files_from_folders`.
 
     Raises:
       ValueError: if `chosen` has both `regions` and `region_maps`; if a folder has no mask or map for a
@@ -91,7 +91,9 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
                 own = {name: options.get(name) for name in ("regions", "region_maps")}
             if row.protect is None:
                 own["protect"] = options.get("protect")
-            given = control_files.of_content(own, row.content, [path for path, _ in row.styles])
+            given = control_files.with_files_from_folders(
+                own, row.content, [path for path, _ in row.styles]
+            )
             fine = row.style_fine or options.get("style_fine")
             maps = given["region_maps"] if "region_maps" in own else row.region_maps
             check_fine_style({**chosen, "style_fine": fine, "region_maps": maps}, row.styles)

@@ -490,7 +490,9 @@ def _row(
     side = buckets.checked_bucket(chosen["bucket"])
     if side is not None and side != buckets.AUTO:
         instant_painter.check_in_square(shape, side)
-    protect: ProtectFile | None = control_files.of_content(chosen, content, ())["protect"]
+    protect: ProtectFile | None = control_files.with_files_from_folders(chosen, content, ())[
+        "protect"
+    ]
     found = [images.glance(path, argument="protect") for path in protect.masks] if protect else []
     for mask in found:
         what = f"the content {seen.name!r}"
@@ -528,7 +530,7 @@ def _rows(
     for draft in drafts:
         # The call raises an error if `--protect` names a folder without a mask for this content, which
         # must not be painted without its mask.
-        control_files.of_content(chosen, _content_of(draft), ())
+        control_files.with_files_from_folders(chosen, _content_of(draft), ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):
