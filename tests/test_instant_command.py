@@ -331,6 +331,16 @@ def test_a_strange_file_in_the_way_stops_many(call):
     assert call(*argv, "--overwrite")[0] == 0
 
 
+@pytest.mark.parametrize("more", [[], ["--no-overwrite"]])
+def test_a_painting_is_not_replaced_by_the_contact_sheet(call, more):
+    os.mkdir("out")
+    images.save("out/sheet.png", images.load("photo.png"), metadata={"finished": True})
+    before = Path("out/sheet.png").read_bytes()
+    argv = ("photo.png", "other.png", "--styles", "mosaic", "-o", "out", *SIZE, "--sheet")
+    refused(call(*argv, *more), "`--output`: 'out/sheet.png' exists and is no contact sheet")
+    assert Path("out/sheet.png").read_bytes() == before and os.listdir("out") == ["sheet.png"]
+
+
 # --- Controls -------------------------------------------------------------------------------------
 
 

@@ -601,7 +601,7 @@ def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
     assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
 
 
-def test_a_contact_sheet_that_is_not_ours_is_replaced_only_on_request(here):
+def test_only_a_contact_sheet_is_replaced_by_one_unless_requested(here):
     asked, out, sheet = [row_of(1)], Path("out"), Path("out/sheet.png")
     asked = [asked[0]._replace(content=Path("photo.png"), styles=((Path("art.png"), None),))]
     out.mkdir()
@@ -609,11 +609,19 @@ def test_a_contact_sheet_that_is_not_ours_is_replaced_only_on_request(here):
     def checked(**options):
         return job.batch_job(asked, arguments.Changes(), out, "png", sheet=True, **options)
 
-    shutil.copy("other.png", sheet)
-    for overwrite in (None, False):
-        with pytest.raises(ValueError, match="sheet.png' exists and this program did not write it"):
-            checked(overwrite=overwrite)
-    assert checked(overwrite=True).sheet == sheet
+    for painted in (
+        None,
+        {"recipe": "tiny", "finished": True},
+    ):  # somebody's picture; a painted one
+        images.save(sheet, images.load("other.png"), metadata=painted)
+        before = sheet.read_bytes()
+        for overwrite in (None, False):
+            said = (
+                "sheet.png' exists and is no contact sheet of this program; choose another folder"
+            )
+            with pytest.raises(ValueError, match=said):
+                checked(overwrite=overwrite)
+        assert checked(overwrite=True).sheet == sheet and sheet.read_bytes() == before
     images.save(sheet, images.load("other.png"), metadata={"contact_sheet": 1})
     for overwrite in (None, False, True):
         assert checked(overwrite=overwrite).sheet == sheet
