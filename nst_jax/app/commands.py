@@ -257,10 +257,12 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
             planned = _with_combined_style(planned, loaded, chosen, display)
         for canvas in sweeps.paint_sweep(loaded, info, planned, display):
             painted[canvas.cell] = canvas
+        sweeps.write_grid(planned, info, painted)
     except NotCombined as error:
         print_message("error", str(error))
         return 1
     except KeyboardInterrupt:
+        # If the signal came while the grid was drawn or written, this begins anew with all pictures.
         sweeps.write_grid(planned, info, painted)
         total = len(planned.labels)
         text = f"{planned.output} has the {len(painted)} of {total} pictures that were done"
@@ -268,7 +270,6 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
             text = f"none of the {total} pictures was done, so nothing was written"
         print_message("interrupted", text)
         return 130
-    sweeps.write_grid(planned, info, painted)
     for cell, canvas in painted.items():
         if canvas.problem:
             print_message("warning", f"{planned.labels[cell]}: {canvas.problem}")
