@@ -320,6 +320,23 @@ def test_in_a_bucket_a_group_that_fails_is_painted_again_by_its_program(
     assert [row["status"] for row in rows("out")] == ["done"] * 3
 
 
+def test_results_that_a_glob_would_find_are_refused(call):
+    os.mkdir("photos")
+    os.link("photo.png", "photos/a.png")
+    said = "`--output`: 'photos/a_mosaic.png' would be found by 'photos/*.png', so the results"
+    refused(call("photos/*.png", "mosaic", "-o", "photos", *SIZE), said)
+    refused(
+        call("other.png", "--styles", "photos/*", "mosaic", "-o", "photos", *SIZE),
+        "'photos/other_a.png' would be found by 'photos/*'",
+    )
+    assert os.listdir("photos") == ["a.png"]
+    argv = ("photos/*.png", "mosaic", "-o", "photos", "--format", "jpg", *SIZE)
+    refused(call(*argv, "--sheet"), "'photos/sheet.png' would be found by 'photos/*.png'")
+    assert call(*argv)[0] == 0
+    code, _, err = call(*argv)
+    assert code == 0 and "1 of 1 pictures are finished" in err
+
+
 def test_a_strange_file_in_the_way_stops_many(call):
     os.mkdir("out")
     Path("out/photo_mosaic.png").write_bytes(b"mine")
