@@ -374,8 +374,10 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
         samples=chosen["samples"],
         resume=chosen["resume"],
     )
+    found = [path for path, _ in rows.expanded(chosen["photos"], "photos")]
+    photos = outputs.without_samples(found, rows.finder(chosen["photos"]))
     others = other_inputs(chosen, None)
-    outputs.check([*paintings, *others], overwrite=chosen["overwrite"])
+    outputs.check([*paintings, *others], photos, overwrite=chosen["overwrite"])
     check_weights(chosen)
     with ExitStack() as resources:
         resources.enter_context(_files.reserved(outputs.checkpoint, argument="checkpoint"))
@@ -383,7 +385,6 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
         names = distinct([path.stem for path in paintings])
         pictures = [images.read(path, argument="paintings") for path in paintings]
         notes = [f"{one.name}: {note}" for one in pictures for note in one.notes]
-        photos = [path for path, _ in rows.expanded(chosen["photos"], "photos")]
         loaded, info, display = loaded_weights(chosen)
         job = training_job(
             {name: one.image for name, one in zip(names, pictures, strict=True)},
