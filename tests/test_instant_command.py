@@ -686,6 +686,8 @@ def test_the_earlier_picture_of_a_killed_run_comes_back_when_the_next_begins(
         killed.setattr(preview.Preview, "__exit__", lambda *arguments: None)
         assert cli.main(job) == 130
     assert hidden() == [".out.png.before"] and Path("out.png").read_bytes() != earlier
+    page = Path(__file__).parents[1] / "docs" / "reliability.md"
+    assert "`.out.png.before`" in page.read_text()  # the page names what a kill leaves
     monkeypatch.setattr(preview, "_painted", no_canvas)  # the next run has no preview of its own
     assert cli.main(job) == 130
     assert Path("out.png").read_bytes() == earlier and hidden() == []
