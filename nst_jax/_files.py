@@ -116,11 +116,6 @@ def copy(source: Path, target: Path) -> None:
 _unfinished: set[Path] = set()
 
 
-def mark_unfinished(path: Path) -> None:
-    """Add a file to those that `remove_unfinished` removes when this process is about to end."""
-    _unfinished.add(path)
-
-
 def remove_unfinished() -> None:
     """Remove temporary and lock files of this process; to be called just before the process ends."""
     for path in tuple(_unfinished):

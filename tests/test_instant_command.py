@@ -320,6 +320,23 @@ def test_in_a_bucket_a_group_that_fails_is_painted_again_by_its_program(
     assert [row["status"] for row in rows("out")] == ["done"] * 3
 
 
+def test_results_that_a_glob_would_find_are_refused(call):
+    os.mkdir("photos")
+    os.link("photo.png", "photos/a.png")
+    said = "`--output`: 'photos/a_mosaic.png' would be found by 'photos/*.png', so the results"
+    refused(call("photos/*.png", "mosaic", "-o", "photos", *SIZE), said)
+    refused(
+        call("other.png", "--styles", "photos/*", "mosaic", "-o", "photos", *SIZE),
+        "'photos/other_a.png' would be found by 'photos/*'",
+    )
+    assert os.listdir("photos") == ["a.png"]
+    argv = ("photos/*.png", "mosaic", "-o", "photos", "--format", "jpg", *SIZE)
+    refused(call(*argv, "--sheet"), "'photos/sheet.png' would be found by 'photos/*.png'")
+    assert call(*argv)[0] == 0
+    code, _, err = call(*argv)
+    assert code == 0 and "1 of 1 pictures are finished" in err
+
+
 def test_a_strange_file_in_the_way_stops_many(call):
     os.mkdir("out")
     Path("out/photo_mosaic.png").write_bytes(b"mine")
@@ -329,6 +346,16 @@ def test_a_strange_file_in_the_way_stops_many(call):
     assert code == 2 and refused_text in err
     assert Path("out/photo_mosaic.png").read_bytes() == b"mine"
     assert call(*argv, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--no-overwrite"]])
+def test_a_painting_is_not_replaced_by_the_contact_sheet(call, more):
+    os.mkdir("out")
+    images.save("out/sheet.png", images.load("photo.png"), metadata={"finished": True})
+    before = Path("out/sheet.png").read_bytes()
+    argv = ("photo.png", "other.png", "--styles", "mosaic", "-o", "out", *SIZE, "--sheet")
+    refused(call(*argv, *more), "`--output`: 'out/sheet.png' exists and is no contact sheet")
+    assert Path("out/sheet.png").read_bytes() == before and os.listdir("out") == ["sheet.png"]
 
 
 # --- Controls -------------------------------------------------------------------------------------
@@ -659,6 +686,8 @@ def test_the_earlier_picture_of_a_killed_run_comes_back_when_the_next_begins(
         killed.setattr(preview.Preview, "__exit__", lambda *arguments: None)
         assert cli.main(job) == 130
     assert hidden() == [".out.png.before"] and Path("out.png").read_bytes() != earlier
+    page = Path(__file__).parents[1] / "docs" / "reliability.md"
+    assert "`.out.png.before`" in page.read_text()  # the page names what a kill leaves
     monkeypatch.setattr(preview, "_painted", no_canvas)  # the next run has no preview of its own
     assert cli.main(job) == 130
     assert Path("out.png").read_bytes() == earlier and hidden() == []

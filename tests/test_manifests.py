@@ -1,5 +1,6 @@
 """Batches: manifests, folders and globs; finished pictures, failures, shards, interruptions and Ray."""
 
+import glob
 import json
 import os
 import random
@@ -298,6 +299,71 @@ def test_a_missing_extra_is_named(call, monkeypatch, module, words, said):
 
 
 # --- Folders and globs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "path", "found"),
+    [
+        ("photos/*.png", "photos/x.png", True),
+        ("photos/*.png", "photos/x.jpg", False),  # as with `--format jpg`
+        ("photos/*.png", "photos/sub/x.png", False),
+        ("photos/*.png", "other/x.png", False),
+        ("photos/*.png", "photos/.x.png", False),  # globs pass over hidden files
+        ("photos/.*.png", "photos/.x.png", True),
+        ("photos/?.png", "photos/cat.png", False),
+        ("./photos/../photos/*", "photos/x.png", True),
+        ("photos/*.png", "link/x.png", True),  # `link` leads to `photos`
+        ("link/*.png", "photos/x.png", True),
+        ("*/*.png", "link/x.png", True),
+        ("*.png", "x.png", True),
+        ("*.png", "photos/x.png", False),
+        ("photos/**/*.png", "photos/x.png", True),
+        ("photos/**/*.png", "photos/new/deep/x.png", True),
+        ("photos/**/*.png", "photos/.hidden/x.png", False),
+        ("photos/**", "photos/new/x.png", True),
+        ("**/sub/*.png", "photos/sub/x.png", True),
+        ("photos/*/x.png", "photos/new/x.png", True),
+        ("photos/*/x.png", "photos/new/y.png", False),
+        ("photos", "photos/x.png", True),
+        ("photos", "photos/sub/x.png", False),
+        ("photo.png", "photo.png", False),  # a file finds nothing
+        ("p[1]", "p[1]/x.png", True),  # a folder with such a name is no glob
+        ("p[1]/*.png", "p1/x.png", True),
+    ],
+)
+def test_results_that_the_words_would_find_are_known(here, word, path, found):
+    for folder in ("photos/sub", "photos/.hidden", "photos/new/deep", "other", "p[1]", "p1"):
+        Path(folder).mkdir(parents=True)
+    Path("photos/one.png").touch()
+    Path("link").symlink_to("photos")
+    word_for = rows.finder([Path("art.png"), Path(word)])
+    assert word_for(Path(path)) == (Path(word) if found else None)
+    if path != word:  # `expanded` finds it if and only if it was foretold
+        shutil.copy("art.png", path)
+        given = rows.expanded([Path(word)], "contents") if glob.glob(word, recursive=True) else []
+        places = [os.path.realpath(other) for other, _ in given]
+        assert (os.path.realpath(path) in places) is found
+
+
+def test_results_that_a_glob_would_find_are_refused(call):
+    Path("photos").mkdir()
+    shutil.copy("photo.png", "photos/a.png")
+    argv = ["--styles", "art.png", "-o", "photos", "--recipe", "tiny"]
+    said = (
+        "`--output`: 'photos/a_art.png' would be found by 'photos/*.png', so the results would be "
+        "inputs of the next run; choose another folder"
+    )
+    refused(call("batch", "photos/*.png", *argv), said)
+    assert os.listdir("photos") == ["a.png"]
+    # Results of another format are not found; but the contact sheet is.
+    more = ["--format", "jpg", "--sheet"]
+    refused(call("batch", "photos/*.png", *argv, *more), said.replace("a_art", "sheet"))
+    refused(call("batch", "art.png", "--styles", "photos/*g", *argv[2:]), "'photos/*g'")
+    for _ in range(2):  # the same command started again resumes
+        code, _, err = call("batch", "photos/*.png", *argv, "--format", "jpg")
+        assert code == 0, err
+    assert set(os.listdir("photos")) == {"a.png", "a_art.jpg", "results.jsonl"}
+    assert listed("photos")[1]["status"] == "skipped"
 
 
 def test_folders_and_globs_are_expanded(call):
@@ -601,7 +667,7 @@ def test_a_file_that_is_not_ours_is_replaced_only_on_request(call):
     assert call(*argv, "--steps", "1", "-q")[0] == 0 and output.read_bytes() == whole
 
 
-def test_a_contact_sheet_that_is_not_ours_is_replaced_only_on_request(here):
+def test_only_a_contact_sheet_is_replaced_by_one_unless_requested(here):
     asked, out, sheet = [row_of(1)], Path("out"), Path("out/sheet.png")
     asked = [asked[0]._replace(content=Path("photo.png"), styles=((Path("art.png"), None),))]
     out.mkdir()
@@ -609,11 +675,19 @@ def test_a_contact_sheet_that_is_not_ours_is_replaced_only_on_request(here):
     def checked(**options):
         return job.batch_job(asked, arguments.Changes(), out, "png", sheet=True, **options)
 
-    shutil.copy("other.png", sheet)
-    for overwrite in (None, False):
-        with pytest.raises(ValueError, match="sheet.png' exists and this program did not write it"):
-            checked(overwrite=overwrite)
-    assert checked(overwrite=True).sheet == sheet
+    for painted in (
+        None,
+        {"recipe": "tiny", "finished": True},
+    ):  # somebody's picture; a painted one
+        images.save(sheet, images.load("other.png"), metadata=painted)
+        before = sheet.read_bytes()
+        for overwrite in (None, False):
+            said = (
+                "sheet.png' exists and is no contact sheet of this program; choose another folder"
+            )
+            with pytest.raises(ValueError, match=said):
+                checked(overwrite=overwrite)
+        assert checked(overwrite=True).sheet == sheet and sheet.read_bytes() == before
     images.save(sheet, images.load("other.png"), metadata={"contact_sheet": 1})
     for overwrite in (None, False, True):
         assert checked(overwrite=overwrite).sheet == sheet

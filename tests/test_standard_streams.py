@@ -3,6 +3,8 @@
 import io
 import os
 import pty
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -231,6 +233,74 @@ def test_a_full_disk_loses_nothing(monkeypatch, capfd):
     (kept,) = Path("temporary").rglob("picture.png")
     assert f"'{kept.absolute()}'" in err and kept.read_bytes() == data_of()
     kept.unlink()
+
+
+# How the process ends: by the `first` signal, by the `second` one after a picture is written, or after
+# a picture was written and `kept`, since it could not be copied.
+ENDING = """
+import os, signal, sys, time
+from pathlib import Path
+from nst_jax.app import interrupts, standard_streams
+
+for number in interrupts.STOPPING:  # a shell may have started the tests with signals ignored
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.exit_on_interrupt()
+how, number = sys.argv[1], getattr(signal, sys.argv[2])
+
+def command(chosen):
+    assert len(list(Path("temporary").iterdir())) == 1
+    if how == "first":
+        interrupts.exit_on_signals()
+    else:
+        Path(chosen["output"]).write_bytes(b"picture")
+    if how == "kept":
+        return 0
+    if how == "second":
+        interrupts.Interrupts(print).defer()
+        os.kill(os.getpid(), number)
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+chosen = {"output": standard_streams.STANDARD, "suffix": None, "every": None, "frames": None}
+interrupts.exit_at_once(standard_streams.with_streams(command, {}, chosen))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "name"), [("first", "SIGINT"), ("first", "SIGTERM"), ("second", "SIGINT")]
+)
+def test_a_signal_that_ends_the_process_leaves_no_folder(here, how, name):
+    found = ended(how, name)
+    assert found.returncode == 128 + getattr(signal, name) and found.stdout == b""
+    assert os.listdir("temporary") == []
+
+
+def test_a_picture_that_could_not_be_copied_is_still_there_at_the_end(here):
+    with open("/dev/full", "wb") as full:
+        found = ended("kept", "SIGINT", stdout=full)
+    (kept,) = Path("temporary").rglob("picture.png")
+    assert (
+        found.returncode == 1 and f"the picture is in '{kept.absolute()}'" in found.stderr.decode()
+    )
+    assert kept.read_bytes() == b"picture"
+    kept.unlink()
+
+
+def ended(*words, stdout=subprocess.PIPE):
+    """Run `ENDING` with these words to its end."""
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "TMPDIR": str(Path("temporary").absolute()),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", ENDING, *words],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=environment,
+        timeout=50,
+        check=False,
+    )
 
 
 def test_an_option_that_does_not_suit_standard_output(output):

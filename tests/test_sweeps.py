@@ -276,24 +276,45 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     assert not Path("grid.png").exists()
 
 
+@pytest.fixture
+def signalled(monkeypatch):
+    """Return a function that sends this process a signal; it is heard as by the command line."""
+    before = {number: signal.getsignal(number) for number in interrupts.STOPPING}
+    for number in interrupts.STOPPING:
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)  # it may be ignored, as under `nohup`
+    monkeypatch.setattr(interrupts, "_in_charge", True)
+    yield lambda name: os.kill(os.getpid(), getattr(signal, name))
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_ends_a_sweep(call, monkeypatch, number):
-    number, before = getattr(signal, number), {n: signal.getsignal(n) for n in interrupts.STOPPING}
-    if number != signal.SIGINT:
-        signal.signal(number, signal.SIG_DFL)  # it may be ignored, as under `nohup`
-    monkeypatch.setattr(interrupts, "_in_charge", True)  # as in a process of the command line
-
-    def pressed(self, evaluations, total):
-        os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(sweep.BatchProgress, "report", pressed)
-    try:
-        code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_sweep(call, monkeypatch, signalled, name):
+    monkeypatch.setattr(sweep.BatchProgress, "report", lambda *arguments: signalled(name))
+    code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
     assert code == 130 and err.startswith("nst-jax: interrupted")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(("step", "name"), [("drawn", "SIGINT"), ("write_picture", "SIGTERM")])
+def test_a_signal_while_the_grid_is_written_loses_no_picture(
+    call, monkeypatch, signalled, step, name
+):
+    calls, real = [], getattr(sweep, step)
+
+    def pressed(*arguments, **options):
+        calls.append(step)
+        if len(calls) == 1:
+            signalled(name)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(sweep, step, pressed)
+    code, out, err = call("--ratio", "1,2", "--size", "32", "-q", "-o", "grid.png")
+    assert (code, out) == (130, "")
+    assert err == "nst-jax: interrupted: grid.png has the 2 of 2 pictures that were done\n"
+    assert told("grid.png")["finished"] is True and told("grid.png")["missing"] == []
 
 
 def test_the_temporary_file_of_a_killed_sweep_is_removed(call):

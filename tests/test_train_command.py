@@ -107,6 +107,48 @@ def test_a_signal_keeps_the_checkpoint_and_the_best_network(train, tmp_path, mon
     assert (tmp_path / "style.h5").read_bytes() == expected
 
 
+def test_a_picture_of_samples_among_the_photos_is_refused(train, inputs, tmp_path):
+    shutil.copytree(inputs / "photos", tmp_path / "photos")
+    before = {path: path.read_bytes() for path in (tmp_path / "photos").iterdir()}
+    for photos in ("photos", "photos/*.png"):
+        code, _, err = train("-o", "photos/style.h5", photos=tmp_path / photos)
+        said = (
+            "`--output`: the picture of samples, 'photos/style_samples.png', would be found by "
+            f"`--photos {tmp_path / photos}`, so it would be a photo of the next start; choose another "
+            "folder, or add `--no-samples`"
+        )
+        assert code == 2 and said in err
+    # A photo that was named itself is not overwritten, either.
+    (tmp_path / "photos" / "0.png").rename(tmp_path / "photos" / "a_samples.png")
+    given = ("--photos", "photos/a_samples.png", "--photos", "photos/1.png", "-o", "photos/a.h5")
+    code, _, err = train(*given, photos=None)
+    said = (
+        "`--output`: 'photos/a_samples.png' is also another input or output; choose another, or add"
+    )
+    assert code == 2 and said in err
+    (tmp_path / "photos" / "a_samples.png").rename(tmp_path / "photos" / "0.png")
+    assert {path: path.read_bytes() for path in (tmp_path / "photos").iterdir()} == before
+
+
+def test_a_training_beside_its_photos_resumes(train, inputs, tmp_path):
+    shutil.copytree(inputs / "photos", tmp_path / "photos")
+    given = {"photos": tmp_path / "photos"}
+    code, _, err = train("--steps", 2, "--no-samples", "-o", "photos/style.h5", **given)
+    assert code == 0, err
+    code, _, err = train("--steps", 3, "--resume", "-o", "photos/style.h5", **given)
+    assert code == 2 and "the picture of samples, 'photos/style_samples.png', would be found" in err
+    # A glob may find the network's files, which are no photos. Fewer updates than before are refused.
+    every = {"photos": tmp_path / "photos" / "*"}
+    code, _, err = train("--steps", 1, "--no-samples", "--resume", "-o", "photos/style.h5", **every)
+    assert code == 2 and "12, of which 2 are held out" in err and "had 2 updates, more than" in err
+    # Earlier versions wrote the picture of samples among the photos.
+    images.save(tmp_path / "photos" / "style_samples.png", picture(99))
+    code, _, err = train("--steps", 3, "--resume", "-o", "photos/style.h5", **given)
+    assert code == 0 and "resumes after 2 of 3 updates" in err, err
+    facts = style_files.read_style_file(tmp_path / "photos" / "style.h5").facts
+    assert facts["photos"]["count"] == 12 and facts["training"]["updates"] == 3
+
+
 def test_a_disk_that_is_full_meanwhile_loses_nothing(train, tmp_path, monkeypatch):
     created, failures = _hdf5.created, []
 

@@ -257,10 +257,12 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
             planned = _with_combined_style(planned, loaded, chosen, display)
         for canvas in sweeps.paint_sweep(loaded, info, planned, display):
             painted[canvas.cell] = canvas
+        sweeps.write_grid(planned, info, painted)
     except NotCombined as error:
         print_message("error", str(error))
         return 1
     except KeyboardInterrupt:
+        # If the signal came while the grid was drawn or written, this begins anew with all pictures.
         sweeps.write_grid(planned, info, painted)
         total = len(planned.labels)
         text = f"{planned.output} has the {len(painted)} of {total} pictures that were done"
@@ -268,7 +270,6 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
             text = f"none of the {total} pictures was done, so nothing was written"
         print_message("interrupted", text)
         return 130
-    sweeps.write_grid(planned, info, painted)
     for cell, canvas in painted.items():
         if canvas.problem:
             print_message("warning", f"{planned.labels[cell]}: {canvas.problem}")
@@ -373,8 +374,10 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
         samples=chosen["samples"],
         resume=chosen["resume"],
     )
+    found = [path for path, _ in rows.expanded(chosen["photos"], "photos")]
+    photos = outputs.without_samples(found, rows.finder(chosen["photos"]))
     others = other_inputs(chosen, None)
-    outputs.check([*paintings, *others], overwrite=chosen["overwrite"])
+    outputs.check([*paintings, *others], photos, overwrite=chosen["overwrite"])
     check_weights(chosen)
     with ExitStack() as resources:
         resources.enter_context(_files.reserved(outputs.checkpoint, argument="checkpoint"))
@@ -382,7 +385,6 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
         names = distinct([path.stem for path in paintings])
         pictures = [images.read(path, argument="paintings") for path in paintings]
         notes = [f"{one.name}: {note}" for one in pictures for note in one.notes]
-        photos = [path for path, _ in rows.expanded(chosen["photos"], "photos")]
         loaded, info, display = loaded_weights(chosen)
         job = training_job(
             {name: one.image for name, one in zip(names, pictures, strict=True)},

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_jax import _files
+from nst_jax.app import interrupts
 from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import STANDARD
 from nst_jax.images.sources import BinaryReader, Source, read_to_end
@@ -145,7 +146,8 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
     """
     folder = tempfile.mkdtemp(prefix="nst-jax-")
     picture = Path(folder, f"picture.{chosen['suffix'] or DEFAULT_FORMAT}")
-    _files.mark_unfinished(picture)  # so that it is removed if a second Ctrl-C ends the process
+    # A signal may end the process without running the `finally` below.
+    forget = interrupts.call_before_exit(lambda: shutil.rmtree(folder, ignore_errors=True))
     try:
         with _claimed_output() as output:
             code = 1
@@ -155,6 +157,7 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
             finally:
                 problem = _copy(picture, output)
     finally:
+        forget()  # from now on, a picture that could not be copied stays, as the message says
         if not picture.exists():
             shutil.rmtree(folder, ignore_errors=True)
     if problem is None:

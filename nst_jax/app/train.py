@@ -90,11 +90,13 @@ class TrainOutputs:
             resume=resume,
         )
 
-    def check(self, inputs: Sequence[Path], *, overwrite: bool) -> None:
+    def check(self, inputs: Sequence[Path], photos: Sequence[Path], *, overwrite: bool) -> None:
         """Check the paths: that they can be written to, and that none is an input or another output.
 
         Args:
-          inputs: paths of all files that the training reads.
+          inputs: paths of all files that the training reads, except photos.
+          photos: paths of the photos. If they were found by a glob such as 'photos/*', there may be
+            files of the network among them, which are no pictures and left out later.
           overwrite: whether an existing file of a network or of samples may be replaced.
 
         Raises:
@@ -112,7 +114,38 @@ class TrainOutputs:
         refuse_inputs(self.checkpoint, [*inputs, self.style], "checkpoint")
         if self.samples is not None:
             check_file(self.samples, "samples", overwrite=overwrite)
-            refuse_inputs(self.samples, [*inputs, self.style, self.checkpoint], "samples")
+            others = [*inputs, *photos, self.style, self.checkpoint]
+            refuse_inputs(self.samples, others, "output", hint=", or add `--no-samples`")
+
+    def without_samples(
+        self, photos: Sequence[Path], word_for: Callable[[Path], Path | None]
+    ) -> list[Path]:
+        """Refuse a training whose picture of samples would be one of the photos of the next start.
+
+        Earlier versions began such trainings. One of these can be resumed: its picture of samples,
+        which was not there when it began, is left out of the photos.
+
+        Args:
+          photos: the paths of the photos.
+          word_for: a function of a file's path that returns the folder or glob given as photos by which
+            the file is found as soon as it exists, or None.
+
+        Returns:
+          The paths of the photos, without that of the picture of samples.
+
+        Raises:
+          ValueError: if the picture of samples would be found, and no such training is resumed.
+        """
+        samples = self.samples
+        if samples is None or (word := word_for(samples)) is None:
+            return list(photos)
+        if not (self.resume and self.checkpoint.exists() and samples.exists()):
+            raise ValueError(
+                f"`output`: the picture of samples, '{samples}', would be found by `--photos {word}`, "
+                "so it would be a photo of the next start; choose another folder, or add `--no-samples`"
+            )
+        same = [path for path in photos if path.name == samples.name and path.samefile(samples)]
+        return [path for path in photos if path not in same]
 
     def earlier(self) -> TrainingCheckpoint | None:
         """Return the checkpoint from which the training resumes; None if its file does not exist.

@@ -179,11 +179,29 @@ def has_metadata(path: Source) -> bool:
     Damaged pixels do not matter, unless the metadata come after them. If the file cannot be read, the
     result is False.
     """
+    return _stated(path) is not None
+
+
+def is_contact_sheet(path: Source) -> bool:
+    """Return whether a picture file has the metadata of a contact sheet that this program wrote.
+
+    A contact sheet is one picture that shows several results. Damaged pixels do not matter, unless the
+    metadata come after them. If the file or its metadata cannot be read, the result is False.
+    """
+    try:
+        found = json.loads(_stated(path) or "null")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "contact_sheet" in found
+
+
+def _stated(path: Source) -> str | None:
+    """Return the text of a picture file's metadata; None if it has none or cannot be read."""
     try:
         data, _, words = contents_of(path, "path")
         with decoding.opened_picture(data, words, "path", verified=False) as opened:
             if encoding.text_in(opened) is None:
                 decoding.load_pixels(opened)  # reads also the text that a PNG has after its pixels
-            return encoding.text_in(opened) is not None
+            return encoding.text_in(opened)
     except ValueError:
-        return False
+        return None

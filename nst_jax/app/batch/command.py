@@ -133,6 +133,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         mesh=mesh,
         here=chosen["runner"] != "ray",
         inputs=[*contents, *other_inputs(chosen, init_file)],
+        words=[*contents, *chosen["styles"]],
         fine=FineStyles(chosen["precision"], chosen["tile"]),
         in_manifest=any(row.location for row in wanted),
         shard=None if chosen["shard"] is None else parse_shard(chosen["shard"]),

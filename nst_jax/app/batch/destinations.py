@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nst_jax import images
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
+from nst_jax.app.batch.rows import finder
 from nst_jax.app.control_files import files_of
 
 
@@ -123,9 +124,15 @@ def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
 
 
 def check_destinations(
-    files: Iterable[tuple[ManifestRow, Path]], *, more: Sequence[Path], inputs: Iterable[Path]
+    files: Iterable[tuple[ManifestRow, Path]],
+    *,
+    more: Sequence[Path],
+    inputs: Iterable[Path],
+    words: Iterable[Path] = (),
 ) -> None:
     """Refuse results that cannot be written, or that would overwrite an input or a file in `more`.
+
+    Results that would be inputs of the next run are refused, too.
 
     Args:
       files: rows (pictures to paint), each with the path of its result.
@@ -133,6 +140,7 @@ def check_destinations(
         and the result manifest (a file that says how each row ended). These must not overwrite an
         input, either.
       inputs: the files that the batch reads.
+      words: the contents and styles as typed: files, folders and globs.
 
     Raises:
       ValueError: naming the refused file, and its row if the row came from a manifest.
@@ -140,8 +148,14 @@ def check_destinations(
     read = set(inputs)
     real_paths = {os.path.realpath(path) for path in read}
     identities = {found for found in map(_identity, read) if found is not None}
+    word_for = finder(words)
 
     def check(path: Path) -> str:
+        if (word := word_for(path)) is not None:
+            raise ValueError(
+                f"`output`: '{path}' would be found by '{word}', so the results would be inputs of the "
+                "next run; choose another folder"
+            )
         real = os.path.realpath(path)
         if real in real_paths or _identity(path) in identities:
             raise ValueError(f"`output`: '{path}' is an input; choose another name or folder")

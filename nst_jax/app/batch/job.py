@@ -332,6 +332,7 @@ def batch_job(
     start: Any = None,
     check: Check = lambda recipe, seed: None,
     inputs: Iterable[Path] = (),
+    words: Sequence[Path] = (),
     shard: Shard | None = None,
     sheet: bool = False,
     anywhere: bool = False,
@@ -353,6 +354,7 @@ def batch_job(
         if an option, or the seed, cannot be used with the recipe.
       inputs: files that the batch reads besides those that the rows name. No result may overwrite a
         file that the batch reads.
+      words: the contents and styles as typed: files, folders and globs. No result may be found by them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
       anywhere: whether rows may name outputs outside `folder`.
@@ -389,6 +391,7 @@ def batch_job(
         [(draft.row, draft.output) for draft in drafts],
         more=[listing, *([drawn] if drawn else [])],
         inputs=[*inputs, *inputs_of(rows)],
+        words=words,
     )
     if drawn is not None:
         results.check_sheet(drawn, overwrite=options.get("overwrite"))

@@ -106,8 +106,8 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # If the batch is started again, these metadata show that this program wrote the sheet,
-                # so that the sheet may be replaced.
+                # If the command is run again, `results.check_sheet` lets a file with `contact_sheet` be
+                # replaced.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:

@@ -323,19 +323,18 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 
     Args:
       sheet: the path.
-      overwrite: True allows that a file which this program did not write is replaced; None and False
-        refuse that.
+      overwrite: True allows that any file is replaced; None and False refuse to replace a file that is
+        no contact sheet of this program, such as a picture that it painted.
 
     Raises:
-      ValueError: if the path cannot be written to, or if it is a file that this program did not write
-        and that may not be replaced.
+      ValueError: if the path cannot be written to, or if there is a file that may not be replaced.
     """
     if not sheet.parent.exists():
         return
     images.check_output(sheet, argument="output")
-    if sheet.exists() and not overwrite and not reading.has_metadata(sheet):
+    if sheet.exists() and not overwrite and not reading.is_contact_sheet(sheet):
         raise ValueError(
-            f"`output`: '{sheet}' exists and this program did not write it; choose another "
+            f"`output`: '{sheet}' exists and is no contact sheet of this program; choose another "
             "folder, or `--overwrite` to replace the file"
         )
 

@@ -5,8 +5,10 @@ A row is one picture to paint. A manifest is a table that a user writes, with a 
 
 import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -203,6 +205,69 @@ def is_input_folder(output: Path, inputs: Iterable[Path]) -> bool:
 def is_pattern(word: Path) -> bool:
     """Return whether a word is a pattern such as 'photos/*.jpg', and no existing file or folder."""
     return glob.has_magic(str(word)) and not file_exists(word)
+
+
+def finder(words: Iterable[Path]) -> Callable[[Path], Path | None]:
+    """Return a function that says by which word `expanded` finds a picture, as soon as it exists.
+
+    By it, results that would be inputs of the next run are refused.
+
+    Args:
+      words: files, folders and globs as typed. A file finds nothing.
+
+    Returns:
+      A function of the picture's path. It returns a folder or glob from `words`, or None.
+
+    Example:
+      >>> word_for = finder([Path("photos/*.png")])
+      >>> word_for(Path("photos/cat_wave.png")) is None, word_for(Path("photos/cat_wave.jpg")) is None
+      (False, True)
+    """
+    tests: list[tuple[Path, Callable[[Path], bool]]] = []
+    for word in dict.fromkeys(words):
+        if word.is_dir():
+            tests.append((word, _finds(word / "*", len(word.parts))))
+        elif is_pattern(word):
+            fixed = takewhile(lambda part: not glob.has_magic(part), word.parts)
+            tests.append((word, _finds(word, len([*fixed]))))
+    return lambda path: next((word for word, finds in tests if finds(path)), None)
+
+
+def _finds(pattern: Path, fixed: int) -> Callable[[Path], bool]:
+    """Return a function that says whether a glob finds a path, as soon as a file is there.
+
+    Args:
+      pattern: the glob.
+      fixed: how many parts at the beginning of `pattern` are names, whatever characters they have.
+    """
+    base, parts = Path(*pattern.parts[:fixed]), pattern.parts[fixed:]
+
+    @cache
+    def places(folder: Path) -> list[tuple[str, ...]]:
+        # Both paths may be typed by way of links, so they are compared as typed and as they lead.
+        found = []
+        for whole in (os.path.abspath, os.path.realpath):
+            inside, top = Path(whole(folder)), Path(whole(base))
+            if inside.is_relative_to(top):
+                found.append(inside.relative_to(top).parts)
+        return found
+
+    return lambda path: any(_match((*place, path.name), parts) for place in places(path.parent))
+
+
+def _match(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Return whether names of folders and, at last, of a file match a glob's parts, by its rules."""
+    if not parts:
+        return not names
+    if parts[0] == "**":  # any number of folders that are not hidden
+        shown = [*takewhile(lambda name: not name.startswith("."), names)]
+        return any(_match(names[skipped:], parts[1:]) for skipped in range(len(shown) + 1))
+    if not names or not _match(names[1:], parts[1:]):
+        return False
+    if not glob.has_magic(parts[0]):
+        return names[0] == parts[0]
+    hidden = names[0].startswith(".") and not parts[0].startswith(".")
+    return not hidden and fnmatch(names[0], parts[0])
 
 
 def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:

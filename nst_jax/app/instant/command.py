@@ -364,8 +364,8 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
         content_labels=[path.stem for path in down],
         style_labels=["+".join(label.stem for label in style.labels) for style in across],
     )
-    # If the command is run again, these metadata show that this program wrote the sheet, so that the
-    # sheet may be replaced.
+    # If the command is run again, `results.check_sheet` lets a file with `contact_sheet` be
+    # replaced.
     metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
     write_picture(job.sheet, drawn, metadata=metadata)
 

@@ -384,6 +384,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
         list(zip(drafts, named, strict=True)),
         more=[listing, *([sheet] if sheet else [])],
         inputs=[*inputs, *masks, *map(_content_of, drafts)],
+        words=[*contents, *chosen["styles"]],
     )
     if sheet is not None:
         results.check_sheet(sheet, overwrite=chosen["overwrite"])
