@@ -21,6 +21,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 # final file. Most file systems allow 255 bytes for a whole name; the rest is for a hash, random digits
 # and the suffix.
 LONGEST_NAME = 200
+MOST_BYTES = 255  # of a whole name, on most file systems
 
 
 def temporary_path(path: Path) -> Path:
@@ -31,6 +32,22 @@ def temporary_path(path: Path) -> Path:
 def hidden_path(path: Path, suffix: str) -> Path:
     """Return the path of a hidden file beside `path`, such as `.out.png.lock` for the suffix "lock"."""
     return path.with_name(f".{_shortened(path.name)}.{suffix}")
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """Return the name of a file that is made from names of other files, short enough to be written.
+
+    Args:
+      stem: the names, without suffixes. If the whole name would be too long, only their beginning is
+        used, with a hash.
+      ending: the end of the name with its suffix, which is kept; at most 46 bytes.
+
+    Example:
+      >>> fitting_name("cat_wave", "-2.png"), fitting_name("cat" * 100, ".png")[-15:]
+      ('cat_wave-2.png', 'ca-3bd338e5.png')
+    """
+    fits = len(os.fsencode(stem + ending)) <= MOST_BYTES
+    return (stem if fits else _shortened(stem)) + ending
 
 
 def _shortened(name: str) -> str:
@@ -327,6 +344,18 @@ def as_path(path: Any, *, argument: str = "path") -> Path:
     return Path(given)
 
 
+def unwritable(path: Path, error: OSError, argument: str) -> str:
+    """Return the error message for a file at `path` that the system does not let be written."""
+    if error.errno == errno.ENAMETOOLONG:  # in any folder
+        return (
+            f"`{argument}`: cannot write {path.name!r}: {reason_of(error)}; choose a shorter name"
+        )
+    return (
+        f"`{argument}`: cannot write {path.name!r} in {str(path.parent)!r}: {reason_of(error)}; "
+        "choose another place"
+    )
+
+
 def check_place(path: PathLike, *, argument: str = "path") -> None:
     """Refuse a path that is a folder or that the system refuses, or whose folder does not exist.
 
@@ -352,10 +381,7 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
                 f"`{argument}`: '{path}' is a symbolic link that leads back to itself; choose another "
                 "name"
             ) from None
-        raise ValueError(
-            f"`{argument}`: cannot write {path.name!r} in {str(path.parent)!r}: {reason_of(error)}; "
-            "choose another place"
-        ) from None
+        raise ValueError(unwritable(path, error, argument)) from None
     if path.is_dir():
         raise ValueError(f"`{argument}`: '{path}' is a folder; name a file in it")
     parent = path.absolute().parent

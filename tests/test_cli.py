@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -281,8 +282,9 @@ BAD_FLAGS = {
     "empty log": (["--log", ""], "`--log`", "is empty"),
     "empty frames": (["--frames", ""], "`--frames`", "is empty"),
     "empty output": (["-o", ""], "`--output`", "is empty"),
-    "long output": (["-o", "a" * 300 + ".png"], "`--output`", "File name too long"),
-    "long log": (["--log", "a" * 300], "`--log`", "File name too long"),
+    "long output": (["-o", "a" * 300 + ".png"], "`--output`", "File name too long; choose a short"),
+    "long log": (["--log", "a" * 300], "`--log`", "File name too long; choose a shorter name"),
+    "long folder": (["-o", "b" * 300 + "/a.png"], "`--output`: 'bbb", "choose a shorter name"),
     "frames": (["--frames", "nowhere/frames"], "`--frames`", "nowhere"),
     "frames is file": (["--frames", "art.png"], "`--frames`", "art.png"),
     "no weights": (["--weights", "none.h5"], "`--weights`", "none.h5"),
@@ -612,6 +614,17 @@ def test_a_share_is_a_number(call):
         refused(
             call("stylize", "photo.png", f"art.png:{text}"), "`STYLE`", repr(text), "art.png:0.7"
         )
+
+
+def test_the_result_of_pictures_with_long_names_has_a_shorter_name(call):
+    content, style = "a" * 150 + ".png", "b" * 150 + ".png"
+    shutil.copy("photo.png", content)
+    shutil.copy("art.png", style)
+    before = set(os.listdir())
+    assert call("stylize", content, style, "--recipe", "tiny", "--steps", "1", "-q")[0] == 0
+    (name,) = set(os.listdir()) - before
+    assert name.startswith("a" * 150 + "_bbb") and len(name) == 200 + 1 + 8 + 4
+    images.read(name)
 
 
 def test_names_may_be_as_long_as_the_file_system_allows(call):

@@ -1,6 +1,7 @@
 """Files are replaced whole or not at all, and keep their permissions."""
 
 import errno
+import hashlib
 import os
 import signal
 import stat
@@ -212,10 +213,22 @@ def test_urls_are_recognised_in_paths(typed, url):
     assert _files.url_in(typed) == url
 
 
+def test_a_name_made_of_names_is_cut_only_if_it_is_too_long(tmp_path):
+    for stem, ending in (("a" * 251, ".png"), ("絵" * 83, "_2.png"), ("a", ".png")):
+        assert _files.fitting_name(stem, ending) == stem + ending
+    for stem in ("a" * 252, "絵" * 84, "a" * 250 + "絵"):
+        name = _files.fitting_name(stem, ".png")
+        digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
+        assert name == f"{stem.encode()[:200].decode(errors='ignore')}-{digest}.png"
+        (tmp_path / name).touch()
+    names = {_files.fitting_name("a" * 300 + end, ".png") for end in "bcd"}
+    assert len(names) == 3
+
+
 @pytest.mark.parametrize("check", [_files.check_place, _files.check_destination])
 def test_a_name_that_the_system_refuses_is_refused_in_one_line(tmp_path, check):
     with pytest.raises(
-        ValueError, match="^`path`: cannot write 'xxx.*: File name too long; choose"
+        ValueError, match="^`path`: cannot write 'x*': File name too long; choose a shorter name$"
     ):
         check(tmp_path / ("x" * 300))
     (tmp_path / "file").touch()

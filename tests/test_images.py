@@ -60,6 +60,24 @@ def png(depth, colour_type, rows, *chunks):
     )
 
 
+def tiff(bits, photometric, data, *tags, size=(16, 16)):
+    """Write a TIFF without compression by hand, of which Pillow writes few kinds; `tags` are shorts."""
+    height, width = size
+    fields = {256: width, 257: height, 259: 1, 262: photometric, 277: len(bits), 278: height}
+    fields |= {258: bits[0], 273: None, 279: len(data)} | dict(tags)
+    start = 8 + 2 + 12 * len(fields) + 4
+    extra = struct.pack(f"<{len(bits)}H", *bits) if len(bits) > 2 else b""
+    fields[273] = start + len(extra)
+    entries = b""
+    for tag, value in sorted(fields.items()):
+        if tag == 258 and extra:
+            entries += struct.pack("<HHII", tag, 3, len(bits), start)
+        else:
+            count = 2 if tag == 530 else 1
+            entries += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, count, value)
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4) + extra + data
+
+
 def png_chunks_of(data):
     """Split a PNG into its chunks, as [kind, content]."""
     found, start = [], 8
@@ -238,6 +256,140 @@ def test_16_bit_grey_with_a_transparent_shade(path):
     path.write_bytes(png(16, 0, row * 16, (b"tRNS", struct.pack(">H", 4096))))
     alpha = images.read(path).alpha
     assert_array_equal(alpha[0], [1, 0] + [1] * 14)
+
+
+def test_deep_colours_with_a_transparent_colour_are_compared_in_all_16_bits(path):
+    colours = np.full((16, 3), 0x8000)
+    colours[0] = 0x1234, 0x5678, 0x9ABC  # the transparent one
+    colours[1] = 0x1234, 0x5678, 0x9ABD  # the same at 8 bits
+    colours[2] = 0x0034, 0x0078, 0x00BC  # the same low bytes
+    row = b"\0" + colours.astype(">u2").tobytes()
+    path.write_bytes(png(16, 2, row * 16, (b"tRNS", colours[0].astype(">u2").tobytes())))
+    picture = images.read(path)
+    assert_array_equal(picture.alpha, np.tile([0] + [1] * 15, (16, 1)))
+    assert_array_equal(picture.image[5, 0], [1, 1, 1])
+    assert_array_equal(picture.image[5, 1], as_float([0x12, 0x56, 0x9A]))
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (1, 2, 3)])
+def test_a_transparent_colour_of_16_bits_that_no_pixel_has(path, colour):
+    row = b"\0" + struct.pack(">3H", 65535, 0, 0) * 8 + struct.pack(">3H", 257, 514, 771) * 8
+    path.write_bytes(png(16, 2, row * 16, (b"tRNS", struct.pack(">3H", *colour))))
+    assert images.read(path).alpha is None
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("white", [False, True])
+def test_a_transparent_shade_of_few_bits(path, depth, white):
+    most = 2**depth - 1
+    shade = most if white else most // 3
+    samples = np.arange(16) % (most + 1)
+    bits = (samples[:, None] >> np.arange(depth)[::-1]) & 1
+    row = b"\0" + np.packbits(bits.ravel()).tobytes()
+    path.write_bytes(png(depth, 0, row * 16, (b"tRNS", struct.pack(">H", shade))))
+    picture = images.read(path)
+    opaque = samples != shade
+    if opaque.all():
+        assert picture.alpha is None
+    else:
+        assert_array_equal(picture.alpha, np.tile(opaque, (16, 1)))
+    expected = np.where(opaque, samples * (255 // most), 255)
+    assert_array_equal(picture.image[3, :, 0], as_float(expected))
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "sample_format", "samples"),
+    [
+        (16, 0, 1, [0, 257, 65535]),
+        (16, 1, 1, [0, 257, 65535]),
+        (32, 0, 3, [0, 0.2, 1]),
+        (32, 1, 3, [0, 0.2, 1]),
+        (32, 0, 3, [0, 51, 255]),
+    ],
+)
+def test_a_tiff_in_which_0_is_white(tmp_path, bits, photometric, sample_format, samples):
+    values = np.resize(samples, (16, 16))
+    data = values.astype("<f4" if sample_format == 3 else "<u2").tobytes()
+    file = tmp_path / "grey.tif"
+    file.write_bytes(tiff([bits], photometric, data, (339, sample_format)))
+    white = max(samples)
+    expected = np.rint(255 * (values if photometric else white - values) / white)
+    assert_array_equal(images.read(file).image[..., 1], as_float(expected))
+
+
+def test_white_of_12_bits(tmp_path):
+    values = np.arange(0, 4096, 16).reshape(16, 16)
+    values[-1, -1] = 4095
+    first, second = values.reshape(-1, 2).T  # two samples in three bytes
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1)
+    file = tmp_path / "deep.tif"
+    file.write_bytes(tiff([12], 1, packed.astype(np.uint8).tobytes()))
+    picture = images.read(file)
+    assert_array_equal(picture.image[..., 0], as_float(np.rint(values / 4095 * 255)))
+    assert picture.notes == ("12-bit picture read at 8 bits",)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_samples_are_refused(tmp_path, bits):
+    values = np.linspace(0, 2 ** (bits - 1) - 1, 256).astype(f"<i{bits // 8}")
+    file = tmp_path / "signed.tif"
+    file.write_bytes(tiff([bits], 1, values.tobytes(), (339, 2)))
+    words = (
+        rf"`style`: .*signed.tif.* has signed samples of {bits} bits and .* save it with unsigned"
+    )
+    with pytest.raises(ValueError, match=words) as e:
+        images.load(file, argument="style")
+    one_line(e)
+
+
+def test_colours_of_16_bits_in_planes(tmp_path):
+    colours = np.random.default_rng(5).integers(0, 256, (16, 16, 3)) * 257
+    for planes in (False, True):
+        order = np.moveaxis(colours, -1, 0) if planes else colours
+        data = order.astype("<u2").tobytes()
+        tags = [(284, 2 if planes else 1)]
+        file = tmp_path / "planes.tif"
+        file.write_bytes(tiff([16, 16, 16], 2, data, *tags))
+        if planes:
+            with pytest.raises(ValueError, match=r"planes.tif.* in separate planes .*save it") as e:
+                images.load(file)
+            one_line(e)
+        else:
+            assert_array_equal(images.load(file), as_float(colours // 257))
+
+
+def test_subsampled_colours_without_compression_are_refused(tmp_path):
+    blocks = np.full((64, 6), 128, np.uint8).tobytes()  # four of brightness, two of colour
+    file = tmp_path / "sub.tif"
+    # What follows the pixels would count as pixels.
+    file.write_bytes(tiff([8, 8, 8], 6, blocks + bytes(512), (530, 2 | 2 << 16)))
+    with pytest.raises(
+        ValueError, match=r"sub.tif.* \(YCbCr\) without compression.*; save it"
+    ) as e:
+        images.load(file)
+    one_line(e)
+    picture = np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8)
+    PIL.Image.fromarray(picture).convert("YCbCr").save(file)
+    assert_allclose(images.load(file), as_float(picture), rtol=0, atol=3 / 255)
+
+
+@pytest.mark.parametrize("white", [1023, 65535])
+def test_deep_colours_of_a_ppm_are_said(tmp_path, white):
+    body = struct.pack(">3H", white, 0, white // 3) * 256
+    (tmp_path / "deep.ppm").write_bytes(b"P6 16 16 %d\n" % white + body)
+    picture = images.read(tmp_path / "deep.ppm")
+    assert_array_equal(picture.image[0, 0], as_float([255, 0, 85]))
+    assert picture.notes == ("16-bit picture read at 8 bits",)
+
+
+def test_a_bitmap_with_16_bits_for_a_pixel_has_no_deep_colours(tmp_path):
+    fields = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 16, 3, 512, 0, 0, 0, 0)
+    fields += struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    header = b"BM" + struct.pack("<IHHI", 14 + len(fields) + 512, 0, 0, 14 + len(fields))
+    (tmp_path / "a.bmp").write_bytes(header + fields + struct.pack("<H", 0xF800) * 256)
+    picture = images.read(tmp_path / "a.bmp")
+    assert_array_equal(picture.image[2, 3], [1, 0, 0])
+    assert picture.notes == ()
 
 
 def test_16_bit_ppm_is_said(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import feed_forward, images
+from nst_jax import _files, feed_forward, images
 from nst_jax.app import cli, interrupts, preview, programs
 from nst_jax.app.outputs import Outputs
 from nst_jax.feed_forward import (
@@ -728,6 +728,17 @@ def test_a_signal_brings_an_earlier_picture_back(tmp_path, number):
     assert (tmp_path / "out.png").read_bytes() == before
     assert not list(tmp_path.glob(".out*"))
     os.close(screen)
+
+
+def test_an_earlier_picture_with_a_long_name_gets_a_name_of_its_own(job, earlier, monkeypatch):
+    output = Path("x" * 251 + ".png")
+    _files.hidden_path(output, "before").write_bytes(earlier)
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", False)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    assert cli.main([*job[:-1], str(output), "--no-overwrite"]) == 130
+    (beside,) = Path().glob("x*.png")
+    assert beside.read_bytes() == earlier and beside.name.endswith("_before.png")
+    assert not list(Path().glob(".x*"))
 
 
 def test_a_run_without_a_preview_brings_an_earlier_picture_back_too(job, earlier, monkeypatch):

@@ -1,6 +1,7 @@
 """Batches: manifests, folders and globs; finished pictures, failures, shards, interruptions and Ray."""
 
 import glob
+import hashlib
 import json
 import os
 import random
@@ -402,6 +403,38 @@ def test_a_number_in_a_name_is_tried_once(here):
     assert [path.name for path in found] == [
         "a_b.png", "a_b-3.png", "a_b-4.png", "a_b-2.png", "a_b-5.png"
     ]  # fmt: skip
+
+
+def test_results_of_pictures_with_long_names(here):
+    content, style = Path("a" * 150 + ".png"), Path("b" * 150 + ".png")
+    long = row_of(1)._replace(content=content, styles=((style, None),))
+    beside = row_of(3)._replace(content=Path("c" * 99), styles=((style, None),))
+    found = destinations([long, long, row_of(1), beside, beside], Path("out"), "png")
+    name = "a" * 150 + "_" + "b" * 49
+    digest = hashlib.sha256(f"{'a' * 150}_{'b' * 150}".encode()).hexdigest()[:8]
+    assert [path.name for path in found[:4]] == [
+        f"{name}-{digest}.png", f"{name}-{digest}-2.png", "a_b.png", f"{'c' * 99}_{'b' * 150}.png"
+    ]  # fmt: skip
+    assert all(len(path.name) <= 255 for path in found) and len(set(found)) == 5
+    check_destinations([(long, path) for path in found], more=[], inputs=[content, style])
+    with pytest.raises(ValueError, match=r"cannot write 'x*.png': .*; choose a shorter name$"):
+        check_destinations([(long, Path("new", "x" * 300 + ".png"))], more=[], inputs=[])
+
+
+def test_a_batch_of_pictures_with_long_names(call):
+    content, style = "a" * 150 + ".png", "b" * 150 + ".png"
+    shutil.copy("photo.png", content)
+    shutil.copy("art.png", style)
+    Path("more").mkdir()
+    shutil.copy("photo.png", f"more/{content}")
+    argv = ["batch", content, "photo.png", f"more/{content}", "--styles", style, "-o", "out"]
+    code, _, err = call(*argv, "--recipe", "tiny", "--steps", "1")
+    assert code == 0
+    names = [name for name in os.listdir("out") if name.endswith(".png")]
+    (second,) = (name for name in names if name.endswith("-2.png"))
+    assert len(names) == 3 and f"photo_{'b' * 150}.png" in names
+    assert f"{second} is more/{content} with {style}" in " ".join(err.split())
+    assert second.replace("-2.png", ".png") in names
 
 
 def test_a_folder_is_tested_by_one_file_and_every_name_is_checked(here, monkeypatch):

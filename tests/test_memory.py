@@ -221,7 +221,7 @@ def test_resizing_takes_no_more_than_estimated_and_not_much_less(old, new):
 
 def test_files_that_are_still_to_be_read_take_memory():
     scales = [run_scales.Scale((64, 64), ((64, 64),), 1)]
-    files = FileMemory(kept=10**9, peak=3 * 10**9)
+    files = FileMemory(kept=10**9, peak=3 * 10**9, least=3 * 10**9)
     options = {"memory": 4 * 10**9, "platform": "cpu", "files": files}
     assert plan_scales(recipes.DEFAULT, scales, **options).available == 4 * 10**9
     found = plan_scales(recipes.DEFAULT, scales, unread=True, **options)
@@ -231,6 +231,9 @@ def test_files_that_are_still_to_be_read_take_memory():
         ValueError, match=r"`content`: reading the pictures takes 3.0 GB, and 2.0 GB"
     ):
         plan_scales(recipes.DEFAULT, scales, unread=True, **options)
+    style = replace(files, largest=1)
+    with pytest.raises(ValueError, match=r"`style`: reading the pictures takes 3.0 GB"):
+        plan_scales(recipes.DEFAULT, scales, unread=True, **options | {"files": style})
     # An accelerator has a memory of its own.
     found = plan_scales(recipes.DEFAULT, scales, unread=True, **options | {"platform": "gpu"})
     assert found.available == 2 * 10**9 and found.peak == found.footprint.total
@@ -246,7 +249,40 @@ def test_files_are_read_and_resized_one_after_the_other():
     assert found.peak == found.kept + 12 * 60 * 80 + 12 * 1_000_000 + last
     scale = run_scales.Scale((60, 80), (), 1)
     few = memory_of_files(shapes[:1], [100 * 10**6], scale, recipes.DEFAULT)
-    assert few.peak == 100 * 10**6
+    assert few.peak == few.least == 100 * 10**6
+
+
+def test_the_least_that_reading_takes_does_not_depend_on_the_sizes():
+    shapes, pixels = [(300, 400), (1000, 1000)], (120_000, 1_000_000)
+    decoding = [25 * n for n in pixels]
+    resize = recipes.DEFAULT.pictures.resize
+    for side in (500, 5000):
+        scale = run_scales.Scale((side, side), ((side, side),), 1)
+        found = memory_of_files(shapes, decoding, scale, recipes.DEFAULT)
+        last = footprint.peak_of_resizing((1000, 1000), (16, 16), resize)
+        assert found.least == 12 * sum(pixels) + 12 * 16 * 16 + last < found.peak
+        assert found.largest == 1
+    # Nothing is resized.
+    scale = run_scales.Scale((300, 400), ((1000, 1000),), 1)
+    found = memory_of_files(shapes, decoding, scale, recipes.DEFAULT)
+    assert found.least == found.peak
+
+
+def test_a_resizing_that_does_not_fit_names_the_size_that_needs_it():
+    files = FileMemory(kept=10**6, peak=3 * 10**9, least=2 * 10**6)
+    options = {"memory": 2 * 10**9, "platform": "cpu", "files": files, "unread": True}
+    enlarged = recipes.DEFAULT.replace(style_scale=(2.0,))
+    for shape, style, recipe, argument in (
+        ((64, 96), (64, 64), recipes.DEFAULT, "size"),
+        ((64, 64), (96, 64), recipes.DEFAULT, "style_size"),
+        ((64, 64), (96, 64), enlarged, "style_scale"),
+    ):
+        scales = [run_scales.Scale(shape, (style,), 1)]
+        words = (
+            rf"^`{argument}`: resizing .* takes 3.0 GB, and 2.0 GB is available; choose a smaller"
+        )
+        with pytest.raises(ValueError, match=words):
+            plan_scales(recipe, scales, **options)
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

@@ -134,6 +134,31 @@ def test_another_device_is_planned_for_as_far_as_it_is_known(call):
     assert told["seconds"] is None
 
 
+@pytest.mark.parametrize(
+    ("words", "start", "more"),
+    [
+        ((*PAIR, "--size", "40000"), "`--size`: 40000x", "up to"),
+        ((*PAIR, "--style-scale", "2000"), "`--style-scale`: 2000 makes ", "up to"),
+        ((*PAIR, "--style-size", "60000"), "`--style-size`: ", "long:"),
+        ((*PAIR, "--size", "40000", "--tile", "512"), "`--size`: resizing", "a smaller one"),
+        (("--shape", "60000x60000"), "`--shape`: 60000x60000 px takes", "up to"),
+        (("--shape", "2048x2048", "--bucket", "2048"), "`--bucket`: ", "bucket and `--shape`"),
+    ],
+)
+def test_what_is_too_large_is_named_by_what_makes_it_large(call, words, start, more):
+    memory = ("--memory", "4GB", "--platform", "cpu")
+    code, _, told = call("plan", *words, *memory)
+    assert code == 2 and told.startswith(f"nst-jax: error: {start}") and more in told
+    assert told.count("\n") == 1 and "with another program" not in told
+
+
+def test_a_size_that_fits_by_the_message_can_be_planned(call):
+    memory = ("--memory", "4GB", "--platform", "cpu")
+    told = call("plan", *PAIR, "--size", "40000", *memory)[2]
+    longer = max(map(int, re.search(r"up to (\d+)x(\d+) px fits", told).groups()))
+    assert call("plan", *PAIR, "--size", longer, *memory)[0] == 0
+
+
 REFUSED = {
     "nothing": ([], "`CONTENT`", "--shape"),
     "no style": (["photo.png"], "`STYLE`", "is missing"),

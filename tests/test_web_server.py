@@ -206,6 +206,15 @@ def test_requests_of_other_origins_and_strangers_are_refused(server):
     assert answer.status in (400, 403)
 
 
+@pytest.fixture(scope="module")
+def friend():
+    """A client that has shown the token of a server."""
+    with serving(token="let me in") as (port, _):
+        client = Client(port)
+        assert client.ask("GET", "/?token=let%20me%20in")[0].status == 303
+        yield client
+
+
 def test_a_token_is_asked_for_once_and_kept_in_a_cookie():
     with serving(token="let me in") as (port, _):
         stranger = Client(port)
@@ -216,6 +225,20 @@ def test_a_token_is_asked_for_once_and_kept_in_a_cookie():
         assert answer.status == 303 and answer.getheader("location") == "/"
         assert b"let me in" not in friend.visit().ask("GET", "/")[1]
         assert friend.ask("GET", "/page.js")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "other",
+    ['theme={"dark":true}', "version=2", "path=/x", "a=b c", "flag", "=", "a[1]=\xe9", 'q="'],
+)
+def test_the_cookies_of_other_programs_on_this_host_do_not_matter(friend, other):
+    friend.visit()
+    own = [f"{name}={value}" for name, value in friend.cookies.items()]
+    assert len(own) == 2  # of the token and of the visitor
+    for cookies in ([other, *own], [own[0], other, own[1]], [*own, other]):
+        header = {"Cookie": "; ".join(cookies)}
+        assert friend.json("GET", "/about", **header)[0] == 200, cookies
+    assert friend.json("GET", "/about", Cookie=f"{other}; {own[1]}")[0] == 401
 
 
 def test_bad_uploads_and_settings_are_one_sentence(server, monkeypatch):

@@ -45,7 +45,7 @@ from nst_jax.app.chosen_options import (
 from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style, read_fine
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import picture_job
-from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.messages import naming_size, print_lines, print_message
 from nst_jax.app.outputs import (
     Outputs,
     check_outputs,
@@ -201,7 +201,8 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         options |= {"files": files, "unread": True}
     else:
         scales = scales_of_canvas(recipe, chosen["shape"])
-    planned = plan_in_arrays(recipe, scales, chosen_bucket(chosen), **options)
+    with naming_size(None if shapes else "shape"):
+        planned = plan_in_arrays(recipe, scales, chosen_bucket(chosen), **options)
     if chosen["as_json"]:
         print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:

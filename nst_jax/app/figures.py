@@ -43,7 +43,7 @@ def gram(style: Path, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options.
     """
     taps = resolve_taps(chosen["taps"], argument="taps") if chosen["taps"] else figures.STYLE_TAPS
-    output = _checked_output(style, f"{style.stem}_gram.png", "style", chosen)
+    output = _checked_output(style, _files.fitting_name(style.stem, "_gram.png"), "style", chosen)
     picture = _seen(style, "style", chosen)
     sheet = figures.gram_sheet(_weights(chosen), picture, taps=taps, label=style.name)
     _write(output, sheet, chosen)
@@ -57,7 +57,9 @@ def features(picture: Path, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options.
     """
     tap = resolve_tap(chosen["tap"], argument="tap")
-    output = _checked_output(picture, f"{picture.stem}_{tap}.png", "picture", chosen)
+    output = _checked_output(
+        picture, _files.fitting_name(picture.stem, f"_{tap}.png"), "picture", chosen
+    )
     seen = _seen(picture, "picture", chosen)
     sheet = figures.feature_sheet(_weights(chosen), seen, tap, count=chosen["count"])
     _write(output, sheet, chosen)

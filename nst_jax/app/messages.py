@@ -119,7 +119,7 @@ def print_message(kind: str, text: str) -> None:
 # the command line, `as_flags` replaces these names by the names of flags.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
-    "protect", "bucket", "style_size", "steps", "devices", "content_weight",
+    "protect", "bucket", "style_size", "steps", "devices", "content_weight", "shape",
 )  # fmt: skip
 
 
@@ -250,6 +250,23 @@ def naming_style(names: Sequence[str]) -> Iterator[None]:
             raise
         index = int(found["of"] or found["scaled"] or 0)
         raise ValueError(f"{error} ('{names[index]}')") from None
+
+
+@contextmanager
+def naming_size(argument: str | None) -> Iterator[None]:
+    """Context manager: name another argument in an error message about the size of canvas or styles.
+
+    Args:
+      argument: the Python name of the argument that gives both sizes, in place of `size` and
+        `style_size`; None leaves messages as they are.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if argument is None:
+            raise
+        words = re.sub(r"`(style_)?size`", f"`{argument}`", str(error))
+        raise ValueError(re.sub(r"long:(\d+) fits", r"up to \1 px fits", words)) from None
 
 
 def usage_message(error: click.UsageError) -> str:

@@ -102,13 +102,15 @@ class Outputs:
 def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Path:
     """Return the name that a result gets if the user names no file, such as `photo_painting.png`.
 
+    A name that would be too long has only its beginning, with a hash.
+
     Args:
       content: path of the content.
       styles: paths of the styles.
       ending: text at the end of the name, before the suffix.
     """
     stems = ["stdin" if path == STANDARD else path.stem for path in (content, *styles)]
-    return Path("_".join(stems) + f"{ending}.png")
+    return Path(_files.fitting_name("_".join(stems), f"{ending}.png"))
 
 
 def result_path(output: Path | None, default: Path) -> Path:

@@ -230,7 +230,10 @@ def _why_refused(text: str, path: Path, *, allow_dash: bool) -> str:
     except (OSError, ValueError) as error:
         if not isinstance(error, OSError) or error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            return f"{path.name[:40]!r}... cannot be the name of a file: {reason}"
+            name, remedy = path.name, "choose another name"
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+                name, remedy = max(path.parts, key=len), "choose a shorter name"
+            return f"{name[:40]!r}... cannot be the name of a file: {reason}; {remedy}"
     return ""
 
 

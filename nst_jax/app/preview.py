@@ -203,7 +203,10 @@ class Preview(AbstractContextManager):
     def _put_beside(self) -> None:
         """Give the earlier picture a name of its own, since this run may not overwrite its file."""
         stem, suffix = self._file.stem, self._file.suffix
-        names = (f"{stem}_before{number or ''}{suffix}" for number in itertools.count())
+        names = (
+            _files.fitting_name(stem, f"_before{number or ''}{suffix}")
+            for number in itertools.count()
+        )
         place = next(path for path in map(self._file.with_name, names) if not path.exists())
         # If renaming fails, the folder is not writable, so the copy cannot be deleted either.
         with suppress(OSError):

@@ -230,8 +230,11 @@ def decoded(
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
     gamma = None if opened.info.get("icc_profile") else gamma_of(opened.info, notes)
+    _check_samples(opened)
     _check_memory(opened, memory_of(opened))
-    low = None if gamma is None else _low_bytes(opened)
+    _scale_transparent_shade(opened)
+    exact = gamma is not None or "transparency" in opened.info
+    low = _low_bytes(opened) if exact else None
     opened.load()
     upright = opened
     # `load` has already turned a TIFF upright and removed its orientation tag. So the tag is read
@@ -240,8 +243,12 @@ def decoded(
         upright = opened.transpose(_TURNS[orientation])
         low = low and low.transpose(_TURNS[orientation])
     if upright.mode.startswith("I") or upright.mode == "F":
-        colours, alpha = _from_deep_grey(upright, gamma)
+        white_is_zero = _tag(opened, ExifTags.Base.PhotometricInterpretation, 0) == 0
+        white = 4095 if _has_12_bits(opened) else 65535
+        colours, alpha = _from_deep_grey(upright, gamma, white, inverted=white_is_zero)
         gamma = None
+    elif low is not None and isinstance(upright.info.get("transparency"), tuple):
+        colours, alpha = upright, _opacity_of_deep(upright, low)
     else:
         colours, alpha = _split_alpha(upright)
     if low is not None and gamma is not None:
@@ -359,16 +366,69 @@ def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
     if opened.mode == "F":
         yield "floating-point picture read at 8 bits"
     elif opened.mode.startswith("I") or _has_deep_colours(opened):
-        yield "16-bit picture read at 8 bits"
+        yield f"{12 if _has_12_bits(opened) else 16}-bit picture read at 8 bits"
     if opened.mode in ("CMYK", "LAB"):
         yield f"{opened.mode} converted to RGB"
 
 
 def _has_deep_colours(opened: PilImage.Image) -> bool:
     # Pillow silently reads 16-bit colours at 8 bits. Only the arguments of its decoders, which are in
-    # `tile`, show the file's own depth.
-    decoders = str(getattr(opened, "tile", ""))
-    return ";16" in decoders or (opened.format == "PPM" and "65535" in decoders)
+    # `tile`, show the file's own depth. A PPM's decoder has the number that stands for white. A BMP has
+    # 16 bits for all three colours of a pixel.
+    tiles: Any = getattr(opened, "tile", ())
+    if opened.format == "PPM":
+        return any(isinstance(one, int) and one > 255 for tile in tiles for one in tile[3])
+    return opened.format != "BMP" and ";16" in str(tiles)
+
+
+def _tag(opened: PilImage.Image, tag: int, default: Any) -> Any:
+    """Return the value of a tag of a TIFF, or `default` if it is missing; None for other formats."""
+    tags: Any = getattr(opened, "tag_v2", {})
+    return tags.get(tag, default) if opened.format == "TIFF" else None
+
+
+def _has_12_bits(opened: PilImage.Image) -> bool:
+    # Pillow keeps the samples of a 12-bit TIFF as they are, in a picture of 16 bits (mode I;16).
+    return _tag(opened, ExifTags.Base.BitsPerSample, (1,)) == (12,)
+
+
+def _check_samples(opened: PilImage.Image) -> None:
+    """Refuse a TIFF whose samples Pillow reads as if they were of another kind.
+
+    Signed samples of 32 bits are not refused here: Pillow writes its mode I so, with 65535 as white.
+    """
+    bits = _tag(opened, ExifTags.Base.BitsPerSample, (1,))
+    if not bits:  # not a TIFF
+        return
+    if 2 in _tag(opened, ExifTags.Base.SampleFormat, (1,)) and bits[0] < 32:
+        raise _RefusedError(
+            f"has signed samples of {bits[0]} bits and does not say which of them is white; "
+            "save it with unsigned samples of 8 or 16 bits"
+        )
+    if opened.info.get("compression") != "raw" or len(bits) == 1:
+        return
+    if opened.mode == "YCbCr" and _tag(opened, ExifTags.Base.YCbCrSubSampling, (1, 1)) != (1, 1):
+        raise _RefusedError(
+            "has colours of fewer pixels than its brightness (YCbCr) without compression, which Pillow "
+            "reads wrongly; save it as RGB, or as PNG"
+        )
+    # Pillow reads the bytes of such planes as samples of 8 bits.
+    if _tag(opened, ExifTags.Base.PlanarConfiguration, 1) == 2 and bits[0] == 16:
+        raise _RefusedError(
+            "has colours of 16 bits in separate planes without compression, which Pillow reads "
+            "wrongly; save it with interleaved colours, or as PNG"
+        )
+
+
+def _scale_transparent_shade(opened: PilImage.Image) -> None:
+    """Scale the transparent shade of a grey PNG of 2 or 4 bits, in place, as Pillow scales its samples.
+
+    Pillow multiplies the samples, so that white is 255, but leaves this shade as it is in the file.
+    """
+    shade, tiles = opened.info.get("transparency"), getattr(opened, "tile", ())
+    most = {"L;2": 3, "L;4": 15}.get(tiles[0][3] if tiles else "")
+    if opened.format == "PNG" and most and isinstance(shade, int):
+        opened.info["transparency"] = (shade & most) * (255 // most)
 
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
@@ -406,18 +466,22 @@ def _split_alpha(
 
 
 def _from_deep_grey(
-    image: PilImage.Image, gamma: float | None
+    image: PilImage.Image, gamma: float | None, white: float, *, inverted: bool
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
     """Convert a grey picture of more than 8 bits to 8-bit grey (mode L), and get its opacity.
 
-    `gamma` is the exponent with which the file encodes intensities; the samples are then also converted
-    to sRGB. If it is None, they are only scaled and rounded. The file may name one value of samples as
-    transparent: the opacity is 0 at pixels with this value, and 1 elsewhere. The opacity is None if
-    every pixel is opaque.
+    The file may name one value of samples as transparent: the opacity is 0 at pixels with this value,
+    and 1 elsewhere. The opacity is None if every pixel is opaque.
+
+    Args:
+      image: a picture of mode F, I, or a kind of I such as I;16.
+      gamma: the exponent with which the file encodes intensities; the samples are then also converted
+        to sRGB. If it is None, they are only scaled and rounded.
+      white: the largest integer that a sample can be.
+      inverted: whether 0 is white, and `white` black.
     """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
-    white = 65535.0
     if image.mode == "F":  # floating point: white is 1, or 255 for samples made from 8 bits
         white = 1.0 if high <= 1 else 255.0
     if not (low >= 0 and high <= white):
@@ -429,6 +493,7 @@ def _from_deep_grey(
     # the samples may span several levels of sRGB.
     levels = np.empty(values.shape, np.uint8)
     for row, samples in zip(levels, values / white, strict=True):  # row by row, to save memory
+        samples = 1 - samples if inverted else samples
         row[:] = np.rint((samples if gamma is None else gamma_to_srgb(samples, gamma)) * 255)
     grey = PilImage.fromarray(levels)
     key = image.info.get("transparency")
@@ -454,6 +519,23 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
         codec, box, offset, order = tiles[0]
         again.tile = [(codec, box, offset, order.replace("16B", "16L"))]
         return again.convert("RGB")
+
+
+def _opacity_of_deep(high: PilImage.Image, low: PilImage.Image) -> Float[np.ndarray, "h w"] | None:
+    """Return the opacity of 16-bit colours of which the file declares one to be transparent.
+
+    All bits of a pixel must agree with that colour. The opacity is None if every pixel is opaque.
+
+    Args:
+      high: an RGB picture of the high bytes, whose `info` has the colour.
+      low: an RGB picture of the low bytes.
+    """
+    colour = np.array(high.info["transparency"])
+    alpha = np.empty((high.height, high.width), np.float32)
+    rows = zip(alpha, np.asarray(high), np.asarray(low), strict=True)
+    for row, above, below in rows:  # row by row, to save memory
+        row[:] = (above != colour >> 8).any(axis=-1) | (below != colour & 255).any(axis=-1)
+    return None if (alpha == 1).all() else alpha
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:

@@ -89,8 +89,9 @@ def read(path: Source, *, argument: str = "path") -> Picture:
     Raises:
       ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture. Also if
         the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, if decoding it takes
-        more memory than is available, or if it is a grey picture of floats, signed integers or 32-bit
-        integers whose range does not tell which number is white.
+        more memory than is available, or if it is a grey picture of floats or 32-bit integers whose
+        range does not tell which number is white. Also if it is a TIFF with signed integers of 8 or 16
+        bits, or, without compression, with subsampled YCbCr or with planes of 16 bits.
       TypeError: if `path` is no path, bytes or binary file object.
 
     Example:

@@ -89,11 +89,7 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
             # Another process may have taken the file for one of a crashed process, and removed it.
             part.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(
-            f"`{argument}`: cannot write {path.name!r} in {str(path.parent)!r}: {reason}; "
-            "choose another place"
-        ) from None
+        raise ValueError(_files.unwritable(path, error, argument)) from None
 
 
 def _check_existing(path: Path, overwrite: bool, argument: str) -> None:

@@ -256,10 +256,15 @@ class FileMemory:
     Attributes:
       kept: bytes of the pictures as they were read, which are kept during the run.
       peak: largest number of bytes at any time while the pictures are read and resized.
+      least: the peak if the pictures were resized to the smallest size, of 16 px: what no choice of
+        sizes avoids.
+      largest: index of the picture whose decoding takes the most, in the order of `memory_of_files`.
     """
 
     kept: int
     peak: int
+    least: int
+    largest: int = 0
 
 
 def memory_of_files(
@@ -276,15 +281,27 @@ def memory_of_files(
       scale: the final scale, whose sizes the pictures are resized to.
       recipe: the recipe, of which only the filter for resizing matters.
     """
-    kept = peak = 0
+    kept = reading = 0
     for (height, width), one in zip(shapes, decoding, strict=True):
-        peak = max(peak, kept + one)
+        reading = max(reading, kept + one)
         kept += 3 * FLOAT32 * height * width
-    resized = 0
-    for old, new in zip(shapes, (scale.shape, *scale.style_shapes), strict=True):
-        peak = max(peak, kept + resized + peak_of_resizing(old, new, recipe.pictures.resize))
-        resized += 3 * FLOAT32 * new[0] * new[1]
-    return FileMemory(kept, peak)
+
+    def peak(sizes: Sequence[Shape]) -> int:
+        most, resized = reading, 0
+        for old, new in zip(shapes, sizes, strict=True):
+            most = max(most, kept + resized + peak_of_resizing(old, new, recipe.pictures.resize))
+            resized += 3 * FLOAT32 * new[0] * new[1]
+        return most
+
+    found = peak((scale.shape, *scale.style_shapes))
+    smallest = peak([(vgg.SMALLEST, vgg.SMALLEST)] * len(shapes))
+    return FileMemory(
+        kept,
+        found,
+        # Pictures that keep their size are not resized, which may take less than resizing to 16 px.
+        least=min(found, smallest),
+        largest=max(range(len(decoding)), key=decoding.__getitem__, default=0),
+    )
 
 
 def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:

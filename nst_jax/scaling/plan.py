@@ -7,13 +7,14 @@ it first; the commands that paint by optimisation make it first. `plan_scales` m
 of the pictures' own sizes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jax.sharding import Mesh
 
-from nst_jax import correspondence, run_scales
+from nst_jax import correspondence, run_scales, vgg
 from nst_jax._types import Shape
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
@@ -21,7 +22,7 @@ from nst_jax.run_scales import Scale
 from nst_jax.scaling import capacity, chunk_size, sharding, tile_grid
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.footprint import FileMemory, Footprint, is_tiled
+from nst_jax.scaling.footprint import FileMemory, Footprint, is_tiled, peak_of_resizing
 from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.scaling.tile_choice import fitted, history_of, with_network
@@ -275,11 +276,11 @@ def plan_scales(
         own.
 
     Raises:
-      ValueError: if a run on a CPU has to read `unread` files that take more memory than there is; if
-        no tile size fits (the message names the largest canvas and the changes that would fit); if the
-        canvas cannot be cut into the tiles of the recipe; or if the devices of `mesh` cannot share the
-        canvas, because one would have no row of it, a loss needs all of it at once, or the padding
-        wraps around and the height is no multiple of 16 px.
+      ValueError: if a run on a CPU has to read and resize `unread` files, which takes more memory than
+        there is; if no tile size fits (the message names the largest canvas and the changes that would
+        fit); if the canvas cannot be cut into the tiles of the recipe; or if the devices of `mesh`
+        cannot share the canvas, because one would have no row of it, a loss needs all of it at once, or
+        the padding wraps around and the height is no multiple of 16 px.
       TypeError, ValueError: if a user's own style loss does not give a number of matches for the
         canvas of each scale.
     """
@@ -290,14 +291,10 @@ def plan_scales(
     correspondence.check_numbers_of_matches([scale.shape for scale in scales], recipe)
     tile_grid.check_sides(last.shape, recipe.terms.taps, recipe.network)
     available, counted, here = _memory_of(mesh, device, memory, platform)
+    before: int | None = None  # the memory available before the files are read
     if unread and files is not None and available is not None and counted == "cpu":
-        if files.peak > available:
-            raise ValueError(
-                f"`content`: reading the pictures takes {gigabytes(files.peak)}, and "
-                f"{gigabytes(available)} is available; reduce them with another program, or stop other "
-                "programs"
-            )
-        available = max(0, available - files.kept)
+        _check_reading(files, available)
+        before, available = available, max(0, available - files.kept)
     devices = sharding.devices_per_picture(mesh)
     auto_precision = isinstance(recipe.network.precision, Auto)
     recipe = recipe.resolved(counted)
@@ -305,6 +302,9 @@ def plan_scales(
     chosen = recipe
     if recipe.network.tile is None:
         chosen = fitted(recipe, last, available, counted, devices, may_shorten_history)
+    if before is not None and files is not None:
+        # A run that is too large was refused above, by a message that also says what would fit.
+        _check_resizing(files, before, last, recipe)
     one = footprint_at(chosen, last, counted, devices=devices)
     at_once = wanted = chunk_size.even_chunk_over_devices(pictures, chunk, mesh)
     if pictures > 1:
@@ -335,6 +335,38 @@ def plan_scales(
         untiled=untiled,
         files=files,
         unfit_chunk=None if chunk is None or at_once == wanted else wanted,
+    )
+
+
+def _check_reading(files: FileMemory, available: int) -> None:
+    """Refuse picture files that take too much memory, whatever sizes they are resized to."""
+    if files.least > available:
+        argument = "style" if files.largest else "content"
+        raise ValueError(
+            f"`{argument}`: reading the pictures takes {gigabytes(files.least)}, and "
+            f"{gigabytes(available)} is available; reduce them with another program, or stop other "
+            "programs"
+        )
+
+
+def _check_resizing(files: FileMemory, available: int, scale: Scale, recipe: Recipe) -> None:
+    """Refuse sizes of canvas or styles to which the pictures cannot be resized in the memory there is.
+
+    The message begins with the argument that makes the canvas, if that alone is too large, or else the
+    largest of these pictures.
+    """
+    if files.peak <= available:
+        return
+    height, width = scale.shape
+    argument, smallest = "size", (vgg.SMALLEST, vgg.SMALLEST)
+    if peak_of_resizing(smallest, scale.shape, recipe.pictures.resize) <= available:
+        height, width = max((scale.shape, *scale.style_shapes), key=math.prod)
+        if (height, width) != scale.shape:
+            enlarged = any(factor > 1 for factor in recipe.pictures.style_scale or ())
+            argument = "style_scale" if enlarged else "style_size"
+    raise ValueError(
+        f"`{argument}`: resizing the pictures, one of them to {width}x{height} px, takes "
+        f"{gigabytes(files.peak)}, and {gigabytes(available)} is available; choose a smaller one"
     )
 
 

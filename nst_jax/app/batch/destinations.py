@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nst_jax import images
+from nst_jax import _files, images
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
 from nst_jax.app.batch.rows import finder
 from nst_jax.app.control_files import files_of
@@ -23,7 +23,7 @@ def destinations(
     The path is the row's `output`, relative to `folder`. A row without an `output` gets a path that is
     made from the names of its files, such as `folder/cat_wave.png` for `cat.jpg` and `wave.jpg`, or
     `folder/wave_texture.png` for a texture of `wave.jpg`. If another row has this path already, a
-    number is added.
+    number is added. A name that would be too long has only its beginning, with a hash.
 
     Args:
       rows: the rows of the batch.
@@ -75,7 +75,7 @@ def destinations(
         while True:
             counts[stem] += 1
             ending = f"-{counts[stem]}" if counts[stem] > 1 else ""
-            name = f"{stem}{ending}.{suffix}"
+            name = _files.fitting_name(stem, f"{ending}.{suffix}")
             whole = os.path.join(real, name).lower()
             if whole not in names:
                 break
@@ -96,7 +96,7 @@ def _taken(row: ManifestRow, other: ManifestRow, folder: Path) -> str:
 
 
 def stem_of(content: Path | None, styles: Sequence[Path]) -> str:
-    """Return the name, without suffix, that a result gets if no name is given.
+    """Return the name, without suffix and of any length, that a result gets if no name is given.
 
     Args:
       content: path of the content; None for a texture.

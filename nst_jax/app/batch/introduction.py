@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import jax
 
-from nst_jax import provenance, run_scales
+from nst_jax import _files, provenance, run_scales
 from nst_jax.app.batch import groups
 from nst_jax.app.batch.destinations import stem_of
 from nst_jax.app.batch.entries import Entry
@@ -177,7 +177,9 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
     for entry in entries:
         blended = entry.recipe.terms.blended_styles(entry.styles)
         stem = stem_of(entry.content, blended)
-        if re.fullmatch(re.escape(stem) + r"-\d+", entry.output.stem):
+        number = re.search(r"-\d+$", entry.output.stem)
+        suffix = entry.output.suffix
+        if number and entry.output.name == _files.fitting_name(stem, number[0] + suffix):
             styles = " and ".join(map(str, entry.styles))
             what = "a texture of" if entry.content is None else f"{entry.content} with"
             notes.append(f"{entry.output.name} is {what} {styles}")

@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
@@ -202,7 +201,9 @@ class Server:
                     message = message | {"headers": [*message["headers"], *more]}
                 await send(message)
 
-            shown = cookies_of(headers).get(self._token, "")
+            # A browser also sends the cookies of other programs on this host. Starlette reads each
+            # cookie by itself; Python's `SimpleCookie` reads none if one is malformed.
+            shown = Request(scope).cookies.get(self._token, "")
             if scope["path"] == "/":
                 query = parse_qs(scope["query_string"].decode("latin-1"))
                 shown = query.get("token", [shown])[0]
@@ -552,18 +553,6 @@ class Server:
 
 
 # --- Requests and answers -----------------------------------------------------------------------------
-
-
-def cookies_of(headers: dict[str, str]) -> dict[str, str]:
-    """Return the cookies of a request as a dict from names to values; empty if they are malformed.
-
-    Args:
-      headers: the headers of the request, by their names in lower case.
-    """
-    try:
-        return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
 
 
 async def _body(request: Request, what: str, most: int, too_much: str) -> bytes:
