@@ -68,7 +68,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 def _check_wrap(recipe: Recipe) -> None:
     """Refuse nine-point variations, which repeat border pixels, with padding that wraps around."""
     for name in ("nine_point_variation", "nine_point_variation_gradient_scaled"):
-        if recipe.network.wraps and recipe.terms.variation is losses.VARIATIONS[name]:
+        if recipe.network.wraps and recipe.terms.variation == losses.VARIATIONS[name]:
             raise ValueError(
                 f"`variation`: {name} repeats the border pixels, but here opposite borders "
                 "meet (`padding` wrap); choose another, such as mean_variation"
