@@ -319,7 +319,8 @@ def _recipe_and_devices(
     if plan is None:
         recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
         pictures = checked_tap_pictures(own, recipe)
-        return recipe, sharding.mesh_of_batch(options[-1], bands), pictures
+        mesh = sharding.mesh_of_batch(options[-1], bands, weights_on=capacity.device_of(params))
+        return recipe, mesh, pictures
     check_given_plan(plan, options, params)
     _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands, bucket=bucket)
     return plan.requested, plan.mesh, tap_pictures_of_plan(plan, tap_styles)

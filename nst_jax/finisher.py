@@ -110,7 +110,10 @@ class Finisher:
                 )
             image = image if self._kept is None else _with_kept(image, self._kept)
         height, width = scale.shape
-        return jax.device_put(np.asarray(image)[:height, :width])
+        # Like a picture that fills its array, the result stays on the device that was chosen for it.
+        chosen = isinstance(image, jax.Array) and image.committed
+        where = image.sharding if chosen else None
+        return jax.device_put(np.asarray(image)[:height, :width], where)
 
     def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
         """Set the attributes that `in_arrays` reads, for one scale (resolution).

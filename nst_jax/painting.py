@@ -459,6 +459,6 @@ def _planned(
         region_styles=[] if given is None else given.style_shapes,
         protected=given is not None and given.protect is not None,
     )
-    mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
+    mesh = sharding.mesh_of(devices, axis=sharding.BANDS, weights_on=device)
     return plan_in_arrays(recipe, scales, bucket, resume=resume, mesh=mesh, device=device)

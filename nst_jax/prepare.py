@@ -323,7 +323,7 @@ def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | N
       image that `starting_image` returns.
     """
     chosen = recipe.pictures.start if init is None else init
-    if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:
+    if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates == CAFFE_BGR:
         return chosen.pixels(content)[..., ::-1]
     return None
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from nst_jax import _checks
 from nst_jax._types import Shape
 from nst_jax.recipes import sizes
-from nst_jax.recipes.checking import check_style_scale, check_styles
+from nst_jax.recipes.checking import check_carried, check_style_scale, check_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.taps import SMALLEST, nearest_on_grid
@@ -221,9 +221,10 @@ def scales_of(
 
     Raises:
       ValueError: if a side of a picture is under 16 px, as given or after resizing; if the recipe's
-        rule for the content is one for styles only, such as `LikeContent`; or if the number of styles
-        does not fit the recipe's `style_shares`, `tap_styles` or `style_scale`. Only for `style_scale`,
-        the styles of regions count too.
+        rule for the content is one for styles only, such as `LikeContent`; if the number of styles does
+        not fit the recipe's `style_shares`, `tap_styles` or `style_scale` (only for `style_scale`, the
+        styles of regions count too); or if Adam's means cannot be carried from scale to scale, as in
+        `recipes.checking.check_carried`.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -237,6 +238,7 @@ def scales_of(
     scales = scales_up_to(
         shapes[0][0], [style for _, style in shapes], recipe, originals=(content, everything)
     )
+    check_carried(recipe, [scale.shape for scale in scales])
     count = 1 + len(region_styles)
     return tuple(scale._replace(regions=count, protected=protected) for scale in scales)
 

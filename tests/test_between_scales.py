@@ -539,6 +539,49 @@ def test_what_makes_no_sense_is_refused(changes, error, message, as_users_do):
         recipes.check(descent(**changes))
 
 
+def test_means_are_not_carried_to_a_pyramid_of_more_levels(params, compilations):
+    content, style = small.picture("chelsea", 60, 60), small.picture("starry_night", 60, 60)
+    growing = descent(pyramid_levels=3, one_pyramid=True, clip=False)
+    message = (
+        "^`optimizer`: Adam with `carry=true` needs the same pyramid at all scales, got pyramids of "
+        "2, 2, 3 halvings .`one_pyramid`.; set `descent.one_pyramid=false` or "
+        "`descent.optimizer.carry=false`$"
+    )
+    before = compilations()
+    for verb in (nst.stylize, lambda _, *pictures, **options: nst.plan(*pictures, **options)):
+        with pytest.raises(ValueError, match=message):
+            verb(params, content, style, recipe=growing)
+    assert compilations() == before
+    anew = growing.replace(optimizer=replace(ADAM, carry=False))
+    assert len(run_scales.scales_of((60, 60), [(60, 60)], anew)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pyramid_levels": 1},  # every scale has at least one halving, so all have the same number
+        {"pyramid_levels": 0},
+        {"pyramid_levels": 3, "schedule": recipes.OneScale()},
+        {"pyramid_levels": 3, "one_pyramid": False},
+    ],
+)
+def test_means_are_carried_where_all_scales_have_the_same_pyramid(changes):
+    recipe = recipes.check(descent(**({"one_pyramid": True, "clip": False} | changes)))
+    scales = run_scales.scales_of((60, 60), [(60, 60)], recipe)
+    shapes = [scale.shape for scale in scales]
+    states = [
+        jax.eval_shape(lambda image, at=at: nst.init(image, at), jnp.zeros((*shape, 3)))
+        for shape, at in ((shape, recipe.at(i, shapes)) for i, shape in enumerate(shapes))
+    ]
+    assert len({jax.tree.structure(state) for state in states}) == 1
+    for index in range(1, len(states)):
+        coarse, fine, at = states[index - 1], states[index], recipe.at(index, shapes)
+        found = jax.eval_shape(
+            lambda state, old, at=at: optimize.take_over(state, old, at), fine, coarse.opt_state
+        )
+        assert jax.tree.structure(found) == jax.tree.structure(fine)
+
+
 # --- Files and keys -------------------------------------------------------------------------------
 
 

@@ -321,6 +321,58 @@ def test_bfloat16_features_are_summed_in_float32():
     assert_allclose(found.second, rows.T @ rows, rtol=1e-5)
 
 
+# Values of T: the same everywhere, or another at each position.
+MASKS = {
+    "0.7": np.full((9, 8), 0.7),
+    "0.3": np.full((9, 8), 0.3),
+    "soft": np.random.default_rng(15).uniform(size=(9, 8)),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_masked_moments_of_bfloat16_are_those_of_one_weighted_covariance(kind):
+    mask, varied = jnp.asarray(MASKS[kind], jnp.float32), features(16, 9, 8, 6) + 1
+    flat = jnp.broadcast_to(varied[:1, :1], varied.shape)
+    weights = np.square(np.asarray(mask, np.float64)).reshape(-1, 1)
+
+    def moments_of(maps):
+        sums = losses.masked_moment_sums(maps, mask)
+        return losses.mean_moments(sums, jnp.sum(jnp.square(mask)))
+
+    for maps in (varied.astype(jnp.bfloat16), flat.astype(jnp.bfloat16)):
+        found = jax.jit(moments_of)(maps)
+        rows = np.asarray(maps, np.float64).reshape(-1, 6)
+        mean = np.sum(weights * rows, axis=0) / weights.sum()
+        centred = rows - mean
+        expected = (weights * centred).T @ centred / weights.sum()
+        # The products of T and the features are rounded to 8 bits, which is 2^-9 of them at most.
+        assert_allclose(found.first, mean, rtol=2**-8)
+        assert_allclose(found.second, expected + np.outer(mean, mean), rtol=2**-7)
+        covariance = np.asarray(losses.covariance(found))
+        size = np.trace(found.second)
+        assert np.linalg.eigvalsh(covariance)[0] > -1e-6 * size
+        assert_allclose(np.trace(covariance), np.trace(expected), rtol=0.02, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("name", GAUSSIAN)
+def test_masked_losses_of_flat_bfloat16_features_are_those_of_float32(name):
+    loss, style = GAUSSIAN[name], features(17, 9, 8, 64)
+    target = loss.target(loss.measure(style))
+    flat = jnp.broadcast_to(style[3, 4] + 0.2, style.shape).astype(jnp.bfloat16)
+    several = jnp.asarray(np.stack(list(MASKS.values())), jnp.float32)
+
+    def value(maps, mask):
+        sums = loss.masked_sums(maps, mask, jax.lax.Precision.HIGHEST)
+        mean = loss.statistic(sums, jnp.sum(jnp.square(mask)))
+        return loss.distance(mean, target, losses.Extent(72, 72))
+
+    of_all = jax.jit(jax.vmap(jax.value_and_grad(value), in_axes=(None, 0)))
+    rounded, gradients = of_all(flat, several)
+    exact, _ = of_all(flat.astype(jnp.float32), several)
+    assert_allclose(rounded, exact, rtol=0.01)
+    assert np.all(np.isfinite(np.asarray(gradients, np.float32)))
+
+
 @pytest.mark.parametrize("name", GAUSSIAN)
 def test_all_products_use_all_bits_of_float32(name):
     maps = jnp.ones((4, 4, 6))

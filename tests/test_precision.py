@@ -134,6 +134,15 @@ def test_a_gram_matrix_of_bfloat16_is_summed_in_float32():
     assert gradient.dtype == BFLOAT16
 
 
+def test_a_mask_is_not_rounded_before_it_multiplies_bfloat16_features():
+    maps = (2 + small.noise(1, 40, 50, 8)).astype(BFLOAT16)
+    flat = np.asarray(maps, np.float64).reshape(-1, 8)
+    # 0.7 rounded to bfloat16 is 0.6992. With it, the matrix would be too small by 2.2e-3.
+    found = losses.masked_gram(maps, jnp.full((40, 50), 0.7))
+    assert found.dtype == jnp.float32
+    assert_allclose(found, 0.7**2 * flat.T @ flat, rtol=5e-4)
+
+
 # --- Effects on the result ------------------------------------------------------------------------
 
 

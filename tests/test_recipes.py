@@ -1,5 +1,7 @@
 """The presets, constant by constant, and the recipe as a tree of numbers."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import jax
@@ -7,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nst_jax import losses, optimizers, recipes, vgg
+from nst_jax import losses, optimizers, prepare, recipes, vgg
 from nst_jax.recipes import (
     COURSERA_TF2,
     DEFAULT,
@@ -392,3 +394,37 @@ def test_coarser_scales_get_more_steps():
 
 def test_one_scale_is_one_scale():
     assert recipes.OneScale().plan((30, 40), 7) == (((30, 40), 7),)
+
+
+# --- Copies ---------------------------------------------------------------------------------------
+
+
+def copies(recipe):
+    return pickle.loads(pickle.dumps(recipe)), copy.deepcopy(recipe)
+
+
+def test_copies_of_presets_are_equal_and_start_from_the_same_canvas():
+    content = np.full((16, 16, 3), 0.3, np.float32)
+    exact = set()
+    for name, recipe in PRESETS.items():
+        canvas = prepare.exact_canvas(content, recipe, None)
+        exact |= set() if canvas is None else {name}
+        for copied in copies(recipe):
+            assert copied == recipe
+            assert recipes.check(copied) == recipes.check(recipe)
+            found = prepare.exact_canvas(content, copied, None)
+            np.testing.assert_equal(found, canvas)
+    assert exact == {"coursera-tf1"}
+
+
+@pytest.mark.parametrize(
+    "name", ["nine_point_variation", "nine_point_variation_gradient_scaled", "mean_variation"]
+)
+def test_copies_of_a_recipe_are_refused_as_it_is(name):
+    recipe = TF.replace(network__padding=layers.wrap_padded, variation=losses.VARIATIONS[name])
+    for one in (recipe, *copies(recipe)):
+        if name == "mean_variation":
+            assert recipes.check(one) == recipe
+        else:
+            with pytest.raises(ValueError, match=f"^`variation`: {name} repeats the border"):
+                recipes.check(one)

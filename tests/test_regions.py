@@ -368,6 +368,23 @@ def test_protected_parts_are_held_and_not_seen_by_styles(params):
     assert_allclose(free.content, plain.content, rtol=1e-5)
 
 
+def test_a_partly_protected_flat_picture_has_the_loss_of_float32_in_bfloat16(params):
+    product = np.ones((32, 32, 3), np.float32)
+    product[14:18, 14:18] = (0.8, 0.2, 0.1)
+    style = small.picture("starry_night", 32, 32)
+    recipe = small.quickest(recipes.DEFAULT, steps=1)
+
+    def first(precision, amount):
+        protect = Protect(np.ones((32, 32)), amount)
+        options = {"recipe": recipe, "protect": protect, "bucket": "off"}
+        shot = next(nst.paint(params, product, style, precision=precision, **options))
+        assert shot.broke_at < 0
+        return float(shot.losses.style)
+
+    for amount in (0.3, 0.1):
+        assert_allclose(first("bfloat16", amount), first("float32", amount), rtol=0.02)
+
+
 def test_the_gradient_of_a_protected_pixel_is_the_free_one_times_the_rest(params64, x64):
     image, content, style, _ = pictures()
     image = 0.25 + image / 2  # so that no pixel is clipped

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 
@@ -127,6 +128,53 @@ def test_what_are_no_devices_is_refused(devices, message, params):
     content = small.picture("chelsea", 24, 32)
     with pytest.raises((TypeError, ValueError), match=message):
         nst.stylize_many(params, content, content, devices=devices)
+
+
+def test_one_device_needs_no_mesh_only_where_jax_computes_anyway():
+    first, second = jax.devices()[:2]
+
+    def device_of(devices, **options):
+        meshes = sharding.mesh_of(devices, **options), sharding.mesh_of_batch(devices, **options)
+        found, of_batch = (mesh and mesh.devices.tolist() for mesh in meshes)
+        assert found == of_batch
+        return found
+
+    assert device_of([first]) is device_of(1) is device_of(None) is None
+    assert device_of([second]) == [second]
+    assert device_of([first], weights_on=first) is None
+    assert device_of([first], weights_on=second) == device_of(1, weights_on=second) == [first]
+    assert device_of(None, weights_on=second) is None
+    with jax.default_device(second):
+        assert device_of([second]) is None
+        assert device_of([first]) == device_of(1) == [first]
+        assert device_of([second], weights_on=first) == [second]
+    with jax.default_device("cpu"):
+        assert device_of([first]) is None
+
+
+def test_exactly_the_chosen_device_paints(params):
+    first, second = jax.devices()[:2]
+    content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 24, 32)
+    options = {"recipe": small.quickest(steps=1)}
+    on_second = jax.device_put(params, second)
+    expected = nst.stylize(params, content, style, **options)
+    assert expected.devices() == {first}
+
+    def check(weights, devices, device, **more):
+        found = nst.stylize(weights, content, style, devices=devices, **options, **more)
+        assert found.devices() == {device}
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+    for devices, device in (([first], first), (1, first), ([second], second), (None, second)):
+        check(on_second, devices, device)
+    check(on_second, [first], first, bucket=32)
+    check(params, [second], second, bucket=32)
+    many = nst.stylize_many(on_second, [content], style, devices=[first], **options)
+    assert many.devices() == {first}
+    np.testing.assert_allclose(many[0], expected, rtol=0, atol=1e-5)
+    with jax.default_device(second):
+        check(params, [first], first)
+        check(params, None, second)
 
 
 def test_one_device_named_twice_is_refused():

@@ -134,6 +134,13 @@ def test_the_crops_take_the_styles_in_turn(parts):
         assert (np.abs(gammas - 1).max(axis=1) > 0).tolist() == list(moved)
 
 
+def test_one_chosen_device_computes_wherever_the_weights_are():
+    first, second = jax.devices()[:2]
+    assert job_of(devices=[first], weights_on=second).mesh.devices.tolist() == [first]
+    assert job_of(devices=1, weights_on=first).mesh is None
+    assert job_of(weights_on=second).mesh is None
+
+
 def test_two_devices_compute_what_one_does(parts):
     formed, crops, style_targets, recipe, network = parts
     mesh = nst.scaling.sharding.mesh_of(2)

@@ -168,11 +168,12 @@ class FineStyle:
             precision=self.precision,
             tile=int(tile) if tile is not None and tile.isdecimal() else tile,
         )
+        device = capacity.device_of(self.params)
         return plan_scales(
             recipe,
             _scales(given, self.picture.name, self.picture.image.shape[:2], recipe),
-            mesh=sharding.mesh_of(self.devices, axis=sharding.BANDS),
-            device=capacity.device_of(self.params),
+            mesh=sharding.mesh_of(self.devices, axis=sharding.BANDS, weights_on=device),
+            device=device,
         )
 
 

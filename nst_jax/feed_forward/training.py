@@ -524,6 +524,7 @@ def train(
         every=every,
         key=key,
         devices=devices,
+        weights_on=capacity.device_of(params),
     )
     with Training(params, job) as training:
         for _ in training:

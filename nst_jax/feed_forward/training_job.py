@@ -104,12 +104,13 @@ def training_job(
     every: int,
     key: Array | None,
     devices: Devices,
+    weights_on: Any = None,
     look: Any = lambda done, total: None,
 ) -> TrainingJob:
     """Check the arguments of a training, and find its photos.
 
-    All arguments but `look` are those of `nst_jax.train`, whose documentation describes them and the
-    errors that this function raises.
+    All arguments but `weights_on` and `look` are those of `nst_jax.train`, whose documentation
+    describes them and the errors that this function raises.
 
     Args:
       paintings: the style pictures.
@@ -127,6 +128,7 @@ def training_job(
       key: a random key, on which the network's first parameters and all crops depend; None means
         `jax.random.key(0)`.
       devices: the devices that share the crops of an update; None means one device.
+      weights_on: the device to which the weights are committed, as in `sharding.mesh_of`.
       look: a function that shows progress. It is called after each photo that was checked, with the
         number of photos checked so far and the number of all photos.
 
@@ -154,9 +156,10 @@ def training_job(
     _check_no_controls(recipe)
     named = _named(paintings)
     check_style_scale(recipe.pictures, len(named))
-    mesh = sharding.mesh_of(devices)
+    mesh = sharding.mesh_of(devices, weights_on=weights_on)
     check_batch(batch, mesh)
-    platform = jax.devices()[0].platform if mesh is None else mesh.devices.flat[0].platform
+    here = sharding.default_device() if weights_on is None else weights_on
+    platform = (here if mesh is None else mesh.devices.flat[0]).platform
     job = TrainingJob(
         paintings=named,
         found=Found((), ()),

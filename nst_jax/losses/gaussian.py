@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
-from nst_jax.losses.gram_matrices import gram, masked_gram
+from nst_jax.losses.gram_matrices import gram
 from nst_jax.losses.kinds import Extent, StyleLoss
 from nst_jax.losses.matrix_roots import (
     Matrix,
@@ -29,7 +29,7 @@ from nst_jax.losses.matrix_roots import (
     trace_of_root_by_lyapunov,
 )
 from nst_jax.losses.squares import gradient_scaled_square
-from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
+from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32, masked
 
 
 class Moments(NamedTuple):
@@ -52,7 +52,7 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
     """
     del products
     return Moments(
-        jnp.sum(at_least_float32(features), axis=(-3, -2)), gram(features, lax.Precision.HIGHEST)
+        jnp.sum(_as_stored(features), axis=(-3, -2)), gram(features, lax.Precision.HIGHEST)
     )
 
 
@@ -63,13 +63,33 @@ def masked_moment_sums(
 
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
     T² f and T² f fᵀ. Divided by the sum of T², both are weighted means.
+
+    Both sums are computed from the same rounded product g of T and f, as those of T g and g gᵀ. So the
+    covariance S - m mᵀ has no negative eigenvalues except by the rounding of float32, whatever the
+    dtype of g: with the sum of T², the two sums are the parts of a matrix that is the sum of (T, g)
+    (T, g)ᵀ. If only g gᵀ were rounded to bfloat16, S could be smaller than m mᵀ by 0.4 %.
     """
     del products  # not used: as in `moment_sums`, matrix products always use all bits of float32
-    weights = jnp.square(mask).astype(at_least_float32(features).dtype)
+    weighted = masked(features, mask)
+    wide = _as_stored(weighted)
     return Moments(
-        jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
-        masked_gram(features, mask, lax.Precision.HIGHEST),
+        jnp.sum(wide * mask.astype(wide.dtype)[..., None], axis=(-3, -2)),
+        gram(weighted, lax.Precision.HIGHEST),
     )
+
+
+def _as_stored(features: FeatureMap) -> FeatureMap:
+    """Return features in float32 at least, with exactly the values that they have in their own dtype.
+
+    If features are rounded to bfloat16 and converted back to float32, XLA may leave out both steps. The
+    first moment would then be that of features before rounding, while the matrix product of the second
+    moment reads rounded ones. `lax.reduce_precision` is never left out.
+    """
+    wide = at_least_float32(features)
+    if wide.dtype == features.dtype or not jnp.issubdtype(features.dtype, jnp.floating):
+        return wide
+    stored = jnp.finfo(features.dtype)
+    return lax.reduce_precision(wide, stored.nexp, stored.nmant)
 
 
 def mean_moments(sums: Moments, count: Count) -> Moments:

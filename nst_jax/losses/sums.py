@@ -35,8 +35,13 @@ def at_least_float32(features: FeatureMap) -> FeatureMap:
 
 
 def masked(features: FeatureMap, mask: PositionMask) -> FeatureMap:
-    """Return features [h, w, c] multiplied by a mask T [h, w], in the dtype of the features."""
-    return features * mask.astype(features.dtype)[..., None]
+    """Return features [h, w, c] multiplied by a mask T [h, w], in the dtype of the features.
+
+    They are multiplied in float32 at least, and only the product is rounded. If T were rounded to
+    bfloat16 first, all products with the same T would be wrong by the same factor, of up to 0.2 %.
+    """
+    wide = at_least_float32(features)
+    return (wide * mask.astype(wide.dtype)[..., None]).astype(features.dtype)
 
 
 def as_float(count: Count) -> Any:

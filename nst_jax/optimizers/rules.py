@@ -68,7 +68,8 @@ class Adam:
       eps: epsilon, added to the root of the mean square.
       carry: whether the optimisation at a finer scale (size of the canvas) begins with the count of
         updates and both running means of the coarser scale before it, the means resized to the new
-        size. If False, the count and the means begin at 0 at each scale. Static.
+        size. This needs a pyramid of the same number of levels at all scales, or none. If False, the
+        count and the means begin at 0 at each scale. Static.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1. Means are carried as

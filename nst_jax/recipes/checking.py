@@ -5,7 +5,7 @@ that are computed one by one), and with pictures that lie in larger arrays. For 
 requirements there is a function.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from nst_jax import _checks, additivity, losses, optimizers, vgg
 from nst_jax._checks import LARGEST_SHARE
+from nst_jax._types import Shape
 from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
 from nst_jax.recipes.field_types import with_checked_types
@@ -67,7 +68,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 def _check_wrap(recipe: Recipe) -> None:
     """Refuse nine-point variations, which repeat border pixels, with padding that wraps around."""
     for name in ("nine_point_variation", "nine_point_variation_gradient_scaled"):
-        if recipe.network.wraps and recipe.terms.variation is losses.VARIATIONS[name]:
+        if recipe.network.wraps and recipe.terms.variation == losses.VARIATIONS[name]:
             raise ValueError(
                 f"`variation`: {name} repeats the border pixels, but here opposite borders "
                 "meet (`padding` wrap); choose another, such as mean_variation"
@@ -251,6 +252,32 @@ def check_style_scale(pictures: Pictures, count: int) -> None:
         raise ValueError(
             f"`style_scale`: expected one number for all styles, or one for each of the {count}, got "
             f"{len(factors)}"
+        )
+
+
+def check_carried(recipe: Recipe, shapes: Sequence[Shape]) -> None:
+    """Refuse to carry Adam's means between scales whose pyramids have different numbers of levels.
+
+    `optimizers.Adam.carried` resizes the means level by level. With `Descent.one_pyramid`, a finer
+    scale may have levels that the scale before it does not have.
+
+    Args:
+      recipe: the recipe.
+      shapes: (height, width) of the canvas at each scale.
+
+    Raises:
+      ValueError: if the means are carried and the numbers of levels differ.
+    """
+    rule = recipe.descent.optimizer
+    # An optimiser of a user's own may know how to carry its state to another pyramid.
+    if not (type(rule) is optimizers.Adam and rule.carry and recipe.descent.one_pyramid):
+        return
+    halvings = [recipe.at(scale, shapes).descent.pyramid_levels for scale in range(len(shapes))]
+    if len(set(halvings)) > 1:
+        raise ValueError(
+            "`optimizer`: Adam with `carry=true` needs the same pyramid at all scales, got pyramids of "
+            f"{', '.join(map(str, halvings))} halvings (`one_pyramid`); set "
+            "`descent.one_pyramid=false` or `descent.optimizer.carry=false`"
         )
 
 

@@ -369,7 +369,8 @@ class Descent:
       one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size. A scale of
         half that size has one halving fewer, a scale of a quarter of that size two fewer, and so on;
         every scale has at least one. If False, every scale has `pyramid_levels` halvings. Without a
-        pyramid, it changes nothing. Static.
+        pyramid, it changes nothing. If the numbers of halvings differ, `Adam` cannot carry its means
+        from scale to scale. Static.
       average_decay: if not None, the result is a weighted average of all canvases of the last scale,
         including the one with which it begins. The weight of a canvas is `average_decay` times the
         weight of the next canvas, and the weights always sum to 1. Each scale has an average of its

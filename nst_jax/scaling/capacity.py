@@ -13,8 +13,12 @@ from nst_jax._types import Params, Shape
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale
 from nst_jax.scaling.footprint import Footprint, estimate_memory
-from nst_jax.scaling.sharding import AnyMesh, devices_per_picture, minimum_over_processes
-from nst_jax.vgg.precision import DEFAULT_DEVICE
+from nst_jax.scaling.sharding import (
+    AnyMesh,
+    default_device,
+    devices_per_picture,
+    minimum_over_processes,
+)
 
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
 MARGIN = 1.2
@@ -27,18 +31,6 @@ FRAGMENTATION = 4 / 3
 
 
 # --- Available memory -----------------------------------------------------------------------------
-
-
-def default_device() -> Any:
-    """Return the local device to which JAX moves arrays that are on no device yet.
-
-    For this thread, the setting `jax_default_device` names this device, or its platform. Without the
-    setting, it is the first local device.
-    """
-    chosen = getattr(jax.config, DEFAULT_DEVICE)  # a device, a platform's name, or None
-    if chosen is None or isinstance(chosen, str):
-        return jax.local_devices(backend=chosen)[0]
-    return chosen
 
 
 def available(device: Any = None) -> int | None:

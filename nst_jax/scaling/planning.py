@@ -73,7 +73,9 @@ def plan(
       strength: how strong the style is, from 0 to 1; with several pictures also an array with a number
         for each.
       devices: devices that share the canvas; with several pictures, devices among which the pictures
-        are divided. Default: one device.
+        are divided. Default: one device. If the only device is JAX's default device, a run of the plan
+        uses the device to which the weights are committed, if any, since a plan does not know the
+        weights.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, fewer if so many do not fit into memory; see
         `stylize_many`.

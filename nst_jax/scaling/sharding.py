@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from nst_jax import _checks
 from nst_jax._types import Array
+from nst_jax.vgg.precision import DEFAULT_DEVICE
 
 PICTURES = "pictures"  # mesh axis over which the pictures of a batch are distributed
 BANDS = "bands"  # mesh axis over which the bands (horizontal parts) of one picture are distributed
@@ -26,7 +27,19 @@ Devices: TypeAlias = Any  # None, "all", a number of devices, or a list of devic
 # --- Choosing devices -----------------------------------------------------------------------------
 
 
-def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
+def default_device() -> Any:
+    """Return the local device to which JAX moves arrays that are on no device yet.
+
+    For this thread, the setting `jax_default_device` names this device, or its platform. Without the
+    setting, it is the first local device.
+    """
+    chosen = getattr(jax.config, DEFAULT_DEVICE)  # a device, a platform's name, or None
+    if chosen is None or isinstance(chosen, str):
+        return jax.local_devices(backend=chosen)[0]
+    return chosen
+
+
+def mesh_of(devices: Devices, *, axis: str = PICTURES, weights_on: Any = None) -> Mesh | None:
     """Return a mesh with one axis over the chosen devices, or None if no mesh is needed.
 
     Args:
@@ -35,9 +48,12 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
         `jax.distributed` has joined; an int n means the first n of them; a list or tuple of
         `jax.Device` means exactly these.
       axis: name of the axis: `PICTURES` for a batch, `BANDS` for the bands of one picture.
+      weights_on: the device to which the weights are committed, from `capacity.device_of`; None if
+        there is none.
 
     Returns:
-      A mesh, or None if `devices` is None or only the first local device.
+      A mesh; or None if `devices` is None, or only the device on which JAX computes without a mesh.
+      This is its default device, unless the weights are committed to another one.
 
     Raises:
       TypeError: if `devices` is not None, a string, an int or a list or tuple of at least one device.
@@ -54,7 +70,7 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
         return None
     chosen = _chosen(devices)
     _check_every_process_has_one(chosen)
-    if len(chosen) == 1 and chosen[0] == jax.local_devices()[0]:
+    if len(chosen) == 1 and chosen[0] == default_device() and weights_on in (None, chosen[0]):
         return None
     return Mesh(np.asarray(chosen), (axis,))
 
@@ -67,12 +83,13 @@ def abstract_mesh(count: int) -> AbstractMesh | None:
     return AbstractMesh((count,), (BANDS,)) if count > 1 else None
 
 
-def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
+def mesh_of_batch(devices: Devices, bands: int = 1, *, weights_on: Any = None) -> Mesh | None:
     """Return a mesh for a batch in which several devices may share each picture.
 
     Args:
       devices: None, `"all"`, a number of devices, or a list of devices; see `mesh_of`.
       bands: number of devices that share one picture; each computes one band (a horizontal part) of it.
+      weights_on: the device to which the weights are committed, as in `mesh_of`.
 
     Returns:
       A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None if `bands`
@@ -84,7 +101,7 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
         of `bands`.
     """
     _checks.whole("bands", bands, least=1)
-    mesh = mesh_of(devices)
+    mesh = mesh_of(devices, weights_on=weights_on)
     if bands == 1:
         return mesh
     count = 1 if mesh is None else mesh.size
