@@ -50,6 +50,7 @@ from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_band
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tile_grid import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
+from nst_jax.vgg.taps import check_layers
 
 
 def measure(
@@ -556,12 +557,14 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
     """Refuse arguments of the wrong type, and tiles or bands where the recipe does not allow them.
 
-    Weights of another network than VGG-19 are refused, too. A picture may be computed in tiles, or in
+    Weights of another network than VGG-19, or without a layer that the recipe needs, are refused, too.
+    A picture may be computed in tiles, or in
     bands on several devices, only if all its losses are computed from sums over positions. `order` ends
     a message about a wrong type. It tells users, who may have swapped the arguments, their right order:
     "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
+    check_layers(params, recipe.terms.taps)
     check_not_cut(recipe)
     check_bands_allowed(bands, recipe)
