@@ -54,6 +54,19 @@ def test_measuring_is_the_same_compiled(params, content, style):
         assert_allclose(mine, other, rtol=0, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("recipe", [recipes.GRAM, recipes.STROTSS], ids=lambda one: one.name)
+def test_targets_and_losses_of_numpys_float64_are_those_of_float32(params, recipe, as_users_do):
+    """Without a warning of JAX, which would be an error here."""
+    recipe = small.shallowest(recipe)
+    picture = small.picture("chelsea", 32, 32)
+    found, expected = (
+        nst.losses_of(params, one, nst.measure(params, one, one[::-1], recipe), recipe)
+        for one in (np.asarray(picture, np.float64), picture)
+    )
+    for mine, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert_array_equal(mine, other, strict=True)
+
+
 def test_targets_do_not_depend_on_weights(params, content, style):
     light, heavy = (
         measure(params, content, style, recipes.as_arrays(small.shallow(style_weight=w).bare()))

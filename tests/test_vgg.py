@@ -409,6 +409,24 @@ def test_decoding_inverts_encoding(name, content):
     assert_allclose(pixels.decode(pixels.encode(content)), content, atol=3e-7)
 
 
+@pytest.mark.parametrize("name", vgg.PIXELS)
+def test_pixels_of_numpys_float64_are_those_of_float32(name, content, as_users_do):
+    """Without a warning of JAX, which would be an error here."""
+    pixels, wide = vgg.PIXELS[name], np.asarray(content, np.float64)
+    for function in (pixels.encode, pixels.decode):
+        assert_array_equal(function(wide), function(content), strict=True)
+
+
+@pytest.mark.parametrize("size", [None, np.array([20, 24])])
+def test_features_of_numpys_float64_are_those_of_float32(params, size, as_users_do):
+    picture = small.picture("chelsea", 32, 32)
+    wide = np.asarray(picture, np.float64)
+    found, expected = (
+        vgg.features(params, one, ["relu1_1"], size=size)["relu1_1"] for one in (wide, picture)
+    )
+    assert_array_equal(found, expected, strict=True)
+
+
 class Half(vgg.Pixels):
     """A pixel convention of a user's own, which loses every second row, here or on the way back."""
 
