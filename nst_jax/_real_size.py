@@ -42,6 +42,7 @@ def cut(x: Array, size: RealSize) -> Array:
     This part is the picture; its (height, width) is `size`. Outside the picture even NaN becomes zero,
     and the gradient with respect to `x` is exactly zero there, too.
     """
+    x = jnp.asarray(x)  # with NumPy's float64, the zero below would be of a type that JAX lacks
     height, width = x.shape[-3:-1]
     mask = inside(size, (height, width)).reshape(*[1] * (x.ndim - 3), height, width, 1)
     return jnp.where(mask, x, jnp.zeros((), x.dtype))

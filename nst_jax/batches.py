@@ -33,7 +33,7 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, Devices
-from nst_jax.vgg.taps import SMALLEST
+from nst_jax.vgg.taps import SMALLEST, check_layers
 
 
 def stylize_many(
@@ -208,6 +208,7 @@ def stylize_many(
     recipe, mesh, tap_pictures = _recipe_and_devices(
         params, plan, options, tap_styles, chunk=chunk, bands=bands, bucket=chosen
     )
+    check_layers(params, recipe.terms.taps)
     fine, styles = checked_fine_styles(style_fine, contents, styles, plan)
     styles = with_tap_pictures(styles, tap_pictures)
     _check_chunk_and_progress(chunk, progress)

@@ -275,7 +275,7 @@ def distances(
 
     Raises:
       TypeError: if a user's own loss returns no number for a term.
-      ValueError: if the loss needs matches and none are given.
+      ValueError: if the loss needs matches, and none or those of a canvas of another size are given.
     """
     loss, products = matching_loss(recipe), recipe.network.precision_on().products
     if loss.matches is not None and matches is None:
@@ -284,6 +284,8 @@ def distances(
             "before the first step, `nst_jax.match` finds them and puts them into the state"
         )
     shape = (image.shape[0], image.shape[1])
+    if matches is not None:
+        _check_number(matches, shape, recipe)
     features = {tap: found[tap] for tap in recipe.terms.style_taps}
     others: dict[str, Any] = {}
     if loss.with_pixels:
@@ -292,6 +294,16 @@ def distances(
     terms = loss.distances(features, shape, target, matches, step, products, **others)
     _refuse("style_loss", fault_of_distances(terms, recipe.terms.style_names))
     return terms
+
+
+def _check_number(matches: Array, shape: Shape, recipe: Recipe) -> None:
+    """Refuse matches of a canvas with another number of positions than one of this (height, width)."""
+    number = number_of_matches(shape, recipe)
+    if number is not None and matches.shape != (number,):
+        raise ValueError(
+            f"`matches`: a canvas of {shape[1]}x{shape[0]} px needs {number}, got an array of the "
+            f"shape {list(matches.shape)}; `nst_jax.match` finds those of this canvas"
+        )
 
 
 def content_distance(

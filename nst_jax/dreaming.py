@@ -39,6 +39,7 @@ from nst_jax.scaling import capacity, tile_grid
 from nst_jax.scaling.footprint import FileMemory
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.kernel_forms import with_forms
+from nst_jax.vgg.taps import check_layers
 
 # What to try after a dream that failed, for error messages. No setting of a dream can make it diverge,
 # since the canvas is clipped and the gradient normalised. Only weights that are not finite can.
@@ -158,6 +159,7 @@ def dream(
         precision=precision,
         tile=tile,
     )
+    check_layers(params, settings.ascent.taps)
     plan = plan_dream(settings, content, guide, device=capacity.device_of(params))
     key = jax.random.key(0) if key is None else key
     last = None

@@ -75,8 +75,8 @@ def losses_of(
         or not floating point, or differs in size from the content of `targets`; if the targets were
         measured with a recipe that has other taps or another style loss; if the image is computed in
         tiles or on several devices although a loss is not a sum over positions; if a loss
-        needs `matches` or `targets.photo` and gets None; or if `targets` have a `size` and the recipe
-        is one that `recipes.check_in_bucket` refuses.
+        needs `matches` or `targets.photo` and gets None, or gets `matches` of another number; or if
+        `targets` have a `size` and the recipe is one that `recipes.check_in_bucket` refuses.
 
     Example:
       >>> import jax, jax.numpy as jnp

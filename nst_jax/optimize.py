@@ -128,8 +128,8 @@ def match(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if the weights are those of another network than VGG-19; or if `content` is not
-        [h, w, 3], not floating point, or under 16 px on a side; or if the targets were measured with a
-        recipe that has another style loss.
+        [h, w, 3], not floating point, under 16 px on a side, or of another size than the canvas, if
+        matches are needed; or if the targets were measured with a recipe that has another style loss.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -148,6 +148,7 @@ def match(
     _checks.one_image("content", content, smallest=SMALLEST, advice="`jax.vmap` takes a batch")
     if correspondence.number_of_matches((content.shape[0], content.shape[1]), recipe) is None:
         return state
+    _checks.same_shape("content", content.shape, "state.canvas", state.canvas.shape[-3:])
     start = recipe.descent.coordinates.decode(state.canvas)
     with explained_by_targets(targets, recipe):
         found = correspondence.find_matches(
@@ -163,16 +164,41 @@ def _check_position(order: str, state: Any, targets: Any) -> None:
 
 
 def _check_state(state: State, recipe: Recipe, bands: Bands | None) -> None:
-    """Refuse a state of a recipe with another optimiser, other losses, or without the same average."""
+    """Refuse a state of a recipe with another optimiser, other losses, or without the same average.
+
+    The arrays must also have the shapes of those of this recipe: with another length of the history of
+    L-BFGS, for example, they would silently be used as they are. A batch is not compared, since `step`
+    refuses it.
+    """
     height = state.pending.shape[-3] if bands is None else bands.height
     image = jax.ShapeDtypeStruct((height, *state.pending.shape[-2:]), state.pending.dtype)
     fresh = jax.eval_shape(lambda image: init(image, recipe, bands=bands), image)
+    found = state._replace(matches=None)
     expected: Any = jax.tree.structure(fresh)
-    if expected != jax.tree.structure(state._replace(matches=None)):
+    if expected != jax.tree.structure(found):
         raise ValueError(
             "`state`: is that of another recipe, with another optimiser, other losses or another "
             "`average_decay`; `init(image, recipe)` makes one for this recipe"
         )
+    if state.pending.ndim != len(image.shape):
+        return
+    leaves = jax.tree_util.tree_leaves_with_path(found)
+    for (path, leaf), like in zip(leaves, jax.tree.leaves(fresh), strict=True):
+        if _differ(jnp.shape(leaf), like.shape):
+            name = jax.tree_util.keystr(path).lstrip(".")
+            raise ValueError(
+                f"`state`: is that of another recipe or canvas, since `{name}` has the shape "
+                f"{list(jnp.shape(leaf))}, and {list(like.shape)} is expected; `init(image, recipe)` "
+                "makes one for this recipe"
+            )
+
+
+def _differ(shape: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Return whether two shapes surely differ; symbolic sizes (see `jax.export`) are not compared."""
+    return len(shape) != len(other) or any(
+        isinstance(a, int) and isinstance(b, int) and a != b
+        for a, b in zip(shape, other, strict=True)
+    )
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
@@ -208,8 +234,9 @@ def step(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: as in `losses_of`; if `state` is that of a recipe with another optimiser, other losses
-        or another kind of average; or if `targets` have a `size` and the optimiser, or another setting
-        in `recipe.descent`, cannot be used for a canvas in a larger array.
+        or another kind of average, or has arrays of other shapes than `init` makes; or if `targets`
+        have a `size` and the optimiser, or another setting in `recipe.descent`, cannot be used for a
+        canvas in a larger array.
     """
     order = "the order is step(params, state, targets, recipe)"
     check_arguments(order, params, recipe, bands)

@@ -21,6 +21,7 @@ from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bucket_plans import plan_in_arrays
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import Devices
+from nst_jax.vgg.taps import check_layers
 
 # What helps most runs that fail. "Smaller weights" alone would make users of the command line think of
 # `--weights`, the file of the network.
@@ -433,6 +434,7 @@ def paint(
             raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
         check_plan_of_one(plan)
         style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
+    check_layers(params, plan.recipe.terms.taps)
     shots = paint_planned(
         params, content, style, plan, init=init, key=key, every=every, resume=resume, given=given
     )

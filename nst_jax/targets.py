@@ -50,6 +50,7 @@ from nst_jax.scaling.bands import Bands, bands_of, check_bands_allowed, map_band
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tile_grid import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
+from nst_jax.vgg.taps import check_layers
 
 
 def measure(
@@ -89,11 +90,11 @@ def measure(
       TypeError: for arguments of the wrong type, such as swapped ones.
       ValueError: if `params` are weights of another network than VGG-19; if a picture is not floating
         point, not [h, w, 3] or under 16 px on a side; if one of the recipe's `style_shares` is an array
-        of several numbers; if the number of styles does not fit the recipe's
-        `style_shares` and `tap_styles`; if tiles or bands are used with a loss that is not additive
-        (not computed from sums over positions); if bands are used with padding that wraps around and a
-        height that is no multiple of 16 px; or if `size` or `style_sizes` is given with a recipe for
-        which `recipes.check_in_bucket` raises an error.
+        of several numbers, or if the sum of several shares is 0 (traced shares are not added); if the
+        number of styles does not fit the recipe's `style_shares` and `tap_styles`; if tiles or bands
+        are used with a loss that is not additive (not computed from sums over positions); if bands are
+        used with padding that wraps around and a height that is no multiple of 16 px; or if `size` or
+        `style_sizes` is given with a recipe for which `recipes.check_in_bucket` raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -109,9 +110,7 @@ def measure(
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
         _checks.one_image(name, picture, smallest=vgg.SMALLEST, advice="`jax.vmap` takes a batch")
-    for share in recipe.terms.style_shares:
-        if np.size(share) != 1:
-            _checks.one_share("recipe.terms.style_shares", share)
+    _check_shares(recipe.terms)
     if controls is not None:
         advice = "`nst_jax.controls.controls_of` makes them of what `checked_controls` returns"
         _checks.instance("controls", controls, Controls, advice)
@@ -137,6 +136,26 @@ def measure(
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
     style_target = style_targets(blended, recipe)
     return Targets(features, style_target, photo_of(content, recipe), size=size)
+
+
+def _check_shares(terms: Terms) -> None:
+    """Refuse a share that is several numbers, and shares by whose sum, 0, the blend would divide.
+
+    The sum is not known if a share is traced. A single share, and those of a loss that reads all styles
+    alike, are not used.
+    """
+    argument, shares = "recipe.terms.style_shares", terms.style_shares
+    for share in shares:
+        if np.size(share) != 1:
+            _checks.one_share(argument, share)
+    traced = any(isinstance(share, jax.core.Tracer) for share in shares)
+    if len(shares) == 1 or isinstance(terms.style_loss, MatchingLoss) or traced:
+        return
+    if not sum(np.asarray(share).item() for share in shares):
+        what = (
+            "have the sum 0" if any(np.any(np.asarray(share)) for share in shares) else "are all 0"
+        )
+        raise ValueError(f"`{argument}`: {what}, so no style remains; give one style a share")
 
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:
@@ -556,12 +575,14 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
     """Refuse arguments of the wrong type, and tiles or bands where the recipe does not allow them.
 
-    Weights of another network than VGG-19 are refused, too. A picture may be computed in tiles, or in
+    Weights of another network than VGG-19, or without a layer that the recipe needs, are refused, too.
+    A picture may be computed in tiles, or in
     bands on several devices, only if all its losses are computed from sums over positions. `order` ends
     a message about a wrong type. It tells users, who may have swapped the arguments, their right order:
     "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
+    check_layers(params, recipe.terms.taps)
     check_not_cut(recipe)
     check_bands_allowed(bands, recipe)

@@ -36,6 +36,9 @@ def with_rule(**numbers):
     )
 
 
+HISTORY_7 = with_rule(history=7)
+
+
 # --- Tracers and swapped arguments ----------------------------------------------------------------
 
 TRACEABLE = r"`nst_jax.measure`, `losses_of`, `init`, `step` and `run`"
@@ -92,6 +95,11 @@ def position(recipe, image=GREY):
     params = jax.eval_shape(nst.load_params)
     targets = jax.eval_shape(lambda params: nst.measure(params, image, image, recipe), params)
     return jax.eval_shape(lambda: nst.init(image, recipe)), targets
+
+
+def zeros(shapes):
+    """Return arrays of zeros in the shapes and types of those of a pytree."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 STEP = r"the order is step\(params, state, targets, recipe\)$"
@@ -263,6 +271,82 @@ def test_a_state_of_another_recipe_is_refused(params, other):
         ValueError, match=r"^`state`: is that of another recipe, .* `init\(image, r"
     ):
         nst.step(params, position(other)[0], targets, FAST)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda state: nst.init(GREY, with_rule(history=3)),
+            r"`opt_state.memory.*` has the shape \[3.*\], and \[7.*\] is expected",
+        ),
+        (
+            lambda state: state._replace(opt_state=nst.init(GREY[:16], HISTORY_7).opt_state),
+            r"`opt_state.*` has the shape \[7, 16, 24, 3\], and \[7, 20, 24, 3\] is expected",
+        ),
+        (
+            lambda state: state._replace(canvas=GREY[:16]),
+            r"`canvas` has the shape \[16, 24, 3\], and \[20, 24, 3\] is expected",
+        ),
+    ],
+    ids=["history", "opt_state", "canvas"],
+)
+@pytest.mark.parametrize("verb", [nst.step, lambda *given: nst.run(*given, 1)], ids=["step", "run"])
+def test_a_state_of_another_shape_is_refused(params, verb, change, said):
+    state, targets = position(HISTORY_7)
+    message = (
+        rf"^`state`: is that of another recipe or canvas, since {said}; `init\(image, recipe\)`"
+    )
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(verb, params, change(state), targets, HISTORY_7)
+
+
+def test_a_batch_of_states_is_stepped_by_vmap_only(params):
+    batch = np.stack([GREY, GREY])
+    targets = zeros(position(HISTORY_7)[1])
+    states = jax.vmap(lambda image: nst.init(image, HISTORY_7))(batch)
+
+    def step(state):
+        return nst.step(params, state, targets, HISTORY_7)
+
+    assert jax.eval_shape(jax.vmap(step), states).canvas.shape == batch.shape
+    with pytest.raises(
+        ValueError, match=r"^`image`: expected one image .*`jax.vmap` takes a batch"
+    ):
+        jax.eval_shape(step, states)
+
+
+def test_matches_and_content_are_those_of_the_canvas(params):
+    recipe = STYLE_LOSSES["hypercolumns"]
+    state, targets = zeros(position(recipe))
+    wide = np.full((20, 48, 3), 0.5, np.float32)
+
+    def match(state, content):
+        return nst.match(params, state, targets, content, recipe, first=True)
+
+    with pytest.raises(
+        ValueError,
+        match=r"^`content`: expected the shape of `state.canvas`, \[20, 24, 3\], got \[20, 48, 3\]",
+    ):
+        jax.eval_shape(match, state, wide)
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), (state, GREY))
+    matched = jax.eval_shape(jax.vmap(match), *batch)
+    own, other = (
+        jax.eval_shape(match, nst.init(picture, recipe), picture) for picture in (GREY, wide)
+    )
+    assert matched.matches.shape == (2, *own.matches.shape)
+
+    def step(state):
+        return nst.step(params, state, targets, recipe)
+
+    assert jax.eval_shape(jax.vmap(step), matched).canvas.shape == (2, *GREY.shape)
+    message = (
+        rf"^`matches`: a canvas of 24x20 px needs {own.matches.size}, got an array of the shape "
+        rf"\[{other.matches.size}\]; `nst_jax.match` finds those of this canvas"
+    )
+    assert other.matches.size > own.matches.size
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(step, own._replace(matches=other.matches))
 
 
 def test_a_batch_is_not_measured_without_vmap(params):

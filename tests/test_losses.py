@@ -469,6 +469,19 @@ def test_mean_variation_by_hand():
     assert_allclose(losses.MEAN_VARIATION(image), (4 + 25) / 6 + (16 + 9) / 6, rtol=1e-6)
 
 
+def test_mean_variation_of_a_single_line_is_that_along_the_line():
+    line = jnp.asarray([1.0, 5.0, 3.0])[None, :, None] * jnp.asarray([1.0, 0.0, 0.0])[None, None]
+    for image in (line, jnp.swapaxes(line, 0, 1)):
+        value, gradient = jax.value_and_grad(lambda image: losses.MEAN_VARIATION(image))(image)
+        assert_allclose(value, (16 + 4) / 6, rtol=1e-6)
+        assert_allclose(gradient.reshape(3, 3)[:, 0], np.asarray([-8, 12, -4]) / 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("variation", losses.VARIATIONS.values(), ids=losses.VARIATIONS)
+def test_a_single_pixel_has_no_variation(variation):
+    assert variation(jnp.full((1, 1, 3), 0.5)) == 0
+
+
 def test_mean_variation_does_not_grow_with_the_picture_and_the_total_does():
     tile = jnp.indices((4, 4)).sum(0)[:, :, None] % 2 * jnp.ones((1, 1, 3))
     large = jnp.tile(tile, (8, 8, 1))

@@ -361,6 +361,17 @@ def test_features_in_bfloat16_are_compared_in_float32(loss):
     assert_allclose(gradient.astype(jnp.float32), exact, rtol=1e-2, atol=1e-2 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_channels_of_16_bits_are_matched_in_float32(dtype):
+    # In bfloat16, not all ranks of 600 values would be different numbers.
+    channels = small.noise(25, 4, 600).astype(dtype)
+    target = blended_target(HISTOGRAMS, [features(26, *SHAPE)])
+    found = losses.matched_channels(channels, target)
+    assert_array_equal(
+        found, losses.matched_channels(channels.astype("float32"), target), strict=True
+    )
+
+
 # --- Several styles -------------------------------------------------------------------------------
 
 

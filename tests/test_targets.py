@@ -1,5 +1,8 @@
 """Targets: what is measured, of which picture, at which taps."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,6 +57,19 @@ def test_measuring_is_the_same_compiled(params, content, style):
         assert_allclose(mine, other, rtol=0, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("recipe", [recipes.GRAM, recipes.STROTSS], ids=lambda one: one.name)
+def test_targets_and_losses_of_numpys_float64_are_those_of_float32(params, recipe, as_users_do):
+    """Without a warning of JAX, which would be an error here."""
+    recipe = small.shallowest(recipe)
+    picture = small.picture("chelsea", 32, 32)
+    found, expected = (
+        nst.losses_of(params, one, nst.measure(params, one, one[::-1], recipe), recipe)
+        for one in (np.asarray(picture, np.float64), picture)
+    )
+    for mine, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert_array_equal(mine, other, strict=True)
+
+
 def test_targets_do_not_depend_on_weights(params, content, style):
     light, heavy = (
         measure(params, content, style, recipes.as_arrays(small.shallow(style_weight=w).bare()))
@@ -73,6 +89,39 @@ def test_a_blend_is_the_weighed_mean_whatever_the_sum_of_shares(params, content,
     blended = measure(params, content, others, recipe).style
     for tap, gram in blended.items():
         assert_allclose(gram, 0.75 * alone[0][tap] + 0.25 * alone[1][tap], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shares", "what"),
+    [
+        ((0.0, 0.0), "are all 0"),
+        ((0, np.float32(0)), "are all 0"),
+        ((jnp.zeros(()), 0.0), "are all 0"),
+        ((1.0, -1.0), "have the sum 0"),
+    ],
+)
+@pytest.mark.parametrize("of", [lambda function: function, jax.jit], ids=["eager", "compiled"])
+def test_shares_with_the_sum_0_are_refused(params, content, of, shares, what):
+    recipe = small.shallow(style_shares=shares)
+    measure = of(lambda style: nst.measure(params, content, [style, style], recipe))
+    message = "^`recipe.terms.style_shares`: {}, so no style remains; give one style a share"
+    with pytest.raises(ValueError, match=message.format(what)):
+        measure(content)
+
+
+def test_shares_that_are_traced_or_not_used_may_be_0(params, content):
+    def shapes(style, recipe, share):
+        recipe = replace(recipe, terms=replace(recipe.terms, style_shares=(share, 0.0)))
+        return nst.measure(params, content, [style, style], recipe).style
+
+    assert jax.eval_shape(shapes, content, small.shallow(), 0.0).keys() == {"relu1_1", "relu2_1"}
+    single = small.shallow(style_shares=(0.0,))
+    assert_allclose(
+        measure(params, content, content, single).style["relu1_1"],
+        measure(params, content, content, small.shallow()).style["relu1_1"],
+    )
+    matched = partial(shapes, recipe=small.shallow(recipes.NNST), share=0.0)
+    assert jax.eval_shape(matched, content)
 
 
 def test_one_share_for_several_styles_is_as_many_alike():

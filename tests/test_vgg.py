@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
+import nst_jax as nst
 from nst_jax import init, losses, vgg
 from nst_jax.vgg import TAPS, Network, features, layers, sized_layers
 from tests import reference, small
@@ -408,6 +409,24 @@ def test_decoding_inverts_encoding(name, content):
     assert_allclose(pixels.decode(pixels.encode(content)), content, atol=3e-7)
 
 
+@pytest.mark.parametrize("name", vgg.PIXELS)
+def test_pixels_of_numpys_float64_are_those_of_float32(name, content, as_users_do):
+    """Without a warning of JAX, which would be an error here."""
+    pixels, wide = vgg.PIXELS[name], np.asarray(content, np.float64)
+    for function in (pixels.encode, pixels.decode):
+        assert_array_equal(function(wide), function(content), strict=True)
+
+
+@pytest.mark.parametrize("size", [None, np.array([20, 24])])
+def test_features_of_numpys_float64_are_those_of_float32(params, size, as_users_do):
+    picture = small.picture("chelsea", 32, 32)
+    wide = np.asarray(picture, np.float64)
+    found, expected = (
+        vgg.features(params, one, ["relu1_1"], size=size)["relu1_1"] for one in (wide, picture)
+    )
+    assert_array_equal(found, expected, strict=True)
+
+
 class Half(vgg.Pixels):
     """A pixel convention of a user's own, which loses every second row, here or on the way back."""
 
@@ -694,3 +713,54 @@ def test_on_a_cpu_the_gradients_of_losses_wait_for_those_of_deeper_layers(params
 def test_biases_are_converted_with_the_kernels(params):
     formed = vgg.with_forms(params, ["relu1_1"], precision=vgg.precision.BFLOAT16)
     assert formed.layers["conv1_1"]["bias"].dtype == jnp.bfloat16
+
+
+# Functions that need the weights down to conv2_1, with a picture [32, 32, 3] in [0, 1].
+RECIPE = small.shallow()
+NO_TARGETS = nst.Targets({}, {})  # a function that refuses the weights reads none
+NEED_RELU2_1 = {
+    "features": lambda params, x: vgg.features(params, x, ["relu1_1", "relu2_1"]),
+    "with_forms": lambda params, x: vgg.with_forms(params, ["relu2_1"]),
+    "measure": lambda params, x: nst.measure(params, x, x, RECIPE),
+    "losses_of": lambda params, x: nst.losses_of(params, x, NO_TARGETS, RECIPE),
+    "step": lambda params, x: nst.step(params, nst.init(x, RECIPE), NO_TARGETS, RECIPE),
+    "run": lambda params, x: nst.run(params, nst.init(x, RECIPE), NO_TARGETS, RECIPE, 1),
+    "paint": lambda params, x: nst.paint(params, x, x, recipe=RECIPE),
+    "stylize_many": lambda params, x: nst.stylize_many(params, [x], [x], recipe=RECIPE),
+    "dream": lambda params, x: nst.dream(params, x, taps="relu2_1", octaves=1),
+    "features_model": lambda params, x: nst.export.features_model(params, taps=["relu2_1"]),
+    "step_model": lambda params, x: nst.export.step_model(params, RECIPE),
+}
+
+
+@pytest.mark.parametrize("name", NEED_RELU2_1)
+def test_weights_without_a_layer_that_is_needed_are_refused(params, name, as_users_do):
+    few = vgg.with_forms(params, ["relu1_1"])
+    message = (
+        "^`params`: expected the layers down to conv2_1, which relu2_1 needs, got none named conv1_2; "
+        r"give the weights from `nst_jax.load_params\(\)`, or name relu2_1 among the taps of "
+        "`vgg.with_forms`$"
+    )
+    with pytest.raises(ValueError, match=message):
+        NEED_RELU2_1[name](few, np.full((32, 32, 3), 0.5, np.float32))
+
+
+def test_weights_down_to_the_deepest_tap_are_enough(params, content):
+    few = vgg.with_forms(params, iter(["relu1_1", "preact2_1", "relu1_1"]))
+    assert list(few.layers) == ["conv1_1", "conv1_2", "conv2_1"]
+    found = vgg.features(few, content, ["relu2_1"])["relu2_1"]
+    assert_allclose(found, vgg.features(params, content, ["relu2_1"])["relu2_1"], rtol=1e-6)
+    targets = jax.eval_shape(lambda x: nst.measure(few, x, x, RECIPE), content)
+    assert targets.content["relu2_1"].shape == found.shape
+
+
+@pytest.mark.parametrize(
+    ("weights", "taps", "error", "message"),
+    [
+        (None, [], ValueError, "`taps`: name at least one tap, such as 'relu4_2'"),
+        ({}, ["relu1_1"], TypeError, "`params`: expected Params, got dict; .*with_forms"),
+    ],
+)
+def test_forms_are_made_of_weights_for_taps(params, weights, taps, error, message, as_users_do):
+    with pytest.raises(error, match=f"^{message}"):
+        vgg.with_forms(params if weights is None else weights, taps)

@@ -35,7 +35,7 @@ from nst_jax.vgg import network as vgg
 from nst_jax.vgg.layers import reflect_padded
 from nst_jax.vgg.network import Network
 from nst_jax.vgg.precision import FLOAT32, Auto
-from nst_jax.vgg.taps import LAYERS, SMALLEST, halvings, layer_of, resolve_taps
+from nst_jax.vgg.taps import LAYERS, SMALLEST, check_layers, halvings, layer_of, resolve_taps
 from nst_jax.weights.params import WeightsInfo, read_info
 
 _LOAD = "`nst_jax.load_params()` gives them"  # advice in messages about weights
@@ -78,6 +78,7 @@ def features_model(
     """
     _checks.weights_of_vgg(params, Params, _LOAD)
     names = resolve_taps(DEFAULT.terms.taps if taps is None else taps)
+    check_layers(params, names)
     network = _decided(Network() if network is None else network)
 
     def call(weights: Weights, images: Any) -> Specs:
@@ -200,6 +201,7 @@ def step_model(
     """
     _checks.weights_of_vgg(params, Params, _LOAD)
     _check_recipe(recipe)
+    check_layers(params, recipe.terms.taps)
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     # A program for symbolic sizes has a fixed number of levels of image pyramids, since it is traced

@@ -26,6 +26,7 @@ from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.sharding import Devices
 from nst_jax.targets import stacked_targets
 from nst_jax.vgg.kernel_forms import with_forms
+from nst_jax.vgg.taps import check_layers
 
 # Defaults of a training: number of updates, number of crops (square parts of photos) in an update, side
 # of a crop in px, and learning rate. PyTorch's example (pytorch/examples @ 77f55b91, fast_neural_style)
@@ -121,10 +122,12 @@ class Training(Iterator[TrainingReport]):
             new training with a network of random parameters.
 
         Raises:
-          ValueError: if `resume` is a checkpoint of another training, or was written after more than
-            `job.steps` updates. Also if too many photos are damaged or nearly uniform (of one colour):
-            at least one photo must be held out, and one must be left to train on.
+          ValueError: if the weights lack a layer that the job's recipe needs; or if `resume` is a
+            checkpoint of another training, or was written after more than `job.steps` updates. Also if
+            too many photos are damaged or nearly uniform (of one colour): at least one photo must be
+            held out, and one must be left to train on.
         """
+        check_layers(params, job.recipe.terms.taps)
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
         if resume is not None:

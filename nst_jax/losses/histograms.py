@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax, vmap
 from jaxtyping import Array, Float
 
-from nst_jax._types import Scalar
+from nst_jax._types import Scalar, sum_dtype
 from nst_jax.losses.kinds import Extent, StyleLoss
 from nst_jax.losses.samples import (
     Samples,
@@ -61,7 +61,7 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
       style: the style's features at the same tap, in ascending order.
 
     Returns:
-      The changed features, [c, m].
+      The changed features, [c, m], float32 at least.
 
     Example:
       >>> import jax.numpy as jnp
@@ -71,8 +71,8 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
       >>> matched_channels(jnp.asarray([[2.0, 3.0, 1.0]]), wanted).tolist()
       [[4.0, 9.0, 0.0]]
     """
+    channels = channels.astype(sum_dtype(channels.dtype))
     size = channels.shape[1]
-
     together = group_size(len(channels), size, style.ordered.shape[2])
 
     def matched(group: Array) -> Array:

@@ -196,8 +196,17 @@ def _scaled(sums: tuple[DifferenceSums, DifferenceSums], shape: tuple[Any, Any])
 
 def _mean_down_plus_mean_right(sums: DifferenceSums, shape: tuple[Any, Any]) -> Scalar:
     height, width = shape
-    down, right = as_float(3 * (height - 1) * width), as_float(3 * height * (width - 1))
-    return sums[0] / down + sums[1] / right
+    down, right = 3 * (height - 1) * width, 3 * height * (width - 1)
+    return sums[0] / _at_least_one(down) + sums[1] / _at_least_one(right)
+
+
+def _at_least_one(count: Any) -> Any:
+    """Return a number of differences as a float; a picture of one row or column has none to divide by.
+
+    The sum of no differences is 0, and so becomes their mean. `count` may be an array or symbolic.
+    """
+    number = as_float(count)
+    return max(number, 1.0) if isinstance(number, float) else jnp.maximum(number, 1)
 
 
 def _nine_point_mean(sums: DifferenceSums, shape: tuple[Any, Any]) -> Scalar:

@@ -35,7 +35,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.vgg.network import Network, features
 from nst_jax.vgg.precision import FLOAT32
-from nst_jax.vgg.taps import BLOCKS, SMALLEST, layer_of, resolve_tap, resolve_taps
+from nst_jax.vgg.taps import BLOCKS, SMALLEST, check_layers, layer_of, resolve_tap, resolve_taps
 
 # A content picture, sRGB in [0, 1]; its size may differ from that of the picture that is rated.
 AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]
@@ -169,6 +169,7 @@ def rate(
     for name, image in (("content", content), ("style", style)):
         check_picture(name, image, smallest=SMALLEST, needs="the network needs")
     taps = resolve_taps(taps)
+    check_layers(params, (*taps, STRUCTURE))
     x, c, s = (at_least_float32(jnp.asarray(image)) for image in (picture, content, style))
     height, width = x.shape[:2]
     c = _resized(c, (height, width))

@@ -9,11 +9,12 @@ from dataclasses import replace
 import jax
 from jaxtyping import Array
 
+from nst_jax import _checks
 from nst_jax._types import Params
 from nst_jax.vgg import winograd
 from nst_jax.vgg.layers import BIAS, KERNEL, TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED, transpose
 from nst_jax.vgg.precision import FLOAT32, Precision
-from nst_jax.vgg.taps import LAYERS, halvings, layer_of, resolve_tap
+from nst_jax.vgg.taps import LAYERS, check_layers, halvings, layer_of, resolve_tap
 
 
 def with_forms(
@@ -43,11 +44,13 @@ def with_forms(
         convolution, a layer then has the same weights as without it.
 
     Returns:
-      Weights for `nst_jax.step` and `nst_jax.run`.
+      Weights for `nst_jax.step` and `nst_jax.run` with a recipe that reads no deeper tap.
 
     Raises:
-      TypeError: if a tap is not a string.
-      ValueError: if `taps` is empty, or if a tap is unknown or ambiguous; see `vgg.resolve_tap`.
+      TypeError: if `params` is not a `Params`, or a tap not a string.
+      ValueError: if `taps` is empty, or if a tap is unknown or ambiguous; see `vgg.resolve_tap`. Also
+        if the weights are of another network than VGG-19, or have no such layers, since an earlier call
+        of this function left them out.
 
     Example:
       >>> import nst_jax as nst
@@ -55,7 +58,13 @@ def with_forms(
       >>> len(params.layers), sorted(params.layers["conv1_1"])
       (5, ['bias', 'kernel', 'transposed'])
     """
-    deepest = max(list(LAYERS).index(layer_of(resolve_tap(tap))) for tap in taps)
+    order = "the order is with_forms(params, taps)"
+    _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
+    resolved = [resolve_tap(tap) for tap in taps]
+    if not resolved:
+        raise ValueError("`taps`: name at least one tap, such as 'relu4_2'")
+    check_layers(params, resolved)
+    deepest = max(list(LAYERS).index(layer_of(tap)) for tap in resolved)
     if shape is not None and not _on_cpu(params):
         shape = None
     layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}

@@ -40,7 +40,7 @@ from nst_jax.vgg.layers import (
 )
 from nst_jax.vgg.pixels import PIXELS, Pixels
 from nst_jax.vgg.precision import AUTO, TENSORFLOAT32, AnyPrecision, Precision, precision_on
-from nst_jax.vgg.taps import BLOCKS, LAYERS, SMALLEST, TAPS, halved, resolve_taps
+from nst_jax.vgg.taps import BLOCKS, LAYERS, SMALLEST, TAPS, check_layers, halved, resolve_taps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,12 +291,13 @@ def features(
       TypeError: if `params` is not a `Params`, `images` not an array, `taps` not several names,
         or `network` not a `Network`; and if a padding, pooling or pixel convention of the caller's own
         returns no array.
-      ValueError: if the weights are of another network than VGG-19; if `taps` is empty, or has a tap
-        that is unknown, ambiguous or repeated; or if `images` is too small, has an integer dtype, or is
-        not [..., h, w, 3]. With `size`, also if a side of the arrays is no multiple of 16 px, or if the
-        network has a padding or pooling that does not support `size`, such as `wrap_padded`. Also if a
-        padding, pooling or pixel convention of the caller's own returns an array of another shape than
-        those of this package do, or one that is not floating point.
+      ValueError: if the weights are of another network than VGG-19, or lack a layer down to the deepest
+        tap; if `taps` is empty, or has a tap that is unknown, ambiguous or repeated; or if `images` is
+        too small, has an integer dtype, or is not [..., h, w, 3]. With `size`, also if a side of the
+        arrays is no multiple of 16 px, or if the network has a padding or pooling that does not support
+        `size`, such as `wrap_padded`. Also if a padding, pooling or pixel convention of the caller's
+        own returns an array of another shape than those of this package do, or one that is not floating
+        point.
 
     Example:
       >>> import jax.numpy as jnp
@@ -344,13 +345,15 @@ def measured(
 
     Raises:
       TypeError: if `params` is not a `Params`, `images` not an array, or `network` not a `Network`.
-      ValueError: if the weights are of another network than VGG-19; if `images` is too small, has an
-        integer dtype, or is not [..., h, w, 3]; and in the other cases that `features` lists.
+      ValueError: if the weights are of another network than VGG-19, or lack a layer; if `images` is too
+        small, has an integer dtype, or is not [..., h, w, 3]; and in the other cases that `features`
+        lists.
     """
     network = Network() if network is None else network
     order = "the order is features(params, images, taps)"
     _checks.array("images", images, order)
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
+    check_layers(params, measures)
     _checks.instance("network", network, Network, "a recipe has one as `recipe.network`")
     _checks.image_shape("images", images.shape, smallest=SMALLEST)
     _checks.floating("images", images.dtype)

@@ -45,13 +45,18 @@ class Pixels:
                 )
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
-        """Map an sRGB image in [0, 1] to pixels of this convention, in the dtype of the image."""
+        """Map an sRGB image in [0, 1] to pixels of this convention, in the dtype of the image.
+
+        A NumPy image of float64 becomes float32, unless JAX's 64-bit types are enabled.
+        """
+        image = jnp.asarray(image)
         shift, spread = _like(self.shift, image), _like(self.spread, image)
         pixels = (image * self.scale - shift) / spread
         return pixels[..., ::-1] if self.bgr else pixels
 
     def decode(self, pixels: Float[Array, "*batch h w 3"]) -> Image:
         """Map pixels of this convention back to an sRGB image, nominally in [0, 1]."""
+        pixels = jnp.asarray(pixels)
         shift, spread = _like(self.shift, pixels), _like(self.spread, pixels)
         rgb = pixels[..., ::-1] if self.bgr else pixels
         return (rgb * spread + shift) / self.scale

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from nst_jax import _checks
+from nst_jax._types import Params
 
 # (number of convolutions, number of output channels) of each block. Between two blocks is a pooling.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
@@ -133,6 +134,34 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
     if repeated:
         raise ValueError(f"`{argument}`: {repeated[0]!r} is named twice; name each tap once")
     return taps
+
+
+def check_layers(params: Params, taps: Iterable[str]) -> None:
+    """Refuse weights without one of the layers down to the deepest tap, all of which are computed.
+
+    Weights from `with_forms` have only the layers down to the deepest tap that it was given.
+
+    Args:
+      params: weights of VGG-19.
+      taps: names of the taps that are read. If there are none, nothing is refused.
+
+    Raises:
+      TypeError, ValueError: as in `resolve_tap`.
+      ValueError: if a layer is missing.
+    """
+    names = list(LAYERS)
+    depths = {tap: names.index(layer_of(resolve_tap(tap))) for tap in taps}
+    if not depths:
+        return
+    deepest = max(depths, key=depths.__getitem__)
+    needed = names[: depths[deepest] + 1]
+    missing = [name for name in needed if name not in params.layers]
+    if missing:
+        raise ValueError(
+            f"`params`: expected the layers down to {needed[-1]}, which {deepest} needs, got none "
+            f"named {missing[0]}; give the weights from `nst_jax.load_params()`, or name {deepest} "
+            "among the taps of `vgg.with_forms`"
+        )
 
 
 def nearest_on_grid(side: int) -> int:
