@@ -47,6 +47,19 @@ def in_equal_time(blind: Sequence[Json], ours: str) -> str:
       blind: the counts of blind verdicts of a record.
       ours: name of the recipe.
     """
+    by_size = sorted(by_sizes(blind).items(), key=lambda item: max(item[1][0]["sizes"]))
+    found = [text for size, counts in by_size if (text := _preferred(size, counts, ours))]
+    if not found:
+        return ""
+    return (
+        f"**In equal time**: where other recipes had only [the time of `{ours}`](#in-the-time-of-{ours}), "
+        f"judges preferred `{ours}` {'; '.join(found)}. Recipes that need many updates are then stopped "
+        "early.\n"
+    )
+
+
+def _preferred(size: str, blind: Sequence[Json], ours: str) -> str:
+    """Say at one size how often judges preferred a recipe to those that painted in its time."""
     names = dict.fromkeys(name for counts in blind for name in counts["first"])
     others = [name for name in names if gallery.own_and_clock(name)[1] == ours]
     counted = sorted(
@@ -60,11 +73,8 @@ def in_equal_time(blind: Sequence[Json], ours: str) -> str:
     else:
         how_often = from_to([f"{wins} of {of}" for wins, of in counted])
     recipes = in_words(f"`{gallery.own_and_clock(other)[0]}`" for other in others)
-    return (
-        f"**In equal time**: {recipes} had only [the time of `{ours}`](#in-the-time-of-{ours}), and "
-        f"judges preferred `{ours}` to each of them in {how_often} verdicts. Recipes that need many "
-        "updates are then stopped early.\n"
-    )
+    each = "to each of " if len(others) > 1 else "to "
+    return f"{each}{recipes} in {how_often} verdicts at {size}"
 
 
 def _in_order(line: tuple[str, tuple[int, int, Fraction]]) -> tuple[bool, Fraction]:
