@@ -52,9 +52,9 @@ def in_equal_time(blind: Sequence[Json], ours: str) -> str:
     if not found:
         return ""
     return (
-        f"**In equal time**: where other recipes had only [the time of `{ours}`](#in-the-time-of-{ours}), "
-        f"judges preferred `{ours}` {'; '.join(found)}. Recipes that need many updates are then stopped "
-        "early.\n"
+        f"**In equal time**: where other recipes had only [the time of `{ours}`]"
+        f"(#in-the-time-of-{ours}), judges preferred `{ours}` {'; '.join(found)}. Recipes that need "
+        "many updates are then stopped early.\n"
     )
 
 

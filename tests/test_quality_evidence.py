@@ -1080,12 +1080,17 @@ def test_the_page_says_how_often_judges_preferred_a_recipe_in_equal_time():
     first = {"default": [3, 4], "gram@default-time": [1, 4], "tf@default-time": [0, 4]}
     sheets = {"sizes": [256], "sheets": 1, "verdicts": 4, "before": before, "first": first}
     said = quality_verdicts.in_equal_time([sheets], "default")
-    assert said.startswith("**In equal time**: where other recipes had only [the time of `default`]")
-    assert "preferred `default` to each of `gram` and `tf` in 3 to 4 of 4 verdicts at 256 px." in said
+    assert said.startswith(
+        "**In equal time**: where other recipes had only [the time of `default`]"
+    )
+    assert (
+        "preferred `default` to each of `gram` and `tf` in 3 to 4 of 4 verdicts at 256 px." in said
+    )
     alone = {"default before gram@default-time": [5, 8]}
     more = {**sheets, "before": alone, "first": {"default": [5, 8], "gram@default-time": [3, 8]}}
     said = quality_verdicts.in_equal_time([sheets, more], "default")
-    assert "in 8 of 12 to 4 of 4 verdicts at" in said  # 12 verdicts on `gram`: the least share first
+    # There are 12 verdicts on `gram`. The least share comes first.
+    assert "in 8 of 12 to 4 of 4 verdicts at" in said
     larger = quality_verdicts.in_equal_time([{**more, "sizes": [512]}, sheets], "default")
     assert "in 3 to 4 of 4 verdicts at 256 px; to `gram` in 5 of 8 verdicts at 512 px." in larger
     own = {**sheets, "first": {"default": [4, 4], "gram": [0, 4]}, "before": {}}
