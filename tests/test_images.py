@@ -1131,7 +1131,7 @@ def test_outputs_that_cannot_be_written_are_known_before(tmp_path, pixels):
         ("folder.png", "is a folder"),
         ("none/a.png", "the folder .*none' does not exist; create it first"),
         ("file/a.png", "file' is no folder; choose another place"),
-        ("x" * 300 + ".png", "cannot write .*; choose another place"),
+        ("x" * 300 + ".png", "cannot write .*; choose a shorter name"),
     ):
         with pytest.raises(ValueError, match=f"^`output`: .*{said}") as error:
             images.check_output(tmp_path / name)

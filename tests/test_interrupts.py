@@ -44,9 +44,15 @@ with _files.reserved("run.h5"), _files.atomic(Path("picture.png")):
 # The handler of the signal runs within callbacks of the garbage collector, where Python ignores
 # exceptions: in the one that sends the signal, and in the next one too.
 COLLECTING = """
-import gc, os, signal, time
+import gc, os, signal, sys, threading, time
 from nst_jax.app import interrupts
 
+class SlowTimer(threading.Timer):
+    def start(self):
+        super().start()
+        time.sleep(float(sys.argv[1]))
+
+threading.Timer = SlowTimer
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 interrupts.exit_on_interrupt()
 interrupts.raise_on_interrupt()
@@ -143,9 +149,11 @@ def test_what_is_being_written_can_be_removed(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_signal_during_a_garbage_collection_is_not_lost():
+# The second number is longer than the delay of the timer, as on a busy machine.
+@pytest.mark.parametrize("seconds", [0, 0.1])
+def test_a_signal_during_a_garbage_collection_is_not_lost(seconds):
     child = subprocess.run(
-        [sys.executable, "-c", COLLECTING],
+        [sys.executable, "-c", COLLECTING, str(seconds)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -143,10 +143,21 @@ def _raise_again(ignored: Any) -> None:
 
 
 def _interrupt_main_thread() -> None:
+    # On a busy machine, `_raise_again` may still be running. An exception raised there would be lost.
+    while _is_raising_again():
+        time.sleep(CALLBACK_SECONDS)
     # `_thread.interrupt_main` would simulate a SIGINT. `_Listener` would take it for a second Ctrl-C,
     # and end the process.
     ident = ctypes.c_ulong(threading.main_thread().ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
+
+
+def _is_raising_again() -> bool:
+    """Return whether the main thread is within `_raise_again`."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_code is not _raise_again.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _exit(number: int, frame: Any) -> None:
