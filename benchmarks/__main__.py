@@ -40,24 +40,49 @@ def plan_of(module: ModuleType, quick: bool) -> harness.Plan:
 
 
 def measure(
-    name: str, plan: harness.Plan, out: Path, quick: bool, *, shows_table: bool = True
+    name: str,
+    plan: harness.Plan,
+    out: Path,
+    quick: bool,
+    *,
+    shows_table: bool = True,
+    replaces: bool = False,
 ) -> Path:
     """Run one case, write its record and print its table; return the path of that JSON file.
 
-    The table is not printed if `shows_table` is False, as when `report` will print it.
+    The table is not printed if `shows_table` is False, as when `report` will print it. Unless
+    `replaces` is True, a record that has more than the new one is kept.
 
-    A case may yield what it has found so far after each measurement. Then the record is written each
-    time, so that a run that is ended early leaves one.
+    A case may yield what it has found so far after each measurement. Then it is written each time
+    beside the record, so that a run that is ended early leaves something. The record itself changes
+    when the case ends.
+
+    Raises:
+      RuntimeError: if the record in the folder would lose something, or if nothing could be measured.
     """
     module = case_module(name)
+    device = harness.device()
+    path = harness.path_of(name, device["kind"], quick, out)
+    old = None if plan.add_to or replaces or not path.exists() else json.loads(path.read_bytes())
+    if old:
+        harness.check_replaceable(old, path, device["processor"], plan.sizes)
     origin = harness.source()  # read first: files may change while the case runs
     before = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else {}
     found = module.measure(plan)
+    unfinished = path.with_name(f"{path.name}.unfinished")
     for findings in [found] if isinstance(found, harness.Findings) else found:
         entry = before | harness.record(
             name, module.QUESTION, plan, findings, origin=origin, quick=quick
         )
-        path = harness.write(entry, out)
+        harness.write(entry, unfinished)
+    if not entry["rows"]:
+        raise RuntimeError(f"nothing was measured; '{unfinished}' says why")
+    if old and len(entry["rows"]) < len(old["rows"]):
+        raise RuntimeError(
+            f"'{path}' has {len(old['rows'])} rows, and {len(entry['rows'])} were measured, which are "
+            f"in '{unfinished}'; add `--replace` to replace it all the same"
+        )
+    unfinished.replace(path)
     if shows_table:
         click.echo(report([entry]))
     return path
@@ -231,6 +256,13 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     help="Folder of the JSON files; default: benchmarks/results.",
 )
 @click.option(
+    "--replace",
+    "replaces",
+    is_flag=True,
+    help="Replace records in --out also by those that have less: other sizes, another processor, fewer "
+    "rows, no judges.",
+)
+@click.option(
     "--plots",
     type=click.Path(file_okay=False, path_type=Path),
     help="With `report`: draw into this folder, too; needs matplotlib.",
@@ -254,6 +286,7 @@ def main(
     at_once: int,
     add: bool,
     out: Path,
+    replaces: bool,
     plots: Path | None,
 ) -> None:
     """Measure the named CASES in turn, or all; `report` prints the records of the folder."""
@@ -333,7 +366,7 @@ def main(
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:
             alone = "report" not in names[number:]
-            path = measure(name, plan, out, quick, shows_table=alone)
+            path = measure(name, plan, out, quick, shows_table=alone, replaces=replaces)
             click.echo(f"{name}: {path}", err=True)
         except Exception:  # one failure must not end the others, which take hours
             click.echo(f"{name}: failed\n{traceback.format_exc()}", err=True)

@@ -30,7 +30,7 @@ import click
 import numpy as np
 
 import nst_jax as nst
-from benchmarks import gallery
+from benchmarks import gallery, harness
 from benchmarks.gallery import Gallery
 from benchmarks.problems import Pair
 
@@ -68,9 +68,15 @@ def lay_out(
       seed: of the shuffling.
 
     Raises:
-      ValueError: if no pair has two pictures.
+      ValueError: if no pair has two pictures, and for a name by which no pair was painted.
     """
     random = np.random.default_rng(seed)
+    kept_names = {name for pair in pairs for name in kept.names(pair, size)}
+    if unknown := sorted(set(names) - kept_names):
+        raise ValueError(
+            f"`recipe`: no pair was painted by {', '.join(unknown)} at {size} px; kept are pictures by "
+            f"{', '.join(sorted(kept_names)) or 'none'}"
+        )
     found = {}
     for pair in pairs:
         of_own_time = [
@@ -267,6 +273,8 @@ def count_command(
     key: Path, files: tuple[Path, ...], record: Path | None, judges: str, replace: bool
 ) -> None:
     """Count the verdicts."""
+    if len(set(files)) < len(files):
+        raise click.ClickException("`--verdicts`: a file is named twice; name each judge's once")
     answers, *said = (json.loads(path.read_text("utf-8")) for path in (key, *files))
     try:
         counts = count(answers, *said)
@@ -289,7 +297,7 @@ def count_command(
     if before is not None:
         click.echo(f"replaced: {in_words(before)}")
     found = with_counts(entry.get("blind", []), new)
-    record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
+    harness.write(entry | {"blind": found}, record)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
 
 import nst_jax as nst
 from benchmarks import harness
@@ -22,15 +23,18 @@ def measure(plan: Plan) -> Findings:
     """Time tracing, lowering, compiling, the first step, and calls of zero steps."""
     params = nst.load_params()
     rows = []
-    # Otherwise programs could be read from the cache on disk instead of being compiled.
+    # Otherwise programs could be read from the cache on disk instead of being compiled. JAX reads the
+    # setting once in a process, and again only after a reset.
     cached = getattr(jax.config, SETTING)
     jax.config.update(SETTING, False)
+    compilation_cache.reset_cache()
     try:
         for size in plan.sizes:
             for recipe in (ADAM, LBFGS):
                 rows.append(_row(recipe.name, problem(params, recipe, size), size, plan))
     finally:
         jax.config.update(SETTING, cached)
+        compilation_cache.reset_cache()
     return Findings(rows)
 
 

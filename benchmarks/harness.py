@@ -319,16 +319,42 @@ def path_of(case: str, kind: str, quick: bool, folder: Path) -> Path:
     return folder / f"{case}-{plain}{'-quick' if quick else ''}.json"
 
 
-def write(entry: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record to its file in a folder, whole or not at all; see `path_of`."""
-    path = path_of(entry["case"], entry["device"]["kind"], entry["quick"], folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def check_replaceable(
+    old: Mapping[str, Any], path: Path, processor: str, sizes: Sequence[int]
+) -> None:
+    """Refuse a run that would replace a record without measuring all that it has.
+
+    Args:
+      old: the record.
+      path: its path, for the message.
+      processor: the processor of this machine.
+      sizes: sides of the canvases of the run.
+
+    Raises:
+      RuntimeError: with what would be lost.
+    """
+    missing = sorted(set(old["plan"]["sizes"]) - set(sizes))
+    lost = ""
+    if old.get("blind"):
+        lost = "what judges said of its pictures"
+    elif old["device"]["processor"] != processor:
+        lost = f"the figures of another processor, {old['device']['processor']}"
+    elif missing:
+        lost = f"the figures at {', '.join(map(str, missing))} px"
+    if lost:
+        raise RuntimeError(
+            f"'{path}' would lose {lost}; name another folder with `--out`, or add `--replace`"
+        )
+
+
+def write(entry: Mapping[str, Any], path: Path) -> None:
+    """Write a record to a file, whole or not at all; its folder is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     # NaN raises an error here: other programs could not read a file that contains it.
     text = json.dumps(entry, indent=1, allow_nan=False)
     part = path.with_name(f"{path.name}.part")
     part.write_text(text + "\n", encoding="utf-8")
     part.replace(path)
-    return path
 
 
 def read(folder: Path, quick: bool = False) -> list[dict[str, Any]]:

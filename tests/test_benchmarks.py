@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jax.experimental.compilation_cache import compilation_cache
 
 import nst_jax as nst
 from benchmarks import (
@@ -206,6 +207,41 @@ def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_p
     assert len(lines) >= 2 + len(entry["rows"])
     assert all(line.count("|") == len(header) + 1 for line in lines)
     assert entry["versions"]["jaxlib"] in drawn
+
+
+def test_compiling_is_timed_without_the_cache_on_disk(monkeypatch, tmp_path):
+    cache = tmp_path / "cache"
+    plan = replace(TINY, sizes=(16,), repeats=1)
+    settings = {
+        "jax_enable_compilation_cache": True,
+        "jax_compilation_cache_dir": str(cache),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+
+    def program(x):
+        return x * 3 + 1
+
+    try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        jax.jit(program)(1.5).block_until_ready()  # JAX has now decided to use the cache
+        kept = len(list(cache.iterdir()))
+
+        def row(*_):
+            jax.clear_caches()
+            jax.jit(lambda x: program(x) - 2)(1.5).block_until_ready()
+            return {"kept": len(list(cache.iterdir()))}
+
+        monkeypatch.setattr(compile, "_row", row)
+        assert kept and {each["kept"] for each in compile.measure(plan).rows} == {kept}
+        row()
+        assert len(list(cache.iterdir())) > kept  # the cache is used again
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
 
 
 def test_what_cannot_be_exported_here_is_said(monkeypatch):
@@ -739,6 +775,7 @@ def test_what_was_found_before_a_run_ended_is_recorded_and_a_table_is_last(
     words = ["gpu", "--quick", "--out", str(tmp_path)]
     assert CliRunner().invoke(main, words).exit_code == 1
     (path,) = tmp_path.iterdir()
+    assert path.name.endswith("-quick.json.unfinished")
     entry = json.loads(path.read_text("utf-8"))
     assert [row["what"] for row in entry["rows"]] == ["one"]
     assert entry["notes"][-1] == "not measured, as the run ended before: two"
@@ -791,7 +828,7 @@ def test_full_results_and_quick_ones_stay_apart(tmp_path):
     row = {"size": [16, 16], "rows": []}
     for quick in (False, True):
         entry = {"schema": harness.SCHEMA, "case": "step", "quick": quick, **row}
-        harness.write(entry | {"device": {"kind": "NVIDIA H100"}}, tmp_path)
+        harness.write(entry, harness.path_of("step", "NVIDIA H100", quick, tmp_path))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["step-nvidia-h100-quick.json", "step-nvidia-h100.json"]
     assert [entry["quick"] for entry in harness.read(tmp_path)] == [False]
@@ -887,6 +924,52 @@ def test_a_case_that_fails_does_not_take_the_others_with_it(monkeypatch, tmp_pat
     assert ran == list(CASES)
     assert done.exit_code == 1
     assert "out of memory" in done.output and "not measured: loop" in done.output
+
+
+def test_a_record_is_replaced_only_by_one_that_has_as_much(monkeypatch, tmp_path):
+    rows = [{"size": [32, 32], "model": "m", "formats": {}}]
+    measured = []
+
+    def measure(plan):
+        measured.append(plan)
+        return harness.Findings(rows)
+
+    monkeypatch.setattr(export, "measure", measure)
+    path = harness.path_of("export", harness.device()["kind"], False, tmp_path)
+
+    def run(*words):
+        return CliRunner().invoke(main, ["export", "--out", str(tmp_path), *words])
+
+    assert run("--sizes", "32,64").exit_code == 0
+    first = json.loads(path.read_bytes())
+    for change, words, lost in (
+        ({}, ["--sizes", "32"], "the figures at 64 px"),
+        ({"device": first["device"] | {"processor": "a Xeon"}}, [], "another processor, a Xeon"),
+        ({"blind": [{"sheets": 10}]}, [], "what judges said"),
+    ):
+        harness.write(first | change, path)
+        done = run(*(words or ["--sizes", "32,64"]))
+        assert done.exit_code == 1 and lost in done.output and "--replace" in done.output
+        assert json.loads(path.read_bytes()) == first | change
+        assert len(measured) == 1  # it is refused before anything is measured
+    assert run("--sizes", "32", "--replace").exit_code == 0
+    assert json.loads(path.read_bytes())["plan"]["sizes"] == [32]
+
+
+def test_a_run_that_measures_less_leaves_the_record(monkeypatch, tmp_path):
+    rows = [{"size": [32, 32], "model": "m", "formats": {}}] * 2
+    monkeypatch.setattr(export, "measure", lambda plan: harness.Findings(rows))
+    path = harness.path_of("export", harness.device()["kind"], True, tmp_path)
+    words = ["export", "--quick", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    before = path.read_bytes()
+    rows = rows[:1]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1 and "has 2 rows, and 1 were measured" in done.output
+    rows = []
+    done = CliRunner().invoke(main, [*words, "--replace"])
+    assert done.exit_code == 1 and "nothing was measured" in done.output
+    assert path.read_bytes() == before
 
 
 def test_a_table_is_printed_once(monkeypatch, tmp_path):

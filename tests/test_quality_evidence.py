@@ -722,6 +722,8 @@ def test_orders_differ_between_seeds_and_some_contestants_can_be_left_out(kept):
         assert sorted(key["sheet-01"]["pictures"].values()) == shown
     with pytest.raises(ValueError, match="`keep`: no pair has two pictures at 24 px"):
         blind.lay_out(kept, [PAIR], 24, None, names=("a",))
+    with pytest.raises(ValueError, match="`recipe`: no pair was painted by defualt at 24 px"):
+        blind.lay_out(kept, [PAIR], 24, None, names=("a", "b", "defualt"))
 
 
 KEY = {
@@ -789,7 +791,11 @@ def test_the_commands_lay_out_and_count_into_the_record(kept, tmp_path):
     words = ["count", "--key", str(key), "--verdicts", str(verdicts), "--record", str(record)]
     done = run(blind.main, words)
     assert done.exit_code == 0 and "of 2 verdicts" in done.output
-    done = run(blind.main, [*words, "--verdicts", str(verdicts), "--judges", "two painters"])
+    twice = run(blind.main, [*words, "--verdicts", str(verdicts)])
+    assert twice.exit_code == 1 and "`--verdicts`: a file is named twice" in twice.output
+    other = tmp_path / "other_verdicts.json"
+    other.write_bytes(verdicts.read_bytes())
+    done = run(blind.main, [*words, "--verdicts", str(other), "--judges", "two painters"])
     assert done.exit_code == 0 and "of 4 verdicts" in done.output
     entry = json.loads(record.read_text())
     assert entry["case"] == "quality"
