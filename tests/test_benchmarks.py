@@ -209,39 +209,24 @@ def test_case_is_measured_written_and_reported(name, shallow, monkeypatch, tmp_p
     assert entry["versions"]["jaxlib"] in drawn
 
 
-def test_compiling_is_timed_without_the_cache_on_disk(monkeypatch, tmp_path):
-    cache = tmp_path / "cache"
-    plan = replace(TINY, sizes=(16,), repeats=1)
-    settings = {
-        "jax_enable_compilation_cache": True,
-        "jax_compilation_cache_dir": str(cache),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
+def test_compiling_is_timed_without_the_cache_on_disk(settings, monkeypatch, tmp_path):
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    compilation_cache.reset_cache()
 
-    def program(x):
-        return x * 3 + 1
+    def kept(*_):
+        jax.clear_caches()
+        jax.jit(lambda x: x * 3 + len(calls))(1.5).block_until_ready()
+        calls.append(len(list(tmp_path.iterdir())))
+        return {"kept": calls[-1]}
 
-    try:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        jax.jit(program)(1.5).block_until_ready()  # JAX has now decided to use the cache
-        kept = len(list(cache.iterdir()))
-
-        def row(*_):
-            jax.clear_caches()
-            jax.jit(lambda x: program(x) - 2)(1.5).block_until_ready()
-            return {"kept": len(list(cache.iterdir()))}
-
-        monkeypatch.setattr(compile, "_row", row)
-        assert kept and {each["kept"] for each in compile.measure(plan).rows} == {kept}
-        row()
-        assert len(list(cache.iterdir())) > kept  # the cache is used again
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
+    calls = []
+    before = kept()  # JAX has now decided to use the cache
+    monkeypatch.setattr(compile, "_row", kept)
+    rows = compile.measure(replace(TINY, sizes=(16,), repeats=1)).rows
+    assert before["kept"] > 0 and rows == [before] * len(rows)
+    assert kept()["kept"] > before["kept"]  # the cache is used again
 
 
 def test_what_cannot_be_exported_here_is_said(monkeypatch):
