@@ -18,7 +18,7 @@ from nst_jax.scaling.file_memory import FileMemory, memory_of_files, peak_of_res
 from nst_jax.scaling.plan import plan_scales
 from nst_jax.scaling.stored_memory import bytes_of_widened_targets
 from nst_jax.scaling.tile_choice import largest_that_fits
-from nst_jax.targets import no_sums
+from nst_jax.style_statistics import no_sums
 from tests import small
 from tests.test_precision import at
 
