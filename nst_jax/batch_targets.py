@@ -26,7 +26,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import band_mesh
-from nst_jax.targets import blend, stacked_targets, style_targets
+from nst_jax.style_statistics import blend
+from nst_jax.targets import stacked_targets, style_targets
 
 _style_targets = Jitted(style_targets)
 

@@ -30,7 +30,8 @@ from nst_jax.scaling import capacity, sharding, tile_grid
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
-from nst_jax.targets import blend, style_targets
+from nst_jax.style_statistics import blend
+from nst_jax.targets import style_targets
 from nst_jax.vgg.kernel_forms import with_forms
 
 

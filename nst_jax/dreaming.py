@@ -36,7 +36,7 @@ from nst_jax.measuring import Measuring, Watch
 from nst_jax.painting import Diverged, Stalled
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import capacity, tile_grid
-from nst_jax.scaling.footprint import FileMemory
+from nst_jax.scaling.file_memory import FileMemory
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.kernel_forms import with_forms
 from nst_jax.vgg.taps import check_layers

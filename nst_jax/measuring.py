@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nst_jax import correspondence, masks_at_taps, targets
+from nst_jax import correspondence, masks_at_taps, style_statistics, targets
 from nst_jax._compile import Jitted
 from nst_jax._types import Features, Image, Params, RealSize, Statistic, StyleImage, Targets
 from nst_jax.controls.regions import Controls, kept_of
@@ -50,8 +50,9 @@ class Watch:
 class MeasuringPrograms(NamedTuple):
     """The functions that compute the targets of the losses: jitted in `PROGRAMS`, plain in `PLAIN`.
 
-    Most fields hold the function of the same name in the module `targets`. `measure_styles` is in the
-    module `correspondence`, `measure_masks` in `masks_at_taps`, and `kept_of` in `controls.regions`.
+    Most fields hold the function of the same name in `targets` or `style_statistics`. `measure_styles`
+    is in the module `correspondence`, `measure_masks` in `masks_at_taps`, and `kept_of` in
+    `controls.regions`.
     """
 
     measure_content: Callable[..., Any]
@@ -72,15 +73,15 @@ class MeasuringPrograms(NamedTuple):
 
 PROGRAMS = MeasuringPrograms(
     measure_content=Jitted(targets.measure_content, static_argnames=("held",)),
-    sum_style=Jitted(targets.sum_style),
-    add_style_tile=Jitted(targets.add_style_tile),
-    statistics_of=Jitted(targets.statistics_of, static_argnums=(1,)),
+    sum_style=Jitted(style_statistics.sum_style),
+    add_style_tile=Jitted(style_statistics.add_style_tile),
+    statistics_of=Jitted(style_statistics.statistics_of, static_argnums=(1,)),
     blended_targets=Jitted(targets.blended_targets, static_argnums=(1,)),
     measure_styles=Jitted(correspondence.measure_styles),
     measure_masks=Jitted(masks_at_taps.measure_masks),
     controlled_style=Jitted(targets.controlled_style, static_argnums=(1,)),
     kept_of=Jitted(kept_of),
-    statistics_of_size=Jitted(targets.statistics_of),
+    statistics_of_size=Jitted(style_statistics.statistics_of),
     controlled_style_of_sizes=Jitted(targets.controlled_style),
 )
 
@@ -89,15 +90,15 @@ PROGRAMS = MeasuringPrograms(
 # shapes of the targets: JAX does not accept a jitted function with compiler options there.
 PLAIN = MeasuringPrograms(
     measure_content=targets.measure_content,
-    sum_style=targets.sum_style,
-    add_style_tile=targets.add_style_tile,
-    statistics_of=targets.statistics_of,
+    sum_style=style_statistics.sum_style,
+    add_style_tile=style_statistics.add_style_tile,
+    statistics_of=style_statistics.statistics_of,
     blended_targets=targets.blended_targets,
     measure_styles=correspondence.measure_styles,
     measure_masks=masks_at_taps.measure_masks,
     controlled_style=targets.controlled_style,
     kept_of=kept_of,
-    statistics_of_size=targets.statistics_of,
+    statistics_of_size=style_statistics.statistics_of,
     controlled_style_of_sizes=targets.controlled_style,
 )
 
@@ -184,7 +185,7 @@ class Measuring:
     def statistics(self, style: StyleImage, size: RealSize | None = None) -> dict[str, Statistic]:
         """Compute one style's statistics (what the style loss compares, such as Gram matrices).
 
-        `targets.blend` combines them with the statistics of other styles.
+        `style_statistics.blend` combines them with the statistics of other styles.
 
         Args:
           style: [h', w', 3].
@@ -268,14 +269,14 @@ class Measuring:
             return sums
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)
-        grid = None if self._bands is not None else targets.style_grid(style, self._recipe)
+        grid = None if self._bands is not None else style_statistics.style_grid(style, self._recipe)
         if grid is None:
             sums = self._programs.sum_style(
                 self._params, style, self._recipe, *masks, bands=self._bands
             )
             self._watch.wait_for_piece(sums, cost)
             return sums
-        sums = targets.no_sums(style, self._recipe)
+        sums = style_statistics.no_sums(style, self._recipe)
         for index in range(grid.count):
             sums = self._programs.add_style_tile(
                 self._params, style, sums, index, self._recipe, *masks

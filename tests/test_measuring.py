@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import measuring, recipes, targets
+from nst_jax import measuring, recipes, style_statistics
 from nst_jax.scaling.operations import content_operations, style_operations
 from tests import small
 
@@ -55,7 +55,7 @@ def test_a_large_style_is_measured_tile_by_tile_and_may_be_ended(params, content
     style = jnp.asarray(small.picture("starry_night", 75, 84))
     recipe, watch = cut(16), Seen()
     measured(params, content, [style], recipe, watch)
-    grid = targets.style_grid(style, recipe)
+    grid = style_statistics.style_grid(style, recipe)
     assert grid.count > 4 and len(watch.pieces) == 1 + grid.count
     assert watch.pieces[0] == content_operations(content.shape[:2], recipe)
     assert sum(watch.pieces[1:]) == pytest.approx(style_operations(style.shape[:2], recipe))

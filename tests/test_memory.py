@@ -13,11 +13,12 @@ import pytest
 import nst_jax as nst
 from nst_jax import _memory, controls, measuring, recipes, run_scales, vgg
 from nst_jax.images import resizing
-from nst_jax.scaling import capacity, chunk_size, footprint, tile_grid
-from nst_jax.scaling.footprint import FileMemory, memory_of_files
+from nst_jax.scaling import capacity, chunk_size, tile_grid
+from nst_jax.scaling.file_memory import FileMemory, memory_of_files, peak_of_resizing
 from nst_jax.scaling.plan import plan_scales
+from nst_jax.scaling.stored_memory import bytes_of_widened_targets
 from nst_jax.scaling.tile_choice import largest_that_fits
-from nst_jax.targets import no_sums
+from nst_jax.style_statistics import no_sums
 from tests import small
 from tests.test_precision import at
 
@@ -89,9 +90,9 @@ def test_it_is_within_a_fifth_of_what_xla_counts(params, recipe, shape, pictures
 
 def test_targets_of_16_bits_that_are_features_have_copies_of_32_bits():
     options = [(128, 136)], at("bfloat16", SORTED)
-    assert footprint._widened_targets(*options) == 4 * 2 * 64 * 128 * 136  # two taps
-    assert footprint._widened_targets([(128, 136)], SORTED) == 0  # float32
-    assert footprint._widened_targets([(128, 136)], HALF) == 0  # Gram matrices
+    assert bytes_of_widened_targets(*options) == 4 * 2 * 64 * 128 * 136  # two taps
+    assert bytes_of_widened_targets([(128, 136)], SORTED) == 0  # float32
+    assert bytes_of_widened_targets([(128, 136)], HALF) == 0  # Gram matrices
 
 
 def protecting(shape):
@@ -214,9 +215,9 @@ def test_resizing_takes_no_more_than_estimated_and_not_much_less(old, new):
     resized = jax.jit(resizing.antialiased, static_argnums=1).lower(picture, new).compile()
     found = resized.memory_analysis()
     counted = found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
-    estimate = footprint.peak_of_resizing(old, new, resizing.antialiased)
+    estimate = peak_of_resizing(old, new, resizing.antialiased)
     assert estimate / 2 < counted < 1.05 * estimate
-    assert footprint.peak_of_resizing(old, old, resizing.antialiased) == 12 * old[0] * old[1]
+    assert peak_of_resizing(old, old, resizing.antialiased) == 12 * old[0] * old[1]
 
 
 def test_files_that_are_still_to_be_read_take_memory():
@@ -245,7 +246,7 @@ def test_files_are_read_and_resized_one_after_the_other():
     found = memory_of_files(shapes, [25 * n for n in pixels], scale, recipes.DEFAULT)
     assert found.kept == 12 * sum(pixels)
     # The most is taken while the last style is resized, beside the others, which are resized already.
-    last = footprint.peak_of_resizing((500, 500), (50, 50), recipes.DEFAULT.pictures.resize)
+    last = peak_of_resizing((500, 500), (50, 50), recipes.DEFAULT.pictures.resize)
     assert found.peak == found.kept + 12 * 60 * 80 + 12 * 1_000_000 + last
     scale = run_scales.Scale((60, 80), (), 1)
     few = memory_of_files(shapes[:1], [100 * 10**6], scale, recipes.DEFAULT)
@@ -259,7 +260,7 @@ def test_the_least_that_reading_takes_does_not_depend_on_the_sizes():
     for side in (500, 5000):
         scale = run_scales.Scale((side, side), ((side, side),), 1)
         found = memory_of_files(shapes, decoding, scale, recipes.DEFAULT)
-        last = footprint.peak_of_resizing((1000, 1000), (16, 16), resize)
+        last = peak_of_resizing((1000, 1000), (16, 16), resize)
         assert found.least == 12 * sum(pixels) + 12 * 16 * 16 + last < found.peak
         assert found.largest == 1
     # Nothing is resized.

@@ -27,6 +27,7 @@ from nst_jax import (
     planned_painting,
     recipes,
     run_scales,
+    style_statistics,
     targets,
 )
 from nst_jax.app import cache, programs
@@ -91,14 +92,14 @@ def files(place):
 def count_traces(monkeypatch):
     """Return a list that grows whenever something is measured by being traced."""
     traced = []
-    measure = targets.sum_style
+    measure = style_statistics.sum_style
 
     def counted(*arguments):
         traced.append(1)
         return measure(*arguments)
 
     functools.update_wrapper(counted, measure)
-    monkeypatch.setattr(targets, "sum_style", counted)
+    monkeypatch.setattr(style_statistics, "sum_style", counted)
     monkeypatch.setattr(programs, "sum_style", counted)
     return traced
 

@@ -10,9 +10,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, provenance, recipes, targets
+from nst_jax import losses, provenance, recipes
 from nst_jax.recipes import changes, toml
 from nst_jax.recipes.schedules import CoarseToFine
+from nst_jax.style_statistics import blend
 from tests import small
 from tests.shell import caller, refused, write_pictures
 
@@ -89,7 +90,7 @@ def test_blend_does_not_depend_on_the_order_of_the_taps():
         tap_styles=("relu3_1", "relu1_1"),
     )
     statistics = [dict.fromkeys(terms.style_taps, n) for n in (1, 2, 3)]
-    assert targets.blend(statistics, (1.0,), terms) == {"relu1_1": 3, "preact1_1": 1, "relu3_1": 2}
+    assert blend(statistics, (1.0,), terms) == {"relu1_1": 3, "preact1_1": 1, "relu3_1": 2}
 
 
 # --- Runs -----------------------------------------------------------------------------------------

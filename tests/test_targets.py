@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import losses, measuring, optimizers, recipes
-from nst_jax.targets import blend
+from nst_jax.style_statistics import blend
 from tests import reference, small
 
 measure = jax.jit(nst.measure)

@@ -70,7 +70,7 @@ from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.scaling import sharding
 from nst_jax.scaling.bucket_plans import plan_in_arrays
-from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.file_memory import memory_of_files
 from nst_jax.scaling.plan import scales_of_canvas
 from nst_jax.vgg.taps import SMALLEST
 

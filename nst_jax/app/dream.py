@@ -25,7 +25,7 @@ from nst_jax.app.recorder import Ending, Recorder, follow
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.dreams.settings import DreamSettings, settings_of
-from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.file_memory import memory_of_files
 from nst_jax.scaling.plan import Plan
 from nst_jax.weights.params import WeightsInfo
 

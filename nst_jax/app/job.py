@@ -23,7 +23,7 @@ from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.bucket_plans import plan_in_arrays
-from nst_jax.scaling.footprint import memory_of_files
+from nst_jax.scaling.file_memory import memory_of_files
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import Devices
 

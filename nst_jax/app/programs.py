@@ -46,7 +46,8 @@ from nst_jax.losses.names import RECORDS
 from nst_jax.scaling import capacity
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh
-from nst_jax.targets import add_style_tile, measure_content, sum_style
+from nst_jax.style_statistics import add_style_tile, sum_style
+from nst_jax.targets import measure_content
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
 # A part of the key (hash) by which a stored program is found. Increase it if keys or stored programs

@@ -387,8 +387,8 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     count = number_of_places(shape, PLACES)
     channels = sum(one.shape[-1] for one in features.values())
     return MatchingCosts(
-        # The target consists of the features of the content. `scaling.footprint` counts them for every
-        # content loss, so they are not counted here.
+        # The target consists of the features of the content. `scaling.stored_memory` counts them for
+        # every content loss, so they are not counted here.
         target_bytes=0,
         # Matrices of all distances, and vectors. Their numbers were found from XLA's count of memory.
         update_bytes=4 * count * (4 * count + 6 * channels),

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from nst_jax._types import Array, Shape
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.sharding import BANDS, PICTURES, AnyMesh, replicate, shard_map
+from nst_jax.scaling.sharding import BANDS, PICTURES, AnyMesh, abstract_mesh, replicate, shard_map
 from nst_jax.vgg import SMALLEST, Network
 from nst_jax.vgg.taps import nearest_on_grid
 
@@ -67,6 +67,11 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
     tile_height = -(-height // (count * tiles_per_band))
     on_grid = -(-tile_height // SMALLEST) * SMALLEST
     return Bands(mesh, height, tiles_per_band * on_grid)
+
+
+def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
+    """Return how a run on `devices` devices cuts a canvas into bands; None if it does not cut it."""
+    return bands_of(abstract_mesh(devices), shape, recipe.network)
 
 
 def check_bands(bands: Bands | None) -> None:

@@ -21,9 +21,8 @@ from nst_jax.losses import (
     StyleLoss,
 )
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.bands import Bands, bands_of
+from nst_jax.scaling.array_bytes import size_in_bytes
 from nst_jax.scaling.loss_costs import LossCost, content_cost, distance_cost
-from nst_jax.scaling.sharding import abstract_mesh
 from nst_jax.vgg import winograd
 
 
@@ -240,13 +239,3 @@ def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> d
     """
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}
-
-
-def size_in_bytes(shapes: Any) -> int:
-    """Return how many bytes the arrays of a pytree have together; they may be `ShapeDtypeStruct`s."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-
-
-def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
-    """Return how a canvas is cut into bands, one for each device; None if it is not cut."""
-    return bands_of(abstract_mesh(devices), shape, recipe.network)

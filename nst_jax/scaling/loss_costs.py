@@ -204,7 +204,8 @@ def _target(
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
-        # `targets.blend` returns the statistics of a single style unchanged, so this line does, too.
+        # `style_statistics.blend` returns the statistics of a single style unchanged, so this line
+        # does, too.
         one = loss.blend(statistics, [1 / styles] * styles) if styles > 1 else statistics[0]
         return loss.target(one)
 

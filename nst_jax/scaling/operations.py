@@ -11,6 +11,7 @@ from nst_jax._types import Shape
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.run_scales import Scale
 from nst_jax.scaling import tile_grid
+from nst_jax.scaling.bands import planned_bands
 from nst_jax.scaling.layer_table import (
     Layer,
     costs_of_losses,
@@ -18,7 +19,6 @@ from nst_jax.scaling.layer_table import (
     layers_of,
     matching_costs,
     needed_for,
-    planned_bands,
 )
 from nst_jax.scaling.loss_costs import sum_operations
 

@@ -22,7 +22,8 @@ from nst_jax.run_scales import Scale
 from nst_jax.scaling import capacity, chunk_size, sharding, tile_grid
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.footprint import FileMemory, Footprint, is_tiled, peak_of_resizing
+from nst_jax.scaling.file_memory import FileMemory, peak_of_resizing
+from nst_jax.scaling.footprint import Footprint
 from nst_jax.scaling.operations import measuring_operations, run_operations, scale_operations
 from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.scaling.tile_choice import fitted, history_of, with_network
@@ -172,7 +173,7 @@ class Plan:
         words = []
         # With wrapping padding, styles are not cut into tiles.
         shapes = (last.shape, *([] if network.wraps else last.style_shapes))
-        if any(is_tiled(shape, self.recipe, self.devices) for shape in shapes):
+        if any(tile_grid.is_tiled(shape, self.recipe, self.devices) for shape in shapes):
             words.append(f"in tiles of {network.tile} px")
         if network.remat and not self.requested.network.remat:
             words.append("with activations computed again")

@@ -26,7 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from nst_jax.scaling.bands import Bands
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.bands import Bands, planned_bands
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape
 from nst_jax.vgg.taps import halo_of, nearest_on_grid
@@ -257,6 +258,13 @@ def window_of(
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
+
+
+def is_tiled(shape: tuple[int, int], recipe: Recipe, devices: int = 1) -> bool:
+    """Return whether each device computes its part of a picture in several tiles, one by one."""
+    bands = planned_bands(shape, recipe, devices)
+    grid = grid_of(shape, recipe.terms.taps, recipe.network, bands)
+    return grid is not None and grid.count_per_device > 1
 
 
 def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
