@@ -15,7 +15,7 @@ from nst_jax.recipes import checking, sizes, starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling.sharding import Devices
-from nst_jax.vgg.layers import wrap_padded
+from nst_jax.vgg.layers.padding import wrap_padded
 from nst_jax.vgg.taps import SMALLEST, nearest_on_grid
 
 # The first canvases that a texture can have: noise that does not depend on the content.

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "nst_jax"
 
 
 def name_of(path):
-    """Return `"vgg.layers"` for `nst_jax/vgg/layers.py`."""
+    """Return `"vgg.network"` for `nst_jax/vgg/network.py`."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 

@@ -685,8 +685,8 @@ def test_on_a_cpu_bytes_are_kept_instead_of_features(params, monkeypatch):
         return compiled.memory_analysis().temp_size_in_bytes / (128 * 128)
 
     stored = temporaries()
-    monkeypatch.setattr(layers, "_stored", lambda function, x, window=1: function(x))
-    monkeypatch.setattr(layers, "_relu_and_signs", lambda x: (jnp.maximum(x, 0), x > 0))
+    monkeypatch.setattr(layers.pooling, "stored_bytes", lambda function, x, window=1: function(x))
+    monkeypatch.setattr(layers.relus, "_relu_and_signs", lambda x: (jnp.maximum(x, 0), x > 0))
     # conv1_2 has 64 channels of 4 bytes for each pixel, and 16 bytes for its windows.
     assert temporaries() > stored + 200
 

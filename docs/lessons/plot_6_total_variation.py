@@ -100,6 +100,6 @@ for axis in axes.flat:
 # - ``recipe.replace(variation=losses.TOTAL_VARIATION)``, the absolute differences of TensorFlow's
 #   tutorial. It is a sum, so begin with a weight such as 1e2. Are edges kept better at an equal
 #   loss of speckle?
-# - Add ``pool=nst.vgg.average_pool``: is there less speckle without any variation?
+# - Add ``pool=nst.vgg.layers.average_pool``: is there less speckle without any variation?
 
 plt.show()  # opens the figures in windows if this lesson is run as a script

@@ -32,7 +32,7 @@ from nst_jax.optimizers.pyramid import NARROWEST
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg import network as vgg
-from nst_jax.vgg.layers import reflect_padded
+from nst_jax.vgg.layers.padding import reflect_padded
 from nst_jax.vgg.network import Network
 from nst_jax.vgg.precision import FLOAT32, Auto
 from nst_jax.vgg.taps import LAYERS, SMALLEST, check_layers, halvings, layer_of, resolve_taps

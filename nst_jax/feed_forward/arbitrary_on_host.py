@@ -20,7 +20,7 @@ from nst_jax._types import HostImage, Params
 from nst_jax.feed_forward.arbitrary import ARCHITECTURE, BLOCKS, LAYERS
 from nst_jax.feed_forward.layers import EPSILON
 from nst_jax.feed_forward.transformer import DIVISOR, TransformerLayer
-from nst_jax.vgg.layers import BIAS, KERNEL
+from nst_jax.vgg.layers.convolution import BIAS, KERNEL
 from nst_jax.weights.params import load_params_of
 
 Planes: TypeAlias = Float[np.ndarray, "_ _ _"]  # [c, h, w], features of one picture

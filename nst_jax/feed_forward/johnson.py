@@ -30,7 +30,8 @@ from nst_jax.feed_forward.layers import (
     upsample,
 )
 from nst_jax.feed_forward.transformer import TransformerLayers, transformer_layers
-from nst_jax.vgg.layers import KERNEL, relu
+from nst_jax.vgg.layers.convolution import KERNEL
+from nst_jax.vgg.layers.relus import relu
 from nst_jax.vgg.precision import FLOAT32, Precision
 
 # Numbers of channels of the features that have the full, half and a quarter of the picture's height and

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from nst_jax._real_size import as_counts, cut, divided_size
 from nst_jax._types import FeatureMap, RealSize
 from nst_jax.losses import at_least_float32
-from nst_jax.vgg.layers import BIAS, KERNEL
+from nst_jax.vgg.layers.convolution import BIAS, KERNEL
 from nst_jax.vgg.precision import FLOAT32
 
 # The number that instance norm adds to a variance before it takes the square root; Magenta's code and

@@ -53,7 +53,7 @@ from nst_jax.feed_forward.transformer import (
     widened,
 )
 from nst_jax.losses import at_least_float32
-from nst_jax.vgg.layers import BIAS, KERNEL
+from nst_jax.vgg.layers.convolution import BIAS, KERNEL
 from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 
 # Smallest number of rows of the picture that the argument `strip` may request for a strip. The rows are

@@ -12,7 +12,14 @@ from jaxtyping import Array
 from nst_jax import _checks
 from nst_jax._types import Params
 from nst_jax.vgg import winograd
-from nst_jax.vgg.layers import BIAS, KERNEL, TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED, transpose
+from nst_jax.vgg.layers.convolution import (
+    BIAS,
+    KERNEL,
+    TRANSPOSED,
+    WINOGRAD,
+    WINOGRAD_TRANSPOSED,
+    transpose,
+)
 from nst_jax.vgg.precision import FLOAT32, Precision
 from nst_jax.vgg.taps import LAYERS, check_layers, halvings, layer_of, resolve_tap
 

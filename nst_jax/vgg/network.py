@@ -19,25 +19,18 @@ from nst_jax import _checks
 from nst_jax._real_size import cut, halved_size
 from nst_jax._types import FeatureMap, Features, Image, Params, RealSize
 from nst_jax.vgg import sized_layers
-from nst_jax.vgg.layers import (
+from nst_jax.vgg.layers.convolution import (
     BIAS,
     KERNEL,
     TRANSPOSED,
     WINOGRAD,
     WINOGRAD_TRANSPOSED,
-    Convolved,
     Forms,
-    Padding,
-    Pool,
-    max_pool,
-    measured_in_turn,
-    pool_relu,
-    relu,
-    relu_by_signs,
-    relu_in_place,
-    wrap_padded,
-    zero_padded,
 )
+from nst_jax.vgg.layers.gradient_order import measured_in_turn
+from nst_jax.vgg.layers.padding import Convolved, Padding, wrap_padded, zero_padded
+from nst_jax.vgg.layers.pooling import Pool, max_pool, pool_relu
+from nst_jax.vgg.layers.relus import relu, relu_by_signs, relu_in_place
 from nst_jax.vgg.pixels import PIXELS, Pixels
 from nst_jax.vgg.precision import AUTO, TENSORFLOAT32, AnyPrecision, Precision, precision_on
 from nst_jax.vgg.taps import BLOCKS, LAYERS, SMALLEST, TAPS, check_layers, halved, resolve_taps

@@ -17,24 +17,25 @@ from jaxtyping import Array, Int
 
 from nst_jax._real_size import cut, halved_size, inside
 from nst_jax._types import FeatureMap, RealSize
-from nst_jax.vgg.layers import (
+from nst_jax.vgg.layers.convolution import Forms, conv3x3
+from nst_jax.vgg.layers.padding import (
     PICTURE_CHANNELS,
     Convolved,
-    Forms,
     Kernel,
     Padding,
-    Pool,
-    Pooled,
-    average_pool,
-    conv3x3,
-    l2_pool,
-    max_pool,
-    pool_relu,
     reflect_padded,
     replicate_first,
     replicate_padded,
-    scaled_average_pool,
     zero_padded,
+)
+from nst_jax.vgg.layers.pooling import (
+    Pool,
+    Pooled,
+    average_pool,
+    l2_pool,
+    max_pool,
+    pool_relu,
+    scaled_average_pool,
 )
 from nst_jax.vgg.taps import halvings, layer_of
 
@@ -215,7 +216,7 @@ def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
 def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     # Which rows and columns are copied to the frame: those at the border of the features (0), or those
     # next to them (1), as mirroring does. If a side has length 1, no line is next to its border. Then
-    # the frame has copies of the border on all sides (0), as in `layers.reflect_padded`.
+    # the frame has copies of the border on all sides (0), as in `reflect_padded`.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 
