@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import correspondence, optimize
+from nst_jax._real_size import committed_to
 from nst_jax._types import Image, Losses, Params, Resized, State, Targets
 from nst_jax.batch_members import Member
 from nst_jax.batch_numbers import axes_of, recipe_of_pictures, shares_of_picture
@@ -294,7 +295,11 @@ class BatchCanvas:
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
         if self.plan.in_bucket:
+            # NumPy takes the batch apart, since JAX would compile a program for that. `gather` would
+            # leave the pictures on a chosen device, so they are put back there.
+            chosen = committed_to(images) if mesh is None else sharding.gathering_device(mesh)
             whole = list(sharding.to_host(images, mesh))[:count]
+            whole = whole if chosen is None else jax.device_put(whole, chosen)
         else:
             whole = list(sharding.gather(images, mesh))[:count]
         finished = [self._finished(place, image) for place, image in enumerate(whole)]
