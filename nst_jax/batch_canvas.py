@@ -83,7 +83,8 @@ class BatchCanvas:
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
-        here = recipe_of_pictures(plan.recipe, indices)
+        # The recipe of these members, with its numbers not yet on the devices of the run.
+        self._finishing_recipe = here = recipe_of_pictures(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
         # The recipe, with its numbers (such as loss weights) as arrays on the devices that compute
         # features of contents and statistics of styles: all devices of the run if several devices share
@@ -316,7 +317,7 @@ class BatchCanvas:
         realism = np.asarray(recipe.pictures.realism)
         if realism.ndim:  # [n] for the n pictures of the batch, or [1] for all of them
             realism = realism[member.place % len(realism)]
-        shares = shares_of_picture(self._measuring_recipe, place)
+        shares = shares_of_picture(self._finishing_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
         finish = Finisher(member.prepared, replace(recipe, terms=terms), realism)
         last = member.prepared.scales[-1]

@@ -212,6 +212,16 @@ def test_a_quick_picture_in_a_bucket_returns_where_others_do():
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
+def test_devices_that_share_a_picture_give_it_the_palette_of_its_styles(params):
+    content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 24, 32)
+    other = small.picture("gravel", 24, 32)
+    options = {"recipe": small.quickest(steps=1), "size": "as-is", "colors": "palette"}
+    pictures = params, [content] * 2, [[style, other]] * 2
+    expected = nst.stylize_many(*pictures, **options)
+    found = nst.stylize_many(*pictures, devices="all", bands=2, **options)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_one_device_named_twice_is_refused():
     with pytest.raises(ValueError, match="is named twice"):
         sharding.mesh_of([jax.devices()[0]] * 2)
