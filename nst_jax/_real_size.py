@@ -138,11 +138,22 @@ def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
 def stacked(images: Sequence[Any], *, on_host: bool) -> Any:
     """Return images [h, w, c] as one array [n, h, w, c], or as the same list if their shapes differ.
 
-    With `on_host`, NumPy makes the array, since JAX would compile a program for the images' shape.
+    With `on_host`, NumPy makes the array, since JAX would compile a program for the images' shape. If
+    the first image is committed to a device, that is where the array is put.
     """
     if len({image.shape for image in images}) > 1:
         return images
-    return jax.device_put(np.stack(images)) if on_host else jnp.stack(images)
+    if on_host:
+        return jax.device_put(np.stack(images), committed_to(images[0]))
+    return jnp.stack(images)
+
+
+def committed_to(x: Any) -> jax.sharding.Sharding | None:
+    """Return the sharding of an array that is committed to its devices; None for any other array.
+
+    JAX moves arrays that are not committed, and NumPy's, to its default device.
+    """
+    return x.sharding if isinstance(x, jax.Array) and x.committed else None
 
 
 def padded(picture: Any, shape: Shape) -> np.ndarray:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import correspondence, optimize
+from nst_jax._real_size import committed_to
 from nst_jax._types import Image, Losses, Params, Resized, State, Targets
 from nst_jax.batch_members import Member
 from nst_jax.batch_numbers import axes_of, recipe_of_pictures, shares_of_picture
@@ -82,7 +83,8 @@ class BatchCanvas:
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
-        here = recipe_of_pictures(plan.recipe, indices)
+        # The recipe of these members, with its numbers not yet on the devices of the run.
+        self._finishing_recipe = here = recipe_of_pictures(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
         # The recipe, with its numbers (such as loss weights) as arrays on the devices that compute
         # features of contents and statistics of styles: all devices of the run if several devices share
@@ -294,7 +296,11 @@ class BatchCanvas:
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
         if self.plan.in_bucket:
+            # NumPy takes the batch apart, since JAX would compile a program for that. `gather` would
+            # leave the pictures on a chosen device, so they are put back there.
+            chosen = committed_to(images) if mesh is None else sharding.gathering_device(mesh)
             whole = list(sharding.to_host(images, mesh))[:count]
+            whole = whole if chosen is None else jax.device_put(whole, chosen)
         else:
             whole = list(sharding.gather(images, mesh))[:count]
         finished = [self._finished(place, image) for place, image in enumerate(whole)]
@@ -311,7 +317,7 @@ class BatchCanvas:
         realism = np.asarray(recipe.pictures.realism)
         if realism.ndim:  # [n] for the n pictures of the batch, or [1] for all of them
             realism = realism[member.place % len(realism)]
-        shares = shares_of_picture(self._measuring_recipe, place)
+        shares = shares_of_picture(self._finishing_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
         finish = Finisher(member.prepared, replace(recipe, terms=terms), realism)
         last = member.prepared.scales[-1]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax._compile import Jitted
-from nst_jax._real_size import padded
+from nst_jax._real_size import committed_to, padded
 from nst_jax._types import AnyImage, Image, KeptContent
 from nst_jax.controls import finishing, regions
 from nst_jax.controls.regions import Controls
@@ -111,9 +111,7 @@ class Finisher:
             image = image if self._kept is None else _with_kept(image, self._kept)
         height, width = scale.shape
         # Like a picture that fills its array, the result stays on the device that was chosen for it.
-        chosen = isinstance(image, jax.Array) and image.committed
-        where = image.sharding if chosen else None
-        return jax.device_put(np.asarray(image)[:height, :width], where)
+        return jax.device_put(np.asarray(image)[:height, :width], committed_to(image))
 
     def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
         """Set the attributes that `in_arrays` reads, for one scale (resolution).

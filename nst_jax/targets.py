@@ -85,7 +85,8 @@ def measure(
       TypeError: for arguments of the wrong type, such as swapped ones.
       ValueError: if `params` are weights of another network than VGG-19; if a picture is not floating
         point, not [h, w, 3] or under 16 px on a side; if one of the recipe's `style_shares` is an array
-        of several numbers, or if the sum of several shares is 0 (traced shares are not added); if the
+        of several numbers; if one of several shares is negative, not finite, or 1e30 or more, or if
+        their sum is at most 1e-30 (the values of traced shares are not checked); if the
         number of styles does not fit the recipe's `style_shares` and `tap_styles`; if tiles or bands
         are used with a loss that is not additive (not computed from sums over positions); if bands are
         used with padding that wraps around and a height that is no multiple of 16 px; or if `size` or
@@ -134,23 +135,23 @@ def measure(
 
 
 def _check_shares(terms: Terms) -> None:
-    """Refuse a share that is several numbers, and shares by whose sum, 0, the blend would divide.
+    """Refuse a share that is several numbers, and shares that `recipes.check` refuses.
 
-    The sum is not known if a share is traced. A single share, and those of a loss that reads all styles
-    alike, are not used.
+    The value of a traced share is not known. A single share, and those of a loss that reads all styles
+    alike, are not used, so their values are not checked.
     """
     argument, shares = "recipe.terms.style_shares", terms.style_shares
     for share in shares:
         if np.size(share) != 1:
             _checks.one_share(argument, share)
-    traced = any(isinstance(share, jax.core.Tracer) for share in shares)
-    if len(shares) == 1 or isinstance(terms.style_loss, MatchingLoss) or traced:
+    if len(shares) == 1 or isinstance(terms.style_loss, MatchingLoss):
         return
-    if not sum(np.asarray(share).item() for share in shares):
-        what = (
-            "have the sum 0" if any(np.any(np.asarray(share)) for share in shares) else "are all 0"
-        )
-        raise ValueError(f"`{argument}`: {what}, so no style remains; give one style a share")
+    for share in shares:
+        _checks.known_number(argument, share, least=0, below=_checks.LARGEST_SHARE)
+    if any(isinstance(share, jax.core.Tracer) for share in shares):
+        return
+    if not sum(np.asarray(share).item() for share in shares) > 1 / _checks.LARGEST_SHARE:
+        raise ValueError(f"`{argument}`: are all 0, so no style remains; give one style a share")
 
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,8 +14,19 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import _checks, controls, feed_forward, images, losses, optimizers, recipes, vgg
+from nst_jax import (
+    _checks,
+    controls,
+    feed_forward,
+    images,
+    losses,
+    optimizers,
+    raters,
+    recipes,
+    vgg,
+)
 from nst_jax.images import oklab, on_host, palettes, resizing
+from nst_jax.optimizers import pyramid
 from nst_jax.recipes import field_types, starts
 from nst_jax.target_checks import fault_of_style_targets
 from tests import small
@@ -552,6 +564,18 @@ def test_functions_of_pictures_and_colours_refuse_random_keys():
         ("lab", oklab.linear_of_oklab),
         (r"styles\[1\]", lambda keys: palettes.palette_of([grey, keys])),
         ("content", lambda keys: palettes.recoloured(grey, keys, palette)),
+        ("image", raters.content.luma),
+        ("masks", lambda keys: controls.masks.at_taps(keys, ["relu1_1"])),
+        ("drawn", controls.shares_of_pixels),
+        ("image", lambda keys: controls.with_kept(keys, None)),
+        ("planes", lambda keys: controls.box_sums(keys, 1)),
+        ("shown", lambda keys: controls.realistic(grey, grey, 0.5, shown=keys)),
+        ("picture", lambda keys: pyramid.multilevel(keys, 2)),
+        ("picture", lambda keys: pyramid.multilevel(keys, 0)),
+        ("picture", lambda keys: optimizers.decompose(keys, 2)),
+        ("picture", lambda keys: optimizers.decompose(keys, 0)),
+        (r"levels\[0\]", lambda keys: optimizers.collapse((keys, grey))),
+        (r"levels\[1\]", lambda keys: optimizers.collapse((grey, keys))),
     ):
         for called in (call, jax.jit(call)):
             for given, said in (
@@ -561,6 +585,43 @@ def test_functions_of_pictures_and_colours_refuse_random_keys():
                 message = rf"^`{argument}`: expected an array \[[a-z., 3]*\], got {said}"
                 with pytest.raises(TypeError, match=message):
                     called(given)
+
+
+def test_opacities_shares_and_covariances_are_no_random_keys():
+    keys = jax.random.split(jax.random.key(0), (4, 6))
+    grey, square = jnp.full((4, 6, 3), 0.5), keys[:3, :3]
+    palette, plane = palettes.palette_of([grey]), r"an array \[height, width\]"
+    covariance = r"a covariance \[3, 3\]"
+    filtered = partial(controls.filtered_by_guide, grey, grey, radius=1, epsilon=1e-3)
+    energy = partial(controls.matting_energy, grey, grey)
+    for argument, expected, given, call in (
+        ("opacity", plane, keys, lambda x: controls.color_moments(grey, x)),
+        (
+            "other_opacity",
+            plane,
+            keys,
+            lambda x: controls.with_colors_of(grey, grey, other_opacity=x),
+        ),
+        ("opacity", plane, keys, lambda x: controls.matched_luminance(grey, grey, opacity=x)),
+        ("opacity", plane, keys, lambda x: palettes.recoloured(grey, grey, palette, x)),
+        (r"opacities\[0\]", plane, keys, lambda x: palettes.palette_of([grey], [x])),
+        ("inside", plane, keys, lambda x: filtered(inside=x)),
+        ("counted", "an array of True and False", keys[:2, :4], lambda x: energy(counted=x)),
+        ("shares", "numbers", keys[0, :1], lambda x: controls.mixed_palette([grey], x)),
+        *(
+            (argument, covariance, square, partial(change, color_map))
+            for color_map in controls.color.MAPS.values()
+            for argument, change in (
+                ("own", lambda color_map, x: color_map(x, jnp.eye(3))),
+                ("wanted", lambda color_map, x: color_map(jnp.eye(3), x)),
+            )
+        ),
+    ):
+        for called in (call, jax.jit(call)):
+            with pytest.raises(
+                TypeError, match=f"^`{argument}`: expected {expected}, got random keys"
+            ):
+                called(given)
 
 
 def test_masked_elements_are_not_read():

@@ -1,6 +1,7 @@
 """`nst.plan` from Python, and `plan=` of the functions that paint."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -112,6 +113,43 @@ def test_weights_decide_on_the_platform_only_if_they_are_committed(
         ValueError, match=f"for the platform '{planned.platform}', but '{other}' pai"
     ):
         given_plans.check_given_plan(*given)
+
+
+def test_a_plan_with_weights_is_for_the_device_that_they_are_on(
+    params, content, style, monkeypatch
+):
+    first, second = jax.devices()[:2]
+    asked = []
+    monkeypatch.setattr(capacity, "available", lambda device=None: asked.append(device) or 10**10)
+    monkeypatch.setattr(capacity, "default_device", lambda: SimpleNamespace(platform="tpu"))
+    here = first.platform
+    with_weights = partial(nst.plan, content, style, recipe=RECIPE)
+    planned = with_weights(params=jax.device_put(params, second))
+    assert planned.platform == capacity.platform_of(second) and planned.here
+    assert asked == [second] and planned.available == 10**10 and planned.mesh is None
+    assert with_weights(params=jax.device_put(params, second), platform=here).here
+    assert not with_weights(params=jax.device_put(params, second), platform="tpu").here
+    assert with_weights(params=params).platform == with_weights().platform == "gpu"
+
+
+def test_a_plan_with_weights_names_the_devices_that_a_run_would(params, content, style):
+    first, second = jax.devices()[:2]
+    for pictures in (1, 2):
+        plan = partial(nst.plan, content, style, recipe=RECIPE, pictures=pictures, devices=1)
+        assert plan().mesh is plan(params=params).mesh is None
+        assert plan(params=jax.device_put(params, first)).mesh is None
+        mesh = plan(params=jax.device_put(params, second)).mesh
+        assert mesh.devices.tolist() == [first]
+
+
+def test_weights_of_no_use_to_a_plan_are_refused(as_users_do, params, content, style):
+    plan = partial(nst.plan, content, style, recipe=RECIPE)
+    with pytest.raises(TypeError, match="^`params`: expected Params, got str; `nst_jax.load_par"):
+        plan(params="weights.h5")
+    with pytest.raises(ValueError, match="^`params`: expected the weights of VGG-19, got those of"):
+        plan(params=nst.feed_forward.load_arbitrary())
+    with pytest.raises(TypeError, match="^`params`: got a tracer"):
+        jax.jit(lambda params: plan(params=params).updates)(params)
 
 
 def test_a_plan_for_another_number_of_pictures_is_refused(params, content, style):

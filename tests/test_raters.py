@@ -13,6 +13,8 @@ import nst_jax as nst
 from nst_jax import raters, recipes
 from nst_jax.images.oklab import AXES
 from nst_jax.raters import content as content_raters
+from nst_jax.raters import rating
+from nst_jax.vgg import with_forms
 from tests import small
 
 # One fixture computes the ratings that most of these tests compare.
@@ -547,6 +549,20 @@ def test_what_cannot_be_rated_is_refused(params, predictor, cat, painting, as_us
             distance(bad, painting)
         with pytest.raises(ValueError, match=f"^`style`: {said}"):
             distance(cat, bad)
+
+
+def test_weights_without_a_layer_are_refused_before_any_features(
+    params, predictor, cat, painting, as_users_do, monkeypatch
+):
+    few = with_forms(params, ["relu2_1"])
+    monkeypatch.setattr(rating, "_features", lambda *_: pytest.fail("computed features"))
+    for taps, deepest in ((("relu2_1",), "relu3_1"), (("relu2_1", "relu4_1"), "relu4_1")):
+        with pytest.raises(
+            ValueError,
+            match=rf"^`params`: expected the layers down to conv._1, which {deepest} needs, got none "
+            "named conv2_2; give the weights from",
+        ):
+            raters.rate(few, predictor, cat, cat, painting, taps=taps)
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,51 @@ def test_exactly_the_chosen_device_paints(params):
         check(params, None, second)
 
 
+@pytest.mark.parametrize("colors", ["style", "palette"])
+def test_pictures_in_a_bucket_return_where_others_do(params, colors):
+    first, second = jax.devices()[:2]
+    contents = [small.picture("chelsea", 24, 32), small.picture("chelsea", 32, 24)]
+    style = small.picture("starry_night", 24, 32)
+    options = {"recipe": small.quickest(steps=1), "size": "as-is", "colors": colors}
+    expected = nst.stylize_many(params, contents, style, bucket=32, **options)
+    on_second = jax.device_put(params, second)
+    for weights, devices, device in (
+        (on_second, None, second),
+        (params, [second], second),
+        (on_second, "all", first),
+    ):
+        found = nst.stylize_many(weights, contents, style, devices=devices, bucket=32, **options)
+        for one, other in zip(found, expected, strict=True):
+            assert one.devices() == {device}
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+    alike = nst.stylize_many(on_second, contents[:1] * 2, style, bucket=32, **options)
+    assert alike.shape == (2, 24, 32, 3) and alike.devices() == {second}
+
+
+def test_a_quick_picture_in_a_bucket_returns_where_others_do():
+    second = jax.devices()[1]
+    params = jax.device_put(nst.feed_forward.load_arbitrary(), second)
+    contents = [small.picture("chelsea", 24, 32), small.picture("chelsea", 32, 24)]
+    style = small.picture("starry_night", 24, 32)
+    for colors in ("style", "content-after"):
+        options = {"params": params, "size": "as-is", "style_size": 32, "colors": colors}
+        expected = nst.instant_many(contents, style, **options)
+        found = nst.instant_many(contents, style, bucket=32, **options)
+        for one, other in zip(found, expected, strict=True):
+            assert one.devices() == other.devices() == {second}
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_devices_that_share_a_picture_give_it_the_palette_of_its_styles(params):
+    content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 24, 32)
+    other = small.picture("gravel", 24, 32)
+    options = {"recipe": small.quickest(steps=1), "size": "as-is", "colors": "palette"}
+    pictures = params, [content] * 2, [[style, other]] * 2
+    expected = nst.stylize_many(*pictures, **options)
+    found = nst.stylize_many(*pictures, devices="all", bands=2, **options)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_one_device_named_twice_is_refused():
     with pytest.raises(ValueError, match="is named twice"):
         sharding.mesh_of([jax.devices()[0]] * 2)

@@ -91,22 +91,40 @@ def test_a_blend_is_the_weighed_mean_whatever_the_sum_of_shares(params, content,
         assert_allclose(gram, 0.75 * alone[0][tap] + 0.25 * alone[1][tap], rtol=1e-5)
 
 
+NO_SHARE = "are all 0, so no style remains; give one style a share"
+
+
 @pytest.mark.parametrize(
     ("shares", "what"),
     [
-        ((0.0, 0.0), "are all 0"),
-        ((0, np.float32(0)), "are all 0"),
-        ((jnp.zeros(()), 0.0), "are all 0"),
-        ((1.0, -1.0), "have the sum 0"),
+        ((0.0, 0.0), NO_SHARE),
+        ((0, np.float32(0)), NO_SHARE),
+        ((jnp.zeros(()), 0.0), NO_SHARE),
+        ((1e-31, 1e-31), NO_SHARE),
+        ((1.0, -1.0), "expected 0 or more, got -1.0"),
+        ((3.0, np.float32(-1)), "expected 0 or more, got -1.0"),
+        ((np.nan, 1.0), "expected a finite number, got nan"),
+        ((jnp.float32(np.inf), 1.0), "expected a finite number, got inf"),
+        ((np.float32(3e38), np.float32(3e38)), r"expected less than 1e\+30, got 3e\+38"),
     ],
 )
 @pytest.mark.parametrize("of", [lambda function: function, jax.jit], ids=["eager", "compiled"])
-def test_shares_with_the_sum_0_are_refused(params, content, of, shares, what):
+def test_shares_by_which_no_blend_is_made_are_refused(params, content, of, shares, what):
     recipe = small.shallow(style_shares=shares)
     measure = of(lambda style: nst.measure(params, content, [style, style], recipe))
-    message = "^`recipe.terms.style_shares`: {}, so no style remains; give one style a share"
-    with pytest.raises(ValueError, match=message.format(what)):
+    with pytest.raises(ValueError, match=rf"^`recipe.terms.style_shares`: {what}(\n|$)"):
         measure(content)
+    with pytest.raises(ValueError, match=f"^`style_shares`: {what}$"):
+        recipes.check(recipe)
+
+
+def test_a_known_share_beside_a_traced_one_is_checked(params, content):
+    def targets(share):
+        recipe = small.shallow(style_shares=(share, -1.0))
+        return nst.measure(params, content, [content, content], recipe)
+
+    with pytest.raises(ValueError, match=r"^`recipe.terms.style_shares`: expected 0 or more"):
+        jax.eval_shape(targets, 2.0)
 
 
 def test_shares_that_are_traced_or_not_used_may_be_0(params, content):

@@ -17,6 +17,7 @@ from nst_jax.feed_forward.training import Training, TrainingDiverged
 from nst_jax.feed_forward.training_job import training_job
 from nst_jax.feed_forward.training_step import crop_losses, init_training, train_step
 from nst_jax.optimizers import Adam
+from nst_jax.vgg import with_forms
 from nst_jax.vgg.precision import BFLOAT16
 from tests import small
 from tests.test_crops import picture
@@ -344,6 +345,17 @@ def test_the_name_of_a_style_is_text(as_users_do, params):
 def test_weights_of_another_network_are_refused(as_users_do):
     with pytest.raises(ValueError, match="^`params`: expected the weights of VGG-19, got those of"):
         nst.train(nst.feed_forward.load_arbitrary(), picture(0), [picture(1), picture(2)])
+
+
+def test_weights_without_a_layer_are_refused_before_any_work(as_users_do, params, monkeypatch):
+    few = with_forms(params, ["relu1_1"])
+    monkeypatch.setattr(training, "identity_of", lambda *_: pytest.fail("the training began"))
+    with pytest.raises(
+        ValueError,
+        match="^`params`: expected the layers down to conv2_1, which relu2_1 needs, got none named "
+        "conv1_2; give the weights from",
+    ):
+        nst.train(few, picture(0), [picture(1), picture(2)], recipe=RECIPE, **SIZES)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,7 @@ def _floats(argument: str, picture: AnyImage) -> Image:
 def _check_opacity(name: str, opacity: Any, argument: str, picture: Image) -> None:
     """Refuse an opacity that is not None and has not the height and width of its picture."""
     if opacity is not None:
+        _checks.not_keys(name, opacity, "an array [height, width]")
         _checks.same_shape(name, np.shape(opacity), f"{argument}[..., 0]", picture.shape[:2])
 
 
@@ -115,6 +116,12 @@ def _mean(values: Array, opacity: Opacity | None = None) -> Array:
     weights = opacity.reshape(*opacity.shape, *[1] * (values.ndim - 2)).astype(values.dtype)
     total = jnp.mean(jnp.mean(weights, axis=0), axis=0)
     return jnp.mean(jnp.mean(values * weights, axis=0), axis=0) / total
+
+
+def _check_covariances(own: Any, wanted: Any) -> None:
+    """Refuse random keys of JAX in place of the covariances that a map of colours gets."""
+    _checks.not_keys("own", own, "a covariance [3, 3]")
+    _checks.not_keys("wanted", wanted, "a covariance [3, 3]")
 
 
 def _ridged(covariance: Matrix) -> Matrix:
@@ -195,6 +202,7 @@ def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
 
 
 def _factors(own: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix]:
+    _check_covariances(own, wanted)
     return jnp.linalg.cholesky(_ridged(own)), jnp.linalg.cholesky(_ridged(wanted))
 
 
@@ -216,6 +224,7 @@ def pca_map(own: Matrix, wanted: Matrix) -> Matrix:
     Returns:
       The matrix, [3, 3], which is applied to colours minus their mean.
     """
+    _check_covariances(own, wanted)
     return jnp.linalg.solve(_root(_ridged(own)), _root(_ridged(wanted))).T
 
 

@@ -138,6 +138,7 @@ def mixed_palette(
       ValueError: if there is not one share, or not one opacity, for each style.
     """
     _check_several(styles)
+    _checks.not_keys("shares", shares, "numbers")
     if jnp.shape(shares) != (len(styles),):  # an array of one share would count for every style
         raise ValueError(
             f"`shares`: expected one for each of the {len(styles)} `styles`, got an array of the shape "
@@ -229,6 +230,7 @@ def realistic(
     _checks.two_images("image", image, "content", content)
     _checks.known_number("realism", realism, least=0, most=1, means=REALISM)
     image, content = jnp.asarray(image), jnp.asarray(content)
+    _checks.not_keys("shown", shown, "an array [height, width, 3]")
     shown = image if shown is None else jnp.asarray(shown)
     _checks.same_shape("shown", shown.shape, "image", image.shape)
     height, width, _ = image.shape

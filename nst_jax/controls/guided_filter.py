@@ -44,8 +44,8 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
       The sums, of the same shape as `planes`.
 
     Raises:
-      TypeError: if `radius` or `largest` is not a whole number; only with `largest`, `radius` may be a
-        scalar array of integers.
+      TypeError: if `planes` has random keys of JAX, or if `radius` or `largest` is not a whole number;
+        only with `largest`, `radius` may be a scalar array of integers.
       ValueError: for a number that is negative, or a `radius` above `largest`; the value of an array is
         not checked.
 
@@ -55,6 +55,7 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
       >>> box_sums(jnp.ones((3, 4)), 1).tolist()
       [[4.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 6.0], [4.0, 6.0, 6.0, 4.0]]
     """
+    _checks.not_keys("planes", planes, "an array [height, width, ...]")
     if largest is None:
         _checks.whole("radius", radius, least=0)
     else:
@@ -126,6 +127,8 @@ def solve_symmetric(
     Returns:
       The solutions x, [h, w, n, m].
     """
+    _checks.not_keys("matrix", matrix, "an array [height, width, n, n]")
+    _checks.not_keys("right", right, "an array [height, width, n, m]")
     size = matrix.shape[-1]
     lower: dict[tuple[int, int], Array] = {}
     for i in range(size):
@@ -190,6 +193,7 @@ def filtered_by_guide(
     """
     _checks.two_images("picture", picture, "guide", guide)
     _checks.known_number("epsilon", epsilon, above=0)
+    _checks.not_keys("inside", inside, "an array [height, width]")
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
     # Middle grey is subtracted from all colours at first, and added again at the end. This makes the
     # numbers smaller, so covariances, which are differences of products, lose fewer digits.

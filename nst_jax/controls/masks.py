@@ -189,7 +189,8 @@ def at_taps(
       the features of the real picture are 0.
 
     Raises:
-      TypeError: if a tap or `reach` is not a string, or `growth` not a whole number.
+      TypeError: if a tap or `reach` is not a string, `growth` not a whole number, or if `masks` has
+        random keys of JAX.
       ValueError: for an unknown tap or `reach`, and for a negative `growth`.
 
     Example:
@@ -206,6 +207,7 @@ def at_taps(
       `get_fm_guides`, which finds receptive fields by probing the network with noise, and uses
       `"inside"` with a growth of 3.
     """
+    _checks.not_keys("masks", masks, MASKS)
     _checks.one_of("reach", reach, REACHES, "reach")
     _checks.whole("growth", growth, least=0)
     names = {tap: layer_of(tap) for tap in map(resolve_tap, taps)}

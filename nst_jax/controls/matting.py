@@ -135,6 +135,7 @@ def matting_energy(
       (True, True)
     """
     found, left = _residuals(picture, photo, epsilon)
+    _checks.not_keys("counted", counted, "an array of True and False")
     if counted is None:
         return jnp.sum(found * left)
     return jnp.sum(jnp.where(counted[:, :, None, None], found * left, 0))

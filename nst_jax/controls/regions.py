@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._real_size import cut, padded
 from nst_jax._types import Guides, KeptContent, RealSize, Shape
 from nst_jax.controls import masks
@@ -205,6 +206,7 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
       >>> shares_of_pixels(jnp.array([[[1.0, 1.0], [0.25, 0.0], [0.0, 0.0]]])).tolist()
       [[[0.0, 0.5, 0.5], [0.75, 0.25, 0.0], [1.0, 0.0, 0.0]]]
     """
+    _checks.not_keys("drawn", drawn, "an array [height, width, regions]")
     total = jnp.sum(drawn, axis=-1, keepdims=True)
     return jnp.concatenate([jnp.maximum(1 - total, 0), drawn / jnp.maximum(total, 1)], axis=-1)
 
@@ -405,6 +407,7 @@ def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[A
       >>> with_kept(jnp.ones((1, 3, 3)), KeptContent(jnp.zeros((1, 3, 3)), share))[..., 0].tolist()
       [[1.0, 0.5, 0.0]]
     """
+    _checks.not_keys("image", image, "an array [height, width, 3]")
     if kept is None:
         return image
     return (1 - kept.share) * image + kept.share * kept.content

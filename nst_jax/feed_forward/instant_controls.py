@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from nst_jax import _checks, prepare, run_scales
-from nst_jax._real_size import padded
+from nst_jax._real_size import committed_to, padded
 from nst_jax._types import AnyImage, HostImage, Image, Shape
 from nst_jax.controls import finishing
 from nst_jax.controls.given import Given
@@ -145,10 +145,15 @@ def controlled_request(
     if side is None:
         return ControlledRequest(request, lambda painted: finisher(jax.device_put(painted), scale))
     arrays = run_scales.Scale((side, side), (_array_of_styles(shapes),), 1)
-    return ControlledRequest(
-        request,
-        lambda painted: finisher.in_arrays(padded(painted, arrays.shape), scale, arrays),
-    )
+
+    def finish(painted: Any) -> Any:
+        wide: Any = padded(painted, arrays.shape)
+        chosen = committed_to(painted)
+        return finisher.in_arrays(
+            wide if chosen is None else jax.device_put(wide, chosen), scale, arrays
+        )
+
+    return ControlledRequest(request, finish)
 
 
 def _array_of_styles(shapes: Sequence[Shape]) -> Shape:

@@ -16,12 +16,13 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from nst_jax._compile import Jitted
-from nst_jax._real_size import padded
+from nst_jax._real_size import committed_to, padded
 from nst_jax._types import AnyImage, HostImage, Image, Params, Shape
 from nst_jax.feed_forward import (
     arbitrary,
@@ -419,7 +420,7 @@ class InstantPainter:
             report=self.report,
         )
 
-    def _together(self, requests: Sequence[Request]) -> Image | list[HostImage]:
+    def _together(self, requests: Sequence[Request]) -> Image | list[AnyImage]:
         network = requests[0].network
         conditions = np.stack([request.condition for request in requests])
         paint = functools.partial(network.paint, network.params, precision=self._precision)
@@ -430,8 +431,13 @@ class InstantPainter:
         shapes = [request.content.shape[:2] for request in requests]
         wide = [padded(request.content, self._array(request.content)) for request in requests]
         size = jnp.asarray(np.asarray(shapes, np.int32))
-        painted = np.asarray(paint(jnp.asarray(np.stack(wide)), jnp.asarray(conditions), size=size))
-        return [one[:height, :width] for one, (height, width) in zip(painted, shapes, strict=True)]
+        found = paint(jnp.asarray(np.stack(wide)), jnp.asarray(conditions), size=size)
+        pairs = zip(np.asarray(found), shapes, strict=True)
+        painted: list[Any] = [one[:height, :width] for one, (height, width) in pairs]
+        # NumPy cuts the pictures out; they are put back on the device to which the weights, and so the
+        # results, are committed.
+        chosen = committed_to(found)
+        return painted if chosen is None else jax.device_put(painted, chosen)
 
 
 class HostPainter(InstantPainter):

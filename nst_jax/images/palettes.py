@@ -32,7 +32,9 @@ ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # pixel is exp(-`SHARPNESS` |d|), where d is the difference between its lightness (the L of OKLab) and
 # that of the pixel in the middle.
 SHARPNESS = 10.0
-PICTURE = "an array [height, width, 3]"  # what is expected for a picture, as words for messages
+
+# What is expected for a picture and for an opacity, as words for messages.
+PICTURE, OPACITY = "an array [height, width, 3]", "an array [height, width]"
 
 
 class Palette(NamedTuple):
@@ -64,6 +66,8 @@ def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palett
     """
     for index, style in enumerate(styles):
         _checks.not_keys(f"styles[{index}]", style, PICTURE)
+    for index, opacity in enumerate(opacities):
+        _checks.not_keys(f"opacities[{index}]", opacity, OPACITY)
     colours = jnp.concatenate([_lab(style).reshape(-1, 3) for style in styles])
     if all(opacity is None for opacity in opacities):
         mean, covariance = _moments(colours)
@@ -133,6 +137,7 @@ def recoloured(
     """
     _checks.not_keys("image", image, PICTURE)
     _checks.not_keys("content", content, PICTURE)
+    _checks.not_keys("opacity", opacity, OPACITY)
     if size is not None:
         height, width, _ = image.shape
         real = inside(size, (height, width))

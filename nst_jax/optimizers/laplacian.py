@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from nst_jax import _checks
 from nst_jax._types import Shape
 from nst_jax.images.resizing import bilinear
 
@@ -26,6 +27,8 @@ from nst_jax.images.resizing import bilinear
 # picture at its smallest size. Any other level is the picture at one size minus an enlarged copy: the
 # picture at the next smaller size, enlarged to the same size.
 Levels: TypeAlias = tuple[Array, ...]
+
+PICTURE = "an array [height, width, 3]"  # what is expected for a picture, as words for messages
 
 
 def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
@@ -58,6 +61,7 @@ def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
       Burt, Adelson, "The Laplacian Pyramid as a Compact Image Code", 1983; resized as in
       github.com/nkolkin13/STROTSS.
     """
+    _checks.not_keys("picture", picture, PICTURE)
     found = []
     for shape in _shapes(_shape(picture), levels)[1:]:
         half = bilinear(picture, shape)
@@ -72,6 +76,8 @@ def collapse(levels: Levels) -> Float[Array, "h w 3"]:
     The last level is the smallest picture. It is enlarged to the size of the next finer level, which is
     then added. This is repeated with each sum, up to the finest level.
     """
+    for index, level in enumerate(levels):
+        _checks.not_keys(f"levels[{index}]", level, PICTURE)
     *details, picture = levels
     for detail in reversed(details):
         picture = detail + bilinear(picture, _shape(detail))

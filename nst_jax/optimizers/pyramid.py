@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
+from nst_jax import _checks
 from nst_jax._real_size import cut, halved_size
 from nst_jax._types import RealSize
 
@@ -65,6 +66,7 @@ def multilevel(
     References:
       Bramble, Pasciak, Xu, "Parallel Multilevel Preconditioners", 1990.
     """
+    _checks.not_keys("picture", picture, "an array [height, width, channels]")
     if not levels or any(side < NARROWEST for side in picture.shape[:2]):
         return picture
     height, width = picture.shape[:2]

@@ -32,7 +32,11 @@ def luma(image: AnyImage) -> Plane:
 
     Returns:
       [h, w], from 0 for black to 1 for white.
+
+    Raises:
+      TypeError: if `image` has random keys of JAX.
     """
+    _checks.not_keys("image", image, "an array [height, width, 3]")
     x = at_least_float32(jnp.asarray(image))
     return jnp.matmul(x, jnp.asarray(REC_601, x.dtype), precision=FLOAT32.products)
 

@@ -147,8 +147,9 @@ def rate(
 
     Raises:
       TypeError: if an argument is of the wrong type, such as a file's name in place of a picture.
-      ValueError: if weights are of another network, if a picture is not [h, w, 3], is too small or is
-        not floating point, if a tap is unknown or named twice, or if `taps` is empty.
+      ValueError: if weights are of another network or lack a layer that is read, if a picture is not
+        [h, w, 3], is too small or is not floating point, if a tap is unknown or named twice, or if
+        `taps` is empty.
 
     Example:
       >>> import jax

@@ -380,9 +380,10 @@ def _memory_of(
     requested them. The returned bytes are None if they are not known. The last value is False if
     another platform was requested than that of this process' devices.
     """
-    here = platform in (None, capacity.default_device().platform)
     if isinstance(mesh, Mesh):
         device = mesh.local_devices[0]
+    computing = capacity.default_device() if device is None else device
+    here = platform in (None, computing.platform)
     if memory is None and here:
         return *capacity.available_to_each(mesh, device), here
     counted = platform if platform is not None and not here else capacity.platform_of(device)

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from nst_jax import _checks, checkpoints, recipes, run_scales
-from nst_jax._types import Checkpoint, Shape
+from nst_jax._types import Checkpoint, Params, Shape
 from nst_jax.controls import Protect, Region
 from nst_jax.controls.given import listed_regions
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import buckets, sharding
+from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bucket_plans import plan_in_arrays
 from nst_jax.scaling.footprint import PLATFORMS
 from nst_jax.scaling.plan import Plan
@@ -44,6 +44,7 @@ def plan(
     regions: Sequence[Any] | None = (),
     protect: Any = None,
     bucket: int | str = buckets.AUTO,
+    params: Params | None = None,
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
@@ -73,9 +74,8 @@ def plan(
       strength: how strong the style is, from 0 to 1; with several pictures also an array with a number
         for each.
       devices: devices that share the canvas; with several pictures, devices among which the pictures
-        are divided. Default: one device. If the only device is JAX's default device, a run of the plan
-        uses the device to which the weights are committed, if any, since a plan does not know the
-        weights.
+        are divided. Default: one device. Without `params`, if the only device is JAX's default device,
+        a run of the plan uses the device to which its weights are committed, if any.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, fewer if so many do not fit into memory; see
         `stylize_many`.
@@ -94,6 +94,9 @@ def plan(
         With several pictures, these may have any shapes that fit into the arrays. The content and style
         given here then decide only how large the arrays at the coarser scales and those for styles are,
         so give the largest.
+      params: the weights of the run, from `nst_jax.load_params`. If they are committed to a device (by
+        `jax.device_put(params, device)`), that is where the run paints by default, so its platform and
+        memory are those of the plan. None: the weights are not committed.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -138,10 +141,11 @@ def plan(
     _checks.whole("pictures", pictures, least=1)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
+    device = _device_of(params)
     if pictures == bands == 1:
-        mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
+        mesh = sharding.mesh_of(devices, axis=sharding.BANDS, weights_on=device)
     else:
-        mesh = sharding.mesh_of_batch(devices, bands)
+        mesh = sharding.mesh_of_batch(devices, bands, weights_on=device)
     if platform is not None and platform not in PLATFORMS:
         raise ValueError(
             f"`platform`: expected 'cpu', 'gpu' or 'tpu', got {_checks.shown(platform)}"
@@ -149,9 +153,18 @@ def plan(
     if memory is not None:
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
-    options |= {"mesh": mesh, "pictures": pictures, "chunk": chunk}
+    options |= {"mesh": mesh, "device": device, "pictures": pictures, "chunk": chunk}
     chosen = buckets.checked_bucket(bucket)
     return plan_in_arrays(checked, scales, chosen, resume=resume, **options)
+
+
+def _device_of(params: Any) -> Any:
+    """Return the device to which weights are committed; None if there is none, or no weights."""
+    if params is None:
+        return None
+    _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
+    _checks.not_traced("params", params)
+    return capacity.device_of(params)
 
 
 def _is_list_of_pictures(style: Any) -> bool:

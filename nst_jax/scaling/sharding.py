@@ -220,9 +220,14 @@ def gather(tree: Any, mesh: AnyMesh | None) -> Any:
     """
     if mesh is None:
         return tree
-    if jax.process_count() == 1 and isinstance(mesh, Mesh):
-        return jax.device_put(tree, mesh.devices.flat[0])
+    if (device := gathering_device(mesh)) is not None:
+        return jax.device_put(tree, device)
     return jax.tree.map(jnp.asarray, to_host(tree, mesh))
+
+
+def gathering_device(mesh: AnyMesh | None) -> jax.Device | None:
+    """Return the device to which `gather` copies arrays of a mesh; None is JAX's default device."""
+    return mesh.devices.flat[0] if jax.process_count() == 1 and isinstance(mesh, Mesh) else None
 
 
 def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
