@@ -19,7 +19,15 @@ import click
 from nst_jax import __version__
 from nst_jax.app import command_classes, interrupts, messages
 from nst_jax.app.messages import PROGRAM
-from nst_jax.app.options import base, feed_forward, figures, painting, shared
+from nst_jax.app.options import (
+    base,
+    feed_forward,
+    figures,
+    many_pictures,
+    painting,
+    planning,
+    shared,
+)
 from nst_jax.app.options import dream as dreaming
 from nst_jax.app.options import web as page
 from nst_jax.app.parsing import StyleShare
@@ -261,7 +269,7 @@ def texture(begun: float, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     cls=command_classes.CommandWithLists,
     short_help="Paint many pictures: folders, patterns or a table.",
 )
-@painting.batch
+@many_pictures.batch
 def batch(contents: tuple[Path, ...], **chosen: Any) -> int:
     """Paint all CONTENTS in all STYLES, or the rows of a manifest.
 
@@ -311,7 +319,7 @@ def instant(
 
 
 @cli.command(short_help="Paint one picture with many settings, as a grid.")
-@painting.sweep
+@many_pictures.sweep
 def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     """Paint CONTENT in the style of STYLE with many settings, and draw a labelled grid.
 
@@ -346,7 +354,7 @@ def dream(begun: float, content: Path, **chosen: Any) -> int:
 
 
 @cli.command(short_help="Predict the memory and the time of a run.")
-@painting.plan
+@planning.plan
 def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> None:
     """Predict how much memory and time painting CONTENT in the style of STYLE takes.
 
@@ -361,7 +369,7 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
 
 
 @cli.command(short_help="Compile programs ahead of later commands, and keep them.")
-@painting.warm
+@planning.warm
 def warm(**chosen: Any) -> None:
     """Compile the programs that paint pictures of a size, and keep them for later commands.
 
