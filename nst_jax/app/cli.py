@@ -331,9 +331,9 @@ def sweep(content: Path, style: tuple[StyleShare, ...], **chosen: Any) -> int:
     --steps 60, which is enough to see the trend.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app.sweep import command
 
-    return commands.sweep(content, style, chosen)
+    return command.sweep(content, style, chosen)
 
 
 @cli.command(short_help="Paint into a picture what the network sees in it (Deep Dream).")
