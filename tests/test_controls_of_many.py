@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
-from nst_jax.app import cli, messages, recipe_controls
+from nst_jax.app import declarations, messages, recipe_controls
 from nst_jax.app.batch import groups, local, manifests, on_ray, rows
 from nst_jax.app.sweep import command as sweep_command
 from nst_jax.recipes import sizes
@@ -293,7 +293,7 @@ def test_a_warning_has_the_names_that_the_user_typed(batch):
     ("columns", "name"), [(None, "--region[0]"), (recipe_controls.MASKS, "region[0]")]
 )
 def test_any_thread_can_name_what_the_user_typed(columns, name):
-    with click.Context(cli.cli.commands["batch"]):
+    with click.Context(declarations.cli.commands["batch"]):
         named = messages.naming_as_typed(columns)
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(named, "`regions[0]`: is empty; choose a larger `size`").result()
