@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFilter
 import nst_jax as nst
 from benchmarks import harness
 from docs import gallery_sources
-from nst_jax.app import cli
+from nst_jax.app import declarations
 
 HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "gallery", HERE / "gallery.md"
@@ -190,7 +190,7 @@ def paint(names: Sequence[str], folder: Path) -> None:
         Path(f"{name}.png").unlink(missing_ok=True)  # of an earlier run
         load, wall, processor = os.getloadavg()[0], time.perf_counter(), time.process_time()
         words = [*shlex.split(command(name))[1:], "--quiet"]
-        cli.cli(words, standalone_mode=False, obj=wall)
+        declarations.cli(words, standalone_mode=False, obj=wall)
         entry = {
             "seconds": round(time.perf_counter() - wall, 1),
             "processor_seconds": round(time.process_time() - processor, 1),

@@ -25,7 +25,8 @@ from nst_jax.controls.matting import matting_energy
 from nst_jax.losses import Count, Extent, JointContentLoss, MatchingLoss, at_least_float32
 from nst_jax.picture_sums import Sums, SumSettings, sums_of_picture
 from nst_jax.recipes.checking import check_in_bucket
-from nst_jax.recipes.recipe import Recipe, StylePart, Terms
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.terms import StylePart, Terms
 from nst_jax.scaling import tile_grid, tiles
 from nst_jax.scaling.bands import Bands, map_bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS

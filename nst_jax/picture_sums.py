@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool
 from nst_jax import vgg
 from nst_jax._types import FeatureMap, Features, Guides, Image, Params, RealSize, Resized, Targets
 from nst_jax.losses import ContentLoss, Mask, Variation, at_least_float32
-from nst_jax.recipes.recipe import StylePart, Terms
+from nst_jax.recipes.terms import StylePart, Terms
 from nst_jax.scaling import tiles
 from nst_jax.scaling.bands import Bands, map_bands
 from nst_jax.scaling.sharding import BANDS

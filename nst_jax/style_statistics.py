@@ -19,7 +19,8 @@ from nst_jax import vgg
 from nst_jax._real_size import as_counts
 from nst_jax._types import Features, Params, RealSize, Scalar, Statistic, StyleImage
 from nst_jax.masks_at_taps import StyleMasks
-from nst_jax.recipes.recipe import Recipe, StylePart, Terms
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.terms import StylePart, Terms
 from nst_jax.scaling import tile_grid, tiles
 from nst_jax.scaling.bands import Bands, bands_of, map_bands
 from nst_jax.scaling.sharding import BANDS

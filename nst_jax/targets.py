@@ -40,7 +40,8 @@ from nst_jax.masks_at_taps import (
     totals_of_regions,
 )
 from nst_jax.recipes.checking import check_in_bucket, check_not_cut, check_styles
-from nst_jax.recipes.recipe import Recipe, Terms
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.terms import Terms
 from nst_jax.scaling import tile_grid, tiles
 from nst_jax.scaling.bands import Bands, check_bands_allowed, map_bands
 from nst_jax.scaling.tile_grid import Index

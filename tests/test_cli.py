@@ -34,7 +34,7 @@ from nst_jax import (
     run_scales,
     weights,
 )
-from nst_jax.app import arguments, cli, command_classes, messages, progress
+from nst_jax.app import arguments, cli, command_classes, declarations, messages, progress
 from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.entries import Entry
 from nst_jax.app.options import base
@@ -216,7 +216,7 @@ def test_help_is_in_groups(call, command):
 
 @pytest.mark.parametrize("command", GROUPED)
 def test_options_say_what_they_are_and_their_default(command):
-    for param in cli.cli.commands[command].params:
+    for param in declarations.cli.commands[command].params:
         if isinstance(param, command_classes.Option):
             assert param.help[0].isalpha() and not param.help.endswith(".")
             has_default = isinstance(param.default, (str, int, Path)) and param.default

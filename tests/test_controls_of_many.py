@@ -12,8 +12,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
-from nst_jax.app import cli, messages, recipe_controls, sweep
+from nst_jax.app import declarations, messages, recipe_controls
 from nst_jax.app.batch import groups, local, manifests, on_ray, rows
+from nst_jax.app.sweep import command as sweep_command
 from nst_jax.recipes import sizes
 from tests.shell import caller, refused
 from tests.test_region_runs import BLUE, HEIGHT, RED, TINY, WIDTH, box, left, map_of
@@ -292,7 +293,7 @@ def test_a_warning_has_the_names_that_the_user_typed(batch):
     ("columns", "name"), [(None, "--region[0]"), (recipe_controls.MASKS, "region[0]")]
 )
 def test_any_thread_can_name_what_the_user_typed(columns, name):
-    with click.Context(cli.cli.commands["batch"]):
+    with click.Context(declarations.cli.commands["batch"]):
         named = messages.naming_as_typed(columns)
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(named, "`regions[0]`: is empty; choose a larger `size`").result()
@@ -318,14 +319,14 @@ def test_maps_of_a_manifest_that_cannot_be_used(batch, cell, message):
 
 
 def test_a_sweep_keeps_what_is_protected_in_every_cell(capsys, folder, monkeypatch):
-    found, paint = [], sweep.paint_sweep
+    found, paint = [], sweep_command.paint_sweep
 
     def noted(*arguments):
         for cell in paint(*arguments):
             found.append(cell.image)
             yield cell
 
-    monkeypatch.setattr(sweep, "paint_sweep", noted)
+    monkeypatch.setattr(sweep_command, "paint_sweep", noted)
     run = caller(capsys, "sweep", "photos/one.png", "blue.png", "--recipe", "tiny", "-q")
     flags = ("--region", "left.png:red.png", "--protect", "faces/one.png", "--size", "64")
     code, _, told = run("--style-weight", "0,1", *flags, "-o", "grid.png")

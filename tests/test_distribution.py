@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from nst_jax import images
-from nst_jax.app import cli
+from nst_jax.app import declarations
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -160,7 +160,8 @@ def test_the_head_of_the_dockerfile_has_commands_that_exist():
     words = [shlex.split(line.partition(f" {IMAGE} ")[2].partition(" < ")[0]) for line in runs]
     assert [words[0] for words in words] == ["stylize", "warm", "stylize", "instant"]
     for name, *rest in words:
-        cli.cli.commands[name].make_context(name, rest)  # raises for a flag that does not exist
+        # This raises for a flag that does not exist.
+        declarations.cli.commands[name].make_context(name, rest)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from benchmarks import __main__ as measuring
 from benchmarks import blind, gallery, harness, quality, style_losses
 from docs import recipes_page
 from nst_jax import batch_fine_styles, images, recipes
-from nst_jax.app import cli
+from nst_jax.app import cli, declarations
 from nst_jax.feed_forward import style_names
 from nst_jax.scaling import capacity
 from tests import small
@@ -390,7 +390,7 @@ def parsed(words):
 
 def context_of(words):
     """Return click's context of a command line: its command, and the values of its parameters."""
-    command, name, parent = cli.cli, "nst-jax", None
+    command, name, parent = declarations.cli, "nst-jax", None
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         # Click keeps each command's help option, whose names are those of the parent's context.
         parent = click.Context(command, parent=parent, **command.context_settings)
@@ -795,7 +795,7 @@ def test_the_commands_of_every_page_are_run():
 
 
 def test_every_flag_that_a_page_names_exists():
-    programs = (cli.cli, measuring.main, blind.main)
+    programs = (declarations.cli, measuring.main, blind.main)
     known = {
         flag
         for program in programs

@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import canvas, planned_batches, planned_painting, recipes, run_scales
-from nst_jax.app import cache, chosen_options, cli, formatting, rates, timing
+from nst_jax.app import cache, chosen_options, cli, declarations, formatting, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
 from nst_jax.recipes import sizes
@@ -534,7 +534,9 @@ def test_what_xla_says_to_python_callers_is_theirs_to_set():
 
 def test_every_command_that_compiles_can_show_what_xla_says():
     for name in ("demo", "stylize", "batch", "sweep", "plan"):
-        assert "--xla-logs" in {word for one in cli.cli.commands[name].params for word in one.opts}
+        assert "--xla-logs" in {
+            word for one in declarations.cli.commands[name].params for word in one.opts
+        }
 
 
 def test_a_plan_for_devices_that_are_not_here(call):

@@ -9,7 +9,7 @@ import pytest
 import nst_jax as nst
 from docs.site import links, reference
 from nst_jax import losses
-from nst_jax.app import cli
+from nst_jax.app import declarations
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -88,6 +88,6 @@ def test_the_page_of_a_package_has_its_public_names_and_the_comments_on_constant
 
 def test_the_page_of_commands_has_every_command_and_its_help():
     text = reference.commands_page()
-    for name in cli.cli.commands:
+    for name in declarations.cli.commands:
         assert f"\n### nst-jax {name}\n\n```text\nUsage: nst-jax {name} " in text
     assert "\n#### nst-jax weights convert\n" in text

@@ -189,14 +189,15 @@ SAME_NAME = {
 def defined():
     """Return public function or class -> the modules that define it.
 
-    Not the declarations of commands in `app.cli`: each is named as the function that carries it out.
+    Not the commands in `app.declarations`: each is named as the function that carries it out.
     """
     found = defaultdict(set)
     for name, path in SOURCES.items():
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 decorators = " ".join(ast.unparse(one) for one in node.decorator_list)
-                if not (name == "app.cli" and re.search(r"\.(command|group)\(", decorators)):
+                declared = re.search(r"\.(command|group)\(", decorators)
+                if not (name == "app.declarations" and declared):
                     found[node.name].add(name)
     return found
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import optimizers, recipes
-from nst_jax.app import cli, interrupts, sweep, writing
+from nst_jax.app import cli, interrupts, writing
 from nst_jax.app.progress import Display
+from nst_jax.app.sweep import axes, command, grid, job, painting
 from nst_jax.images import sheets
 from nst_jax.recipes import sizes
 from nst_jax.scaling import chunk_size
@@ -69,14 +70,14 @@ def call(capsys):
 def canvases(monkeypatch):
     """Return a list that what is painted gets added to."""
     found = []
-    paint = sweep.paint_sweep
+    paint = command.paint_sweep
 
     def noted(*args):
         for canvas in paint(*args):
             found.append(canvas.image)
             yield canvas
 
-    monkeypatch.setattr(sweep, "paint_sweep", noted)
+    monkeypatch.setattr(command, "paint_sweep", noted)
     return found
 
 
@@ -127,8 +128,8 @@ def test_a_single_value_is_set_and_two_are_swept(call, canvases, params):
 
 
 def test_a_ratio_follows_a_swept_style_weight():
-    axes = [sweep.axis_of(n, (1.0, 10.0), TINY) for n in ("style_weight", "ratio")]
-    terms = sweep.with_swept_values(TINY, axes, *sweep.shape_of(axes)).terms
+    swept = [axes.axis_of(n, (1.0, 10.0), TINY) for n in ("style_weight", "ratio")]
+    terms = axes.with_swept_values(TINY, swept, *axes.shape_of(swept)).terms
     assert_array_equal(terms.style_weight, [1, 1, 10, 10])
     assert_array_equal(terms.content_weight, [1, 10, 10, 100])
 
@@ -161,9 +162,9 @@ def test_groups_are_the_same_program(call, canvases, compilations, monkeypatch):
     whole = canvases[:]
     monkeypatch.setattr(chunk_size, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
-    many = sweep.paint_batch
+    many = painting.paint_batch
     monkeypatch.setattr(
-        sweep, "paint_batch", lambda *a, **k: (runs.append(compilations()), many(*a, **k))[1]
+        painting, "paint_batch", lambda *a, **k: (runs.append(compilations()), many(*a, **k))[1]
     )
     assert call(*argv)[0] == 0
     assert len(runs) == 2
@@ -255,7 +256,7 @@ def test_cells_that_paint_nothing_are_named(call):
 def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
     monkeypatch.setattr(chunk_size, "PIXELS_AT_ONCE", {"cpu": 3 * 24 * 32})
     runs = []
-    many = sweep.paint_batch
+    many = painting.paint_batch
 
     def stopped(*args, **options):
         if len(runs) == 1:
@@ -263,7 +264,7 @@ def test_an_interrupted_sweep_keeps_the_groups_that_are_done(call, monkeypatch):
         runs.append(1)
         return many(*args, **options)
 
-    monkeypatch.setattr(sweep, "paint_batch", stopped)
+    monkeypatch.setattr(painting, "paint_batch", stopped)
     argv = ["--ratio", "1,2", "--layers", "cumulative", "--size", "32", "-o", "grid.png", "-q"]
     code, out, err = call(*argv)
     assert (code, out) == (130, "")
@@ -292,7 +293,7 @@ def signalled(monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_a_sweep(call, monkeypatch, signalled, name):
-    monkeypatch.setattr(sweep.BatchProgress, "report", lambda *arguments: signalled(name))
+    monkeypatch.setattr(painting.BatchProgress, "report", lambda *arguments: signalled(name))
     code, _, err = call("--ratio", "1,2", "--size", "32", "-q")
     assert code == 130 and err.startswith("nst-jax: interrupted")
 
@@ -302,7 +303,7 @@ def test_a_signal_ends_a_sweep(call, monkeypatch, signalled, name):
 def test_a_signal_while_the_grid_is_written_loses_no_picture(
     call, monkeypatch, signalled, step, name
 ):
-    calls, real = [], getattr(sweep, step)
+    calls, real = [], getattr(grid, step)
 
     def pressed(*arguments, **options):
         calls.append(step)
@@ -310,7 +311,7 @@ def test_a_signal_while_the_grid_is_written_loses_no_picture(
             signalled(name)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(sweep, step, pressed)
+    monkeypatch.setattr(grid, step, pressed)
     code, out, err = call("--ratio", "1,2", "--size", "32", "-q", "-o", "grid.png")
     assert (code, out) == (130, "")
     assert err == "nst-jax: interrupted: grid.png has the 2 of 2 pictures that were done\n"
@@ -353,22 +354,22 @@ def test_a_grid_that_cannot_be_written_goes_elsewhere(call, monkeypatch, raised,
 
 def test_sets_of_layers():
     cumulative = (TAPS[:1], TAPS[:2], TAPS)
-    assert sweep.layer_sets("cumulative", TAPS) == cumulative
-    assert sweep.layer_sets("single", TAPS) == tuple((tap,) for tap in TAPS)
-    assert sweep.layer_sets("r11,relu2_1+block1_conv1", TAPS) == (TAPS[:1], TAPS[::2])
+    assert axes.layer_sets("cumulative", TAPS) == cumulative
+    assert axes.layer_sets("single", TAPS) == tuple((tap,) for tap in TAPS)
+    assert axes.layer_sets("r11,relu2_1+block1_conv1", TAPS) == (TAPS[:1], TAPS[::2])
 
 
 def test_the_paper_weighs_the_layers_of_a_set_alike():
     recipe = recipes.GATYS_2015
-    axis = sweep.axis_of("layers", "cumulative", recipe)
-    weights = sweep.with_swept_values(recipe, [axis], None, axis).terms.style_layer_weights
+    axis = axes.axis_of("layers", "cumulative", recipe)
+    weights = axes.with_swept_values(recipe, [axis], None, axis).terms.style_layer_weights
     expected = [[1 / n if i < n else 0 for n in range(1, 6)] for i in range(5)]
     assert_allclose(np.asarray(weights), expected)
     assert axis.labels[-1] == "relu1_1 +2_1 +3_1 +4_1 +5_1"
 
 
 def test_a_single_value_alone_is_a_grid_of_one():
-    planned = sweep.sweep_job(
+    planned = job.sweep_job(
         nst.images.read("photo.png"),
         [nst.images.read("art.png")],
         TINY,
@@ -388,7 +389,7 @@ def test_a_single_value_alone_is_a_grid_of_one():
     ],
 )
 def test_numbers_are_written_alike(values, labels):
-    assert sweep.axis_of("ratio", values, TINY).labels == labels
+    assert axes.axis_of("ratio", values, TINY).labels == labels
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -449,8 +450,8 @@ def test_help_names_the_defaults(capsys):
 @pytest.mark.slow
 def test_the_display_of_a_quiet_sweep_says_nothing(params, capsys):
     content, style = nst.images.read("photo.png"), nst.images.read("art.png")
-    planned = sweep.sweep_job(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
+    planned = job.sweep_job(content, [style], TINY, {"ratio": (1.0, 2.0)}, output=Path("x.png"))
     info = nst.weights.read_info(None)
-    canvases = list(sweep.paint_sweep(params, info, planned, Display(quiet=True)))
+    canvases = list(painting.paint_sweep(params, info, planned, Display(quiet=True)))
     assert [(canvas.cell, canvas.problem) for canvas in canvases] == [(0, ""), (1, "")]
     assert capsys.readouterr().err == ""

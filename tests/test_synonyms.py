@@ -4,7 +4,7 @@ import click
 import pytest
 
 from nst_jax import _checks
-from nst_jax.app import cli, messages, synonyms
+from nst_jax.app import declarations, messages, synonyms
 from tests.shell import caller, refused
 
 
@@ -17,7 +17,7 @@ def call(capsys):
 CONTROLS = {"--colors", "--region", "--protect", "--realism", "--style-scale", "--tile-seamless"}
 
 
-def commands(command=cli.cli, path=()):
+def commands(command=declarations.cli, path=()):
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
             yield from commands(inner, (*path, name))

@@ -30,8 +30,9 @@ from nst_jax import (
     run_scales,
     vgg,
 )
-from nst_jax.app import arguments, cache, commands, fine_style, stylize, sweep
+from nst_jax.app import arguments, cache, fine_style, stylize
 from nst_jax.app.batch import command as batch_command
+from nst_jax.app.sweep import command as sweep_command
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -314,14 +315,14 @@ def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
 def test_a_sweep_combines_its_style_once_for_all_canvases(call, monkeypatch):
     # If it were applied to the combined style as well, the factor would enlarge it once more.
     fine = ("--style-fine", "fine.png", "--style-size", "as-is", "--style-scale", 1.5)
-    found, paint = [], sweep.paint_sweep
+    found, paint = [], sweep_command.paint_sweep
 
     def noted(*arguments):
         for cell in paint(*arguments):
             found.append(cell.image)
             yield cell
 
-    monkeypatch.setattr(sweep, "paint_sweep", noted)
+    monkeypatch.setattr(sweep_command, "paint_sweep", noted)
     run = ("sweep", "photo.png", "art.png", *RUN, "--size", "48", *fine)
     code, _, told = call(*run, "--style-weight", "1,100", "-o", "grid.png")
     assert code == 0, told
@@ -609,7 +610,7 @@ def test_a_fine_picture_that_is_too_small_is_refused_before_weights_are_read(
     for module, name in (
         (stylize, "load_params"),
         (batch_command, "loaded_weights"),
-        (commands, "loaded_weights"),
+        (sweep_command, "loaded_weights"),
     ):
         monkeypatch.setattr(module, name, lambda given: pytest.fail("weights are read"))
     images.save("tiny.png", small.picture("gravel", 6, 7))

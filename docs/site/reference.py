@@ -158,7 +158,7 @@ def is_left_out(
 
 def commands_page() -> str:
     """Return the page of all commands: what each prints as its `--help`."""
-    from nst_jax.app.cli import cli
+    from nst_jax.app.declarations import cli
 
     parts = [
         "# All commands and flags",

@@ -13,8 +13,9 @@ from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
 from nst_jax.recipes.balance import balance
 from nst_jax.recipes.presets import PRESETS
-from nst_jax.recipes.recipe import Recipe, Terms
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.strength import factor_of, strength_of
+from nst_jax.recipes.terms import Terms
 from nst_jax.run_scales import Scale, notes_on_enlarged_styles
 
 

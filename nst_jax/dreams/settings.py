@@ -16,8 +16,11 @@ from nst_jax.dreams.ascent import Ascent
 from nst_jax.recipes import sizes
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.checking import LARGEST_SHARE
-from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.descent import Descent
+from nst_jax.recipes.pictures import Pictures
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
+from nst_jax.recipes.terms import Terms
 from nst_jax.run_scales import Scale
 
 Taps: TypeAlias = str | list[str] | tuple[str, ...] | Mapping[str, float]

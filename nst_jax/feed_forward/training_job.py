@@ -26,7 +26,8 @@ from nst_jax.feed_forward.johnson import SMALLEST
 from nst_jax.feed_forward.training_step import check_batch
 from nst_jax.recipes.changes import with_options
 from nst_jax.recipes.checking import check_style_scale
-from nst_jax.recipes.recipe import Pictures, Recipe
+from nst_jax.recipes.pictures import Pictures
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import sharding
 from nst_jax.scaling.sharding import Devices

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         walk,
     )
     from nst_jax.recipes.checking import LARGEST_SHARE, check, check_in_bucket, check_styles
+    from nst_jax.recipes.descent import Descent
     from nst_jax.recipes.distribution_presets import (
         CROWSONKB,
         HISTOGRAM,
@@ -56,18 +57,9 @@ if TYPE_CHECKING:
         UDACITY,
         UDACITY_EXERCISE,
     )
+    from nst_jax.recipes.pictures import Pictures
     from nst_jax.recipes.presets import DEFAULT, GRAM, PRESETS, named
-    from nst_jax.recipes.recipe import (
-        FIFTHS,
-        STYLE_TAPS,
-        Descent,
-        Pictures,
-        Recipe,
-        SecondStyle,
-        Terms,
-        as_arrays,
-        with_numbers,
-    )
+    from nst_jax.recipes.recipe import Recipe, as_arrays, with_numbers
     from nst_jax.recipes.schedules import (
         SCHEDULES,
         CoarseToFine,
@@ -78,6 +70,7 @@ if TYPE_CHECKING:
         Schedule,
         ladder,
     )
+    from nst_jax.recipes.terms import FIFTHS, STYLE_TAPS, SecondStyle, Terms
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -98,17 +91,10 @@ else:
             "walk",
         ),
         {
-            "recipe": (
-                "Descent",
-                "FIFTHS",
-                "Pictures",
-                "Recipe",
-                "STYLE_TAPS",
-                "SecondStyle",
-                "Terms",
-                "as_arrays",
-                "with_numbers",
-            ),
+            "pictures": ("Pictures",),
+            "terms": ("FIFTHS", "STYLE_TAPS", "SecondStyle", "Terms"),
+            "descent": ("Descent",),
+            "recipe": ("Recipe", "as_arrays", "with_numbers"),
             "checking": ("LARGEST_SHARE", "check", "check_in_bucket", "check_styles"),
             "schedules": (
                 "CoarseToFine",

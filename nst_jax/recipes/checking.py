@@ -17,9 +17,12 @@ from nst_jax._checks import LARGEST_SHARE
 from nst_jax._types import Shape
 from nst_jax.controls import color, finishing, masks
 from nst_jax.recipes import sizes, starts
+from nst_jax.recipes.descent import Descent
 from nst_jax.recipes.field_types import with_checked_types
-from nst_jax.recipes.recipe import Descent, Pictures, Recipe, SecondStyle, Terms
+from nst_jax.recipes.pictures import Pictures
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import CoarseToFine, GeometricScales, Halvings, Schedule, counted
+from nst_jax.recipes.terms import SecondStyle, Terms
 from nst_jax.vgg.sized_layers import PADDED, POOLED
 from nst_jax.vgg.taps import halo_of
 

@@ -7,8 +7,11 @@ published ones.
 
 from nst_jax import losses, optimizers, vgg
 from nst_jax.recipes import filters, sizes, starts
-from nst_jax.recipes.recipe import STYLE_TAPS, Descent, Pictures, Recipe, SecondStyle, Terms
+from nst_jax.recipes.descent import Descent
+from nst_jax.recipes.pictures import Pictures
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import GeometricScales, Halvings
+from nst_jax.recipes.terms import STYLE_TAPS, SecondStyle, Terms
 from nst_jax.vgg import layers
 
 # --- Wasserstein-2 distance of Gaussians ----------------------------------------------------------

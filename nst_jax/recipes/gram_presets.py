@@ -14,7 +14,10 @@ from dataclasses import replace
 
 from nst_jax import losses, optimizers, vgg
 from nst_jax.recipes import filters, sizes, starts
-from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.descent import Descent
+from nst_jax.recipes.pictures import Pictures
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.terms import Terms
 from nst_jax.vgg import layers
 
 # Numbers of channels of VGG-19's layers relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1, which are the

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from nst_jax import _checks, losses, optimizers, vgg
 from nst_jax.recipes import filters, sizes
+from nst_jax.recipes.descent import Descent
 from nst_jax.recipes.distribution_presets import (
     CROWSONKB,
     HISTOGRAM,
@@ -40,8 +41,10 @@ from nst_jax.recipes.gram_presets import (
     UDACITY,
     UDACITY_EXERCISE,
 )
-from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
+from nst_jax.recipes.pictures import Pictures
+from nst_jax.recipes.recipe import PUBLISHED, Recipe
 from nst_jax.recipes.schedules import CoarseToFine
+from nst_jax.recipes.terms import Terms
 from nst_jax.vgg import layers, precision
 
 # Number of updates of this project's own recipes, unless a user gives another.

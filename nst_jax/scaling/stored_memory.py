@@ -9,7 +9,8 @@ import numpy as np
 
 from nst_jax import losses
 from nst_jax._types import Shape
-from nst_jax.recipes.recipe import Recipe, StylePart
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.terms import StylePart
 from nst_jax.scaling import loss_costs
 from nst_jax.scaling.array_bytes import (
     FLOAT32_BYTES,
