@@ -21,6 +21,9 @@ CASES = (
     *("time_to_loss", "engine", "quality", "strength", "instant", "head_start", "export", "gpu"),
     *("buckets", "agreement", "start", "style_losses", "overlap"),
 )
+# Cases that measure each thing once, and those that end after a number of seconds.
+ONE_ROUND = frozenset({"time_to_loss", "engine", "strength", "head_start", "agreement"})
+TIMED = frozenset({"gpu", "quality"})
 RESULTS = Path(__file__).parent / "results"
 
 # By default JAX reserves most of an accelerator's memory, of which torch and child processes need some.
@@ -177,8 +180,8 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--seconds",
     type=click.IntRange(min=1),
-    help="`gpu` ends after so many seconds (default: 480, eight minutes), and `quality` with --keep "
-    "begins no picture after them (default: no limit).",
+    help="`gpu` ends after so many seconds (default: 480, eight minutes; 1200 on a CPU), and `quality` "
+    "with --keep begins no picture after them (default: no limit).",
 )
 @click.option(
     "--recipe",
@@ -292,6 +295,14 @@ def main(
     """Measure the named CASES in turn, or all; `report` prints the records of the folder."""
     if plots and "report" not in cases:
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
+    if repeats and set(cases) <= ONE_ROUND | {"report"}:
+        raise click.UsageError(
+            f"`--repeats`: {', '.join(sorted(ONE_ROUND))} measure each thing once; leave it out"
+        )
+    if seconds and not {*TIMED, "all"} & set(cases):
+        raise click.UsageError(
+            "`--seconds`: only `gpu` and `quality` read it; name one of these cases"
+        )
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
     of_quality = (
@@ -340,8 +351,8 @@ def main(
         plan = replace(
             plan,
             sizes=sizes or plan.sizes,
-            repeats=repeats or plan.repeats,
-            seconds=seconds or plan.seconds,
+            repeats=plan.repeats if name in ONE_ROUND else repeats or plan.repeats,
+            seconds=seconds if seconds and name in TIMED else plan.seconds,
             peers=tuple((size, count or plan.peer_steps) for size, count in peers)
             if name == "wall"
             else (),

@@ -19,9 +19,11 @@ def _section(entry: Json) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     quick = " (quick pass: figures mean little)" if entry["quick"] else ""
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in entry["notes"])
+    repeats = entry["plan"]["repeats"]
+    rounds = "One round" if repeats == 1 else f"Median (least–most) of {repeats} rounds"
     return (
         f"### {entry['case']}{quick}\n\n{entry['question']}.\n\n{table}\n\n"
-        f"Median (least–most) of {entry['plan']['repeats']} rounds.{notes}\n{_provenance(entry)}\n"
+        f"{rounds}, unless it says otherwise.{notes}\n{_provenance(entry)}\n"
     )
 
 

@@ -96,7 +96,7 @@ and in how many the other before `default`.
 PROTOCOL = """These commands paint, lay out the sheets, and count the verdicts:
 
 ```sh
-python -m benchmarks quality --recipe default --recipe gram --keep painted
+python -m benchmarks quality --recipe default --recipe gram --keep painted --out results
 python -m benchmarks.blind lay-out --keep painted --sheets sheets --key key.json
 python -m benchmarks.blind count --key key.json --verdicts verdicts.json --record record.json
 ```

@@ -878,6 +878,32 @@ def test_peers_are_for_wall(monkeypatch, tmp_path):
     assert done.exit_code == 2 and "--peers" in done.output
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["time_to_loss", "--repeats", "3"], "--repeats"),
+        (["step", "--seconds", "60"], "--seconds"),
+    ],
+)
+def test_options_that_no_named_case_reads_are_refused(words, option, tmp_path):
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path)])
+    assert done.exit_code == 2 and option in done.output
+
+
+def test_only_the_cases_that_read_an_option_get_it(monkeypatch, tmp_path):
+    plans = {}
+
+    def measure(name, plan, out, quick, **options):
+        plans[name] = plan
+        return out
+
+    monkeypatch.setattr(__main__, "measure", measure)
+    words = ["step", "engine", "gpu", "--repeats", "7", "--seconds", "60", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert [plans[name].repeats for name in ("step", "engine", "gpu")] == [7, 1, 7]
+    assert [plans[name].seconds for name in ("step", "engine", "gpu")] == [0, 0, 60]
+
+
 def test_pastiche_runs_where_it_is_asked_to(monkeypatch):
     runs = []
 
