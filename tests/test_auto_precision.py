@@ -16,7 +16,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import checkpoints, images, provenance, recipes
-from nst_jax.app import cli, plan_report, programs
+from nst_jax.app import cli, kept_function, plan_report
 from nst_jax.recipes import changes, sizes, starts, toml
 from nst_jax.scaling import capacity
 from nst_jax.vgg import precision
@@ -157,7 +157,7 @@ def test_pure_functions_decide_by_the_default_device(params, content, style, mon
 
 def test_compiled_programs_depend_on_nothing_but_what_was_decided():
     def key(recipe):
-        kept = programs.Kept(nst.run, Path("unused"))
+        kept = kept_function.Kept(nst.run, Path("unused"))
         return kept._key((recipes.as_arrays(recipe.bare()),))
 
     decided = [recipes.TF.resolved("cpu"), recipes.TF.replace(precision=precision.FLOAT32)]

@@ -842,11 +842,11 @@ assert cpu.client is not default.client
 
 from types import SimpleNamespace
 from nst_jax.app import cli, preview
-from nst_jax.app import programs
+from nst_jax.app import kept_function
 from nst_jax.recipes import PRESETS, TF
 from nst_jax.scaling import capacity
 preview.capacity = SimpleNamespace(platform_of=lambda: "gpu")
-call, write, show = programs.Kept.__call__, preview.write_picture, preview.Preview._show
+call, write, show = kept_function.Kept.__call__, preview.write_picture, preview.Preview._show
 control = preview.instant_controls.controlled_request
 
 def reporting(self, *arguments, **named):
@@ -871,7 +871,7 @@ def showing(self, content):
 
 taps = dict(content_taps=("relu1_1",), style_taps=("relu1_1",))
 PRESETS["tiny"] = TF.replace(**taps, content_layer_weights=(1.0,), style_layer_weights=(1.0,))
-programs.Kept.__call__, preview.write_picture = reporting, writing
+kept_function.Kept.__call__, preview.write_picture = reporting, writing
 preview.Preview._show, preview.instant_controls.controlled_request = showing, controlled
 sys.exit(cli.main(sys.argv[1:]))
 """

@@ -5,7 +5,7 @@ import pytest
 import nst_jax as nst
 from nst_jax import losses
 from nst_jax.app import kept_costs as kept
-from nst_jax.app import programs
+from nst_jax.app import program_keys
 from nst_jax.scaling import loss_costs
 from nst_jax.vgg.taps import LAYERS, layer_of
 from tests import small
@@ -81,7 +81,7 @@ def test_a_run_that_is_refused_writes_no_costs(tmp_path, monkeypatch):
 
 def test_a_package_in_an_archive_keeps_no_costs(start, tmp_path, monkeypatch):
     # Its source cannot be hashed, so other versions of it would find the costs under the same key.
-    monkeypatch.setattr(programs, "PACKAGE", tmp_path / "nst_jax.zip" / "nst_jax")
+    monkeypatch.setattr(program_keys, "PACKAGE", tmp_path / "nst_jax.zip" / "nst_jax")
     counted = [start(RECIPE)[1] for _ in range(2)]
     assert counted[0] == counted[1] > 0
     assert not (tmp_path / kept.FOLDER).exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nst_jax import batch_programs, recipes
-from nst_jax.app import cache, programs
+from nst_jax.app import cache, program_keys, programs
 from nst_jax.app.batch import groups, kept_groups
 from nst_jax.app.batch.entries import Entry
 from nst_jax.run_scales import Scale
@@ -98,7 +98,7 @@ def test_a_record_counts_for_the_same_programs_only(place, monkeypatch):
     ]
     assert [known(other) for other in others] == [[]] * len(others)
     assert known(varying=(True, *FIXED[1:])) == [] and known(chunk=2) == []
-    monkeypatch.setattr(programs, "_surroundings", lambda: ["another version"])
+    monkeypatch.setattr(program_keys, "_surroundings", lambda: ["another version"])
     assert known() == []
 
 

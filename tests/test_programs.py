@@ -30,7 +30,7 @@ from nst_jax import (
     style_statistics,
     targets,
 )
-from nst_jax.app import cache, programs
+from nst_jax.app import cache, kept_function, program_keys, programs, sealed_files
 from nst_jax.app.compiling_ahead import Ahead
 from nst_jax.app.timing import CompileClock
 from nst_jax.controls.color import luminance
@@ -161,7 +161,7 @@ def test_a_second_start_of_a_batch_traces_nothing_and_gives_the_same_bits(
     def refuse(*arguments, **named):
         raise AssertionError("a program was traced again")
 
-    monkeypatch.setattr(programs.Kept, "_exported", refuse)
+    monkeypatch.setattr(kept_function.Kept, "_exported", refuse)
     again = painted_many(params, contents, style, COARSE_TO_FINE, programs=second)
     assert files(tmp_path) == whole
     for found in (first, again):
@@ -203,7 +203,7 @@ def test_a_second_batch_or_sweep_traces_nothing_and_prepares_the_next_scale(
     def refuse(*arguments, **named):
         raise AssertionError("a program was traced again")
 
-    monkeypatch.setattr(programs.Kept, "_exported", refuse)
+    monkeypatch.setattr(kept_function.Kept, "_exported", refuse)
     np.testing.assert_array_equal(painted("two"), first)
 
 
@@ -258,12 +258,12 @@ def test_a_file_under_another_name_is_not_believed(measured, tmp_path):
 @pytest.mark.parametrize("what", ["code", "jax", "setting"])
 def test_another_version_or_setting_finds_nothing(measured, tmp_path, monkeypatch, what):
     again, traced = measured
-    programs._surroundings.cache_clear()
+    program_keys._surroundings.cache_clear()
     if what == "code":
         copy = tmp_path.with_name("elsewhere.py")
         copy.write_text("changed = True\n")
-        sources = programs._sources()
-        monkeypatch.setattr(programs, "_sources", lambda: [*sources, copy])
+        sources = program_keys._sources()
+        monkeypatch.setattr(program_keys, "_sources", lambda: [*sources, copy])
     elif what == "jax":
         monkeypatch.setattr(jax, "__version__", "0.0.1")
     precision = jax.config.jax_default_matmul_precision
@@ -273,7 +273,7 @@ def test_another_version_or_setting_finds_nothing(measured, tmp_path, monkeypatc
         again()
     finally:
         jax.config.update("jax_default_matmul_precision", precision)
-        programs._surroundings.cache_clear()
+        program_keys._surroundings.cache_clear()
     assert len(traced) == 2 and len(files(tmp_path)) == 2
 
 
@@ -298,7 +298,7 @@ def test_functions_of_others_are_not_kept(measured, tmp_path):
 )
 def test_what_the_key_does_not_cover_is_refused_by_name(change, grey, tmp_path):
     core = recipes.as_arrays(COARSE_TO_FINE.replace(change).bare())
-    with pytest.raises(programs._Foreign, match=r"average_pool|<lambda>|adam|optax|Foreign"):
+    with pytest.raises(program_keys.Foreign, match=r"average_pool|<lambda>|adam|optax|Foreign"):
         kept(tmp_path).measuring.sum_style._key((core,))
 
 
@@ -316,7 +316,7 @@ def test_every_preset_can_be_kept(name, grey):
     core = recipes.as_arrays(recipes.PRESETS[name].bare())
     state = jax.eval_shape(nst.init, grey, core)
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
-    assert programs.Kept(nst.run, None)._key((state, core))
+    assert kept_function.Kept(nst.run, None)._key((state, core))
 
 
 def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
@@ -324,7 +324,7 @@ def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
         core = replace(COARSE_TO_FINE, descent=replace(COARSE_TO_FINE.descent, optimizer=rule()))
         state = nst.init(grey, recipes.as_arrays(core.bare()))
         for _ in range(2):
-            again = programs.Kept(bands.constrained, tmp_path)(state, None)
+            again = kept_function.Kept(bands.constrained, tmp_path)(state, None)
             assert_same([again], [state])
     assert len(files(tmp_path)) == len(optimizers.OPTIMIZERS)
 
@@ -332,7 +332,7 @@ def test_the_state_of_every_rule_can_be_kept(grey, tmp_path):
 def test_a_kept_program_may_return_nan_while_jax_checks_for_it(grey, tmp_path):
     state = nst.init(grey, recipes.as_arrays(COARSE_TO_FINE.bare()))
     with jax.debug_nans(True):
-        again = programs.Kept(bands.constrained, tmp_path)(state, None)
+        again = kept_function.Kept(bands.constrained, tmp_path)(state, None)
     assert np.isnan(again.losses.total)
 
 
@@ -490,14 +490,14 @@ ONE_SCALE = replace(
 
 def count_loads(monkeypatch):
     """Return a list to which each loop that is compiled or loaded adds whether the main thread did."""
-    by_main, compiled = [], programs.Kept._compiled
+    by_main, compiled = [], kept_function.Kept._compiled
 
     def counted(self, *arguments):
         if self._function.__name__ == "run":
             by_main.append(threading.current_thread() is threading.main_thread())
         return compiled(self, *arguments)
 
-    monkeypatch.setattr(programs.Kept, "_compiled", counted)
+    monkeypatch.setattr(kept_function.Kept, "_compiled", counted)
     return by_main
 
 
@@ -529,10 +529,10 @@ def test_a_process_that_goes_on_does_not_load_the_loop_again(
 
 def test_a_loop_that_was_noted_wrongly_is_not_used(params, content, style, tmp_path, monkeypatch):
     first = start(params, content, style, tmp_path)
-    (note,) = (tmp_path / programs.NOTES).iterdir()
+    (note,) = (tmp_path / kept_function.NOTES).iterdir()
     right = note.read_bytes()
     wrong = json.dumps(["0" * 64, [1]]).encode()
-    programs.write_sealed(note, note.name, wrong)
+    sealed_files.write_sealed(note, note.name, wrong)
     by_main = count_loads(monkeypatch)
     assert_same(start(params, content, style, tmp_path), first)
     assert by_main == [True]
@@ -546,7 +546,7 @@ def test_a_loop_that_is_damaged_is_made_again_with_one_message(params, content, 
     path.write_bytes(whole[:-1])
     assert_same(start(params, content, style, tmp_path, say=said.append), first)
     assert len(said) == 1 and "was damaged" in said[0]
-    assert programs.read_sealed(path, path.name.removeprefix("run-")) is not None
+    assert sealed_files.read_sealed(path, path.name.removeprefix("run-")) is not None
 
 
 def test_what_fails_while_the_loop_is_loaded_ahead_fails_the_run(
@@ -557,7 +557,7 @@ def test_what_fails_while_the_loop_is_loaded_ahead_fails_the_run(
     def failing(*arguments):
         raise RuntimeError("no memory left")
 
-    monkeypatch.setattr(programs.Kept, "_loaded", failing)
+    monkeypatch.setattr(kept_function.Kept, "_loaded", failing)
     with pytest.raises(RuntimeError, match="no memory left"):
         start(params, content, style, tmp_path)
 
@@ -570,14 +570,14 @@ def test_for_a_chosen_default_device_nothing_is_loaded_ahead(
         for _ in range(2):
             start(params, content, style, tmp_path)
     assert by_main == [True, True]
-    assert not (tmp_path / programs.NOTES).exists()
+    assert not (tmp_path / kept_function.NOTES).exists()
 
 
 def test_a_run_that_is_refused_before_its_loop_leaves_nothing_for_the_next(
     params, content, style, tmp_path, monkeypatch
 ):
     first, compiled = start(params, content, style, tmp_path), kept(tmp_path)
-    (note,) = (tmp_path / programs.NOTES).iterdir()
+    (note,) = (tmp_path / kept_function.NOTES).iterdir()
     before = note.read_bytes()
 
     def refused(*arguments):
@@ -617,24 +617,24 @@ def test_a_resumed_run_loads_the_loop_of_its_scale(params, content, style, tmp_p
 
 
 def test_a_thread_of_an_earlier_run_notes_nothing_for_the_next(tmp_path):
-    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), kept_function.Kept(luminance, tmp_path)
     kept.load_ahead("name", lambda: (), lambda work: work)
     other = threading.Thread(target=kept, args=(image[:, :3],))
     other.start()
     other.join()
-    assert not (tmp_path / programs.NOTES).exists()
+    assert not (tmp_path / kept_function.NOTES).exists()
     kept(image)
-    note = programs.read_sealed(tmp_path / programs.NOTES / "name", "name")
+    note = sealed_files.read_sealed(tmp_path / kept_function.NOTES / "name", "name")
     assert json.loads(note)[0] == kept._key((image,))
     kept(image[:, :3])  # only the first call of a run is noted
-    assert programs.read_sealed(tmp_path / programs.NOTES / "name", "name") == note
+    assert sealed_files.read_sealed(tmp_path / kept_function.NOTES / "name", "name") == note
 
 
 def test_a_loaded_program_that_the_call_does_not_need_is_dropped(tmp_path):
-    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), kept_function.Kept(luminance, tmp_path)
     kept(image)
     note = json.dumps(["0" * 64, []]).encode()
-    programs.write_sealed(tmp_path / programs.NOTES / "name", "name", note)
+    sealed_files.write_sealed(tmp_path / kept_function.NOTES / "name", "name", note)
     kept.load_ahead("name", lambda: (), lambda work: work)
     assert kept._first.noted == "0" * 64
     kept(image)
@@ -643,8 +643,8 @@ def test_a_loaded_program_that_the_call_does_not_need_is_dropped(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\0" * 99])
 def test_a_note_that_is_cut_or_foreign_is_written_again(tmp_path, content):
-    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
-    path = tmp_path / programs.NOTES / "name"
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), kept_function.Kept(luminance, tmp_path)
+    path = tmp_path / kept_function.NOTES / "name"
     notes = []
     for _ in range(2):
         kept.load_ahead("name", lambda: (), lambda work: work)
@@ -656,16 +656,16 @@ def test_a_note_that_is_cut_or_foreign_is_written_again(tmp_path, content):
 
 
 def test_notes_that_cannot_be_written_are_left_out(tmp_path):
-    image, kept = np.full((4, 5, 3), 0.5, np.float32), programs.Kept(luminance, tmp_path)
-    (tmp_path / programs.NOTES).write_text("a file in place of the folder")
+    image, kept = np.full((4, 5, 3), 0.5, np.float32), kept_function.Kept(luminance, tmp_path)
+    (tmp_path / kept_function.NOTES).write_text("a file in place of the folder")
     kept.load_ahead("name", lambda: (), lambda work: work)
     np.testing.assert_allclose(kept(image), luminance(image), rtol=1e-6)
 
 
 def test_a_package_in_an_archive_has_no_keys(tmp_path, monkeypatch):
-    assert programs.surrounded_key(ONE_SCALE.bare()) is not None
-    monkeypatch.setattr(programs, "PACKAGE", tmp_path / "nst_jax.zip" / "nst_jax")
-    assert programs.surrounded_key(ONE_SCALE.bare()) is None
+    assert program_keys.surrounded_key(ONE_SCALE.bare()) is not None
+    monkeypatch.setattr(program_keys, "PACKAGE", tmp_path / "nst_jax.zip" / "nst_jax")
+    assert program_keys.surrounded_key(ONE_SCALE.bare()) is None
     assert kept(tmp_path) is canvas.PROGRAMS
 
 
@@ -691,7 +691,7 @@ def placed(image):
 def test_a_kept_program_is_not_used_for_arrays_in_other_places(tmp_path):
     image = np.random.default_rng(0).random((4, 6, 3), np.float32)
     for order in (1, -1):
-        kept = programs.Kept(oklab_of_linear, tmp_path / str(order))
+        kept = kept_function.Kept(oklab_of_linear, tmp_path / str(order))
         for each in placed(image)[::order]:
             found = kept(each)
             assert found.sharding == jax.jit(oklab_of_linear)(each).sharding
@@ -700,7 +700,7 @@ def test_a_kept_program_is_not_used_for_arrays_in_other_places(tmp_path):
 
 
 def test_a_kept_program_is_not_used_for_another_default_device(tmp_path):
-    image, kept = np.full((4, 6, 3), 0.5, np.float32), programs.Kept(oklab_of_linear, tmp_path)
+    image, kept = np.full((4, 6, 3), 0.5, np.float32), kept_function.Kept(oklab_of_linear, tmp_path)
     for device in (*jax.devices()[:2], jax.devices()[0]):
         with jax.default_device(device):
             assert kept(image).devices() == kept(jnp.asarray(image)).devices() == {device}
@@ -719,13 +719,13 @@ def test_what_a_style_loss_returns_can_be_kept(name):
         statistic = loss.statistic(sums, 24)
         return sums, statistic, loss.target(statistic)
 
-    found = programs._records(jax.eval_shape(made, features))
+    found = kept_function._records(jax.eval_shape(made, features))
     assert found <= set(losses.names.RECORDS)
 
 
 def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_path, monkeypatch):
     image = np.random.default_rng(0).random((4, 5, 3), np.float32)
-    kept = programs.Kept(luminance, tmp_path)
+    kept = kept_function.Kept(luminance, tmp_path)
     # jax's default backend seems to be an accelerator: to `jax` itself, and to `jax.export`.
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr("jax._src.xla_bridge.default_backend", lambda: "cuda")
@@ -735,13 +735,13 @@ def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_
     np.testing.assert_allclose(found, luminance(image), rtol=1e-6)
     (path,) = tmp_path.iterdir()
     key = path.name.removeprefix("luminance-")
-    exported = export.deserialize(bytearray(programs.read_sealed(path, key)))
+    exported = export.deserialize(bytearray(sealed_files.read_sealed(path, key)))
     assert exported.platforms == ("cpu",)
 
 
 def test_of_many_shapes_the_programs_used_last_stay_in_memory(tmp_path, monkeypatch, compilations):
     monkeypatch.setattr(_compile, "_programs_in_memory", 2)
-    kept = programs.Kept(luminance, tmp_path)
+    kept = kept_function.Kept(luminance, tmp_path)
     images = {width: np.full((4, width, 3), 0.5, np.float32) for width in (5, 6, 7)}
     expected = {width: luminance(image) for width, image in images.items()}
 
@@ -769,9 +769,11 @@ def test_two_threads_register_each_record_once(monkeypatch):
         registered.append(serialized_name)
         time.sleep(0.005)  # lets the other thread run
 
-    monkeypatch.setattr(programs, "_known", set())
-    monkeypatch.setattr(programs.export, "register_namedtuple_serialization", register)
-    threads = [threading.Thread(target=programs._register_records, args=((),)) for _ in range(2)]
+    monkeypatch.setattr(kept_function, "_known", set())
+    monkeypatch.setattr(kept_function.export, "register_namedtuple_serialization", register)
+    threads = [
+        threading.Thread(target=kept_function._register_records, args=((),)) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,8 +1,8 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
 With the cache, programs that were compiled once need not be compiled again when the command line is
-started again. JAX itself writes and reads the compiled programs. The module `nst_jax.app.programs`
-writes and reads programs that are traced, but not compiled.
+started again. JAX itself writes and reads the compiled programs. The class
+`nst_jax.app.kept_function.Kept` writes and reads programs that are traced, but not compiled.
 """
 
 import glob
@@ -169,8 +169,8 @@ HIT_EVENT = "/jax/compilation_cache/cache_hits"
 class EntriesOf(AbstractContextManager):
     """Context manager: find the entries of JAX's cache for a program that the block compiles or loads.
 
-    An entry is a file in JAX's persistent compilation cache. `nst_jax.app.programs` uses this class to
-    record in which files a program is kept.
+    An entry is a file in JAX's persistent compilation cache. `nst_jax.app.kept_function` uses this
+    class to record in which files a program is kept.
 
     The name of an entry is the function's name and a hash, which JAX does not report. So the entries
     are listed before and after the block. The block must compile one program only, in the thread that

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import jax
 
 from nst_jax.app.cache import programs_folder
-from nst_jax.app.programs import read_sealed, surrounded_key, write_sealed
+from nst_jax.app.program_keys import surrounded_key
+from nst_jax.app.sealed_files import read_sealed, write_sealed
 from nst_jax.losses.kinds import StyleLoss
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import loss_costs

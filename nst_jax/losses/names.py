@@ -99,5 +99,5 @@ VARIATIONS: dict[str, Variation] = {
 
 # The types of named tuples that occur as sums, statistics or targets of the style losses above.
 # `jax.export` can store a program that takes or returns a named tuple only if the tuple's type was
-# registered with it; `app.programs` registers all of these.
+# registered with it; `app.kept_function` registers all of these.
 RECORDS = (GaussianTarget, Moments, OrderedChannels, RelativeGaussianTarget, Samples)

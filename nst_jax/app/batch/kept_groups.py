@@ -2,14 +2,14 @@
 
 A group has the pictures that are painted together; a bucket is an array in which pictures of several
 shapes lie. The choice of buckets takes kept programs into account, since they need not be compiled
-again. But `nst_jax.app.programs` finds such a program by a key that needs all arguments of the program,
-and when buckets are chosen, only the sizes of a group are known. So when a group has been painted and
-its programs are kept, a record is written, with the sizes of the group and the names of its programs'
+again. But the key of such a program, from `nst_jax.app.program_keys`, needs all its arguments, and when
+buckets are chosen, only the sizes of a group are known. So when a group has been painted and its
+programs are kept, a record is written, with the sizes of the group and the names of its programs'
 files. The record is valid as long as all these files exist.
 
-The records are in a subfolder of the folder in which `nst_jax.app.programs` stores traced programs. The
-name of a record begins with a key of all that its programs depend on besides sizes and number of
-pictures: the recipe, the code, the versions of the packages, JAX's settings and the device.
+The records are in a subfolder of the folder in which `nst_jax.app.kept_function` stores traced
+programs. The name of a record begins with a key of all that its programs depend on besides sizes and
+number of pictures: the recipe, the code, the versions of the packages, JAX's settings and the device.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ import jax
 
 from nst_jax import _files
 from nst_jax._types import Shape
-from nst_jax.app import programs
+from nst_jax.app import program_keys, programs
 from nst_jax.app.batch import groups
 from nst_jax.app.batch.entries import Entry
 from nst_jax.app.batch.groups import Group
@@ -162,7 +162,7 @@ def _family(
     numbers = [(jax.tree_util.keystr(path), value) for path, value in leaves]
     fixed = [[path, str(value)] for path, value in numbers if not path.startswith(groups.VARIABLE)]
     devices = 1 if mesh is None else mesh.size
-    return programs.surrounded_key(recipe, device_key(), fixed, list(varying), chunk, devices)
+    return program_keys.surrounded_key(recipe, device_key(), fixed, list(varying), chunk, devices)
 
 
 def _read(path: Path) -> KeptPrograms | None:
