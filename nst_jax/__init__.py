@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of
     from nst_jax.optimize import init, match, run, step
-    from nst_jax.painting import Diverged, Stalled, paint, stylize
+    from nst_jax.painting import paint, stylize
+    from nst_jax.run_errors import Diverged, Stalled
     from nst_jax.scaling.capacity import OutOfMemory
     from nst_jax.scaling.footprint import estimate_memory
     from nst_jax.scaling.plan import Plan
@@ -76,7 +77,8 @@ else:
             "feed_forward.training": ("train",),
             "objective": ("losses_of",),
             "optimize": ("init", "match", "run", "step"),
-            "painting": ("Diverged", "Stalled", "paint", "stylize"),
+            "painting": ("paint", "stylize"),
+            "run_errors": ("Diverged", "Stalled"),
             "scaling.capacity": ("OutOfMemory",),
             "scaling.footprint": ("estimate_memory",),
             "scaling.plan": ("Plan",),

@@ -14,9 +14,9 @@ from nst_jax.control_checks import check_controls
 from nst_jax.controls import finishing
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
-from nst_jax.painting import warn_of_enlarged
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.run_errors import warn_of_enlarged
 from nst_jax.scaling.buckets import rounded_up
 from nst_jax.vgg.taps import SMALLEST
 

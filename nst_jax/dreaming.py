@@ -33,8 +33,8 @@ from nst_jax.dreams.settings import (
 )
 from nst_jax.images.resizing import enlarge
 from nst_jax.measuring import Measuring, Watch
-from nst_jax.painting import Diverged, Stalled
 from nst_jax.recipes.sizes import Size
+from nst_jax.run_errors import Diverged, Stalled
 from nst_jax.scaling import capacity, tile_grid
 from nst_jax.scaling.file_memory import FileMemory
 from nst_jax.scaling.plan import Plan, plan_scales

@@ -28,9 +28,9 @@ from nst_jax import (
     _files,
     images,
     optimizers,
-    painting,
     planned_painting,
     recipes,
+    run_errors,
     run_scales,
     weights,
 )
@@ -643,10 +643,10 @@ def test_names_may_be_as_long_as_the_file_system_allows(call):
 
 def test_what_helps_depends_on_the_optimizer():
     guarded = replace(TINY, descent=replace(TINY.descent, optimizer=optimizers.LBFGS()))
-    assert painting.remedy(guarded) == "smaller weights of the losses"
-    assert painting.remedy(TINY) == "a smaller learning rate, or smaller weights of the losses"
-    for kind in (painting.Diverged, painting.Stalled):
-        error = kind(3, np.zeros((2, 2, 3)), painting.remedy(guarded))
+    assert run_errors.remedy(guarded) == "smaller weights of the losses"
+    assert run_errors.remedy(TINY) == "a smaller learning rate, or smaller weights of the losses"
+    for kind in (run_errors.Diverged, run_errors.Stalled):
+        error = kind(3, np.zeros((2, 2, 3)), run_errors.remedy(guarded))
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is kind and str(again) == str(error) and again.step == 3
         assert "after 3 updates" in str(error) and str(error).endswith(

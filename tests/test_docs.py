@@ -690,7 +690,7 @@ ELSEWHERE = {
 
 @pytest.mark.long
 @REGIONS
-@pytest.mark.filterwarnings("ignore::nst_jax.painting.StyleEnlarged")
+@pytest.mark.filterwarnings("ignore::nst_jax.run_errors.StyleEnlarged")
 @pytest.mark.parametrize("page", MORE_COMMANDS)
 def test_all_other_commands_run_in_their_order(page, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

@@ -199,7 +199,7 @@ def test_a_batch_needs_as_many_masks_as_pictures(params, photo):
     ],
     ids=["bands", "tiles", "tiles with colours, realism and larger styles"],
 )
-@pytest.mark.filterwarnings("ignore::nst_jax.painting.StyleEnlarged")
+@pytest.mark.filterwarnings("ignore::nst_jax.run_errors.StyleEnlarged")
 def test_bands_and_tiles_paint_the_same_picture(params, photo, cut, more):
     opacity = 1 - left(0.2)
     given = {

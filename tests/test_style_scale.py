@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batch_members, batch_plans, painting, provenance, recipes, run_scales
+from nst_jax import batch_members, batch_plans, provenance, recipes, run_errors, run_scales
 from nst_jax.feed_forward import training_job
 from nst_jax.recipes import changes, sizes, toml
 from nst_jax.scaling.plan import plan_scales
@@ -201,9 +201,9 @@ def test_bad_factors_of_a_batch_are_refused(params, content, style, value, error
 
 def test_styles_that_are_enlarged_beyond_their_pixels_are_reported(params, content, style):
     said = r"`style_scale` 2 enlarges a style of 20x28 px to 40x56 px"
-    with pytest.warns(painting.StyleEnlarged, match=said):
+    with pytest.warns(run_errors.StyleEnlarged, match=said):
         nst.stylize(params, content, style, recipe=FAST, style_scale=2)
-    with pytest.warns(painting.StyleEnlarged, match=said):
+    with pytest.warns(run_errors.StyleEnlarged, match=said):
         nst.stylize_many(params, [content, content], style, recipe=FAST, style_scale=2)
     reduced = changes.with_sizes(FAST, None, 24)
     nst.stylize(params, content, content, recipe=reduced, style_scale=1.25)  # warnings are errors

@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from nst_jax import painting, run_scales
+from nst_jax import run_errors, run_scales
 from nst_jax._types import Losses
 from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
@@ -303,7 +303,7 @@ STALLED = "the losses after the last update are those of the start; nothing was 
 
 def stalled(recipe: Recipe) -> str:
     """Return a message, which begins with `STALLED`, on a picture whose losses no update changed."""
-    return f"{STALLED}: try {painting.remedy_for_stalled(recipe)}"
+    return f"{STALLED}: try {run_errors.remedy_for_stalled(recipe)}"
 
 
 def divergence(broke_at: int | None, recipe: Recipe) -> str:
@@ -316,7 +316,7 @@ def divergence(broke_at: int | None, recipe: Recipe) -> str:
     """
     if broke_at is None:
         return ""
-    remedy = painting.remedy(recipe)
+    remedy = run_errors.remedy(recipe)
     if not broke_at:
         return (
             "the losses of the start, or their gradient, are not finite, so nothing was painted: "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from nst_jax import painting, prepare, provenance
+from nst_jax import prepare, provenance, run_errors
 from nst_jax._types import Checkpoint
 from nst_jax.app import autosave, cluster
 from nst_jax.app.filming import Filming
@@ -473,9 +473,9 @@ class Recorder:
     def _broken(self, shot: Shot) -> tuple[str, str]:
         """Return two texts on a run with losses that are not finite: the cause, and a remedy."""
         why = f"the losses, or their gradient, are not finite after {shot.broke_at} updates"
-        return why, painting.remedy(self.job.plan.recipe)
+        return why, run_errors.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
         """Return two texts on a run whose losses never changed: the cause, and a remedy."""
         why = f"the losses after {shot.step} updates are those of the start"
-        return why, painting.remedy_for_stalled(self.job.plan.recipe)
+        return why, run_errors.remedy_for_stalled(self.job.plan.recipe)
