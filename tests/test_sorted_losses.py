@@ -412,3 +412,25 @@ def test_a_sorted_loss_keeps_the_styles_features_and_says_that_it_needs_whole_pi
     measured = loss.measure(features(33, *SHAPE).astype(jnp.bfloat16))
     assert measured.values.shape == (1, 30, 4) and measured.values.dtype == jnp.bfloat16
     assert not loss.additive
+
+
+@pytest.mark.optimized
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA for a GPU orders operations itself")
+@pytest.mark.parametrize("loss", [SLICED, losses.SLICED_WASSERSTEIN_GRADIENT_SCALED])
+def test_gradients_of_projections_take_no_memory_before_their_layer(loss):
+    shape, copies, layers = (32, 64, 16), 20, 3
+
+    def total(x, styles):
+        # Work that takes `copies` arrays like `x`, before the first layer that a loss reads.
+        many = jnp.sort(x[None] * jnp.arange(1.0, copies + 1)[:, None, None, None], axis=0)
+        x, found = x + jax.lax.stop_gradient(many[7]), 0.0
+        for style in styles:
+            x = jnp.tanh(1.5 * x)
+            found += loss.distance(loss.measure(x), loss.measure(style), losses.Extent(2048, 2048))
+        return found
+
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    compiled = jax.jit(jax.value_and_grad(total)).lower(x, [x] * layers).compile()
+    arrays = compiled.memory_analysis().temp_size_in_bytes / (4 * x.size)
+    # A gradient of one of the layers, made at the start, would be one more array.
+    assert arrays < copies + 2

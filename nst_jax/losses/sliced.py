@@ -174,11 +174,14 @@ def _value_and_gradient(
     add = partial(_add_group, features, style, scaled, with_gradient)
     nothing = jnp.zeros((), directions.dtype)
     rows = size if with_gradient else 0
+    # No number is larger than infinity, so this is 0, but the compiler does not know that. Constants
+    # would be in memory from the beginning of an update on, those of all layers at once.
+    zero = (features[0, 0] > jnp.inf).astype(directions.dtype)
     before = _Totals(
         nothing,
         nothing,
-        jnp.zeros((rows, channels), directions.dtype),
-        jnp.zeros((rows if scaled else 0, channels), directions.dtype),
+        jnp.broadcast_to(zero, (rows, channels)),
+        jnp.broadcast_to(zero, (rows if scaled else 0, channels)),
     )
     together = group_size(len(directions), size, style.values.shape[1])
     totals, _ = lax.scan(add, before, directions.reshape(-1, together, channels))
