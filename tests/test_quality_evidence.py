@@ -61,6 +61,31 @@ def test_contestants_are_recipes_with_their_own_updates_or_others():
     }  # fmt: skip
 
 
+@pytest.mark.torch
+def test_the_loop_of_a_source_in_torch_is_a_contestant(params):
+    torch = pytest.importorskip("torch")
+    each = gallery.contestant("crowsonkb-pytorch", steps=6)
+    ours = gallery.contestant("crowsonkb@6")
+    assert gallery.contestant("crowsonkb-pytorch").recipe == nst.recipes.named("crowsonkb")
+    random = np.random.default_rng(0)
+    content, style = random.random((2, 40, 48, 3), np.float32)
+    each.warm_up(params, content, style, "long:48")
+    found, expected = (one.paint(params, content, style, "long:48") for one in (each, ours))
+    assert found.image.shape == expected.image.shape == (40, 48, 3)
+    assert found.facts["updates"] == expected.facts["updates"] == 6
+    assert found.facts["versions"]["torch"] == torch.__version__
+    np.testing.assert_allclose(found.facts["final_loss"], expected.facts["final_loss"], rtol=1e-4)
+    # Adam moves a pixel by as much for a tiny gradient as for a large one, so single pixels may differ.
+    assert np.abs(found.image - expected.image).mean() < 1e-4
+
+
+def test_without_torch_the_loop_of_a_source_is_refused(params, monkeypatch):
+    monkeypatch.setattr(gallery.pytorch, "has_torch", lambda: False)
+    each, picture = gallery.contestant("crowsonkb-pytorch"), np.zeros((24, 24, 3), np.float32)
+    with pytest.raises(ValueError, match="`recipe`: crowsonkb-pytorch needs torch"):
+        each.warm_up(params, picture, picture, "long:24")
+
+
 def test_the_command_of_pastiche_is_a_contestant(tmp_path, monkeypatch):
     """A program of a few lines stands in for the command: it copies the content, and prints a loss."""
     program = tmp_path / "pastiche"
