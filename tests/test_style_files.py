@@ -38,6 +38,15 @@ def test_what_is_written_comes_back(path, network):
     assert nst.feed_forward.load_network(path).styles == STYLES
 
 
+def test_what_is_written_comes_back_where_arrays_may_be_float64(tmp_path, x64):
+    params = johnson.fresh_params(jax.random.key(3), 2, width=0.1, blocks=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("f4")}
+    style_files.save_network(tmp_path / "style.h5", johnson.StyleNetwork(params, STYLES))
+    found = style_files.load_network(tmp_path / "style.h5")
+    jax.tree.map(assert_array_equal, found.params, params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {np.dtype("f4")}
+
+
 def test_info_prints_what_a_file_says_of_its_training(path, capsys):
     assert cli.main(["info", str(path)]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -222,7 +222,9 @@ def fresh_params(
     # once for each layer takes half a minute to compile.
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     kernels = [leaf.size for path, leaf in leaves if path[-1].key == KERNEL]
-    numbers = jnp.split(jax.random.normal(key, (sum(kernels),)), np.cumsum(kernels)[:-1])
+    numbers = jnp.split(
+        jax.random.normal(key, (sum(kernels),), jnp.float32), np.cumsum(kernels)[:-1]
+    )
     draw = iter(numbers)
 
     def fresh(path: Any, shape: jax.ShapeDtypeStruct) -> Array:
@@ -280,9 +282,11 @@ def expected_shapes(params: LayerParams) -> Any:
 
 def _shapes(module: Johnson) -> Any:
     image = jnp.zeros((SMALLEST, SMALLEST, 3))
-    return jax.eval_shape(
+    found = jax.eval_shape(
         lambda: module.init(jax.random.key(0), image, jnp.ones(module.styles))["params"]
     )
+    # With `jax_enable_x64`, Flax's initializers make float64.
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), found)
 
 
 def stylize_trained(
@@ -332,7 +336,7 @@ def stylize_trained(
     _checks.floating("content", content.dtype)
     module = module_of(params).clone(precision=precision)
     count = module.styles
-    weights = jnp.ones(count) if shares is None else jnp.asarray(shares, jnp.float32)
+    weights = jnp.ones(count, jnp.float32) if shares is None else jnp.asarray(shares, jnp.float32)
     if weights.ndim == 0 or weights.shape[-1] != count:
         raise ValueError(
             f"`shares`: expected {count}, one for each style of the network, got shape "
