@@ -239,6 +239,13 @@ def test_a_trained_network_that_cannot_be_used_is_refused_before_the_content_is_
     assert said in str(error.value)
 
 
+@pytest.mark.usefixtures("as_users_do")
+def test_a_trained_network_has_a_name_for_each_style(network):
+    short = replace(network, styles=("wave",))
+    with pytest.raises(ValueError, match="^`style.styles`: expected 2, one name for each style of"):
+        nst.instant(GREY, short, **NAMED)
+
+
 # --- Many pictures --------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Style files: what is written comes back, and every other file is refused in one line."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import jax
@@ -134,6 +135,27 @@ def test_a_network_that_is_not_finite_is_not_written(tmp_path, network):
     broken = johnson.StyleNetwork(jax.tree.map(lambda x: x * np.nan, network.params), STYLES)
     with pytest.raises(ValueError, match="not finite"):
         style_files.save_network(tmp_path / "new.h5", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"styles": "ab"}, TypeError, "`network.styles`: expected a tuple .*, got 'ab'"),
+        ({"styles": ("a", 2)}, TypeError, "`network.styles`: expected a tuple .*, got .'a', 2."),
+        ({"styles": ("a",)}, ValueError, "`network.styles`: expected 2, one name for each style"),
+        ({"styles": ()}, ValueError, "`network.styles`: expected 2, one name for each style"),
+        ({"styles": ("a", "a")}, ValueError, "`network.styles`: a name is there twice"),
+        ({"params": {"conv": np.ones(2)}}, ValueError, "`network.params`: are not the parameters"),
+    ],
+)
+def test_a_network_that_would_not_be_read_is_not_written(tmp_path, network, change, kind, said):
+    with pytest.raises(kind, match=said):
+        style_files.save_network(tmp_path / "new.h5", replace(network, **change))
+    more = {**network.params, "more": np.zeros(2)}
+    with pytest.raises(ValueError, match="`network.params`: do not fit .* more .* is not expected"):
+        style_files.save_network(tmp_path / "new.h5", replace(network, params=more))
     assert list(tmp_path.iterdir()) == []
 
 
