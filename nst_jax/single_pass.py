@@ -323,8 +323,10 @@ def _chosen_square(
       styles: the styles, which decide what networks paint.
       count: number of pictures to paint.
     """
+    if bucket is None:
+        return None
     if bucket != buckets.AUTO:
-        for shape in shapes if bucket is not None else ():
+        for shape in shapes:
             check_in_square(shape, bucket)
         return bucket
     pictures = [

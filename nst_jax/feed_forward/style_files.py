@@ -149,7 +149,7 @@ def save_network(
     """
     check_destination(path)
     _checks.instance("network", network, StyleNetwork, "`nst_jax.train` returns one")
-    check_styles("network", network)
+    check_names_of_styles("network", network)
     arrays = {
         name: np.asarray(leaf, np.dtype("<f4"))
         for name, leaf in named_leaves(dict(network.params)).items()
@@ -164,7 +164,7 @@ def save_network(
     _write(Path(path), STYLE_FORMAT, {**(facts or {}), STYLES: list(network.styles)}, arrays)
 
 
-def check_styles(argument: str, network: StyleNetwork) -> None:
+def check_names_of_styles(argument: str, network: StyleNetwork) -> None:
     """Refuse a network unless it has one name, different from the others, for each of its styles.
 
     Args:
