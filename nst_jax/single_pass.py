@@ -8,14 +8,14 @@ import numpy as np
 
 from nst_jax import _checks
 from nst_jax._real_size import stacked
-from nst_jax._types import Image, Params, Shape
-from nst_jax.controls.given import BatchControls, Protect, checked_controls
+from nst_jax._types import HostImage, Image, Params, Shape
+from nst_jax.controls.given import BatchControls, Given, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
     ParsedStyle,
     Style,
     checked_picture,
     content_shape,
-    parsed_style,
+    is_trained,
     read_style,
     repeatable_shares,
     resized_content,
@@ -29,6 +29,8 @@ from nst_jax.feed_forward.instant_controls import (
 )
 from nst_jax.feed_forward.instant_painter import (
     InstantPainter,
+    check_in_square,
+    check_strength_of_style,
     chosen_precision,
     square_by_cost,
 )
@@ -77,7 +79,7 @@ def instant(
       size: the longer side of the result in px, or a text such as `"short:512"`, as in `stylize`;
         default: 512. `"as-is"` resizes nothing.
       style_size: the shorter side of style pictures in px, or a text as for `size`; default: 256, as in
-        the training of the network.
+        the training of the network. Other styles have no pictures, so it is refused for them.
       colors: whose colours the result has, as in `stylize`. "content", "luminance" and "palette" need a
         style picture, since they read its pixels.
       realism: from 0 to 1, as in `stylize`: how far the result is changed back, after painting, so that
@@ -123,12 +125,15 @@ def instant(
     check_strength(strength)
     _check_params(params)
     check_colors_and_realism(colors, realism)
-    parsed = parsed_style("style", style, shares, style_size)
-    _check_style("style", parsed, colors, style_opacity)
+    read = read_style("style", style, shares)
+    _check_style("style", read, colors, style_opacity)
+    _check_style_size("style", [read], style_size)
+    check_strength_of_style(read, strength)
+    parsed = with_resized_pictures("style", read, style_size)
     image = checked_picture("content", content, several="instant_many")
     given = checked_controls(
         image.shape[:2],
-        [picture.shape[:2] for picture in parsed.pictures],
+        [picture.shape[:2] for picture in read.pictures],
         protect=protect,
         opacity=opacity,
         style_opacity=style_opacity,
@@ -143,7 +148,7 @@ def instant_many(
     contents: Any,
     styles: Any,
     *,
-    shares: Sequence[float] | None = None,
+    shares: Sequence[float] | Mapping[str, float] | None = None,
     strength: float | Sequence[float] | np.ndarray = 1.0,
     size: Size = None,
     style_size: Size = None,
@@ -168,8 +173,8 @@ def instant_many(
       styles: one style, a batch [n, h, w, 3] of style pictures, or a sequence of styles. Each style is
         given as in `instant`: a picture, a name, a number, a list of pictures or of names to be mixed,
         a dictionary of shares, or a trained network.
-      shares: how much of each style is mixed in, for every entry of `styles` that is a list; default:
-        equal shares.
+      shares: how much of each style is mixed in, as in `instant`, for every entry of `styles` that is a
+        list or a trained network; default: equal shares.
       strength: from 0 to 1 as in `instant`, for all pictures; or n numbers, one for each picture.
       size: size of the results, as in `stylize`; default: the longer side of each becomes 512 px.
       style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
@@ -227,6 +232,7 @@ def instant_many(
     read = _read_styles(styles, shares)
     for place, one in enumerate(read.values()):
         _check_style(f"styles[{place}]", one, colors, _entry(style_opacity, place))
+    _check_style_size("styles", [*read.values()], style_size)
     strengths = np.atleast_1d(np.asarray(strength, np.float32))
     realisms = np.atleast_1d(np.asarray(realism, np.float32))
     controls = BatchControls(None, protect, opacity, style_opacity)
@@ -239,6 +245,8 @@ def instant_many(
             **controls.lengths(),
         }
     )
+    _check_strengths([*read.values()], strengths, count)
+    given = _checked_controls(controls, [*found.values()], [*read.values()], count)
     shapes = [content_shape(size, one.shape[:2], argument=name) for name, one in found.items()]
     side = _chosen_square(asked, shapes, [*read.values()], count)
     on_host = side is not None
@@ -247,15 +255,6 @@ def instant_many(
     ]
     parsed = [
         with_resized_pictures(name, one, style_size, on_host=on_host) for name, one in read.items()
-    ]
-    images = [*found.values()]
-    given = [
-        controls.checked(
-            index,
-            images[index % len(images)].shape[:2],
-            [picture.shape[:2] for picture in parsed[index % len(parsed)].pictures],
-        )
-        for index in range(count)
     ]
     painter = InstantPainter(params, chosen, chunk=chunk, bucket=side)
     requests = [
@@ -279,19 +278,43 @@ def instant_many(
 def _read_styles(styles: Any, shares: Any) -> dict[str, ParsedStyle]:
     """Check and read the styles of a batch; return each by its name for error messages.
 
-    `shares` are those of each entry that is a list of styles.
+    `shares` are those of each entry that is a list of styles or a trained network. They are refused if
+    there is no such entry.
     """
     shares = repeatable_shares(shares)  # several entries need them
-    return {
-        name: read_style(name, one, shares if isinstance(one, (list, tuple)) else None)
-        for name, one in _entries("styles", styles)
-    }
+    entries = _entries("styles", styles)
+    takes = {name: isinstance(one, (list, tuple)) or is_trained(one) for name, one in entries}
+    if shares is not None and not any(takes.values()):
+        raise ValueError(
+            "`shares`: is for lists of styles and for trained networks, and no entry of `styles` is "
+            "one; omit it, or make an entry a list, as in `styles=[[first, second]]`"
+        )
+    return {name: read_style(name, one, shares if takes[name] else None) for name, one in entries}
+
+
+def _checked_controls(
+    controls: BatchControls,
+    contents: Sequence[HostImage],
+    styles: Sequence[ParsedStyle],
+    count: int,
+) -> list[Given | None]:
+    """Check the controls of each of `count` pictures, against the pictures as the caller gave them."""
+    return [
+        controls.checked(
+            index,
+            contents[index % len(contents)].shape[:2],
+            [picture.shape[:2] for picture in styles[index % len(styles)].pictures],
+        )
+        for index in range(count)
+    ]
 
 
 def _chosen_square(
     bucket: buckets.Chosen, shapes: Sequence[Shape], styles: Sequence[ParsedStyle], count: int
 ) -> int | None:
     """Return the side in px of the square array in which each picture lies; None if there is none.
+
+    A ValueError is raised if a picture does not fit into the square that the caller chose.
 
     Args:
       bucket: the argument `bucket` of `instant_many`, checked; "auto" chooses what takes the least
@@ -300,7 +323,11 @@ def _chosen_square(
       styles: the styles, which decide what networks paint.
       count: number of pictures to paint.
     """
+    if bucket is None:
+        return None
     if bucket != buckets.AUTO:
+        for shape in shapes:
+            check_in_square(shape, bucket)
         return bucket
     pictures = [
         (styles[index % len(styles)].network, shapes[index % len(shapes)]) for index in range(count)
@@ -362,6 +389,22 @@ def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: 
         raise ValueError(
             f"`style_opacity`: is for style pictures, and `{argument}` is none; omit it"
         )
+
+
+def _check_style_size(argument: str, styles: Sequence[ParsedStyle], style_size: Size) -> None:
+    """Refuse a size of style pictures if none of the styles is given as pictures.
+
+    `argument` is the caller's name for the styles, used in messages.
+    """
+    if style_size is not None and not any(style.pictures for style in styles):
+        raise ValueError(f"`style_size`: is for style pictures, and `{argument}` has none; omit it")
+
+
+def _check_strengths(styles: Sequence[ParsedStyle], strengths: np.ndarray, count: int) -> None:
+    """Refuse a strength other than 1 for a picture of a batch whose style is not given as pictures."""
+    for index in range(count):
+        strength = float(strengths[index % len(strengths)])
+        check_strength_of_style(styles[index % len(styles)], strength)
 
 
 def _check_numbers(argument: str, values: Any) -> None:

@@ -478,6 +478,50 @@ def test_a_guide_must_have_the_taps_of_the_ascent(params, content, style):
         dreams.excitement(params, content, ASCENT, guide_features(params, style, ("relu1_1",)))
 
 
+def test_a_batch_without_vmap_is_refused(params, content, key):
+    pictures = jnp.stack([content, content])
+    with pytest.raises(
+        ValueError, match="`image`: expected one image .*; `jax.vmap` takes a batch"
+    ):
+        dreams.begin(pictures, ASCENT)
+    with pytest.raises(
+        ValueError, match="`image`: expected one image .*; `jax.vmap` takes a batch"
+    ):
+        dreams.excitement(params, pictures, ASCENT)
+    states = jax.vmap(lambda image: dreams.begin(image, ASCENT))(pictures)
+    with pytest.raises(ValueError, match="`state.pending`: expected one image .*takes a batch"):
+        dreams.climb(params, states, ASCENT, key)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ((0.0, 0.0), "`ascent.weights`: their sum, by which each is divided, is 0"),
+        ((1.0,), "`ascent.weights`: expected 2, one for each tap .relu1_1, relu2_1., got 1"),
+    ],
+)
+def test_weights_that_give_no_mean_are_refused(params, content, key, weights, said):
+    ascent = dreams.Ascent(taps=("relu1_1", "relu2_1"), weights=weights)
+    with pytest.raises(ValueError, match=said) as error:
+        dreams.ascend(params, dreams.begin(content, ascent), ascent, key, 2)
+    assert "\n" not in str(error.value)
+
+
+def test_the_excitement_of_a_float16_picture_is_float32(params, content, key):
+    ascent = replace(ASCENT, taps=("relu3_1",), weights=(1.0,))
+    half = content.astype(jnp.float16)
+    found, expected = (
+        climb(params, dreams.begin(picture, ascent), ascent, key)
+        for picture in (half, half.astype(jnp.float32))
+    )
+    assert found.pending.dtype == jnp.float16
+    assert found.excitement.total.dtype == jnp.float32
+    assert float(expected.excitement.total) > 65504  # the largest float16
+    assert float(found.excitement.total) == pytest.approx(
+        float(expected.excitement.total), rel=0.05
+    )
+
+
 @pytest.mark.parametrize("tap", ["preact1_1", "relu5_4"])
 def test_the_first_and_the_last_tap_can_dream(tap, params, style, key):
     ascent = dreams.Ascent(taps=(tap,))

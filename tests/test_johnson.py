@@ -8,7 +8,7 @@ from jax import export
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax.feed_forward import johnson
-from nst_jax.vgg.precision import BFLOAT16
+from nst_jax.vgg.precision import AUTO, BFLOAT16, precision_on
 from tests import small
 
 
@@ -109,6 +109,13 @@ def test_bfloat16_is_near(network, paint):
     assert 1e-4 < np.abs(near - exact).mean() < 2e-2
 
 
+def test_the_platform_may_choose_the_precision(network, paint):
+    image = small.picture("chelsea", 20, 24)
+    chosen = precision_on(AUTO)
+    found, expected = (paint(network, image, precision=one) for one in (AUTO, chosen))
+    assert_array_equal(found, expected)
+
+
 def test_a_gradient_reaches_every_weight(network):
     image = jnp.asarray(small.picture("chelsea", 16, 20))
     shares = jnp.array([1.0, 1.0, 1.0])
@@ -159,3 +166,15 @@ def test_a_network_of_width_1_has_johnsons_channels():
 def test_bad_arguments_are_refused(as_users_do, network, arguments, said):
     with pytest.raises(ValueError, match=said):
         johnson.stylize_trained(network, *arguments)
+
+
+def test_a_whole_network_in_place_of_its_parameters_is_refused(as_users_do, network):
+    whole = johnson.StyleNetwork(network, ("a", "b", "c"))
+    with pytest.raises(TypeError, match="`params`: .* got a StyleNetwork; give its field `params`"):
+        johnson.stylize_trained(whole, np.zeros((16, 16, 3), "f4"))
+
+
+@pytest.mark.parametrize(("styles", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+def test_a_number_of_styles_that_is_none_is_refused(as_users_do, styles, kind):
+    with pytest.raises(kind, match="^`styles`: expected "):
+        johnson.fresh_params(jax.random.key(0), styles)

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, feed_forward, prepare, recipes, run_scales
+from nst_jax import controls, feed_forward, prepare, recipes, run_scales, single_pass
 from nst_jax.controls import Protect, color, finishing
 from nst_jax.feed_forward import (
     arbitrary,
@@ -239,6 +239,13 @@ def test_a_trained_network_that_cannot_be_used_is_refused_before_the_content_is_
     assert said in str(error.value)
 
 
+@pytest.mark.usefixtures("as_users_do")
+def test_a_trained_network_has_a_name_for_each_style(network):
+    short = replace(network, styles=("wave",))
+    with pytest.raises(ValueError, match="^`style.styles`: expected 2, one name for each style of"):
+        nst.instant(GREY, short, **NAMED)
+
+
 # --- Many pictures --------------------------------------------------------------------------------
 
 
@@ -380,6 +387,17 @@ def test_transparent_parts_do_not_count_for_colours(content, style):
     assert_allclose(found, nst.instant(content, np.clip(matched, 0, 1), **KEPT), atol=1e-5)
 
 
+def test_an_opacity_has_the_size_of_the_style_that_is_given(content, style):
+    opacity, wide = left(style), {"size": "as-is", "style_size": "40x28"}
+    resized = given_styles.resized_style(np.asarray(style), "40x28")
+    smaller = np.asarray(controls.regions.resized_mask(opacity, (28, 40)))
+    expected = nst.instant(content, resized, colors="content", style_opacity=smaller, **KEPT)
+    found = nst.instant(content, style, colors="content", style_opacity=opacity, **wide)
+    assert_allclose(found, expected, atol=1e-5)
+    many = nst.instant_many(content, [style], colors="content", style_opacity=[opacity], **wide)
+    assert_allclose(many[0], expected, atol=1e-5)
+
+
 def test_controls_of_many_are_those_of_each(content, style):
     masks, amounts, shares = np.stack([left(content), 1 - left(content)]), [0.5, 1.0], [0.0, 0.5]
     many = nst.instant_many(
@@ -418,6 +436,10 @@ def test_another_mask_amount_or_realism_compiles_nothing(content, style, compila
         ),
         ("mosaic", {"colors": "palette"}, "choose 'content-after'"),
         ("mosaic", {"style_opacity": GREY[..., 0]}, "`style_opacity`: is for style pictures"),
+        ("mosaic", {"style_size": "bogus"}, "`style_size`: is for style pictures"),
+        ("mosaic", {"strength": 0.5}, "`strength`: needs a style picture"),
+        ("mosaic", {"shares": (1,)}, "`shares`: is for "),
+        ({"mosaic": 1, "waves": 1}, {"shares": (1, 3)}, "`shares`: is for "),
         (GREY, {"realism": 1.5}, "`realism`: expected 0 to 1 (0 is as painted, "),
         (GREY, {"protect": Protect(np.ones((20, 20)))}, "`protect.mask`: "),
         (GREY, {"protect": Protect(np.zeros((20, 24)))}, "`protect.mask`: "),
@@ -427,12 +449,20 @@ def test_another_mask_amount_or_realism_compiles_nothing(content, style, compila
 )
 def test_controls_without_a_meaning_are_refused(style, options, said, monkeypatch):
     monkeypatch.setattr(instant_painter.InstantPainter, "request", None)  # before any work
+    monkeypatch.setattr(single_pass, "resized_content", None)
     with pytest.raises(ValueError) as error:
         nst.instant(GREY, style, **options)
     assert said in str(error.value)
     with pytest.raises(ValueError) as error:
         nst.instant_many([GREY, GREY], style, **options)
     assert said.replace("`style`", "`styles[0]`") in str(error.value)
+
+
+@pytest.mark.usefixtures("as_users_do")
+def test_a_picture_beyond_the_bucket_is_refused_before_work(monkeypatch):
+    monkeypatch.setattr(single_pass, "resized_content", None)
+    with pytest.raises(ValueError, match="^`bucket`: a picture of 24 px on the longer side does"):
+        nst.instant_many(GREY, "mosaic", bucket=16, **NAMED)
 
 
 # --- Bad input ------------------------------------------------------------------------------------
@@ -533,6 +563,17 @@ def test_shares_may_be_in_anything_with_an_order(made, network):
     many = _read_styles([["mosaic", "waves"]] * 2, made([1, 3]))
     for one in many.values():
         assert_array_equal(one.shares, given(shares=[1, 3]).shares)
+
+
+def test_shares_of_many_are_those_of_lists_and_trained_networks(network):
+    many = _read_styles([network, ["mosaic", "waves"], "comic"], (1, 3))
+    assert_array_equal(many["styles[0]"].shares, [0.25, 0.75])
+    assert_array_equal(
+        many["styles[1]"].shares, parsed_style("", {"mosaic": 1, "waves": 3}, None, None).shares
+    )
+    assert_array_equal(many["styles[2]"].shares, parsed_style("", "comic", None, None).shares)
+    (named,) = _read_styles(network, {"tiles": 3, "wave": 1}).values()
+    assert_array_equal(named.shares, [0.25, 0.75])
 
 
 @pytest.mark.usefixtures("as_users_do")

@@ -1,6 +1,7 @@
 """Style files: what is written comes back, and every other file is refused in one line."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import jax
@@ -36,6 +37,15 @@ def test_what_is_written_comes_back(path, network):
     jax.tree.map(assert_array_equal, found.network.params, network.params)
     assert found.facts == {"styles": list(STYLES), "recipe": "tf", "losses": [2.5, 1.25]}
     assert nst.feed_forward.load_network(path).styles == STYLES
+
+
+def test_what_is_written_comes_back_where_arrays_may_be_float64(tmp_path, x64):
+    params = johnson.fresh_params(jax.random.key(3), 2, width=0.1, blocks=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("f4")}
+    style_files.save_network(tmp_path / "style.h5", johnson.StyleNetwork(params, STYLES))
+    found = style_files.load_network(tmp_path / "style.h5")
+    jax.tree.map(assert_array_equal, found.params, params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {np.dtype("f4")}
 
 
 def test_info_prints_what_a_file_says_of_its_training(path, capsys):
@@ -125,6 +135,27 @@ def test_a_network_that_is_not_finite_is_not_written(tmp_path, network):
     broken = johnson.StyleNetwork(jax.tree.map(lambda x: x * np.nan, network.params), STYLES)
     with pytest.raises(ValueError, match="not finite"):
         style_files.save_network(tmp_path / "new.h5", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"styles": "ab"}, TypeError, "`network.styles`: expected a tuple .*, got 'ab'"),
+        ({"styles": ("a", 2)}, TypeError, "`network.styles`: expected a tuple .*, got .'a', 2."),
+        ({"styles": ("a",)}, ValueError, "`network.styles`: expected 2, one name for each style"),
+        ({"styles": ()}, ValueError, "`network.styles`: expected 2, one name for each style"),
+        ({"styles": ("a", "a")}, ValueError, "`network.styles`: a name is there twice"),
+        ({"params": {"conv": np.ones(2)}}, ValueError, "`network.params`: are not the parameters"),
+    ],
+)
+def test_a_network_that_would_not_be_read_is_not_written(tmp_path, network, change, kind, said):
+    with pytest.raises(kind, match=said):
+        style_files.save_network(tmp_path / "new.h5", replace(network, **change))
+    more = {**network.params, "more": np.zeros(2)}
+    with pytest.raises(ValueError, match="`network.params`: do not fit .* more .* is not expected"):
+        style_files.save_network(tmp_path / "new.h5", replace(network, params=more))
     assert list(tmp_path.iterdir()) == []
 
 

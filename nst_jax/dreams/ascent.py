@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -116,13 +117,13 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
 
     Raises:
       TypeError: if `image` is not an array.
-      ValueError: if the shape of `image` does not end in (h, w, 3), if a side is too small, or if its
-        numbers are not floating point.
+      ValueError: if `image` is not one image [h, w, 3], if a side is too small, or if its numbers are
+        not floating point.
     """
     _checks.array("image", image, "the order is begin(image, ascent)")
-    _checks.image_shape("image", image.shape, smallest=vgg.SMALLEST)
-    _checks.floating("image", image.dtype)
-    unknown = jnp.asarray(jnp.nan, image.dtype)
+    _check_picture("image", image)
+    # The excitement may be too large for float16.
+    unknown = jnp.asarray(jnp.nan, sum_dtype(image.dtype))
     return DreamState(
         step=jnp.asarray(-1, jnp.int32),
         canvas=image,
@@ -162,9 +163,11 @@ def climb(
       was.
 
     Raises:
-      ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if `ascent`
-        does not have one weight for each tap.
+      ValueError: if `state` is that of a batch, which `jax.vmap` takes; if the taps of the guide's
+        features are not exactly those of `ascent`; if `ascent` does not have one weight for each tap;
+        or if the sum of these weights is 0.
     """
+    _check_picture("state.pending", state.pending)
     widest = jnp.asarray(ascent.jitter, jnp.int32)
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)
     moved = jnp.roll(state.pending, shift, (0, 1))
@@ -180,7 +183,7 @@ def climb(
     return DreamState(
         step=state.step + 1,
         canvas=jnp.where(broke_at < 0, state.pending, state.canvas),
-        excitement=jax.tree.map(lambda x: x.astype(state.pending.dtype), found),
+        excitement=jax.tree.map(lambda x: x.astype(sum_dtype(state.pending.dtype)), found),
         pending=jnp.clip(state.pending + step_size * change, 0.0, 1.0),
         broke_at=broke_at,
     )
@@ -225,8 +228,7 @@ def ascend(
       arrays [CAPACITY], whose entries after the first `steps` are NaN.
 
     Raises:
-      ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if `ascent`
-        does not have one weight for each tap.
+      ValueError: as in `climb`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -277,8 +279,10 @@ def excitement(
       The excitement at each tap, and their weighted mean.
 
     Raises:
-      ValueError: if the taps of the guide's features are not exactly those of `ascent`, if `ascent`
-        does not have one weight for each tap, or if the image is too small.
+      TypeError: if `image` is not an array.
+      ValueError: if `image` is not one image [h, w, 3] of floating point numbers, or is too small; if
+        the taps of the guide's features are not exactly those of `ascent`; if `ascent` does not have
+        one weight for each tap; or if the sum of these weights is 0.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -293,6 +297,7 @@ def excitement(
       google/deepdream, `dream.ipynb`: `objective_L2` gives the gradient of sum_i |f_i|² / 2, and
       `objective_guide` gives the gradient of sum_i max_j <f_i, g_j>, both for a single layer.
     """
+    _check_picture("image", image)
     _check_guide(guide, ascent)
     grid = tile_grid.grid_of((image.shape[-3], image.shape[-2]), ascent.taps, ascent.network)
     if grid is None:
@@ -382,7 +387,17 @@ def _best_matches(
 
 def _shares(ascent: Ascent) -> dict[str, Any]:
     """Return a dictionary: tap (layer) -> its weight in `ascent`, divided by the sum of all weights."""
+    weights, taps = len(ascent.weights), len(ascent.taps)
+    if weights != taps:
+        raise ValueError(
+            f"`ascent.weights`: expected {taps}, one for each tap ({', '.join(ascent.taps)}), got "
+            f"{weights}"
+        )
     whole = reduce(operator.add, ascent.weights)
+    if not isinstance(whole, jax.core.Tracer) and np.any(np.asarray(whole) == 0):
+        raise ValueError(
+            "`ascent.weights`: their sum, by which each is divided, is 0; give a weight above 0"
+        )
     return {tap: weight / whole for tap, weight in zip(ascent.taps, ascent.weights, strict=True)}
 
 
@@ -404,6 +419,11 @@ def _weighted(sums: dict[str, Scalar], factors: dict[str, Any], ascent: Ascent) 
     return Excitement(
         reduce(operator.add, [shares[tap] * means[tap] for tap in ascent.taps]), means
     )
+
+
+def _check_picture(argument: str, image: Any) -> None:
+    """Refuse anything but one image [h, w, 3]; `argument` is the caller's name for it in messages."""
+    _checks.one_image(argument, image, smallest=vgg.SMALLEST, advice="`jax.vmap` takes a batch")
 
 
 def _check_guide(guide: Features | None, ascent: Ascent) -> None:

@@ -183,6 +183,7 @@ def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
     `argument` and `shares` are as in `parsed_style`.
     """
     if isinstance(style, johnson.StyleNetwork):
+        style_files.check_names_of_styles(argument, style)
         arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
         trained = Trained(style, digest_of([], arrays))
     else:

@@ -133,6 +133,20 @@ def style_array(shape: Shape) -> Shape:
     return square, square
 
 
+def check_strength_of_style(style: ParsedStyle, strength: float) -> None:
+    """Refuse a strength other than 1 for a style that is not given as pictures.
+
+    Raises:
+      ValueError: if `strength` is not 1 and a network with fixed styles paints `style`.
+    """
+    if strength != 1 and not style.pictures:
+        advice = "mix several styles of the network" if style.trained is None else "omit it"
+        raise ValueError(
+            "`strength`: needs a style picture, since it leads from the content's own style to "
+            f"that of the picture; {advice} instead"
+        )
+
+
 def check_in_square(shape: Shape, side: int) -> None:
     """Refuse a picture that does not fit into a bucket, a square array in which pictures lie.
 
@@ -335,13 +349,8 @@ class InstantPainter:
         Raises:
           ValueError: if `strength` is not 1 for a style of a network with fixed styles.
         """
+        check_strength_of_style(style, strength)
         if not style.pictures:
-            if strength != 1:
-                advice = "mix several styles of the network" if style.trained is None else "omit it"
-                raise ValueError(
-                    "`strength`: needs a style picture, since it leads from the content's own style to "
-                    f"that of the picture; {advice} instead"
-                )
             if style.trained is not None:
                 return Request(content, self.trained(style.trained), style.shares)
             return Request(content, self.styles26, style.shares)

@@ -32,7 +32,7 @@ from nst_jax.feed_forward.layers import (
 from nst_jax.feed_forward.transformer import TransformerLayers, transformer_layers
 from nst_jax.vgg.layers.convolution import KERNEL
 from nst_jax.vgg.layers.relus import relu
-from nst_jax.vgg.precision import FLOAT32, Precision
+from nst_jax.vgg.precision import FLOAT32, AnyPrecision, Precision, precision_on
 
 # Numbers of channels of the features that have the full, half and a quarter of the picture's height and
 # width. All can be multiplied by a factor, the argument `width` of `fresh_params`.
@@ -206,14 +206,15 @@ def fresh_params(
       Parameters of `Johnson`, float32.
 
     Raises:
-      TypeError: if `width` is not a number, or if `blocks` is not a whole number.
-      ValueError: if `width` is not above 0 or `blocks` is under 1.
+      TypeError: if `width` is not a number, or if `styles` or `blocks` is not a whole number.
+      ValueError: if `width` is not above 0, or if `styles` or `blocks` is under 1.
 
     Example:
       >>> import jax
       >>> fresh_params(jax.random.key(0), 1, width=0.25)["encode3"]["conv"]["kernel"].shape
       (3, 3, 16, 32)
     """
+    _checks.whole("styles", styles, least=1)
     _checks.number("width", width, above=0)
     _checks.whole("blocks", blocks, least=1)
     wide, middle, deep = (max(1, round(width * count)) for count in CHANNELS)
@@ -222,7 +223,9 @@ def fresh_params(
     # once for each layer takes half a minute to compile.
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     kernels = [leaf.size for path, leaf in leaves if path[-1].key == KERNEL]
-    numbers = jnp.split(jax.random.normal(key, (sum(kernels),)), np.cumsum(kernels)[:-1])
+    numbers = jnp.split(
+        jax.random.normal(key, (sum(kernels),), jnp.float32), np.cumsum(kernels)[:-1]
+    )
     draw = iter(numbers)
 
     def fresh(path: Any, shape: jax.ShapeDtypeStruct) -> Array:
@@ -280,9 +283,11 @@ def expected_shapes(params: LayerParams) -> Any:
 
 def _shapes(module: Johnson) -> Any:
     image = jnp.zeros((SMALLEST, SMALLEST, 3))
-    return jax.eval_shape(
+    found = jax.eval_shape(
         lambda: module.init(jax.random.key(0), image, jnp.ones(module.styles))["params"]
     )
+    # With `jax_enable_x64`, Flax's initializers make float64.
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), found)
 
 
 def stylize_trained(
@@ -290,7 +295,7 @@ def stylize_trained(
     content: Image,
     shares: Any = None,
     *,
-    precision: Precision = FLOAT32,
+    precision: AnyPrecision = FLOAT32,
     size: Any = None,
 ) -> Float[Array, "*pictures h w 3"]:
     """Paint pictures in the styles of a trained network, in one pass.
@@ -306,7 +311,8 @@ def stylize_trained(
         [*batch, styles]. If `content` is one picture and `shares` has several rows, the picture is
         painted once for each row, and the result is a batch. The weights of a mixture are divided by
         their sum, which must be positive. None means equal weights.
-      precision: precision of products, and dtype of activations. Static under `jax.jit`.
+      precision: precision of products, and dtype of activations; `AUTO` is float32 on a CPU and
+        tensorfloat32 on an accelerator. Static under `jax.jit`.
       size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
         `content`; the sides of `content` must then be multiples of 4 px. None if the picture fills all
         of `content`.
@@ -316,7 +322,7 @@ def stylize_trained(
       picture are arbitrary.
 
     Raises:
-      TypeError: if `content` is not an array.
+      TypeError: if `content` is not an array, or if `params` is a whole `StyleNetwork`.
       ValueError: if `content` is not a picture of floating point numbers, or has a side under 16 px; if
         the shape of `shares` does not fit the number of styles or the batch; if `size` is no (height,
         width) within `content`; or if, with `size`, a side of `content` is not a multiple of 4 px.
@@ -327,12 +333,16 @@ def stylize_trained(
       >>> stylize_trained(params, jnp.full((30, 41, 3), 0.5), jnp.array([0.7, 0.3])).shape
       (30, 41, 3)
     """
+    if isinstance(params, StyleNetwork):
+        raise TypeError(
+            "`params`: expected parameters of a network, got a StyleNetwork; give its field `params`"
+        )
     _checks.array("content", content, "the order is stylize_trained(params, content, shares)")
     _checks.image_shape("content", content.shape, smallest=SMALLEST)
     _checks.floating("content", content.dtype)
-    module = module_of(params).clone(precision=precision)
+    module = module_of(params).clone(precision=precision_on(precision))
     count = module.styles
-    weights = jnp.ones(count) if shares is None else jnp.asarray(shares, jnp.float32)
+    weights = jnp.ones(count, jnp.float32) if shares is None else jnp.asarray(shares, jnp.float32)
     if weights.ndim == 0 or weights.shape[-1] != count:
         raise ValueError(
             f"`shares`: expected {count}, one for each style of the network, got shape "

@@ -32,6 +32,7 @@ from nst_jax.checkpoints.leaves import named_leaves
 from nst_jax.feed_forward.johnson import (
     BLOCK,
     ENCODER,
+    GAMMA,
     LayerParams,
     StyleNetwork,
     expected_shapes,
@@ -129,8 +130,11 @@ def save_network(
       facts: name -> JSON value, to be written to the file in addition to the names of the styles.
 
     Raises:
-      TypeError: if `path` is not a path, or `network` not a `StyleNetwork`.
-      ValueError: if `path` cannot be written to, or if a parameter is not finite.
+      TypeError: if `path` is not a path, `network` not a `StyleNetwork`, or `network.styles` no tuple
+        of names.
+      ValueError: if `path` cannot be written to; if a parameter is not finite; if the parameters are
+        not those of the network that `johnson` describes; or if there is not one name, different from
+        the others, for each style.
       OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
@@ -145,14 +149,54 @@ def save_network(
     """
     check_destination(path)
     _checks.instance("network", network, StyleNetwork, "`nst_jax.train` returns one")
+    check_names_of_styles("network", network)
     arrays = {
-        f"{LAYERS}{name}": np.asarray(leaf, np.dtype("<f4"))
+        name: np.asarray(leaf, np.dtype("<f4"))
         for name, leaf in named_leaves(dict(network.params)).items()
     }
+    expected = _hdf5.layout_of(named_leaves(expected_shapes(network.params)))
+    if differences := _hdf5.layout_differences(expected, _hdf5.layout_of(arrays)):
+        raise ValueError(f"`network.params`: do not fit their network: {differences}")
+    arrays = {f"{LAYERS}{name}": array for name, array in arrays.items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"`network`: {name} has values that are not finite; train it again")
     _write(Path(path), STYLE_FORMAT, {**(facts or {}), STYLES: list(network.styles)}, arrays)
+
+
+def check_names_of_styles(argument: str, network: StyleNetwork) -> None:
+    """Refuse a network unless it has one name, different from the others, for each of its styles.
+
+    Args:
+      argument: the caller's name for the network, shown in error messages.
+      network: the network.
+
+    Raises:
+      TypeError: if `network.styles` is no tuple or list of strings.
+      ValueError: if a name is there twice, if there are more or fewer names than styles, or if the
+        parameters are not those of a `johnson.Johnson` network.
+    """
+    names = network.styles
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"`{argument}.styles`: expected a tuple with the name of each style, got "
+            f"{_checks.shown(names)}"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"`{argument}.styles`: a name is there twice in {_checks.shown(names)}; give each style a "
+            "name of its own"
+        )
+    count = _number_of_styles(network.params)
+    if count is None:
+        raise ValueError(
+            f"`{argument}.params`: are not the parameters of a network that `nst_jax.train` made"
+        )
+    if count != len(names):
+        raise ValueError(
+            f"`{argument}.styles`: expected {count}, one name for each style of the parameters, got "
+            f"{_checks.shown(names)}"
+        )
 
 
 def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
@@ -326,6 +370,19 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
     return arrays, facts, digest
 
 
+def _number_of_styles(params: LayerParams) -> int | None:
+    """Return the number of styles in parameters; None if they are those of another network.
+
+    Only the parameters from which `module_of` finds the numbers of styles, channels and residual blocks
+    are considered.
+    """
+    leaves = named_leaves(dict(params))
+    shapes = [np.shape(leaves.get(f"{name}/{GAMMA}", 0)) for name in ENCODER]
+    if any(len(shape) != 2 for shape in shapes) or f"{BLOCK}1" not in params:
+        return None
+    return shapes[0][0]
+
+
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
     """Raise an error if the arrays of a style file are not the parameters of a `Johnson` network.
 
@@ -338,14 +395,14 @@ def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
       params: the arrays of the file as nested dictionaries.
       styles: the number of styles that the file names, which must be the network's.
     """
-    found = _hdf5.layout_of(named_leaves(dict(params)))
-    sizes = [found.get(f"{name}/gamma", ((), ""))[0] for name in ENCODER]
-    if any(len(size) != 2 for size in sizes) or f"{BLOCK}1" not in params:
+    count = _number_of_styles(params)
+    if count is None:
         raise source.error(
             "has the arrays of another network, not of Johnson's; name a file that `nst-jax train` made"
         )
-    if sizes[0][0] != styles:
-        raise source.damaged(f"it names {styles} styles and has the norms of {sizes[0][0]}")
+    if count != styles:
+        raise source.damaged(f"it names {styles} styles and has the norms of {count}")
+    found = _hdf5.layout_of(named_leaves(dict(params)))
     expected = _hdf5.layout_of(named_leaves(expected_shapes(params)))
     if differences := _hdf5.layout_differences(expected, found):
         raise source.error(f"does not fit its network: {differences}; {STYLE_FORMAT.if_damaged}")
