@@ -271,6 +271,11 @@ def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
       pictures.
     """
     settings = provenance.of_recipe(job.recipe)
+    used = [key for key in settings if key.startswith(("terms.", "network."))]
+    # The filter resizes the paintings. The default is left out, as in the checkpoints and style files of
+    # earlier versions.
+    if job.recipe.pictures.resize is not Pictures().resize:
+        used.append("pictures.resize")
     photos = "".join(photo.digest for photo in job.found.photos)
     found = {
         "paintings": {name: _digest(image) for name, image in job.paintings.items()},
@@ -284,7 +289,7 @@ def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
         "every": job.every,
         "key": list(job.seed),
         "weights": digest(params),
-        **{key: settings[key] for key in settings if key.startswith(("terms.", "network."))},
+        **{key: settings[key] for key in used},
         **{f"version of {n}": v for n, v in provenance.versions().items() if n != "python"},
     }
     return json.loads(json.dumps(found, default=str))
