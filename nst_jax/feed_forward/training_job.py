@@ -272,8 +272,7 @@ def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
     """
     settings = provenance.of_recipe(job.recipe)
     used = [key for key in settings if key.startswith(("terms.", "network."))]
-    # The filter resizes the paintings. The default is left out, as in the checkpoints and style files of
-    # earlier versions.
+    # The filter resizes the paintings. The default is left out, so that older checkpoints stay valid.
     if job.recipe.pictures.resize is not Pictures().resize:
         used.append("pictures.resize")
     photos = "".join(photo.digest for photo in job.found.photos)
