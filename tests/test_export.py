@@ -469,6 +469,18 @@ def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, na
     assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))
 
 
+def test_sizes_may_be_integers_of_numpy(as_users_do, params, tmp_path):
+    model = nst.export.features_model(params, taps=["relu1_1"])
+    for shape in (np.array([20, 30]), (np.int64(20), np.int64(30)), [20, 30]):
+        facts = nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=shape)
+        assert facts["size"] == "30x20"
+        assert facts["programs"]["features"]["inputs"][0]["shape"] == [20, 30, 3]
+    with pytest.raises(
+        ValueError, match=r"^`shape`: expected \(height, width\) .* got \(20.0, 30.0\)"
+    ):
+        nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=np.array([20.0, 30.0]))
+
+
 def test_features_use_the_network_and_the_taps_of_a_recipe(tmp_path):
     values = [
         "network.pool=average",

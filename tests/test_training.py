@@ -326,6 +326,9 @@ def test_train_returns_a_network_that_paints(params, tmp_path):
         ({"crop": 15}, ValueError, "`crop`: expected 16 or more"),
         ({"width": 0}, ValueError, "`width`: expected more than 0"),
         ({"learning_rate": -1}, ValueError, "`learning_rate`: expected more than 0"),
+        ({"learning_rate": np.array([1e-3])}, TypeError, "^`learning_rate`: expected one number"),
+        ({"width": np.array([0.1])}, TypeError, "^`width`: expected one number, got an array"),
+        ({"width": [0.1]}, TypeError, "^`width`: expected one number, got"),
         ({"recipe": "tf"}, TypeError, "`recipe`: expected a Recipe"),
         ({"precision": "float8"}, ValueError, "`precision`: there is no precision 'float8'"),
         (
@@ -343,6 +346,17 @@ def test_train_returns_a_network_that_paints(params, tmp_path):
 def test_bad_arguments_are_refused_at_once(as_users_do, changes, error, said):
     with pytest.raises(error, match=said):
         job_of(**changes)
+
+
+def test_numbers_may_be_scalars_of_arrays(as_users_do):
+    job = job_of(learning_rate=np.float32(0.5), width=np.array(0.25))
+    assert (job.learning_rate, job.width) == (0.5, 0.25)
+
+
+def test_a_path_is_no_checkpoint(as_users_do, params):
+    said = "^`resume`: expected TrainingCheckpoint, got str; `style_files.load_training"
+    with pytest.raises(TypeError, match=said):
+        Training(params, job_of(), resume="t.h5")
 
 
 def test_the_name_of_a_style_is_text(as_users_do, params):

@@ -22,6 +22,7 @@ from nst_jax.export.sizes import (
     SizeOrAny,
     any_size_allowed,
     check_sizes,
+    plain_shape,
     size_text,
     sizes_of,
 )
@@ -120,6 +121,7 @@ def save(
     check_suffix(path, to)
     advice = "`features_model(params)` makes one; the order is save(path, model)"
     _checks.instance("model", model, Model, advice)
+    shape, style_shape = plain_shape(shape), plain_shape(style_shape)
     chosen = _chosen(model, to, program)
     if style_shape is not None and not _takes_style(chosen.values()):
         what = model.name if program is None else program

@@ -139,8 +139,8 @@ def training_job(
     for name, value in {"steps": steps, "batch": batch, "every": every, "blocks": blocks}.items():
         _checks.whole(name, value, least=1)
     _checks.whole("crop", crop, least=SMALLEST)
-    _checks.number("learning_rate", learning_rate, above=0)
-    _checks.number("width", width, above=0)
+    _checks.one_number("learning_rate", learning_rate, above=0)
+    _checks.one_number("width", width, above=0)
     _checks.random_key("key", key)
     recipe = with_options(recipe, None, style_size, None, precision)
     _checks.single(recipe)
