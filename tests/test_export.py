@@ -410,6 +410,26 @@ def test_what_is_exported_is_refused_by_its_type(params, tmp_path):
             "`--program`: there is no program of step 'meas'",
         ),
         ("step --to stablehlo -o x --tap relu1_1", "`--tap`: 'step' does not use it; leave it out"),
+        (
+            "styles26 --to stablehlo -o x --size 64x64 --style-size 64x64",
+            "`--style-size`: 'styles26' takes no style picture; leave it out",
+        ),
+        (
+            "features --to stablehlo -o x --tap relu1_1 --style-size any",
+            "`--style-size`: 'features' takes no style picture; leave it out",
+        ),
+        (
+            "arbitrary --to stablehlo -o x --program stylize_with --style-size 64x64",
+            "`--style-size`: 'stylize_with' takes no style picture; leave it out",
+        ),
+        (
+            "features --to stablehlo -o x --set terms.style_weight=3",
+            "`--set`: 'features' does not use terms.style_weight; leave it out",
+        ),
+        (
+            'features --to stablehlo -o x --tap relu1_1 --set terms.style_taps=["relu1_1"]',
+            "`--set`: 'features' does not use terms.style_taps; leave it out",
+        ),
         ("styles26 --to tflite -o x --size any", "`--size`: a file for tflite has one size"),
     ],
 )
@@ -447,6 +467,31 @@ def test_sizes_are_open_by_default_where_the_format_can_have_them(params, to, na
     }[name]()
     assert saving.shapes_for(model, to, None, None) == (shape, shape)
     assert saving.shapes_for(model, to, (32, 48), None) == ((32, 48), (32, 48))
+
+
+def test_sizes_may_be_integers_of_numpy(as_users_do, params, tmp_path):
+    model = nst.export.features_model(params, taps=["relu1_1"])
+    for shape in (np.array([20, 30]), (np.int64(20), np.int64(30)), [20, 30]):
+        facts = nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=shape)
+        assert facts["size"] == "30x20"
+        assert facts["programs"]["features"]["inputs"][0]["shape"] == [20, 30, 3]
+    with pytest.raises(
+        ValueError, match=r"^`shape`: expected \(height, width\) .* got \(20.0, 30.0\)"
+    ):
+        nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=np.array([20.0, 30.0]))
+
+
+def test_features_use_the_network_and_the_taps_of_a_recipe(tmp_path):
+    values = [
+        "network.pool=average",
+        'terms.style_taps=["relu1_1"]',
+        "terms.style_layer_weights=[2.0]",
+    ]
+    words = ["features", "--to", "stablehlo", "--size", "16x24", "-o", str(tmp_path / "x.npz")]
+    more = [*values, 'terms.content_taps=["relu1_1"]', "terms.content_layer_weights=[1.0]"]
+    assert main(["export", *words, *(word for each in more for word in ("--set", each))]) == 0
+    facts = json.loads(np.load(tmp_path / "x.npz")["metadata.json"])
+    assert [each["name"] for each in facts["programs"]["features"]["outputs"]] == ["relu1_1"]
 
 
 def test_the_command_writes_what_it_prints(capsys, tmp_path):

@@ -515,6 +515,10 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
         (["--list", "photo.png", "mosaic"], ["`STYLE`: `--list` shows all 26 styles"]),
         (["--list", "-o", "x.png"], ["`--output`: is for the sheet of a picture"]),
         (["--list", "."], ["`CONTENT`: '.' is not one picture"]),
+        (["photo.png", "mosaic", "--pair", "zip"], ["`--pair`: is for several results; name a"]),
+        (["--list", "photo.png", "--pair", "zip"], ["`--pair`: is for several results; `--list`"]),
+        (["--list", "photo.png", "--sheet"], ["`--sheet`: is for several results; `--list`"]),
+        (["--list", "photo.png", "--format", "jpg"], ["`--format`: is for several results"]),
     ],
 )
 def test_bad_input_is_refused_before_any_work(call, argv, words, monkeypatch):

@@ -131,6 +131,27 @@ def test_other_files_are_refused(tmp_path, path):
         style_files.load_network(path)
 
 
+def test_facts_may_be_scalars_of_numpy(tmp_path, network):
+    facts = {"loss": np.float32(0.5), "count": [np.int64(3)], "done": {"all": np.bool_(True)}}
+    style_files.save_network(tmp_path / "new.h5", network, facts=facts)
+    found = style_files.read_style_file(tmp_path / "new.h5").facts
+    assert found == {"loss": 0.5, "count": [3], "done": {"all": True}, "styles": list(STYLES)}
+
+
+@pytest.mark.parametrize("fact", [np.zeros(2), {1, 2}, {(1, 2): 3}])
+def test_facts_that_are_no_json_are_not_written(path, network, fact):
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match="^`facts`: expected JSON values .*; leave it out"):
+        style_files.save_network(path, network, facts={"x": fact})
+    state, losses = {"step": np.int32(0)}, [np.float64(1.5)]
+    checkpoint = style_files.TrainingCheckpoint(
+        state, {}, [np.int64(0)], losses, losses, [], {}, {"x": fact}
+    )
+    with pytest.raises(TypeError, match="^`checkpoint`: expected JSON values"):
+        style_files.save_training(path, checkpoint)
+    assert path.read_bytes() == before
+
+
 def test_a_network_that_is_not_finite_is_not_written(tmp_path, network):
     broken = johnson.StyleNetwork(jax.tree.map(lambda x: x * np.nan, network.params), STYLES)
     with pytest.raises(ValueError, match="not finite"):

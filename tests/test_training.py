@@ -14,9 +14,10 @@ from nst_jax.app.options import feed_forward as options
 from nst_jax.feed_forward import johnson, style_files, training
 from nst_jax.feed_forward.johnson import fresh_params, stylize_trained
 from nst_jax.feed_forward.training import Training, TrainingDiverged
-from nst_jax.feed_forward.training_job import training_job
+from nst_jax.feed_forward.training_job import identity_of, training_job
 from nst_jax.feed_forward.training_step import crop_losses, init_training, train_step
 from nst_jax.optimizers import Adam
+from nst_jax.recipes import filters
 from nst_jax.vgg import with_forms
 from nst_jax.vgg.precision import BFLOAT16
 from tests import small
@@ -233,16 +234,24 @@ def test_a_training_that_was_interrupted_ends_with_the_same_bytes(params, tmp_pa
         resumed, straight = (tmp_path / f"{name}{ending}" for name in ("resumed", "whole"))
         assert resumed.read_bytes() == straight.read_bytes()
     # More updates may follow, and nothing else may change.
+    nearest = RECIPE.replace(pictures__resize=filters.pillow_nearest)
     finished(params, job_of(steps=18, every=5), loaded)
     for change, said in (
         ({"learning_rate": 0.1}, "learning_rate was 0.01, is 0.1"),
         ({"batch": 4}, "batch was 2, is 4"),
         ({"recipe": RECIPE.replace(style_weight=0.1)}, "terms.style_weight was 0.05, is 0.1"),
+        ({"recipe": nearest}, 'pictures.resize was absent, is "pillow_nearest"'),
         ({"key": jax.random.key(1)}, r"key was \[0, 0\], is \[0, 1\]"),
         ({"steps": 7}, "has had 8 updates, more than the 7"),
     ):
         with pytest.raises(ValueError, match=f"`resume`: .*{said}"):
             Training(params, job_of(**{"steps": 16, "every": 5, **change}), resume=loaded)
+
+
+def test_the_facts_of_a_training_have_a_filter_that_is_not_the_default(params):
+    nearest = RECIPE.replace(pictures__resize=filters.pillow_nearest)
+    assert "pictures.resize" not in identity_of(params, job_of())
+    assert identity_of(params, job_of(recipe=nearest))["pictures.resize"] == "pillow_nearest"
 
 
 def test_an_interrupted_trainings_outcome_may_be_its_present_network(params):
@@ -317,6 +326,9 @@ def test_train_returns_a_network_that_paints(params, tmp_path):
         ({"crop": 15}, ValueError, "`crop`: expected 16 or more"),
         ({"width": 0}, ValueError, "`width`: expected more than 0"),
         ({"learning_rate": -1}, ValueError, "`learning_rate`: expected more than 0"),
+        ({"learning_rate": np.array([1e-3])}, TypeError, "^`learning_rate`: expected one number"),
+        ({"width": np.array([0.1])}, TypeError, "^`width`: expected one number, got an array"),
+        ({"width": [0.1]}, TypeError, "^`width`: expected one number, got"),
         ({"recipe": "tf"}, TypeError, "`recipe`: expected a Recipe"),
         ({"precision": "float8"}, ValueError, "`precision`: there is no precision 'float8'"),
         (
@@ -334,6 +346,17 @@ def test_train_returns_a_network_that_paints(params, tmp_path):
 def test_bad_arguments_are_refused_at_once(as_users_do, changes, error, said):
     with pytest.raises(error, match=said):
         job_of(**changes)
+
+
+def test_numbers_may_be_scalars_of_arrays(as_users_do):
+    job = job_of(learning_rate=np.float32(0.5), width=np.array(0.25))
+    assert (job.learning_rate, job.width) == (0.5, 0.25)
+
+
+def test_a_path_is_no_checkpoint(as_users_do, params):
+    said = "^`resume`: expected TrainingCheckpoint, got str; `style_files.load_training"
+    with pytest.raises(TypeError, match=said):
+        Training(params, job_of(), resume="t.h5")
 
 
 def test_the_name_of_a_style_is_text(as_users_do, params):

@@ -337,6 +337,34 @@ def test_save_checks_what_it_is_given(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "error", "said"),
+    [
+        ("licence", 3, TypeError, "expected text, got 3"),
+        ("origin", None, TypeError, "expected text, got None"),
+        ("family", None, TypeError, "expected text, got None"),
+        ("origin", "\udc80", ValueError, r"'\\udc80' has characters that UTF-8 does not have"),
+        (
+            "licence",
+            "x" * 65501,
+            ValueError,
+            "has 65501 bytes in UTF-8, and HDF5 stores at most 65500",
+        ),
+    ],
+)
+def test_save_refuses_texts_that_hdf5_does_not_store(
+    as_users_do, tiny, tmp_path, name, value, error, said
+):
+    params, path = random_params(tiny), tmp_path / "a.h5"
+    save_params(path, params, origin="x" * 65500, licence="x" * 65500)
+    before = path.read_bytes()
+    changed = Params(params.layers, value, params.pixels) if name == "family" else params
+    texts = {} if name == "family" else {name: value}
+    with pytest.raises(error, match=f"^`{name}`: {said}"):
+        save_params(path, changed, **texts)
+    assert path.read_bytes() == before
+
+
 def test_save_refuses_weights_that_load_would_refuse(tiny, tmp_path):
     params, path = random_params(tiny), tmp_path / "a.h5"
     one = params.layers["conv1_1"]

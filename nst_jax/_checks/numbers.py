@@ -81,6 +81,16 @@ def number(
             )
 
 
+def one_number(argument: str, value: Any, **bounds: Any) -> None:
+    """Refuse lists and arrays, and then what `number` refuses, whose further arguments are `bounds`.
+
+    An array without axes is one number.
+    """
+    if isinstance(value, (list, tuple)) or np.ndim(value):
+        raise TypeError(f"`{argument}`: expected one number, got {shown(value)}")
+    number(argument, value, **bounds)
+
+
 def _bound(number: float) -> str:
     """Return a bound as text; one that is an `int` with all its digits."""
     return str(number) if isinstance(number, int) else f"{number:g}"

@@ -16,6 +16,7 @@ from nst_jax.export.vgg_models import features_model, step_model
 from nst_jax.feed_forward import load_arbitrary, load_styles26
 from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.walk import differences
 from nst_jax.weights.params import load_params, read_info
 
 # The type of an entry of `MODELS`: a function that makes a model from the values of the command's
@@ -98,12 +99,29 @@ def _recipe(chosen: Mapping[str, Any]) -> Recipe:
 
 def _features(chosen: Mapping[str, Any]) -> Model:
     recipe = _recipe(chosen)
+    _check_used_by_features(recipe, chosen)
     return features_model(
         load_params(chosen["weights"]),
         taps=chosen["taps"] or recipe.terms.taps,
         network=recipe.network,
         info=read_info(chosen["weights"]),
     )
+
+
+def _check_used_by_features(recipe: Recipe, chosen: Mapping[str, Any]) -> None:
+    """Refuse values of `--set` without effect: `features` uses a recipe's network, and its taps.
+
+    Args:
+      recipe: the recipe with the values of `--set`.
+      chosen: the values of the command's options. If they have taps, those of the recipe are not used.
+    """
+    before = _recipe({**chosen, "values": ()})
+    used = ["network."]
+    if not chosen["taps"] and recipe.terms.taps != before.terms.taps:
+        used.append("terms.")  # weights of layers must be changed together with the layers
+    for item in differences(before, recipe):
+        if not item.key.startswith(tuple(used)):
+            raise ValueError(f"`values`: 'features' does not use {item.key}; leave it out")
 
 
 def _step(chosen: Mapping[str, Any]) -> Model:

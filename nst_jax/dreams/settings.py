@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from nst_jax import _checks, optimizers, run_scales, vgg
 from nst_jax._types import Shape
 from nst_jax.dreams.ascent import Ascent
@@ -167,9 +165,9 @@ def settings_of(
     weights = _weights_of(taps)
     names = vgg.resolve_taps(weights)
     _checks.whole("steps", steps, least=1)
-    _checks.number("step_size", _scalar("step_size", step_size), above=0)
+    _checks.one_number("step_size", step_size, above=0)
     _checks.whole("octaves", octaves, least=1, most=MOST_OCTAVES)
-    _checks.number("octave_scale", _scalar("octave_scale", octave_scale), above=1)
+    _checks.one_number("octave_scale", octave_scale, above=1)
     _checks.whole("jitter", jitter, least=0, below=sizes.LARGEST)
     if guide_size is not None and not guided:
         raise ValueError("`guide_size`: there is no guide; give one, or omit this option")
@@ -202,13 +200,6 @@ def settings_of(
     )
 
 
-def _scalar(argument: str, value: Any) -> Any:
-    """Return `value`; raise a TypeError if it is a list or an array instead of one number."""
-    if np.ndim(value):
-        raise TypeError(f"`{argument}`: expected one number, got {_checks.shown(value)}")
-    return value
-
-
 def _weights_of(taps: Any) -> dict[str, float]:
     """Return a dictionary: name of a tap (layer) -> its weight; refuse weights that cannot be used.
 
@@ -230,7 +221,7 @@ def _weights_of(taps: Any) -> dict[str, float]:
             f"weight, got {_checks.shown(taps)}"
         )
     for weight in found.values():
-        _checks.number("taps", _scalar("taps", weight), least=0, below=LARGEST_SHARE)
+        _checks.one_number("taps", weight, least=0, below=LARGEST_SHARE)
     if found and not sum(found.values()) > 1 / LARGEST_SHARE:
         raise ValueError(
             "`taps`: all weights are 0, so nothing is maximised; give at least one tap a larger one"

@@ -4,7 +4,7 @@ A model has one or more programs, which share its weights. A program is an expor
 `stylize`, which paints a picture. The first program of a model is its main one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import util
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +16,13 @@ from nst_jax._files import PathLike, check_destination
 from nst_jax.export import onnx_file, stablehlo_file, tflite_file
 from nst_jax.export.encodings import encoded_weights, error_of
 from nst_jax.export.flat import by_path, outputs_of
-from nst_jax.export.models import Model, Program, Specs
+from nst_jax.export.models import STYLE_SIDES, Model, Program, Specs
 from nst_jax.export.sizes import (
     ANY,
     SizeOrAny,
     any_size_allowed,
     check_sizes,
+    plain_shape,
     size_text,
     sizes_of,
 )
@@ -99,6 +100,7 @@ def save(
       TypeError: if `path` is not a path, or `model` not a `Model`.
       ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
         another format, or cannot be written to; if the format or the program does not allow a size; if
+        `style_shape` is given although no chosen program takes a style picture; if
         a package that the format needs is not installed; or if jax2onnx cannot convert the program.
       OSError: if the disk fails or is full.
 
@@ -119,7 +121,11 @@ def save(
     check_suffix(path, to)
     advice = "`features_model(params)` makes one; the order is save(path, model)"
     _checks.instance("model", model, Model, advice)
+    shape, style_shape = plain_shape(shape), plain_shape(style_shape)
     chosen = _chosen(model, to, program)
+    if style_shape is not None and not _takes_style(chosen.values()):
+        what = model.name if program is None else program
+        raise ValueError(f"`style_shape`: {what!r} takes no style picture; leave it out")
     shape, style_shape = shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
     stored = encoded_weights(model.weights, encoding)
@@ -178,6 +184,10 @@ def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)
     _checks.one_of("program", program, model.programs, f"program of {model.name}")
     return {program: model.programs[program]}
+
+
+def _takes_style(programs: Iterable[Program]) -> bool:
+    return any(side in program.sides for program in programs for side in STYLE_SIDES)
 
 
 def shapes_for(

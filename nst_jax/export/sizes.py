@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jax import export
 
 from nst_jax import _checks
@@ -80,6 +81,18 @@ def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
                 f"`{argument}`: {width}x{height} px is too small; {model.name!r} needs at least "
                 f"{least} px on each side"
             )
+
+
+def plain_shape(shape: Any) -> Any:
+    """Return a (height, width) of NumPy's integers, or an array of both, as a tuple of `int`.
+
+    Other values are returned as they are; `check_sizes` checks them.
+    """
+    if isinstance(shape, (np.ndarray, jax.Array)):
+        shape = np.asarray(shape).tolist()
+    if not isinstance(shape, (tuple, list)):
+        return shape
+    return tuple(int(side) if isinstance(side, np.integer) else side for side in shape)
 
 
 def _is_shape(value: Any) -> bool:

@@ -128,10 +128,11 @@ def save_network(
       path: path of the file to write.
       network: the network.
       facts: name -> JSON value, to be written to the file in addition to the names of the styles.
+        NumPy's scalars are written as numbers.
 
     Raises:
-      TypeError: if `path` is not a path, `network` not a `StyleNetwork`, or `network.styles` no tuple
-        of names.
+      TypeError: if `path` is not a path, `network` not a `StyleNetwork`, a fact no JSON value, or
+        `network.styles` no tuple of names.
       ValueError: if `path` cannot be written to; if a parameter is not finite; if the parameters are
         not those of the network that `johnson` describes; or if there is not one name, different from
         the others, for each style.
@@ -161,7 +162,8 @@ def save_network(
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"`network`: {name} has values that are not finite; train it again")
-    _write(Path(path), STYLE_FORMAT, {**(facts or {}), STYLES: list(network.styles)}, arrays)
+    found = {**(facts or {}), STYLES: list(network.styles)}
+    _write(Path(path), STYLE_FORMAT, _encoded("facts", found), arrays)
 
 
 def check_names_of_styles(argument: str, network: StyleNetwork) -> None:
@@ -265,7 +267,8 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
       checkpoint: the checkpoint, from `Training.checkpoint`.
 
     Raises:
-      TypeError: if `path` is not a path, or `checkpoint` not a `TrainingCheckpoint`.
+      TypeError: if `path` is not a path, or `checkpoint` not a `TrainingCheckpoint`, or one of its
+        facts and notes no JSON value.
       ValueError: if `path` cannot be written to.
       OSError: if the disk fails or is full; an existing file stays unchanged.
     """
@@ -275,7 +278,7 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
     fields = checkpoint._asdict()
     arrays = {f"{STATE}{name}": leaf for name, leaf in fields.pop("arrays").items()}
     arrays |= {f"{BEST}{name}": leaf for name, leaf in fields.pop("best").items()}
-    _write(Path(path), TRAINING_FORMAT, fields, arrays)
+    _write(Path(path), TRAINING_FORMAT, _encoded("checkpoint", fields), arrays)
 
 
 def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoint:
@@ -335,11 +338,35 @@ def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
 # --- Reading and writing ----------------------------------------------------------------------------
 
 
-def _write(
-    path: Path, kind: _hdf5.Format, facts: Mapping[str, Any], arrays: Mapping[str, Any]
-) -> None:
-    text = json.dumps(facts, ensure_ascii=False).encode()
-    datasets = {**arrays, FACTS: np.frombuffer(text, np.uint8)}
+def _encoded(argument: str, facts: Mapping[str, Any]) -> bytes:
+    """Return facts as JSON in UTF-8; NumPy's scalars become numbers.
+
+    Args:
+      argument: the caller's name for the facts, shown in error messages.
+      facts: the facts by name.
+
+    Raises:
+      TypeError: if a fact is not a JSON value.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (np.bool_, np.integer)):
+            return value.item()
+        if isinstance(value, np.floating):
+            return float(value)
+        raise TypeError(_checks.shown(value))
+
+    try:
+        return json.dumps(facts, ensure_ascii=False, default=plain).encode()
+    except TypeError as error:
+        raise TypeError(
+            f"`{argument}`: expected JSON values (text, numbers, truth values, None, lists and "
+            f"dictionaries from text), got {error}; leave it out or write it as text"
+        ) from None
+
+
+def _write(path: Path, kind: _hdf5.Format, facts: bytes, arrays: Mapping[str, Any]) -> None:
+    datasets = {**arrays, FACTS: np.frombuffer(facts, np.uint8)}
     head: dict[str, str | int] = {"format": kind.name, "version": kind.version}
     try:
         with _hdf5.created(path) as file:

@@ -122,12 +122,16 @@ class Training(Iterator[TrainingReport]):
             new training with a network of random parameters.
 
         Raises:
+          TypeError: if `resume` is not a `TrainingCheckpoint`.
           ValueError: if the weights lack a layer that the job's recipe needs; or if `resume` is a
             checkpoint of another training, or was written after more than `job.steps` updates. Also if
             too many photos are damaged or nearly uniform (of one colour): at least one photo must be
             held out, and one must be left to train on.
         """
         check_layers(params, job.recipe.terms.taps)
+        if resume is not None:
+            advice = "`style_files.load_training(path)` reads one from a file"
+            _checks.instance("resume", resume, TrainingCheckpoint, advice)
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
         if resume is not None:

@@ -139,8 +139,8 @@ def training_job(
     for name, value in {"steps": steps, "batch": batch, "every": every, "blocks": blocks}.items():
         _checks.whole(name, value, least=1)
     _checks.whole("crop", crop, least=SMALLEST)
-    _checks.number("learning_rate", learning_rate, above=0)
-    _checks.number("width", width, above=0)
+    _checks.one_number("learning_rate", learning_rate, above=0)
+    _checks.one_number("width", width, above=0)
     _checks.random_key("key", key)
     recipe = with_options(recipe, None, style_size, None, precision)
     _checks.single(recipe)
@@ -271,6 +271,10 @@ def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
       pictures.
     """
     settings = provenance.of_recipe(job.recipe)
+    used = [key for key in settings if key.startswith(("terms.", "network."))]
+    # The filter resizes the paintings. The default is left out, so that older checkpoints stay valid.
+    if job.recipe.pictures.resize is not Pictures().resize:
+        used.append("pictures.resize")
     photos = "".join(photo.digest for photo in job.found.photos)
     found = {
         "paintings": {name: _digest(image) for name, image in job.paintings.items()},
@@ -284,7 +288,7 @@ def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
         "every": job.every,
         "key": list(job.seed),
         "weights": digest(params),
-        **{key: settings[key] for key in settings if key.startswith(("terms.", "network."))},
+        **{key: settings[key] for key in used},
         **{f"version of {n}": v for n, v in provenance.versions().items() if n != "python"},
     }
     return json.loads(json.dumps(found, default=str))

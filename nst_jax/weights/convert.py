@@ -67,6 +67,10 @@ KNOWN = {
 }
 
 
+# Arrays of the source that are not converted are described by at most this number of names.
+LEFT_OUT_NAMED = 10
+
+
 def convert(
     source: PathLike,
     destination: PathLike,
@@ -306,15 +310,19 @@ def _origin_and_licence(
     """Return, as two texts, where a file's weights come from and under which licence they are.
 
     If the file's digest is a key of `KNOWN`, they are the texts given there. Otherwise the first text
-    has the file's name, its kind, its digest, and the names of the arrays that are not converted; the
-    second text says that the file states no licence.
+    has the file's name, its kind, its digest, and the first names of the arrays that are not converted,
+    with the number of the others; the second text says that the file states no licence.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     used = {key for layer in LAYERS for key in dialect.keys(layer).values()}
     origin = f"file {path.name} ({dialect.name}), sha256 {sha256}"
     if left_out := sorted(arrays.keys() - used):
-        origin += f"; left out: {', '.join(left_out)}"
+        named = ", ".join(map(_checks.one_line, left_out[:LEFT_OUT_NAMED]))
+        more = len(left_out) - LEFT_OUT_NAMED
+        origin += f"; left out: {named}" + (f" and {more} more" if more > 0 else "")
+    # Names of files and arrays may have bytes that are not UTF-8, as lone surrogates.
+    origin = origin.encode(errors="backslashreplace").decode()
     return KNOWN.get(sha256, (origin, "not stated by the file"))
 
 

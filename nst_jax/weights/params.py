@@ -66,6 +66,9 @@ EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a97
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
+# The most bytes of text in an attribute. HDF5 limits an attribute, with its name and type, to 64 KB.
+LARGEST_TEXT = 65_500
+
 # Name of a dataset, such as "conv1_1/kernel" -> the array that is stored.
 Datasets: TypeAlias = Mapping[str, np.ndarray]
 
@@ -251,9 +254,11 @@ def save_params(
       licence: the terms under which the weights may be used, as free text.
 
     Raises:
-      TypeError: `path` is not a path, or `params` are not a `Params`.
+      TypeError: `path` is not a path, or `params` are not a `Params`; or `params.family`, `origin` or
+        `licence` is not text.
       ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; `encoding` or the
-        pixel convention `params.pixels` is unknown; or `path` cannot be written to.
+        pixel convention `params.pixels` is unknown; a text has more than 65 500 bytes, or characters
+        that UTF-8 does not have; or `path` cannot be written to.
 
     Example:
       >>> import tempfile
@@ -266,6 +271,8 @@ def save_params(
     _checks.instance("params", params, Params, "the order is save_params(path, params)")
     _checks.one_of("encoding", encoding, ENCODERS, "encoding")
     _checks.one_of("pixels", params.pixels, PIXELS, "pixel convention")
+    for name, text in {"family": params.family, "origin": origin, "licence": licence}.items():
+        _check_text(name, text)
     datasets = _encoded(params, encoding)
     write_datasets(
         path,
@@ -276,6 +283,24 @@ def save_params(
         origin=origin,
         licence=licence,
     )
+
+
+def _check_text(argument: str, value: Any) -> None:
+    """Refuse what cannot be an attribute of a weights file: UTF-8 text of limited length."""
+    if not isinstance(value, str):
+        raise TypeError(f"`{argument}`: expected text, got {_checks.shown(value)}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"`{argument}`: {_checks.shown(value)} has characters that UTF-8 does not have; leave "
+            "them out"
+        ) from None
+    if size > LARGEST_TEXT:
+        raise ValueError(
+            f"`{argument}`: has {size} bytes in UTF-8, and HDF5 stores at most {LARGEST_TEXT} in an "
+            "attribute; shorten it"
+        )
 
 
 def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:

@@ -25,6 +25,7 @@ from nst_jax.app.formatting import duration, few
 from nst_jax.app.instant.job import (
     InstantJob,
     Row,
+    check_no_options_of_several,
     many_job,
     sheet_job,
     single_job,
@@ -384,6 +385,7 @@ def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, A
     for name, given in (("style", words), ("styles", chosen["styles"])):
         if given:
             raise ValueError(f"`{name}`: `--list` shows all 26 styles; omit one of the two")
+    check_no_options_of_several(chosen, "`--list` writes at most one file, so omit it")
     if content is None:
         if chosen["output"] is not None:
             raise ValueError("`output`: is for the sheet of a picture; name one, `--list PHOTO`")

@@ -305,6 +305,20 @@ def _colors_and_realism(chosen: Mapping[str, Any]) -> tuple[str, float]:
 # --- Jobs -----------------------------------------------------------------------------------------
 
 
+def check_no_options_of_several(chosen: Mapping[str, Any], advice: str) -> None:
+    """Refuse options that have an effect only if there are several results.
+
+    Args:
+      chosen: the values of the command's options.
+      advice: what to do, for the end of the message.
+    """
+    for name in ("sheet", "suffix"):
+        if chosen[name]:
+            raise ValueError(f"`{name}`: is for several results; {advice}")
+    if chosen["pair"] == "zip":
+        raise ValueError(f"`pair`: is for several results; {advice}")
+
+
 def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
     """Check the arguments for one picture in one style, and return them as an `InstantJob`.
 
@@ -316,11 +330,7 @@ def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, 
     Raises:
       ValueError: if an argument or option cannot be used; the message names it.
     """
-    for name in ("sheet", "suffix"):
-        if chosen[name]:
-            raise ValueError(
-                f"`{name}`: is for several results; name a folder of pictures, or several `--styles`"
-            )
+    check_no_options_of_several(chosen, "name a folder of pictures, or several `--styles`")
     if not words:
         raise ValueError(
             "`style`: is missing; name a picture, or one of the styles that `--list` prints"
