@@ -16,24 +16,38 @@ let choice = {photo: null, kind: "paintings", styles: {}, named: {}, keep: 1, re
 
 // --- Asking the server -----------------------------------------------------------------------------
 
+const LOST = "The connection to nst-jax is lost. Is it still running?";
+
 async function ask(path, options = {}) {
   let response;
   try { response = await fetch(path, options); }
-  catch { throw new Error("The connection to nst-jax is lost. Is it still running?"); }
+  catch { throw new Error(LOST); }
   const found = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(found.error ?? `The server answered ${response.status}.`);
   return found;
 }
 const post = (path, body) => ask(path, {method: "POST", body: body && JSON.stringify(body)});
 
+let complaint = ""; // the message that is shown
 function problem(text) {
+  complaint = text;
   $("problem").hidden = !text;
-  $("problem").textContent = text ? text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".") : "";
+  $("problem").textContent = text ? sentence(text) : "";
 }
+const sentence = text => text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+
+// What the visitor does clears the message shown. Work that the page begins by itself clears only its own.
 const trying = work => async (...given) => {
   problem("");
   try { return await work(...given); } catch (error) { problem(error.message); }
 };
+function automatic(work) {
+  let own = "";
+  return async (...given) => {
+    if (own && own === complaint) problem("");
+    try { await work(...given); } catch (error) { own = error.message; problem(own); }
+  };
+}
 const announce = text => { if ($("live").textContent !== text) $("live").textContent = text; };
 
 // --- What is chosen --------------------------------------------------------------------------------
@@ -78,7 +92,7 @@ function changed(alsoInstant = true, showing = true, wait = 0) {
   render();
   if (!alsoInstant) return;
   clearTimeout(soon);
-  soon = setTimeout(trying(() => paintInstant(showing)), wait);
+  soon = setTimeout(paintByItself, wait, showing);
 }
 
 // --- The instant picture ---------------------------------------------------------------------------
@@ -110,6 +124,8 @@ async function paintInstant(showing) {
     throw error;
   } finally { $("after").removeAttribute("aria-busy"); }
 }
+
+const paintByItself = automatic(paintInstant);
 
 function showInstant(found) {
   instant = found;
@@ -386,7 +402,7 @@ function renderShelf(id, role, word, isChosen, choose) {
       image.src = viewOf(name);
       image.alt = name;
       tile.append(image);
-      tile.onclick = () => choose(name);
+      tile.onclick = trying(() => choose(name));
       const away = document.createElement("button");
       away.type = "button";
       away.className = "away";
@@ -417,8 +433,8 @@ function renderShelf(id, role, word, isChosen, choose) {
     input.multiple = role === "painting";
     input.dataset.role = role;
     input.onchange = trying(async () => {
-      for (const file of [...input.files]) await addFile(file, role);
-      input.value = "";
+      // Without a reset, the browser would not tell the page that the same file is chosen once more.
+      try { await addFiles([...input.files], role); } finally { input.value = ""; }
     });
     shelf.replaceChildren(...tiles, adding);
   }
@@ -429,6 +445,13 @@ async function addSample(name, role) {
   const picture = await post(`/samples/${name}?role=${role}`);
   keepPicture(picture);
   return picture;
+}
+
+// Add all files that the server takes, and then say why it refused the others.
+async function addFiles(files, role) {
+  const refusals = new Set();
+  for (const file of files) await addFile(file, role).catch(error => refusals.add(sentence(error.message)));
+  if (refusals.size) throw new Error([...refusals].join(" "));
 }
 
 async function addFile(file, role) {
@@ -460,7 +483,7 @@ for (const [id, role] of [["photos", "photo"], ["paintings", "painting"], ["fram
   place.addEventListener("drop", trying(async event => {
     event.preventDefault();
     place.classList.remove("dropping");
-    for (const file of [...event.dataTransfer.files]) await addFile(file, role);
+    await addFiles([...event.dataTransfer.files], role);
   }));
 }
 
@@ -500,7 +523,7 @@ function renderGallery() {
       tile.setAttribute("aria-label", `${name}: ${look}`);
       word.textContent = name;
       tile.append(word);
-      tile.onclick = () => toggle(choice.named, name);
+      tile.onclick = trying(() => toggle(choice.named, name));
       return tile;
     }));
   for (const tile of $("gallery").children) tile.setAttribute("aria-pressed", String(tile.dataset.name in choice.named));
@@ -654,8 +677,9 @@ canvas.onfocus = moveCursor;
 
 function keepMaskSoon() {
   clearTimeout(sending);
-  sending = setTimeout(trying(() => keepMask(brushed)), 500);
+  sending = setTimeout(keepMaskByItself, 500);
 }
+const keepMaskByItself = automatic(() => keepMask(brushed));
 
 async function keepMask(mask) {
   clearTimeout(sending);
@@ -738,7 +762,7 @@ function listen() {
   events.onmessage = event => told(event).catch(error => problem(error.message));
   events.onerror = async () => {
     if (events.readyState !== EventSource.CLOSED) {
-      problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
+      problem(`${LOST} This page tries again.`);
       return;
     }
     // Refused, and the browser does not say why: there are too many tabs, or nst-jax does not know this page.
@@ -746,7 +770,7 @@ function listen() {
       () => problem("This page is not kept up to date; close some of its tabs and reload it."),
       error => problem(error.message));
   };
-  events.onopen = () => problem("");
+  events.onopen = () => { if (complaint.startsWith(LOST)) problem(""); };
 }
 
 // --- Start of the page -----------------------------------------------------------------------------
