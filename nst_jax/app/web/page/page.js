@@ -141,16 +141,18 @@ const busy = () => ["waiting", "painting", "pausing"].includes(state.run?.state)
 let saidOnce = "";
 const say = text => { saidOnce = text; renderRunning(); };
 
+let preparing = false; // whether the page has asked for a run and has no answer yet
 const paint = trying(async () => {
+  if (preparing) return;
+  preparing = true;
   clearTimeout(soon);
   say("Preparing …");
-  $("paint").disabled = true;
   try {
     receive(await post("/run", {settings: settings(), keep: $("keep").checked}));
     choice.init = null;
     remember();
     show("run");
-  } finally { saidOnce = ""; $("paint").disabled = false; render(); }
+  } finally { saidOnce = ""; preparing = false; render(); }
 });
 
 const change = what => trying(async () => receive(await post(`/run/${what}`)));
@@ -294,7 +296,7 @@ function renderRunning() {
   $("paint").hidden = active || paused || Boolean(brushed);
   $("paint").textContent = choice.init && picture(choice.init) ? "Paint on from here" : run ? "Paint again" : "Paint";
   const named = choice.kind === "gallery";
-  $("paint").disabled = named || !choice.photo || !chosenStyles().length;
+  $("paint").disabled = preparing || named || !choice.photo || !chosenStyles().length;
   $("pause").hidden = !active || Boolean(brushed);
   $("go-on").hidden = !paused || Boolean(brushed);
   $("stop").hidden = !(active || paused) || Boolean(brushed);
@@ -355,6 +357,17 @@ async function showCommand(view, step) {
     $("start-note").hidden = !found.start_note;
     $("start-note").textContent = found.start_note;
   }
+}
+
+// Browsers offer `navigator.clipboard` only to pages of this machine or over HTTPS, and may refuse to write.
+async function copyCommand() {
+  const text = $("command");
+  try { await navigator.clipboard.writeText(text.textContent); }
+  catch {
+    getSelection().selectAllChildren(text);
+    if (!document.execCommand("copy")) throw new Error("The browser did not copy the command. It is selected now: press Ctrl+C, or ⌘C on a Mac.");
+  }
+  announce("Copied.");
 }
 
 // --- Photos and paintings to choose from -----------------------------------------------------------
@@ -801,7 +814,7 @@ $("keep").onchange = () => change($("keep").checked ? "keep" : "unkeep")();
 $("undo").onclick = undo;
 $("start-from").onclick = startFrom;
 $("no-start").onclick = () => { choice.init = null; remember(); render(); };
-$("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
+$("copy").onclick = trying(copyCommand);
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
 for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size", "colors", "realism"].includes(id), true, ["strength", "realism"].includes(id) ? REST : 0));
