@@ -158,11 +158,14 @@ const paint = trying(async () => {
 const change = what => trying(async () => receive(await post(`/run/${what}`)));
 
 const runPicture = step => `/run/${state.run.id}/${step}.png`;
+// Number of updates of the earlier picture that is chosen; null follows the newest. It is not the picture's
+// place in the list, since the server deletes some of the pictures between the first and the last.
+let earlierChosen = null;
 function earlierStep() {
   const steps = state.run?.pictures ?? [];
   return steps[Number($("earlier").value)];
 }
-const isNewest = () => Number($("earlier").value) >= Number($("earlier").max);
+const isNewest = () => earlierChosen === null;
 
 // The run itself goes back, and paints on from there with the choices with which it began.
 const undo = trying(async () => {
@@ -207,7 +210,7 @@ function differs() {
 // --- Showing the state -----------------------------------------------------------------------------
 
 function show(what) {
-  if (shown !== what) $("earlier").value = $("earlier").max;
+  if (shown !== what) earlierChosen = null;
   shown = what;
   render();
 }
@@ -222,11 +225,17 @@ function setSource(image, source) {
   next.src = source;
 }
 
-// Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
+// Keep the slider of earlier pictures at the chosen picture. If that is deleted, choose the one before it.
 function follow() {
-  const end = isNewest();
-  $("earlier").max = String(Math.max(0, (state.run?.pictures.length ?? 0) - 1));
-  if (end) $("earlier").value = $("earlier").max;
+  const steps = state.run?.pictures ?? [], last = Math.max(0, steps.length - 1);
+  let index = last;
+  if (earlierChosen !== null) {
+    index = steps.filter(step => step <= earlierChosen).length - 1;
+    if (index < 0) index = last;
+    earlierChosen = index < last ? steps[index] : null;
+  }
+  $("earlier").max = String(last);
+  $("earlier").value = String(index);
 }
 
 function render() {
@@ -743,7 +752,7 @@ function receive(received) {
   const before = state;
   state = received;
   const run = received.run;
-  if (run && before.run?.id !== run.id) { commandOf = ""; $("earlier").value = $("earlier").max; if (busy() || run.pictures.length) shown = "run"; }
+  if (run && before.run?.id !== run.id) { commandOf = ""; earlierChosen = null; if (busy() || run.pictures.length) shown = "run"; }
   if (run && run.state !== previousState) {
     previousState = run.state;
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
@@ -805,7 +814,7 @@ $("after").onload = () => $("frame").style.setProperty("--ratio", $("after").nat
 $("show-instant").onclick = () => show("instant");
 $("show-run").onclick = () => show("run");
 $("compare").oninput = render;
-$("earlier").oninput = render;
+$("earlier").oninput = () => { earlierChosen = earlierStep() ?? null; render(); };
 $("paint").onclick = paint;
 $("pause").onclick = change("pause");
 $("go-on").onclick = change("go_on");
