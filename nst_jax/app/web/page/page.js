@@ -57,6 +57,34 @@ const ofRole = role => state.pictures.filter(one => one.role === role);
 const chosenStyles = () => Object.entries(choice.kind === "gallery" ? choice.named : choice.styles);
 const viewOf = name => `/pictures/${encodeURIComponent(name)}?v=${picture(name)?.version ?? 0}`;
 
+// Choose a photo, or none if `name` is null. A mask fits only the photo over which it was brushed.
+function choosePhoto(name) {
+  if (name === choice.photo) return;
+  choice.photo = name;
+  choice.regions = {};
+  endBrush();
+  for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
+  gallerySource = "";
+  renderGallery();
+}
+
+// Choose others in place of pictures that are gone. Return whether the instant picture has to be painted again.
+function replaceMissing() {
+  const chosen = () => JSON.stringify([choice.photo, chosenStyles()]), before = chosen();
+  if (!picture(choice.photo)) choosePhoto(ofRole("photo")[0]?.name ?? null);
+  for (const name of Object.keys(choice.styles)) if (!picture(name)) delete choice.styles[name];
+  if (!Object.keys(choice.styles).length && ofRole("painting").length) choice.styles[ofRole("painting")[0].name] = 0.5;
+  for (const mask of PARTS) {
+    if (!choice.regions[mask] || picture(choice.regions[mask])) continue;
+    delete choice.regions[mask];
+    if (ofRole("painting").length) choice.regions[mask] = anotherPainting();
+  }
+  return chosen() !== before;
+}
+
+// Return a painting for a part of the photo: one that is not the style of the rest, if there is one.
+const anotherPainting = () => (ofRole("painting").find(one => !(one.name in choice.styles)) ?? ofRole("painting")[0])?.name;
+
 function settings() {
   const found = {photo: choice.photo, styles: chosenStyles()};
   for (const id of INPUTS) {
@@ -101,7 +129,13 @@ let instantSaid = "";
 const sayOfInstant = text => { instantSaid = text; renderRunning(); };
 
 async function paintInstant(showing) {
-  if (!choice.photo || !chosenStyles().length) return;
+  if (!choice.photo || !chosenStyles().length) {
+    instantNumber += 1; // the answer to an earlier request is not shown
+    instant = null;
+    sayOfInstant("");
+    render();
+    return;
+  }
   if (showing && !busy()) show("instant");
   const number = ++instantNumber;
   $("after").setAttribute("aria-busy", "true");
@@ -384,10 +418,7 @@ async function copyCommand() {
 const shelves = {};
 function renderShelves() {
   renderShelf("photos", "photo", "photo", name => choice.photo === name, name => {
-    if (choice.photo !== name) for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
-    choice.photo = name;
-    gallerySource = "";
-    renderGallery();
+    choosePhoto(name);
     changed();
   });
   renderShelf("paintings", "painting", "painting", name => name in choice.styles, name => toggle(choice.styles, name));
@@ -432,9 +463,8 @@ function renderShelf(id, role, word, isChosen, choose) {
       away.setAttribute("aria-label", `Remove ${name}`);
       away.onclick = trying(async () => {
         await ask(`/pictures/${encodeURIComponent(name)}`, {method: "DELETE"});
-        if (choice.photo === name) choice.photo = null;
-        delete choice.styles[name];
-        changed(false);
+        state.pictures = state.pictures.filter(one => one.name !== name);
+        changed(replaceMissing());
       });
       holder.append(tile, away);
       return holder;
@@ -482,12 +512,8 @@ async function addFile(file, role) {
   try {
     const found = await ask(`/pictures?role=${role}&name=${encodeURIComponent(file.name)}`, {method: "POST", body: file});
     keepPicture(found);
-    if (role === "photo") {
-      for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
-      choice.photo = found.name;
-      gallerySource = "";
-      renderGallery();
-    } else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
+    if (role === "photo") choosePhoto(found.name);
+    else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
     announce(`${found.name} is there.`);
   } finally { say(""); }
   changed();
@@ -566,7 +592,7 @@ function renderGallery() {
 
 // --- Masks -----------------------------------------------------------------------------------------
 
-let brushed = null, strokes = [], erasing = false, last = null, sending;
+let brushed = null, strokes = [], erasing = false, last = null, finger = null, sending;
 const canvas = $("brush"), pen = canvas.getContext("2d", {willReadFrequently: true});
 const where = {x: 0.5, y: 0.5}; // position of the brush, as shares of the canvas's width and height
 
@@ -603,7 +629,7 @@ function renderParts() {
       const select = document.createElement("select");
       select.setAttribute("aria-label", `Style of part ${PARTS.indexOf(mask) + 1}`);
       select.append(...paintings.map(one => new Option(one, one)));
-      choice.regions[mask] ??= paintings.find(one => !(one in choice.styles)) ?? paintings[0];
+      choice.regions[mask] ??= anotherPainting();
       select.value = choice.regions[mask];
       select.onchange = () => { choice.regions[mask] = select.value; remember(); };
       row.append(select);
@@ -616,12 +642,13 @@ function renderParts() {
     more.id = "more-parts";
     more.textContent = "Another style for a part";
     more.disabled = !choice.photo || !paintings.length;
-    more.onclick = () => { choice.regions[next] = paintings.find(one => !(one in choice.styles)) ?? paintings[0]; trying(() => beginBrush(next))(); };
+    more.onclick = () => { choice.regions[next] = anotherPainting(); trying(() => beginBrush(next))(); };
     $("parts").append(more);
   }
 }
 
 async function beginBrush(mask) {
+  if (brushed) await finishBrush();
   const [width, height] = picture(choice.photo).size, scale = Math.min(1, MASK_SIDE / Math.max(width, height));
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
@@ -632,6 +659,7 @@ async function beginBrush(mask) {
     const image = new Image();
     image.src = viewOf(mask);
     await image.decode();
+    if (brushed !== mask) return; // another photo or part was chosen meanwhile
     pen.drawImage(image, 0, 0, canvas.width, canvas.height);
     const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([...colour(), pixels.data[at]], at);
@@ -668,20 +696,28 @@ function positionOf(event) {
 }
 const snapshot = () => { strokes.push(pen.getImageData(0, 0, canvas.width, canvas.height)); strokes = strokes.slice(-12); };
 
+// A stroke belongs to one pointer, `finger`. Other fingers and other buttons of the mouse paint nothing.
 canvas.onpointerdown = event => {
+  if (finger !== null || event.button !== 0) return;
+  finger = event.pointerId;
   canvas.setPointerCapture(event.pointerId);
   snapshot();
   last = positionOf(event);
   dab(last.x, last.y);
 };
 canvas.onpointermove = event => {
+  if (finger !== null && event.pointerId !== finger) return;
   Object.assign(where, positionOf(event));
   moveCursor();
   if (!last) return;
   dab(where.x, where.y, last);
   last = {...where};
 };
-canvas.onpointerup = canvas.onpointercancel = () => { if (last) { last = null; keepMaskSoon(); } };
+canvas.onpointerup = canvas.onpointercancel = event => {
+  if (event.pointerId !== finger) return;
+  last = finger = null;
+  keepMaskSoon();
+};
 canvas.onkeydown = event => {
   const step = brushSize() / 2, moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
   if (event.key in moves) {
@@ -717,12 +753,16 @@ async function keepMask(mask) {
   }
   if (painted < 128) { forgetMask(mask); return; }
   paper.getContext("2d").putImageData(pixels, 0, 0);
-  const blob = await new Promise(done => paper.toBlob(done, "image/png"));
+  const {photo} = choice, blob = await new Promise(done => paper.toBlob(done, "image/png"));
+  if (choice.photo !== photo) return;
   keepPicture(await ask(`/pictures?role=mask&name=${mask}`, {method: "POST", body: blob}));
+  if (choice.photo !== photo) forgetMask(mask);
 }
 
+const forgotten = new Set(); // versions of deleted masks, which events that were sent before still contain
 function forgetMask(mask) {
   if (!picture(mask)) return;
+  forgotten.add(picture(mask).version);
   state.pictures = state.pictures.filter(one => one.name !== mask);
   ask(`/pictures/${mask}`, {method: "DELETE"}).catch(() => {});
 }
@@ -737,20 +777,30 @@ $("brush-erase").onclick = () => erase(true);
 $("brush-undo").onclick = () => { const before = strokes.pop(); if (before) { pen.putImageData(before, 0, 0); keepMaskSoon(); } };
 $("brush-clear").onclick = () => { snapshot(); pen.clearRect(0, 0, canvas.width, canvas.height); keepMaskSoon(); };
 $("brush-size").oninput = moveCursor;
-$("brush-done").onclick = trying(async () => {
+// Send the mask, unless nothing is brushed, and then end brushing.
+async function finishBrush() {
   const mask = brushed;
   await keepMask(mask);
   if (mask !== KEEP && !picture(mask)) delete choice.regions[mask];
-  brushed = null;
+  if (brushed === mask) endBrush();
+}
+function endBrush() {
+  clearTimeout(sending);
+  brushed = last = finger = null;
   $("cursor").hidden = true;
+}
+$("brush-done").onclick = trying(async () => {
+  const mask = brushed;
+  await finishBrush();
   changed(mask === KEEP); // the instant picture keeps this part
 });
 
 // --- What the server sends -------------------------------------------------------------------------
 
+let begun = false; // whether the page has made its first choices; before that it paints no instant picture
 function receive(received) {
   const before = state;
-  state = received;
+  state = {...received, pictures: received.pictures.filter(one => !forgotten.has(one.version))};
   const run = received.run;
   if (run && before.run?.id !== run.id) { commandOf = ""; earlierChosen = null; if (busy() || run.pictures.length) shown = "run"; }
   if (run && run.state !== previousState) {
@@ -758,12 +808,8 @@ function receive(received) {
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
               done: `The painting is finished. ${run.warning}`, failed: `The painting failed: ${run.why}`}[run.state] ?? "");
   } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
-  const known = new Set(received.pictures.map(one => one.name));
-  if (choice.photo && !known.has(choice.photo)) choice.photo = null;
-  for (const name of Object.keys(choice.styles)) if (!known.has(name)) delete choice.styles[name];
-  choice.photo ??= ofRole("photo")[0]?.name ?? null;
-  if (!Object.keys(choice.styles).length && ofRole("painting").length) choice.styles[ofRole("painting")[0].name] = 0.5;
-  render();
+  if (replaceMissing() && begun) changed(true, false);
+  else render();
 }
 
 function listen() {
@@ -773,10 +819,12 @@ function listen() {
     receive(JSON.parse(event.data));
     if (!first) return;
     first = false;
-    if (!state.pictures.length) {
-      choice.photo = (await addSample("chelsea", "photo")).name;
-      choice.styles = {[(await addSample("starry_night", "painting")).name]: 0.5};
-    }
+    try {
+      if (!state.pictures.length) {
+        choosePhoto((await addSample("chelsea", "photo")).name);
+        choice.styles = {[(await addSample("starry_night", "painting")).name]: 0.5};
+      }
+    } finally { begun = true; }
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // if there is a run, as after a reload, the run stays in view
   };
