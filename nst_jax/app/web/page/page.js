@@ -429,10 +429,15 @@ function renderShelves() {
   $("style-note").textContent = choice.kind === "gallery"
     ? "These styles are painted in a moment only. Choose a painting to paint for longer."
     : "Choose one, or several to mix.";
+  $("photo-notes").textContent = notesOf([choice.photo]);
+  $("painting-notes").textContent = choice.kind === "paintings" ? notesOf(Object.keys(choice.styles)) : "";
   renderShares();
   const qualities = about.recipes.find(one => one.name === $("recipe").value)?.quality;
   $("quality").disabled = !qualities;
 }
+
+// Return what was converted or left out when these pictures were read.
+const notesOf = names => names.map(picture).filter(one => one?.notes.length).map(one => `${one.name}: ${one.notes.join("; ")}.`).join(" ");
 
 function toggle(styles, name) {
   if (name in styles) { if (Object.keys(styles).length > 1) delete styles[name]; }
@@ -452,6 +457,7 @@ function renderShelf(id, role, word, isChosen, choose) {
       tile.className = "tile";
       tile.type = "button";
       tile.dataset.name = name;
+      tile.dataset.control = `choose ${name}`;
       image.src = viewOf(name);
       image.alt = name;
       tile.append(image);
@@ -459,6 +465,7 @@ function renderShelf(id, role, word, isChosen, choose) {
       const away = document.createElement("button");
       away.type = "button";
       away.className = "away";
+      away.dataset.control = `remove ${name}`;
       away.textContent = "×";
       away.setAttribute("aria-label", `Remove ${name}`);
       away.onclick = trying(async () => {
@@ -473,6 +480,7 @@ function renderShelf(id, role, word, isChosen, choose) {
       const tile = document.createElement("button");
       tile.type = "button";
       tile.className = "tile add";
+      tile.dataset.control = `sample ${name}`;
       tile.textContent = `Sample: ${name.replace("_", " ")}`;
       tile.onclick = trying(async () => {
         choose((await addSample(name, role)).name);
@@ -484,13 +492,31 @@ function renderShelf(id, role, word, isChosen, choose) {
     const input = adding.querySelector("input");
     input.multiple = role === "painting";
     input.dataset.role = role;
+    input.dataset.control = "add";
     input.onchange = trying(async () => {
       // Without a reset, the browser would not tell the page that the same file is chosen once more.
       try { await addFiles([...input.files], role); } finally { input.value = ""; }
     });
+    const focusAgain = focusKept(shelf, names);
     shelf.replaceChildren(...tiles, adding);
+    focusAgain();
   }
   for (const tile of shelf.querySelectorAll("[data-name]")) tile.setAttribute("aria-pressed", String(isChosen(tile.dataset.name)));
+}
+
+// Return a function that gives the focus back after the shelf's controls are made again: to the same control, or
+// to the tile of a new picture, or to the tile next to a removed one, or to the control that adds a picture.
+function focusKept(shelf, names) {
+  const focused = document.activeElement;
+  if (!shelf.contains(focused)) return () => {};
+  const tiles = () => [...shelf.querySelectorAll("[data-name]")], before = tiles().map(tile => tile.dataset.name);
+  const control = focused.dataset.control, added = names.find(name => !before.includes(name));
+  const index = before.findIndex(name => !names.includes(name));
+  return () => {
+    const same = [...shelf.querySelectorAll("[data-control]")].find(one => one.dataset.control === control);
+    const tile = tiles().find(one => one.dataset.name === added) ?? tiles()[Math.min(index, tiles().length - 1)];
+    (same ?? tile ?? shelf.querySelector("input")).focus({preventScroll: true});
+  };
 }
 
 async function addSample(name, role) {
