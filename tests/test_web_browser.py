@@ -390,6 +390,151 @@ def test_a_part_that_is_brushed_gets_another_style(visit, tmp_path):
     assert mask[:, width * 3 // 4 :].max() == 0
 
 
+def part_button(name):
+    return f"#parts [data-mask='mask_{name}.png']"
+
+
+def brush_a_dot(page, control):
+    """Press a control that begins brushing, brush a dot by keys, and end brushing."""
+    page.click(control)
+    page.focus("#brush")
+    page.keyboard.press("Space")
+    page.click("#brush-done")
+
+
+def test_masks_and_the_brush_go_with_their_photo(visit, tmp_path):
+    images.save(tmp_path / "my_photo.png", small.picture("chelsea", 64, 96))
+    page, keep = visit(), part_button("keep")
+    page.select_option("#size", "128")
+    page.set_input_files("#photos input[type=file]", tmp_path / "my_photo.png")
+    until(lambda: page.locator("#photos [data-name='my_photo.png'][aria-pressed=true]").count())
+    brush_a_dot(page, keep)
+    until(lambda: "--protect mask_keep.png" in (page.text_content("#command") or ""))
+    page.focus("#photos [aria-label='Remove my_photo.png']")
+    page.keyboard.press("Enter")
+    until(lambda: page.evaluate("document.activeElement.dataset.name") == "chelsea.jpg")
+    until(lambda: "instant chelsea.jpg" in (page.text_content("#command") or ""))
+    assert "--protect" not in page.text_content("#command")
+    assert page.inner_text(keep) == "Brush"
+
+    page.set_input_files("#photos input[type=file]", tmp_path / "my_photo.png")
+    until(lambda: page.locator("#photos [data-name='my_photo.png'][aria-pressed=true]").count())
+    page.click(keep)
+    page.focus("#brush")
+    page.keyboard.press("Space")  # the mask would be sent half a second later
+    page.click("#photos [data-name='chelsea.jpg']")
+    assert not page.is_visible("#brushing")
+    page.wait_for_timeout(1000)
+    assert page.inner_text(keep) == "Brush"
+
+
+def test_a_part_whose_painting_is_removed_gets_another_one(visit, tmp_path):
+    images.save(tmp_path / "my_painting.png", small.picture("gravel", 64, 64))
+    page, select = visit(), "[aria-label='Style of part 1']"
+    page.select_option("#size", "128")
+    page.set_input_files("#paintings input[type=file]", tmp_path / "my_painting.png")
+    until(lambda: page.locator("#paintings [data-name='my_painting.png']").count())
+    brush_a_dot(page, "#more-parts")
+    until(lambda: page.inner_text(part_button("1")) == "Change")
+    assert page.input_value(select) == "starry_night.jpg"
+    page.click("#paintings [aria-label='Remove starry_night.jpg']")
+    until(lambda: page.input_value(select) == "my_painting.png")
+
+
+def test_a_refused_file_keeps_its_message_and_the_other_files_are_added(visit, tmp_path):
+    names = ["first.png", "broken.png", "last.png"]
+    for name in names:
+        images.save(tmp_path / name, small.picture("gravel", 64, 64))
+    (tmp_path / "broken.png").write_text("no picture")
+    clear = Image.new("RGBA", (64, 48), (200, 100, 0, 100))
+    clear.save(tmp_path / "clear.png")
+    page = visit()
+    page.select_option("#size", "128")
+    page.set_input_files("#photos input[type=file]", tmp_path / "clear.png")
+    until(lambda: "clear.png" in page.inner_text("#photo-notes"))
+    assert "transparent parts read as white" in page.inner_text("#photo-notes")
+    page.set_input_files("#paintings input[type=file]", [tmp_path / name for name in names])
+    until(lambda: "instant clear.png last.png" in (page.text_content("#command") or ""))
+    assert "broken.png" in page.inner_text("#problem")
+    assert page.locator("#paintings [data-name='first.png']").count() == 1
+    assert page.input_value("#paintings input[type=file]") == ""
+    page.click("#paintings [data-name='first.png']")  # what the visitor does clears the message
+    assert not page.is_visible("#problem")
+
+
+def test_one_press_paints_once_and_the_command_is_copied_without_a_clipboard(visit):
+    page, asked = visit(), []
+    page.on("request", lambda request: asked.append(request.url))
+    small_sketch(page, 2)
+    page.evaluate("paint => { paint.onclick(); paint.onclick(); }", page.query_selector("#paint"))
+    said(page, "Finished")
+    assert sum(url.endswith("/run") for url in asked) == 1
+    until(lambda: "stylize" in (page.text_content("#command") or ""))
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.click("#typed summary")
+    page.click("#copy")
+    until(lambda: page.evaluate("getSelection().toString()") == page.text_content("#command"))
+    assert not page.is_visible("#problem")
+
+
+# Keep the stream of events and the newest one, so that a test can send the page another state.
+LISTENING = """
+window.EventSource = class extends EventSource {
+  constructor(...given) {
+    super(...given);
+    window.stream = this;
+    this.addEventListener("message", event => { window.newest = JSON.parse(event.data); });
+  }
+};"""
+TELL = """pictures => stream.onmessage({data: JSON.stringify({...newest, run: {
+  id: "run_9", state: "painting", place: 0, why: "", notes: [], warning: "", keep: false, stage: "",
+  step: pictures.at(-1), total: 90, loss: null, shares: {}, left: "", command: "", pictures}})})"""
+
+
+def test_the_chosen_earlier_picture_stays_when_the_server_deletes_others(visit):
+    page = visit()
+    page.add_init_script(LISTENING)
+    page.reload()
+    said(page, "Instant picture")
+    page.evaluate(TELL, [0, 10, 20])
+    page.click("#show-run")
+    page.evaluate(TELL, [0, 10, 20, 30])
+    assert shown_step(page) == 30  # it follows the newest
+    page.locator("#earlier").fill("2")
+    page.evaluate(TELL, [0, 10, 20, 30, 40])
+    assert shown_step(page) == 20
+    page.evaluate(TELL, [0, 20, 40])
+    assert shown_step(page) == 20 and page.is_visible("#undo")
+    page.evaluate(TELL, [0, 40, 50])
+    assert shown_step(page) == 0  # the chosen one is gone, and this one was before it
+
+
+def test_a_stroke_belongs_to_one_finger_and_to_the_first_button(visit):
+    page = visit()
+    page.click(part_button("keep"))
+    page.locator("#brush-size").fill("8")
+    painted = page.evaluate(
+        """() => {
+          const canvas = document.getElementById("brush"), box = canvas.getBoundingClientRect();
+          canvas.setPointerCapture = () => {}; // browsers refuse it for pointers of scripts
+          const send = (kind, pointerId, x, button = 0) => canvas.dispatchEvent(new PointerEvent(kind, {
+            pointerId, button, clientX: box.left + x * box.width, clientY: box.top + box.height / 2}));
+          send("pointerdown", 1, 0.2);
+          send("pointerdown", 2, 0.8);
+          send("pointermove", 1, 0.3);
+          send("pointermove", 2, 0.7);
+          send("pointerup", 2, 0.7);
+          send("pointermove", 1, 0.4);
+          send("pointerup", 1, 0.4);
+          send("pointerdown", 1, 0.9, 2);
+          const pen = canvas.getContext("2d"), y = Math.round(canvas.height / 2);
+          return [0.2, 0.35, 0.5, 0.7, 0.8, 0.9].map(
+            x => pen.getImageData(Math.round(x * canvas.width), y, 1, 1).data[3] > 128);
+        }"""
+    )
+    assert painted == [True, True, False, False, False, False]
+
+
 # All that can have the focus and can be seen.
 FOCUSABLE = """() => [
   ...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")

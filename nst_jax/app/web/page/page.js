@@ -16,24 +16,38 @@ let choice = {photo: null, kind: "paintings", styles: {}, named: {}, keep: 1, re
 
 // --- Asking the server -----------------------------------------------------------------------------
 
+const LOST = "The connection to nst-jax is lost. Is it still running?";
+
 async function ask(path, options = {}) {
   let response;
   try { response = await fetch(path, options); }
-  catch { throw new Error("The connection to nst-jax is lost. Is it still running?"); }
+  catch { throw new Error(LOST); }
   const found = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(found.error ?? `The server answered ${response.status}.`);
   return found;
 }
 const post = (path, body) => ask(path, {method: "POST", body: body && JSON.stringify(body)});
 
+let complaint = ""; // the message that is shown
 function problem(text) {
+  complaint = text;
   $("problem").hidden = !text;
-  $("problem").textContent = text ? text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".") : "";
+  $("problem").textContent = text ? sentence(text) : "";
 }
+const sentence = text => text[0].toUpperCase() + text.slice(1) + (/[.?!]$/.test(text) ? "" : ".");
+
+// What the visitor does clears the message shown. Work that the page begins by itself clears only its own.
 const trying = work => async (...given) => {
   problem("");
   try { return await work(...given); } catch (error) { problem(error.message); }
 };
+function automatic(work) {
+  let own = "";
+  return async (...given) => {
+    if (own && own === complaint) problem("");
+    try { await work(...given); } catch (error) { own = error.message; problem(own); }
+  };
+}
 const announce = text => { if ($("live").textContent !== text) $("live").textContent = text; };
 
 // --- What is chosen --------------------------------------------------------------------------------
@@ -42,6 +56,34 @@ const picture = name => state.pictures.find(one => one.name === name);
 const ofRole = role => state.pictures.filter(one => one.role === role);
 const chosenStyles = () => Object.entries(choice.kind === "gallery" ? choice.named : choice.styles);
 const viewOf = name => `/pictures/${encodeURIComponent(name)}?v=${picture(name)?.version ?? 0}`;
+
+// Choose a photo, or none if `name` is null. A mask fits only the photo over which it was brushed.
+function choosePhoto(name) {
+  if (name === choice.photo) return;
+  choice.photo = name;
+  choice.regions = {};
+  endBrush();
+  for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
+  gallerySource = "";
+  renderGallery();
+}
+
+// Choose others in place of pictures that are gone. Return whether the instant picture has to be painted again.
+function replaceMissing() {
+  const chosen = () => JSON.stringify([choice.photo, chosenStyles()]), before = chosen();
+  if (!picture(choice.photo)) choosePhoto(ofRole("photo")[0]?.name ?? null);
+  for (const name of Object.keys(choice.styles)) if (!picture(name)) delete choice.styles[name];
+  if (!Object.keys(choice.styles).length && ofRole("painting").length) choice.styles[ofRole("painting")[0].name] = 0.5;
+  for (const mask of PARTS) {
+    if (!choice.regions[mask] || picture(choice.regions[mask])) continue;
+    delete choice.regions[mask];
+    if (ofRole("painting").length) choice.regions[mask] = anotherPainting();
+  }
+  return chosen() !== before;
+}
+
+// Return a painting for a part of the photo: one that is not the style of the rest, if there is one.
+const anotherPainting = () => (ofRole("painting").find(one => !(one.name in choice.styles)) ?? ofRole("painting")[0])?.name;
 
 function settings() {
   const found = {photo: choice.photo, styles: chosenStyles()};
@@ -78,7 +120,7 @@ function changed(alsoInstant = true, showing = true, wait = 0) {
   render();
   if (!alsoInstant) return;
   clearTimeout(soon);
-  soon = setTimeout(trying(() => paintInstant(showing)), wait);
+  soon = setTimeout(paintByItself, wait, showing);
 }
 
 // --- The instant picture ---------------------------------------------------------------------------
@@ -87,7 +129,13 @@ let instantSaid = "";
 const sayOfInstant = text => { instantSaid = text; renderRunning(); };
 
 async function paintInstant(showing) {
-  if (!choice.photo || !chosenStyles().length) return;
+  if (!choice.photo || !chosenStyles().length) {
+    instantNumber += 1; // the answer to an earlier request is not shown
+    instant = null;
+    sayOfInstant("");
+    render();
+    return;
+  }
   if (showing && !busy()) show("instant");
   const number = ++instantNumber;
   $("after").setAttribute("aria-busy", "true");
@@ -111,6 +159,8 @@ async function paintInstant(showing) {
   } finally { $("after").removeAttribute("aria-busy"); }
 }
 
+const paintByItself = automatic(paintInstant);
+
 function showInstant(found) {
   instant = found;
   sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
@@ -125,26 +175,31 @@ const busy = () => ["waiting", "painting", "pausing"].includes(state.run?.state)
 let saidOnce = "";
 const say = text => { saidOnce = text; renderRunning(); };
 
+let preparing = false; // whether the page has asked for a run and has no answer yet
 const paint = trying(async () => {
+  if (preparing) return;
+  preparing = true;
   clearTimeout(soon);
   say("Preparing …");
-  $("paint").disabled = true;
   try {
     receive(await post("/run", {settings: settings(), keep: $("keep").checked}));
     choice.init = null;
     remember();
     show("run");
-  } finally { saidOnce = ""; $("paint").disabled = false; render(); }
+  } finally { saidOnce = ""; preparing = false; render(); }
 });
 
 const change = what => trying(async () => receive(await post(`/run/${what}`)));
 
 const runPicture = step => `/run/${state.run.id}/${step}.png`;
+// Number of updates of the earlier picture that is chosen; null follows the newest. It is not the picture's
+// place in the list, since the server deletes some of the pictures between the first and the last.
+let earlierChosen = null;
 function earlierStep() {
   const steps = state.run?.pictures ?? [];
   return steps[Number($("earlier").value)];
 }
-const isNewest = () => Number($("earlier").value) >= Number($("earlier").max);
+const isNewest = () => earlierChosen === null;
 
 // The run itself goes back, and paints on from there with the choices with which it began.
 const undo = trying(async () => {
@@ -189,7 +244,7 @@ function differs() {
 // --- Showing the state -----------------------------------------------------------------------------
 
 function show(what) {
-  if (shown !== what) $("earlier").value = $("earlier").max;
+  if (shown !== what) earlierChosen = null;
   shown = what;
   render();
 }
@@ -204,11 +259,17 @@ function setSource(image, source) {
   next.src = source;
 }
 
-// Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
+// Keep the slider of earlier pictures at the chosen picture. If that is deleted, choose the one before it.
 function follow() {
-  const end = isNewest();
-  $("earlier").max = String(Math.max(0, (state.run?.pictures.length ?? 0) - 1));
-  if (end) $("earlier").value = $("earlier").max;
+  const steps = state.run?.pictures ?? [], last = Math.max(0, steps.length - 1);
+  let index = last;
+  if (earlierChosen !== null) {
+    index = steps.filter(step => step <= earlierChosen).length - 1;
+    if (index < 0) index = last;
+    earlierChosen = index < last ? steps[index] : null;
+  }
+  $("earlier").max = String(last);
+  $("earlier").value = String(index);
 }
 
 function render() {
@@ -278,7 +339,7 @@ function renderRunning() {
   $("paint").hidden = active || paused || Boolean(brushed);
   $("paint").textContent = choice.init && picture(choice.init) ? "Paint on from here" : run ? "Paint again" : "Paint";
   const named = choice.kind === "gallery";
-  $("paint").disabled = named || !choice.photo || !chosenStyles().length;
+  $("paint").disabled = preparing || named || !choice.photo || !chosenStyles().length;
   $("pause").hidden = !active || Boolean(brushed);
   $("go-on").hidden = !paused || Boolean(brushed);
   $("stop").hidden = !(active || paused) || Boolean(brushed);
@@ -341,15 +402,23 @@ async function showCommand(view, step) {
   }
 }
 
+// Browsers offer `navigator.clipboard` only to pages of this machine or over HTTPS, and may refuse to write.
+async function copyCommand() {
+  const text = $("command");
+  try { await navigator.clipboard.writeText(text.textContent); }
+  catch {
+    getSelection().selectAllChildren(text);
+    if (!document.execCommand("copy")) throw new Error("The browser did not copy the command. It is selected now: press Ctrl+C, or ⌘C on a Mac.");
+  }
+  announce("Copied.");
+}
+
 // --- Photos and paintings to choose from -----------------------------------------------------------
 
 const shelves = {};
 function renderShelves() {
   renderShelf("photos", "photo", "photo", name => choice.photo === name, name => {
-    if (choice.photo !== name) for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
-    choice.photo = name;
-    gallerySource = "";
-    renderGallery();
+    choosePhoto(name);
     changed();
   });
   renderShelf("paintings", "painting", "painting", name => name in choice.styles, name => toggle(choice.styles, name));
@@ -360,10 +429,15 @@ function renderShelves() {
   $("style-note").textContent = choice.kind === "gallery"
     ? "These styles are painted in a moment only. Choose a painting to paint for longer."
     : "Choose one, or several to mix.";
+  $("photo-notes").textContent = notesOf([choice.photo]);
+  $("painting-notes").textContent = choice.kind === "paintings" ? notesOf(Object.keys(choice.styles)) : "";
   renderShares();
   const qualities = about.recipes.find(one => one.name === $("recipe").value)?.quality;
   $("quality").disabled = !qualities;
 }
+
+// Return what was converted or left out when these pictures were read.
+const notesOf = names => names.map(picture).filter(one => one?.notes.length).map(one => `${one.name}: ${one.notes.join("; ")}.`).join(" ");
 
 function toggle(styles, name) {
   if (name in styles) { if (Object.keys(styles).length > 1) delete styles[name]; }
@@ -383,20 +457,21 @@ function renderShelf(id, role, word, isChosen, choose) {
       tile.className = "tile";
       tile.type = "button";
       tile.dataset.name = name;
+      tile.dataset.control = `choose ${name}`;
       image.src = viewOf(name);
       image.alt = name;
       tile.append(image);
-      tile.onclick = () => choose(name);
+      tile.onclick = trying(() => choose(name));
       const away = document.createElement("button");
       away.type = "button";
       away.className = "away";
+      away.dataset.control = `remove ${name}`;
       away.textContent = "×";
       away.setAttribute("aria-label", `Remove ${name}`);
       away.onclick = trying(async () => {
         await ask(`/pictures/${encodeURIComponent(name)}`, {method: "DELETE"});
-        if (choice.photo === name) choice.photo = null;
-        delete choice.styles[name];
-        changed(false);
+        state.pictures = state.pictures.filter(one => one.name !== name);
+        changed(replaceMissing());
       });
       holder.append(tile, away);
       return holder;
@@ -405,6 +480,7 @@ function renderShelf(id, role, word, isChosen, choose) {
       const tile = document.createElement("button");
       tile.type = "button";
       tile.className = "tile add";
+      tile.dataset.control = `sample ${name}`;
       tile.textContent = `Sample: ${name.replace("_", " ")}`;
       tile.onclick = trying(async () => {
         choose((await addSample(name, role)).name);
@@ -416,13 +492,31 @@ function renderShelf(id, role, word, isChosen, choose) {
     const input = adding.querySelector("input");
     input.multiple = role === "painting";
     input.dataset.role = role;
+    input.dataset.control = "add";
     input.onchange = trying(async () => {
-      for (const file of [...input.files]) await addFile(file, role);
-      input.value = "";
+      // Without a reset, the browser would not tell the page that the same file is chosen once more.
+      try { await addFiles([...input.files], role); } finally { input.value = ""; }
     });
+    const focusAgain = focusKept(shelf, names);
     shelf.replaceChildren(...tiles, adding);
+    focusAgain();
   }
   for (const tile of shelf.querySelectorAll("[data-name]")) tile.setAttribute("aria-pressed", String(isChosen(tile.dataset.name)));
+}
+
+// Return a function that gives the focus back after the shelf's controls are made again: to the same control, or
+// to the tile of a new picture, or to the tile next to a removed one, or to the control that adds a picture.
+function focusKept(shelf, names) {
+  const focused = document.activeElement;
+  if (!shelf.contains(focused)) return () => {};
+  const tiles = () => [...shelf.querySelectorAll("[data-name]")], before = tiles().map(tile => tile.dataset.name);
+  const control = focused.dataset.control, added = names.find(name => !before.includes(name));
+  const index = before.findIndex(name => !names.includes(name));
+  return () => {
+    const same = [...shelf.querySelectorAll("[data-control]")].find(one => one.dataset.control === control);
+    const tile = tiles().find(one => one.dataset.name === added) ?? tiles()[Math.min(index, tiles().length - 1)];
+    (same ?? tile ?? shelf.querySelector("input")).focus({preventScroll: true});
+  };
 }
 
 async function addSample(name, role) {
@@ -431,18 +525,21 @@ async function addSample(name, role) {
   return picture;
 }
 
+// Add all files that the server takes, and then say why it refused the others.
+async function addFiles(files, role) {
+  const refusals = new Set();
+  for (const file of files) await addFile(file, role).catch(error => refusals.add(sentence(error.message)));
+  if (refusals.size) throw new Error([...refusals].join(" "));
+}
+
 async function addFile(file, role) {
   if (file.size > about.most_bytes) throw new Error(`${file.name} is larger than ${about.most_bytes / 1e6} MB; reduce it with another program first.`);
   say(`Sending ${file.name} …`);
   try {
     const found = await ask(`/pictures?role=${role}&name=${encodeURIComponent(file.name)}`, {method: "POST", body: file});
     keepPicture(found);
-    if (role === "photo") {
-      for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
-      choice.photo = found.name;
-      gallerySource = "";
-      renderGallery();
-    } else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
+    if (role === "photo") choosePhoto(found.name);
+    else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
     announce(`${found.name} is there.`);
   } finally { say(""); }
   changed();
@@ -460,7 +557,7 @@ for (const [id, role] of [["photos", "photo"], ["paintings", "painting"], ["fram
   place.addEventListener("drop", trying(async event => {
     event.preventDefault();
     place.classList.remove("dropping");
-    for (const file of [...event.dataTransfer.files]) await addFile(file, role);
+    await addFiles([...event.dataTransfer.files], role);
   }));
 }
 
@@ -500,7 +597,7 @@ function renderGallery() {
       tile.setAttribute("aria-label", `${name}: ${look}`);
       word.textContent = name;
       tile.append(word);
-      tile.onclick = () => toggle(choice.named, name);
+      tile.onclick = trying(() => toggle(choice.named, name));
       return tile;
     }));
   for (const tile of $("gallery").children) tile.setAttribute("aria-pressed", String(tile.dataset.name in choice.named));
@@ -521,7 +618,7 @@ function renderGallery() {
 
 // --- Masks -----------------------------------------------------------------------------------------
 
-let brushed = null, strokes = [], erasing = false, last = null, sending;
+let brushed = null, strokes = [], erasing = false, last = null, finger = null, sending;
 const canvas = $("brush"), pen = canvas.getContext("2d", {willReadFrequently: true});
 const where = {x: 0.5, y: 0.5}; // position of the brush, as shares of the canvas's width and height
 
@@ -558,7 +655,7 @@ function renderParts() {
       const select = document.createElement("select");
       select.setAttribute("aria-label", `Style of part ${PARTS.indexOf(mask) + 1}`);
       select.append(...paintings.map(one => new Option(one, one)));
-      choice.regions[mask] ??= paintings.find(one => !(one in choice.styles)) ?? paintings[0];
+      choice.regions[mask] ??= anotherPainting();
       select.value = choice.regions[mask];
       select.onchange = () => { choice.regions[mask] = select.value; remember(); };
       row.append(select);
@@ -571,12 +668,13 @@ function renderParts() {
     more.id = "more-parts";
     more.textContent = "Another style for a part";
     more.disabled = !choice.photo || !paintings.length;
-    more.onclick = () => { choice.regions[next] = paintings.find(one => !(one in choice.styles)) ?? paintings[0]; trying(() => beginBrush(next))(); };
+    more.onclick = () => { choice.regions[next] = anotherPainting(); trying(() => beginBrush(next))(); };
     $("parts").append(more);
   }
 }
 
 async function beginBrush(mask) {
+  if (brushed) await finishBrush();
   const [width, height] = picture(choice.photo).size, scale = Math.min(1, MASK_SIDE / Math.max(width, height));
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
@@ -587,6 +685,7 @@ async function beginBrush(mask) {
     const image = new Image();
     image.src = viewOf(mask);
     await image.decode();
+    if (brushed !== mask) return; // another photo or part was chosen meanwhile
     pen.drawImage(image, 0, 0, canvas.width, canvas.height);
     const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([...colour(), pixels.data[at]], at);
@@ -623,20 +722,28 @@ function positionOf(event) {
 }
 const snapshot = () => { strokes.push(pen.getImageData(0, 0, canvas.width, canvas.height)); strokes = strokes.slice(-12); };
 
+// A stroke belongs to one pointer, `finger`. Other fingers and other buttons of the mouse paint nothing.
 canvas.onpointerdown = event => {
+  if (finger !== null || event.button !== 0) return;
+  finger = event.pointerId;
   canvas.setPointerCapture(event.pointerId);
   snapshot();
   last = positionOf(event);
   dab(last.x, last.y);
 };
 canvas.onpointermove = event => {
+  if (finger !== null && event.pointerId !== finger) return;
   Object.assign(where, positionOf(event));
   moveCursor();
   if (!last) return;
   dab(where.x, where.y, last);
   last = {...where};
 };
-canvas.onpointerup = canvas.onpointercancel = () => { if (last) { last = null; keepMaskSoon(); } };
+canvas.onpointerup = canvas.onpointercancel = event => {
+  if (event.pointerId !== finger) return;
+  last = finger = null;
+  keepMaskSoon();
+};
 canvas.onkeydown = event => {
   const step = brushSize() / 2, moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
   if (event.key in moves) {
@@ -654,8 +761,9 @@ canvas.onfocus = moveCursor;
 
 function keepMaskSoon() {
   clearTimeout(sending);
-  sending = setTimeout(trying(() => keepMask(brushed)), 500);
+  sending = setTimeout(keepMaskByItself, 500);
 }
+const keepMaskByItself = automatic(() => keepMask(brushed));
 
 async function keepMask(mask) {
   clearTimeout(sending);
@@ -671,12 +779,16 @@ async function keepMask(mask) {
   }
   if (painted < 128) { forgetMask(mask); return; }
   paper.getContext("2d").putImageData(pixels, 0, 0);
-  const blob = await new Promise(done => paper.toBlob(done, "image/png"));
+  const {photo} = choice, blob = await new Promise(done => paper.toBlob(done, "image/png"));
+  if (choice.photo !== photo) return;
   keepPicture(await ask(`/pictures?role=mask&name=${mask}`, {method: "POST", body: blob}));
+  if (choice.photo !== photo) forgetMask(mask);
 }
 
+const forgotten = new Set(); // versions of deleted masks, which events that were sent before still contain
 function forgetMask(mask) {
   if (!picture(mask)) return;
+  forgotten.add(picture(mask).version);
   state.pictures = state.pictures.filter(one => one.name !== mask);
   ask(`/pictures/${mask}`, {method: "DELETE"}).catch(() => {});
 }
@@ -691,33 +803,39 @@ $("brush-erase").onclick = () => erase(true);
 $("brush-undo").onclick = () => { const before = strokes.pop(); if (before) { pen.putImageData(before, 0, 0); keepMaskSoon(); } };
 $("brush-clear").onclick = () => { snapshot(); pen.clearRect(0, 0, canvas.width, canvas.height); keepMaskSoon(); };
 $("brush-size").oninput = moveCursor;
-$("brush-done").onclick = trying(async () => {
+// Send the mask, unless nothing is brushed, and then end brushing.
+async function finishBrush() {
   const mask = brushed;
   await keepMask(mask);
   if (mask !== KEEP && !picture(mask)) delete choice.regions[mask];
-  brushed = null;
+  if (brushed === mask) endBrush();
+}
+function endBrush() {
+  clearTimeout(sending);
+  brushed = last = finger = null;
   $("cursor").hidden = true;
+}
+$("brush-done").onclick = trying(async () => {
+  const mask = brushed;
+  await finishBrush();
   changed(mask === KEEP); // the instant picture keeps this part
 });
 
 // --- What the server sends -------------------------------------------------------------------------
 
+let begun = false; // whether the page has made its first choices; before that it paints no instant picture
 function receive(received) {
   const before = state;
-  state = received;
+  state = {...received, pictures: received.pictures.filter(one => !forgotten.has(one.version))};
   const run = received.run;
-  if (run && before.run?.id !== run.id) { commandOf = ""; $("earlier").value = $("earlier").max; if (busy() || run.pictures.length) shown = "run"; }
+  if (run && before.run?.id !== run.id) { commandOf = ""; earlierChosen = null; if (busy() || run.pictures.length) shown = "run"; }
   if (run && run.state !== previousState) {
     previousState = run.state;
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
               done: `The painting is finished. ${run.warning}`, failed: `The painting failed: ${run.why}`}[run.state] ?? "");
   } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
-  const known = new Set(received.pictures.map(one => one.name));
-  if (choice.photo && !known.has(choice.photo)) choice.photo = null;
-  for (const name of Object.keys(choice.styles)) if (!known.has(name)) delete choice.styles[name];
-  choice.photo ??= ofRole("photo")[0]?.name ?? null;
-  if (!Object.keys(choice.styles).length && ofRole("painting").length) choice.styles[ofRole("painting")[0].name] = 0.5;
-  render();
+  if (replaceMissing() && begun) changed(true, false);
+  else render();
 }
 
 function listen() {
@@ -727,10 +845,12 @@ function listen() {
     receive(JSON.parse(event.data));
     if (!first) return;
     first = false;
-    if (!state.pictures.length) {
-      choice.photo = (await addSample("chelsea", "photo")).name;
-      choice.styles = {[(await addSample("starry_night", "painting")).name]: 0.5};
-    }
+    try {
+      if (!state.pictures.length) {
+        choosePhoto((await addSample("chelsea", "photo")).name);
+        choice.styles = {[(await addSample("starry_night", "painting")).name]: 0.5};
+      }
+    } finally { begun = true; }
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // if there is a run, as after a reload, the run stays in view
   };
@@ -738,7 +858,7 @@ function listen() {
   events.onmessage = event => told(event).catch(error => problem(error.message));
   events.onerror = async () => {
     if (events.readyState !== EventSource.CLOSED) {
-      problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
+      problem(`${LOST} This page tries again.`);
       return;
     }
     // Refused, and the browser does not say why: there are too many tabs, or nst-jax does not know this page.
@@ -746,7 +866,7 @@ function listen() {
       () => problem("This page is not kept up to date; close some of its tabs and reload it."),
       error => problem(error.message));
   };
-  events.onopen = () => problem("");
+  events.onopen = () => { if (complaint.startsWith(LOST)) problem(""); };
 }
 
 // --- Start of the page -----------------------------------------------------------------------------
@@ -768,7 +888,7 @@ $("after").onload = () => $("frame").style.setProperty("--ratio", $("after").nat
 $("show-instant").onclick = () => show("instant");
 $("show-run").onclick = () => show("run");
 $("compare").oninput = render;
-$("earlier").oninput = render;
+$("earlier").oninput = () => { earlierChosen = earlierStep() ?? null; render(); };
 $("paint").onclick = paint;
 $("pause").onclick = change("pause");
 $("go-on").onclick = change("go_on");
@@ -777,7 +897,7 @@ $("keep").onchange = () => change($("keep").checked ? "keep" : "unkeep")();
 $("undo").onclick = undo;
 $("start-from").onclick = startFrom;
 $("no-start").onclick = () => { choice.init = null; remember(); render(); };
-$("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
+$("copy").onclick = trying(copyCommand);
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
 for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size", "colors", "realism"].includes(id), true, ["strength", "realism"].includes(id) ? REST : 0));
