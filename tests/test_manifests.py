@@ -396,6 +396,15 @@ def test_what_is_passed_over_in_folders_is_said(call):
     assert code == 0 and f"note: {note}" in " ".join(err.split())
 
 
+def test_a_link_that_leads_to_itself_is_no_file_of_its_folder(here):
+    Path("in").mkdir()
+    Path("in/loop.txt").symlink_to("loop.txt")
+    Path("in/gone.txt").symlink_to("missing.txt")
+    assert rows.notes_on_folders([Path("in")]) == []
+    Path("in/notes.txt").touch()
+    assert rows.notes_on_folders([Path("in")]) == ["passed over in 'in': 1 .txt"]
+
+
 def test_a_number_in_a_name_is_tried_once(here):
     asked = [row_of(i) for i in range(1, 6)]
     asked[3] = asked[3]._replace(output="a_b-2.png")
