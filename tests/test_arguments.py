@@ -133,6 +133,10 @@ def test_no_flags_give_the_default_recipe():
             "`quality`: recipe 'tf' has the number of updates of",
         ),
         ({"quality": "good", "steps": 9}, "`quality`: good and 9 steps were given"),
+        (
+            {"recipe": "gram", "quality": "good", "values": ("descent.steps=9",)},
+            "`quality`: good and 9 steps were given",
+        ),
         ({"size": "large"}, "`size`: expected a number of pixels"),
         ({"values": ("terms.style_wieght=3",)}, "`values`: there is no key 'terms.style_wieght'"),
         (

@@ -91,7 +91,7 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a value that cannot be
-        used, a learning rate where the optimiser has none, or `quality` together with `steps`.
+        used, a learning rate where the optimiser has none, or `quality` together with a number of steps.
     """
     recipe, strength = recipe_and_strength_of(changes, controls=controls)
     return variants.with_options(recipe, strength=strength)
@@ -153,10 +153,11 @@ def recipe_and_strength_of(
         factor_of(changes.strength)  # raises an error for a strength outside 0 to 1
         strength = changes.strength
     if changes.quality is not None:
-        if changes.steps is not None:
+        steps = values.get(KEYS["steps"], changes.steps)
+        if steps is not None:
             raise ValueError(
-                f"`quality`: {changes.quality} and {changes.steps} steps were given, and both are "
-                "numbers of updates; leave one out"
+                f"`quality`: {changes.quality} and {steps} steps were given, and both are numbers of "
+                "updates; leave one out"
             )
         recipe = variants.with_quality(recipe, changes.quality)
     return variants.with_options(recipe, changes.size, changes.style_size), strength
