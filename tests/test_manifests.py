@@ -252,7 +252,11 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
             '{"style": "b", "seed": 1.5}',
             ["row 1", "`seed`: expected a whole number from 0 to 4294967295, got 1.5"],
         ),
-        ('{"style": "b", "size": 32.5}', ["row 1", "`--size`: expected text, got 32.5"]),
+        ('{"style": "b", "size": 32.5}', ["row 1", "': column `size`: expected text, got 32.5"]),
+        (
+            '{"content": "a", "style": "b", "protect": 1}',
+            ["row 1", "': column `protect`: expected text, got 1"],
+        ),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
     ],
 )

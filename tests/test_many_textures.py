@@ -230,7 +230,7 @@ BAD = {
     "seed": (",art.png,tiny,,-1,,,", "`seed`: expected a whole number"),
     "long seed": (f",art.png,tiny,,{'9' * 5000},,,", "`seed`: expected a whole number"),
     "masks": (",art.png,masks.toml,,,,,", "`controls` name parts of a content, which a texture"),
-    "size": (",art.png,tiny,8x8,,,,", "16"),
+    "size": (",art.png,tiny,8x8,,,,", "': column `size`: expected 16 to "),
     "odd side": (",art.png,tiny,40x40,,yes,,", "16"),
 }
 
@@ -246,7 +246,11 @@ def test_bad_rows_are_refused_before_any_work(call, row, message):
     ("words", "message"),
     [
         (("--init", "content"), "`--init`"),
-        (("--protect", "photo.png"), "`--protect`: is for all pictures"),
+        (
+            ("--protect", "photo.png"),
+            "`--protect`: is for all pictures, but this row has no content, so it is a texture and "
+            "cannot have it; give it to the other rows, by the column `protect`",
+        ),
         (("--strength", "0.5"), "`--strength`"),
         (("--colors", "content"), "`--colors`"),
         (("--set", "pictures.colors=content"), "`--set`: pictures.colors has no effect"),
