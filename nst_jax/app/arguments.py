@@ -91,7 +91,7 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a value that cannot be
-        used, a learning rate where the optimiser has none, or `quality` together with a number of steps.
+        used, a learning rate where the optimiser has none, or `quality` with a number of steps.
     """
     recipe, strength = recipe_and_strength_of(changes, controls=controls)
     return variants.with_options(recipe, strength=strength)
