@@ -199,6 +199,16 @@ BAD = {
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
     "outside": ([HEAD, "photo.png,art.png,../x.png,,"], "row 1", "'../x.png' is outside", "'out'"),
     "absolute": ([HEAD, "photo.png,art.png,/tmp/no/x.png,,"], "row 1", "--outputs-anywhere"),
+    "in the results": (
+        [HEAD, "photo.png,art.png,results.jsonl/x.png,,"],
+        "row 1",
+        "'out/results.jsonl/x.png' is in 'results.jsonl', and this is where the batch writes",
+    ),
+    "in an output": (
+        [HEAD, "photo.png,art.png,a.png/deep/x.png,,", "photo.png,art.png,a.png,,"],
+        "row 1",
+        "'out/a.png/deep/x.png' is in 'a.png', and this is the output of row 2; choose another",
+    ),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 
