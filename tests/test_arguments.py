@@ -59,6 +59,28 @@ def test_flags_are_changes_of_values(changes, values):
     assert recipe_of(Changes(recipe="tf", **changes)) == TF.replace(values)
 
 
+def optimizer_of(name, *values, **more):
+    return recipe_of(Changes(optimizer=name, values=values, **more)).descent.optimizer
+
+
+def test_single_values_change_the_optimizer_of_its_flag():
+    assert optimizer_of("LBFGS", "descent.optimizer.history=5") == optimizers.LBFGS(history=5)
+    whole = ("descent.optimizer=RMSprop", "descent.optimizer.learning_rate=0.5")
+    assert optimizer_of("Adam", *whole[1:]) == optimizers.Adam(learning_rate=0.5)
+    assert optimizer_of("Adam", *whole) == optimizers.Adam(learning_rate=0.5)  # the flag overrides
+    assert optimizer_of("Adam", *whole, learning_rate=2.0) == optimizers.Adam(learning_rate=2.0)
+    with pytest.raises(ValueError, match="^`values`: .*'descent.optimizer.history'"):
+        optimizer_of("Adam", "descent.optimizer.history=5")
+    # Values that the recipe's own optimiser, LBFGS, refuses.
+    averaged = recipe_of(Changes(optimizer="Adam", values=("descent.average_decay=0.5",)))
+    assert averaged == DEFAULT.replace(optimizer=optimizers.Adam(), average_decay=0.5)
+    # A refused optimiser has the name of its flag, and step lengths suit the new coordinates.
+    with pytest.raises(ValueError, match="^`optimizer`: LBFGS "):
+        optimizer_of("LBFGS", "terms.style_weight=3", recipe="tf")
+    raw = ("descent.coordinates=raw", "descent.optimizer.b1=0.5")
+    assert optimizer_of("Adam", *raw, recipe="gatys-pytorch") == optimizers.Adam(b1=0.5)
+
+
 @pytest.mark.parametrize(("quality", "steps"), [("draft", 30), ("good", 90), ("best", 300)])
 def test_a_quality_is_a_number_of_updates(quality, steps):
     assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
@@ -111,6 +133,10 @@ def test_no_flags_give_the_default_recipe():
             "`quality`: recipe 'tf' has the number of updates of",
         ),
         ({"quality": "good", "steps": 9}, "`quality`: good and 9 steps were given"),
+        (
+            {"recipe": "gram", "quality": "good", "values": ("descent.steps=9",)},
+            "`quality`: good and 9 steps were given",
+        ),
         ({"size": "large"}, "`size`: expected a number of pixels"),
         ({"values": ("terms.style_wieght=3",)}, "`values`: there is no key 'terms.style_wieght'"),
         (

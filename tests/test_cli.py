@@ -281,6 +281,7 @@ BAD_FLAGS = {
     "log is folder": (["--log", "."], "`--log`", "folder"),
     "empty log": (["--log", ""], "`--log`", "is empty"),
     "empty frames": (["--frames", ""], "`--frames`", "is empty"),
+    "empty protect": (["--protect", ""], "`--protect`", "expected MASK[:AMOUNT]"),
     "empty output": (["-o", ""], "`--output`", "is empty"),
     "long output": (["-o", "a" * 300 + ".png"], "`--output`", "File name too long; choose a short"),
     "long log": (["--log", "a" * 300], "`--log`", "File name too long; choose a shorter name"),

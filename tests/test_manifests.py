@@ -199,6 +199,16 @@ BAD = {
     "suffix": ([HEAD, "photo.png,art.png,x.gif,,"], "row 1", ".gif"),
     "outside": ([HEAD, "photo.png,art.png,../x.png,,"], "row 1", "'../x.png' is outside", "'out'"),
     "absolute": ([HEAD, "photo.png,art.png,/tmp/no/x.png,,"], "row 1", "--outputs-anywhere"),
+    "in the results": (
+        [HEAD, "photo.png,art.png,results.jsonl/x.png,,"],
+        "row 1",
+        "'out/results.jsonl/x.png' is in 'results.jsonl', and this is where the batch writes",
+    ),
+    "in an output": (
+        [HEAD, "photo.png,art.png,a.png/deep/x.png,,", "photo.png,art.png,a.png,,"],
+        "row 1",
+        "'out/a.png/deep/x.png' is in 'a.png', and this is the output of row 2; choose another",
+    ),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 
@@ -252,7 +262,11 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
             '{"style": "b", "seed": 1.5}',
             ["row 1", "`seed`: expected a whole number from 0 to 4294967295, got 1.5"],
         ),
-        ('{"style": "b", "size": 32.5}', ["row 1", "`--size`: expected text, got 32.5"]),
+        ('{"style": "b", "size": 32.5}', ["row 1", "': column `size`: expected text, got 32.5"]),
+        (
+            '{"content": "a", "style": "b", "protect": 1}',
+            ["row 1", "': column `protect`: expected text, got 1"],
+        ),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
     ],
 )
@@ -394,6 +408,15 @@ def test_what_is_passed_over_in_folders_is_said(call):
     assert note.startswith("passed over in 'in': 1 .heic, 2 .mov, 1 without a suffix (HEIC")
     code, _, err = call("batch", "in", "--styles", "art.png", "-o", "out", "--recipe", "tiny")
     assert code == 0 and f"note: {note}" in " ".join(err.split())
+
+
+def test_a_link_that_leads_to_itself_is_no_file_of_its_folder(here):
+    Path("in").mkdir()
+    Path("in/loop.txt").symlink_to("loop.txt")
+    Path("in/gone.txt").symlink_to("missing.txt")
+    assert rows.notes_on_folders([Path("in")]) == []
+    Path("in/notes.txt").touch()
+    assert rows.notes_on_folders([Path("in")]) == ["passed over in 'in': 1 .txt"]
 
 
 def test_a_number_in_a_name_is_tried_once(here):

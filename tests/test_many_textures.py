@@ -216,6 +216,9 @@ def test_a_recipe_file_of_a_row_gives_a_texture_what_it_gives_the_command(call):
 def test_the_command_refuses_values_without_an_effect(call):
     words = ("texture", "art.png", "--recipe", "tiny", "--set", "pictures.colors=content")
     refused(call(*words), "`--set`: pictures.colors has no effect on a texture")
+    # The recipe of a texture has this very layer, since each recipe needs one.
+    found = call(*words[:4], "--content-layer", "relu1_1")
+    refused(found, "`--content-layer`: has no effect on a texture")
 
 
 HEAD = "content,style,recipe,size,seed,tile_seamless,protect,overrides"
@@ -227,7 +230,7 @@ BAD = {
     "seed": (",art.png,tiny,,-1,,,", "`seed`: expected a whole number"),
     "long seed": (f",art.png,tiny,,{'9' * 5000},,,", "`seed`: expected a whole number"),
     "masks": (",art.png,masks.toml,,,,,", "`controls` name parts of a content, which a texture"),
-    "size": (",art.png,tiny,8x8,,,,", "16"),
+    "size": (",art.png,tiny,8x8,,,,", "': column `size`: expected 16 to "),
     "odd side": (",art.png,tiny,40x40,,yes,,", "16"),
 }
 
@@ -243,11 +246,16 @@ def test_bad_rows_are_refused_before_any_work(call, row, message):
     ("words", "message"),
     [
         (("--init", "content"), "`--init`"),
-        (("--protect", "photo.png"), "`--protect`: is for all pictures"),
+        (
+            ("--protect", "photo.png"),
+            "`--protect`: is for all pictures, but this row has no content, so it is a texture and "
+            "cannot have it; give it to the other rows, by the column `protect`",
+        ),
         (("--strength", "0.5"), "`--strength`"),
         (("--colors", "content"), "`--colors`"),
         (("--set", "pictures.colors=content"), "`--set`: pictures.colors has no effect"),
         (("--content-layer", "relu2_1"), "`--content-layer`"),
+        (("--content-layer", "relu1_1"), "`--content-layer`: has no effect on a texture"),
         (("--style-fine", "photo.png"), "`--style-fine`: is for all pictures"),
         (("--size", "long:512"), "`--size`: expected WIDTHxHEIGHT"),
     ],

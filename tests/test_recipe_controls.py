@@ -124,7 +124,7 @@ def test_a_file_and_a_row_of_a_manifest_name_several_masks(capsys, stylize):
     )
     refused_row = "all masks are protected by one amount, got 1 and 0.5"
     batch = caller(capsys, "batch", "jobs.csv", "-o", "out", "-q")
-    refused(batch(), "row 2 of 'jobs.csv'", "`--protect`", refused_row)
+    refused(batch(), "row 2 of 'jobs.csv': column `protect`: ", refused_row)
     first, second, _ = Path("jobs.csv").read_text().splitlines()
     Path("jobs.csv").write_text(f"{first}\n{second}\n")
     assert batch()[0] == 0

@@ -91,7 +91,7 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a value that cannot be
-        used, a learning rate where the optimiser has none, or `quality` together with `steps`.
+        used, a learning rate where the optimiser has none, or `quality` with a number of steps.
     """
     recipe, strength = recipe_and_strength_of(changes, controls=controls)
     return variants.with_options(recipe, strength=strength)
@@ -120,7 +120,13 @@ def recipe_and_strength_of(
       ValueError: as in `recipe_of`.
     """
     recipe, strength = named_or_read_and_strength(changes.recipe, controls)
-    if changes.values:
+    values = by_key(changes.values)
+    if changes.optimizer is not None:
+        # This is done before `--set` is applied, which may change numbers of this optimiser. A whole
+        # optimiser in `--set` is overridden, as other flags override `--set`.
+        recipe = _with_optimizer(recipe, changes.optimizer, values)
+        values.pop("descent.optimizer", None)
+    if values:
         # All other flags are applied below, after `--set`, so that they override it. Only `--colors`
         # and `--steps` are applied here as well. For `--set` may set `pictures.color_map`, which is
         # refused unless `pictures.colors` is already "content"; and a schedule without numbers of
@@ -130,11 +136,13 @@ def recipe_and_strength_of(
         if changes.steps is not None:
             _checks.whole("steps", changes.steps, least=1)
             recipe = _with_flag(recipe, "steps", KEYS["steps"], changes.steps)
-        recipe, own = toml.values_and_strength(recipe, by_key(changes.values))
+        try:
+            recipe, own = toml.values_and_strength(recipe, values)
+        except ValueError as error:
+            # `--set` no longer has a whole optimiser if `--optimizer` is given, which then is meant.
+            by_flag = str(error).replace("`values`: `descent.optimizer`:", "`optimizer`:", 1)
+            raise ValueError(by_flag if changes.optimizer else str(error)) from None
         strength = strength if own is None else own
-    if changes.optimizer is not None:
-        optimizer = _optimizer(changes.optimizer, recipe.descent.coordinates)
-        recipe = recipe.replace(descent__optimizer=optimizer)
     for flag, key in KEYS.items():
         value = getattr(changes, flag)
         if value is not None and value != ():
@@ -145,10 +153,11 @@ def recipe_and_strength_of(
         factor_of(changes.strength)  # raises an error for a strength outside 0 to 1
         strength = changes.strength
     if changes.quality is not None:
-        if changes.steps is not None:
+        steps = values.get(KEYS["steps"], changes.steps)
+        if steps is not None:
             raise ValueError(
-                f"`quality`: {changes.quality} and {changes.steps} steps were given, and both are "
-                "numbers of updates; leave one out"
+                f"`quality`: {changes.quality} and {steps} steps were given, and both are numbers of "
+                "updates; leave one out"
             )
         recipe = variants.with_quality(recipe, changes.quality)
     return variants.with_options(recipe, changes.size, changes.style_size), strength
@@ -169,6 +178,21 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)
+
+
+def _with_optimizer(recipe: Recipe, name: str, values: Mapping[str, str]) -> Recipe:
+    """Return the recipe with another optimiser, whose step lengths suit the recipe's coordinates.
+
+    Args:
+      recipe: the recipe to change. The result is not checked.
+      name: a name in `optimizers.OPTIMIZERS`, in upper or lower case.
+      values: the settings of `--set`, from keys to texts, which are applied later. If they change
+        `descent.coordinates`, the step lengths suit the new coordinates.
+    """
+    key, descent = "descent.coordinates", recipe.descent
+    if key in values:
+        descent = toml.with_value(recipe, key, values[key], argument="values").descent
+    return recipe.replace(descent__optimizer=_optimizer(name, descent.coordinates))
 
 
 def _tile(text: str) -> int | str:

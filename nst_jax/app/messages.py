@@ -126,12 +126,16 @@ SUGGESTED = (
 def as_flags(message: str) -> str:
     """Return a message with Python names of options replaced by the flags of the command line.
 
+    A name after the word "column" is that of a manifest's column, and is kept.
+
     Example:
       >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
       'smaller: `--tile` auto or `--set descent.optimizer.history=5`'
     """
     flags = re.sub(
-        f"`({'|'.join(SUGGESTED)})`", lambda name: f"`--{name[1].replace('_', '-')}`", message
+        f"(?<!column )`({'|'.join(SUGGESTED)})`",
+        lambda name: f"`--{name[1].replace('_', '-')}`",
+        message,
     )
     flags = re.sub(r"`regions(\[\d+\])", r"`--region\1", flags)
     return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)

@@ -160,10 +160,15 @@ def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
         the path of the mask.
       folder: the folder from which a relative path starts.
 
+    Raises:
+      ValueError: if the text is empty.
+
     Example:
       >>> parse_protect("face.png:0.5").amount, parse_protect("face.png").amount
       (0.5, 1.0)
     """
+    if not text:  # `Path("")` would mean the current folder
+        raise ValueError("expected MASK[:AMOUNT], such as face.png:0.5, got ''")
     path, colon, amount = text.rpartition(":")
     number = as_number(amount)
     if not (path and colon) or number is None:
@@ -307,7 +312,10 @@ class ProtectType(click.ParamType):
     name = "mask"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return parse_protect(value)
+        try:
+            return parse_protect(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def join_protect(

@@ -18,6 +18,11 @@ from nst_jax.recipes.walk import walk
 # message also names the key of the value.
 OF_ANY_VALUE = ("values", "--set", "overrides")
 
+# Keys that have no effect on a texture, whatever their values. Other values may be those that each
+# texture has, such as a content weight of 0. The layers of the content loss may be those of the recipe
+# of a texture as well, but only because this recipe needs some, and its content loss has the weight 0.
+WITHOUT_EFFECT = (STRENGTH, "terms.content_taps")
+
 
 def blank_glance(shape: Shape) -> images.Glance:
     """Return size, name and digest of the grey picture that takes the place of a texture's content.
@@ -60,7 +65,7 @@ def recipe_of_texture(
     found = texturing.of_texture(recipe, seamless=seamless)
     before, after = ({item.key: item.value for item in walk(one)} for one in (recipe, found))
     for key, name in given.items():
-        if key == STRENGTH or (key in before and before[key] != after.get(key)):
+        if key in WITHOUT_EFFECT or (key in before and before[key] != after.get(key)):
             about = f" {key}" if name in OF_ANY_VALUE else ""
             raise ValueError(
                 f"`{name}`:{about} has no effect on a texture, which has no content and starts from "

@@ -46,8 +46,9 @@ def passed_over(folder: Path) -> str:
     pictures are counted if Pillow cannot open them; the text then ends with the advice to save them as
     JPEG or PNG.
     """
-    names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    others = [name for name in names if not _is_picture(name) and not name.startswith(".")]
+    names = [name for name in os.listdir(folder) if not (_is_picture(name) or name.startswith("."))]
+    # `os.path.isfile` is False for a link that leads to itself; `os.DirEntry.is_file` raises an error.
+    others = [name for name in names if os.path.isfile(folder / name)]
     kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in others)
     text = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     heic = any(kind in decoding.HEIC_SUFFIXES for kind in kinds)

@@ -162,15 +162,17 @@ def check_destinations(
         return real
 
     written = {os.path.realpath(path) for path in more}
+    real_outputs: list[tuple[ManifestRow, Path, str]] = []  # each output, and its real path
     existing: dict[Path, Path] = {}  # folder -> itself, or its nearest existing ancestor
     probed: set[Path] = set()  # folders in which a file has been created as a test
     for row, output in files:
         with naming_row(row):
-            if check(output) in written:
+            if (real := check(output)) in written:
                 raise ValueError(
                     f"`output`: '{output}' is where the batch writes its contact sheet or its list of "
                     "results; choose another name"
                 )
+            real_outputs.append((row, output, real))
             # A missing parent folder is made later, so its nearest existing ancestor must be writable.
             if output.parent not in existing:
                 existing[output.parent] = _existing(output.parent)
@@ -180,8 +182,30 @@ def check_destinations(
             probe = there.parent not in probed or os.path.islink(there)
             images.check_output(there, argument="output", probe=probe)
             probed.add(there.parent)
-    for path in more:
-        check(path)
+    _check_folders(real_outputs, [check(path) for path in more])
+
+
+def _check_folders(outputs: Sequence[tuple[ManifestRow, Path, str]], more: Iterable[str]) -> None:
+    """Refuse a result in a folder whose path the batch uses for a file.
+
+    Args:
+      outputs: rows (pictures to paint), each with the path of its result and the real path of this.
+      more: the real paths of other files that the batch writes.
+    """
+    files = dict.fromkeys(more, "where the batch writes its contact sheet or its list of results")
+    files |= {real: f"the output of row {row.number}" for row, _, real in outputs}
+    checked: set[Path] = set()  # folders that, like all their ancestors, are no path of such a file
+    for row, output, real in outputs:
+        for folder in Path(real).parents:
+            if folder in checked:
+                break
+            if (what := files.get(str(folder))) is not None:
+                with naming_row(row):
+                    raise ValueError(
+                        f"`output`: '{output}' is in '{folder.name}', and this is {what}; choose "
+                        "another folder"
+                    )
+            checked.add(folder)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -109,6 +109,8 @@ def naming_row(row: ManifestRow) -> Iterator[None]:
         if not row.location:
             raise
         message = with_file_named(str(error), row.recipe)
+        if row.size is not None and message.startswith("`size`"):
+            message = f"column {message}"
         raise ValueError(f"`{CONTENTS}`: {row.location}: {message}") from None
 
 
@@ -280,7 +282,9 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
             tile_seamless=seamless,
         )
     except ValueError as error:
-        raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {error}") from None
+        # The word "column" keeps messages from naming the option that is called like the column.
+        column = "column " if str(error).startswith("`") else ""
+        raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {column}{error}") from None
 
 
 def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
