@@ -427,7 +427,8 @@ def test_what_is_exported_is_refused_by_its_type(params, tmp_path):
             "`--set`: 'features' does not use terms.style_weight; leave it out",
         ),
         (
-            'features --to stablehlo -o x --tap relu1_1 --set terms.style_taps=["relu1_1"]',
+            "features --to stablehlo -o x --tap relu1_1 --set terms.style_taps="
+            '["relu1_1","relu1_2","relu2_1","relu2_2","relu3_1"]',
             "`--set`: 'features' does not use terms.style_taps; leave it out",
         ),
         ("styles26 --to tflite -o x --size any", "`--size`: a file for tflite has one size"),
