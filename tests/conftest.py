@@ -248,8 +248,10 @@ def style():
     return jax.numpy.asarray(small.picture("starry_night", 28, 20))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def torch():
     torch = pytest.importorskip("torch", reason="install the extra `parity`")
-    torch.set_num_threads(1)  # with more, its threads and XLA's would wait for each other
+    # With more, its threads and XLA's would wait for each other, and the last bits of resized pictures
+    # would differ from those of the golden files. Tests of benchmarks leave another number.
+    torch.set_num_threads(1)
     return torch

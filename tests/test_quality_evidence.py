@@ -62,8 +62,7 @@ def test_contestants_are_recipes_with_their_own_updates_or_others():
 
 
 @pytest.mark.torch
-def test_the_loop_of_a_source_in_torch_is_a_contestant(params):
-    torch = pytest.importorskip("torch")
+def test_the_loop_of_a_source_in_torch_is_a_contestant(params, torch):
     each = gallery.contestant("crowsonkb-pytorch", steps=6)
     ours = gallery.contestant("crowsonkb@6")
     assert gallery.contestant("crowsonkb-pytorch").recipe == nst.recipes.named("crowsonkb")
