@@ -602,7 +602,7 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 def _instant_answer(found: QuickPicture, number: int) -> dict[str, Any]:
-    """Return what the page is told of a picture that was painted by a single pass of a network.
+    """Return the JSON object that describes to the page a picture of a single pass of a network.
 
     Args:
       found: the picture.
