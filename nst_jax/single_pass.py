@@ -8,7 +8,7 @@ import numpy as np
 
 from nst_jax import _checks
 from nst_jax._real_size import stacked
-from nst_jax._types import HostImage, Image, Params, Shape
+from nst_jax._types import Float, Image, Params, Shape
 from nst_jax.controls.given import BatchControls, Given, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
     ParsedStyle,
@@ -294,7 +294,7 @@ def _read_styles(styles: Any, shares: Any) -> dict[str, ParsedStyle]:
 
 def _checked_controls(
     controls: BatchControls,
-    contents: Sequence[HostImage],
+    contents: Sequence[Float[np.ndarray, "_ _ 3"]],
     styles: Sequence[ParsedStyle],
     count: int,
 ) -> list[Given | None]:
