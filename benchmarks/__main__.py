@@ -12,7 +12,7 @@ from typing import Any
 import click
 import jax
 
-from benchmarks import equal_time, gallery, harness
+from benchmarks import equal_time, gallery, harness, merging
 from benchmarks.problems import Pair
 from benchmarks.report import report
 
@@ -84,6 +84,12 @@ def measure(
         raise RuntimeError(
             f"'{path}' has {len(old['rows'])} rows, and {len(entry['rows'])} were measured, which are "
             f"in '{unfinished}'; add `--replace` to replace it all the same"
+        )
+    lost = merging.missing_pictures(old["rows"], entry["rows"]) if old and name == "quality" else []
+    if lost:
+        raise RuntimeError(
+            f"'{path}' has pictures that were not rated now, such as {lost[0]}; the new "
+            f"ratings are in '{unfinished}'; add `--add` to keep all, or `--replace` to lose them"
         )
     unfinished.replace(path)
     if shows_table:

@@ -27,6 +27,20 @@ def key_of(row: Row) -> Key:
     return tuple(row["pair"]), tuple(row["size"]), row.get("crop")
 
 
+def missing_pictures(before: Sequence[Row], now: Sequence[Row]) -> list[str]:
+    """Return the names of pictures that rows have and others lack, such as `chelsea:gravel by gram`."""
+
+    def named(rows: Sequence[Row]) -> dict[tuple[Key, str], str]:
+        return {
+            (key_of(row), name): f"{':'.join(row['pair'])} by {name}"
+            for row in rows
+            for name in row["recipes"]
+        }
+
+    there = named(now)
+    return [said for key, said in named(before).items() if key not in there]
+
+
 def with_machines(record: Row) -> list[Row]:
     """Return the rows of a record, in which each picture names its machine.
 

@@ -96,7 +96,7 @@ paint, rate, and draw this page:
 python -m docs.gallery_page pictures pictures
 {quality} {pairs} {recipes} --equal-time {ours} --paint-only
 {quality} {pairs} --recipe {instant} --paint-only
-{quality} --no-paint --out benchmarks/results/all_recipes
+{quality} --no-paint --add --out benchmarks/results/all_recipes
 python -m docs.all_recipes_page draw --keep painted --pictures pictures
 ```
 """

