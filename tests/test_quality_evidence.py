@@ -1235,6 +1235,7 @@ def test_times_from_another_machine_are_not_compared_unless_both_were_timed_ther
     assert quality_aims.compared_seconds(found, "gram") == {slow_cpu: (5.0, 6.0, 1)}
     assert quality_page._machines(found).endswith(
         "| `default` | CPU (slow, 2 cores), float32 | 1 |  |  | 5 | 5 |\n"
+        "| `default` | CPU (fast, 2 cores), float32 | 1 |  |  | 2 | 2 |\n"
         "| `gram` | CPU (slow, 2 cores), float32 | 1 |  |  | 6 | 5 |\n"
         "| `nnst` | CPU (fast, 2 cores), float32 | 1 |  |  | 40 | 2 |\n"
     )
@@ -1380,9 +1381,7 @@ def test_pictures_of_several_sizes_are_compared_by_hand():
     assert "The small picture by" not in quality_page._sizes([small, large])
     elsewhere = {"device": {"platform": "gpu", "kind": "H"}, "precision": "bfloat16"}
     small["recipes"]["default"] |= elsewhere
-    said = (
-        "The small picture by `default` was painted on H, bfloat16, the large on CPU (CPU, 2 cores)"
-    )
+    said = "`default` was painted on H, bfloat16, that of 48 px on CPU (CPU, 2 cores), float32."
     assert said in quality_page._sizes([small, large])
     assert list(plots.by_canvas([small, large])) == ["48px", "24px"]
     assert list(plots.by_canvas([large | {"crop": "4:3"}, large])) == ["48px-4x3", "48px"]
