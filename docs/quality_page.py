@@ -193,7 +193,38 @@ def _ratings(rows: Sequence[Json], figure: str, ours: str = OURS) -> list[str]:
         _by_pair(rows, ours),
         f"![{FRONT}](quality/{figure})\n",
         *(["Who is ahead, on how many pairs:\n", counts] if counts else []),
+        _source_loop(rows),
     ]
+
+
+def _source_loop(rows: Sequence[Json]) -> str:
+    """Compare a recipe with the loop of its source, on pairs with as many updates by both."""
+    own, loop = gallery.contestant(gallery.SOURCE_LOOP).recipe.name, gallery.SOURCE_LOOP
+    both = [
+        (row["recipes"][own], row["recipes"][loop])
+        for row in pairs_of(pairs_of(rows, own), loop)
+        if row["recipes"][own]["updates"] == row["recipes"][loop]["updates"]
+    ]
+    if not both:
+        return ""
+    apart = {
+        rater: max(abs(one["ratings"][rater] - other["ratings"][rater]) for one, other in both)
+        for rater in plots.FRONT
+    }
+    timed = [one for one in (timed_alike(*each) for each in both) if one is not None]
+    ours, theirs = (fmean(taken(one[place]) for one in timed) if timed else 0 for place in (0, 1))
+    times = (
+        f" There `{own}` took {three_digits(ours)} CPU s, and `{loop}` {three_digits(theirs)}, "
+        f"{theirs / ours:.2f} times as many."
+        if timed
+        else ""
+    )
+    return (
+        f"`{loop}` and `{own}` made as many updates on {_counted(both)}.{times} The method is the "
+        "same, but the pictures drift apart, presumably as rounding errors grow: their distances of "
+        f"style vectors differ by up to {apart['style_vector']:.2f}, their SSIM by up to "
+        f"{apart['ssim']:.2f}. So much these two raters may change from one program to another.\n"
+    )
 
 
 def _conditions(rows: Sequence[Json], *, painters: bool = True) -> str:

@@ -881,6 +881,25 @@ def rows(*pairs):
     ]
 
 
+def test_a_recipe_is_compared_with_the_loop_of_its_source_on_pairs_of_as_many_updates():
+    found = rows(
+        {"crowsonkb": (1.0, 0.5), "crowsonkb-pytorch": (1.25, 0.375)},
+        {"crowsonkb": (1.0, 0.5), "crowsonkb-pytorch": (0.5, 0.5)},
+        {"crowsonkb": (1.0, 0.5), "crowsonkb-pytorch": (9.0, 0.5)},
+        {"crowsonkb": (1.0, 0.5)},
+    )
+    found[2]["recipes"]["crowsonkb"]["updates"] = 10
+    said = quality_page._source_loop(found)
+    assert "made as many updates on 2 pairs. The method" in said
+    assert "style vectors differ by up to 0.50, their SSIM by up to 0.12." in said
+    for row, ours, theirs in ((found[0], 10.0, 15.0), (found[1], 30.0, 65.0), (found[2], 1.0, 9.0)):
+        row["recipes"]["crowsonkb"]["processor_seconds"] = ours
+        row["recipes"]["crowsonkb-pytorch"]["processor_seconds"] = theirs
+    said = quality_page._source_loop(found)
+    assert "`crowsonkb` took 20 CPU s, and `crowsonkb-pytorch` 40, 2.00 times as many." in said
+    assert quality_page._source_loop(found[2:]) == ""
+
+
 def test_pairs_on_which_one_is_ahead_are_counted_by_hand():
     found = rows(
         {"p": (1.0, 0.5), "q": (2.0, 0.5)},  # nearer at equal SSIM
