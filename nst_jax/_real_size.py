@@ -139,12 +139,13 @@ def stacked(images: Sequence[Any], *, on_host: bool) -> Any:
     """Return images [h, w, c] as one array [n, h, w, c], or as the same list if their shapes differ.
 
     With `on_host`, NumPy makes the array, since JAX would compile a program for the images' shape. If
-    the first image is committed to a device, that is where the array is put.
+    some images are committed to a device, that of the first of these is where the array is put.
     """
     if len({image.shape for image in images}) > 1:
         return images
     if on_host:
-        return jax.device_put(np.stack(images), committed_to(images[0]))
+        places = (place for place in map(committed_to, images) if place is not None)
+        return jax.device_put(np.stack(images), next(places, None))
     return jnp.stack(images)
 
 

@@ -129,7 +129,6 @@ def instant(
     _check_style("style", read, colors, style_opacity)
     _check_style_size("style", [read], style_size)
     check_strength_of_style(read, strength)
-    parsed = with_resized_pictures("style", read, style_size)
     image = checked_picture("content", content, several="instant_many")
     given = checked_controls(
         image.shape[:2],
@@ -138,6 +137,7 @@ def instant(
         opacity=opacity,
         style_opacity=style_opacity,
     )
+    parsed = with_resized_pictures("style", read, style_size)
     resized = resized_content(image, size)
     painter, recipe = InstantPainter(params, chosen), recipe_finishing_with(colors, realism)
     request, finish = controlled_request(painter, resized, parsed, recipe, given, strength)

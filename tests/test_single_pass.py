@@ -450,6 +450,7 @@ def test_another_mask_amount_or_realism_compiles_nothing(content, style, compila
 def test_controls_without_a_meaning_are_refused(style, options, said, monkeypatch):
     monkeypatch.setattr(instant_painter.InstantPainter, "request", None)  # before any work
     monkeypatch.setattr(single_pass, "resized_content", None)
+    monkeypatch.setattr(single_pass, "with_resized_pictures", None)
     with pytest.raises(ValueError) as error:
         nst.instant(GREY, style, **options)
     assert said in str(error.value)

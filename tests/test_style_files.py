@@ -1,6 +1,7 @@
 """Style files: what is written comes back, and every other file is refused in one line."""
 
 import json
+import os
 from dataclasses import replace
 
 import h5py
@@ -150,6 +151,14 @@ def test_facts_that_are_no_json_are_not_written(path, network, fact):
     with pytest.raises(TypeError, match="^`checkpoint`: expected JSON values"):
         style_files.save_training(path, checkpoint)
     assert path.read_bytes() == before
+
+
+def test_names_of_files_that_are_not_utf8_are_kept(tmp_path, network):
+    names = (os.fsdecode(b"n\xff"), "nächt")
+    named, path = replace(network, styles=names), tmp_path / "new.h5"
+    style_files.save_network(path, named, facts={"photos": names[0]})
+    found = style_files.read_style_file(path)
+    assert found.network.styles == names and found.facts["photos"] == names[0]
 
 
 def test_a_network_that_is_not_finite_is_not_written(tmp_path, network):

@@ -332,7 +332,7 @@ def test_save_checks_what_it_is_given(tiny, tmp_path):
         save_params(tmp_path / "nowhere" / "a.h5", params)
     with pytest.raises(ValueError, match=r"`path`: .* is a folder"):
         save_params(tmp_path, params)
-    with pytest.raises(ValueError, match=r"`pixels`: .*'rgb'"):
+    with pytest.raises(ValueError, match=r"`params.pixels`: .*'rgb'"):
         save_params(tmp_path / "a.h5", Params(params.layers, "x", "rgb"))
     assert not list(tmp_path.iterdir())
 
@@ -342,7 +342,7 @@ def test_save_checks_what_it_is_given(tiny, tmp_path):
     [
         ("licence", 3, TypeError, "expected text, got 3"),
         ("origin", None, TypeError, "expected text, got None"),
-        ("family", None, TypeError, "expected text, got None"),
+        ("params.family", None, TypeError, "expected text, got None"),
         ("origin", "\udc80", ValueError, r"'\\udc80' has characters that UTF-8 does not have"),
         (
             "licence",
@@ -358,8 +358,9 @@ def test_save_refuses_texts_that_hdf5_does_not_store(
     params, path = random_params(tiny), tmp_path / "a.h5"
     save_params(path, params, origin="x" * 65500, licence="x" * 65500)
     before = path.read_bytes()
-    changed = Params(params.layers, value, params.pixels) if name == "family" else params
-    texts = {} if name == "family" else {name: value}
+    of_params = name == "params.family"
+    changed = Params(params.layers, value, params.pixels) if of_params else params
+    texts = {} if of_params else {name: value}
     with pytest.raises(error, match=f"^`{name}`: {said}"):
         save_params(path, changed, **texts)
     assert path.read_bytes() == before

@@ -107,8 +107,8 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
     No activations are computed yet.
 
     Args:
-      image: the picture to start from, [h, w, 3] in [0, 1], at least 16 px on each side. The whole
-        ascent uses its dtype.
+      image: the picture to start from, [h, w, 3] in [0, 1], at least 16 px on each side. The
+        pictures of the whole ascent have its dtype.
       ascent: the settings, of which only the names of the layers, `taps`, are used.
 
     Returns:
@@ -165,7 +165,7 @@ def climb(
     Raises:
       ValueError: if `state` is that of a batch, which `jax.vmap` takes; if the taps of the guide's
         features are not exactly those of `ascent`; if `ascent` does not have one weight for each tap;
-        or if the sum of these weights is 0.
+        or if the sum of these weights is 0, which is not checked where they are traced.
     """
     _check_picture("state.pending", state.pending)
     widest = jnp.asarray(ascent.jitter, jnp.int32)
@@ -282,7 +282,8 @@ def excitement(
       TypeError: if `image` is not an array.
       ValueError: if `image` is not one image [h, w, 3] of floating point numbers, or is too small; if
         the taps of the guide's features are not exactly those of `ascent`; if `ascent` does not have
-        one weight for each tap; or if the sum of these weights is 0.
+        one weight for each tap; or if the sum of these weights is 0, which is not checked where they
+        are traced.
 
     Example:
       >>> import jax, jax.numpy as jnp

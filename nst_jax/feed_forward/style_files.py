@@ -339,7 +339,10 @@ def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> It
 
 
 def _encoded(argument: str, facts: Mapping[str, Any]) -> bytes:
-    """Return facts as JSON in UTF-8; NumPy's scalars become numbers.
+    r"""Return facts as JSON in UTF-8; NumPy's scalars become numbers.
+
+    A file's name may have bytes that are not UTF-8. Python decodes each as a lone surrogate, which is
+    written as JSON's escape for it, such as `\udcff`, and read as the same text.
 
     Args:
       argument: the caller's name for the facts, shown in error messages.
@@ -357,12 +360,13 @@ def _encoded(argument: str, facts: Mapping[str, Any]) -> bytes:
         raise TypeError(_checks.shown(value))
 
     try:
-        return json.dumps(facts, ensure_ascii=False, default=plain).encode()
+        text = json.dumps(facts, ensure_ascii=False, default=plain)
     except TypeError as error:
         raise TypeError(
             f"`{argument}`: expected JSON values (text, numbers, truth values, None, lists and "
             f"dictionaries from text), got {error}; leave it out or write it as text"
         ) from None
+    return text.encode(errors="backslashreplace")
 
 
 def _write(path: Path, kind: _hdf5.Format, facts: bytes, arrays: Mapping[str, Any]) -> None:

@@ -177,11 +177,9 @@ def _may_share(side: int, options: Mapping[str, Any]) -> bool:
     picture on an accelerator, if the `side` of the squares is at most `buckets.LARGEST_SHARED` px.
     `options` are the further arguments of `plan_scales`, a dictionary.
     """
-    platform = options.get("platform")
-    if platform is None and options.get("device") is not None:
-        platform = capacity.platform_of(options["device"])
+    platform, mesh, device = (options.get(name) for name in ("platform", "mesh", "device"))
     if platform is None:
-        platform = capacity.platform_of_mesh(options.get("mesh"))
+        platform = capacity.platform_of(device) if mesh is None else capacity.platform_of_mesh(mesh)
     one = options.get("pictures", 1) == 1
     return one and platform != "cpu" and side <= buckets.LARGEST_SHARED
 

@@ -270,8 +270,9 @@ def save_params(
     check_destination(path)
     _checks.instance("params", params, Params, "the order is save_params(path, params)")
     _checks.one_of("encoding", encoding, ENCODERS, "encoding")
-    _checks.one_of("pixels", params.pixels, PIXELS, "pixel convention")
-    for name, text in {"family": params.family, "origin": origin, "licence": licence}.items():
+    _checks.one_of("params.pixels", params.pixels, PIXELS, "pixel convention")
+    texts = {"params.family": params.family, "origin": origin, "licence": licence}
+    for name, text in texts.items():
         _check_text(name, text)
     datasets = _encoded(params, encoding)
     write_datasets(
