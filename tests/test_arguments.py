@@ -77,8 +77,14 @@ def test_single_values_change_the_optimizer_of_its_flag():
     # A refused optimiser has the name of its flag, and step lengths suit the new coordinates.
     with pytest.raises(ValueError, match="^`optimizer`: LBFGS "):
         optimizer_of("LBFGS", "terms.style_weight=3", recipe="tf")
-    raw = ("descent.coordinates=raw", "descent.optimizer.b1=0.5")
-    assert optimizer_of("Adam", *raw, recipe="gatys-pytorch") == optimizers.Adam(b1=0.5)
+    for raw in ("raw", '"raw"'):  # quotation marks are optional
+        raw_adam = (f"descent.coordinates={raw}", "descent.optimizer.b1=0.5")
+        assert optimizer_of("Adam", *raw_adam, recipe="gatys-pytorch") == optimizers.Adam(b1=0.5)
+    said = (
+        "^`values`: `descent.coordinates`: there is no pixel convention 'raww'; did you mean 'raw'"
+    )
+    with pytest.raises(ValueError, match=said):
+        optimizer_of("Adam", "descent.coordinates=raww", recipe="tf")
 
 
 @pytest.mark.parametrize(("quality", "steps"), [("draft", 30), ("good", 90), ("best", 300)])

@@ -191,7 +191,7 @@ def _with_optimizer(recipe: Recipe, name: str, values: Mapping[str, str]) -> Rec
     """
     key, descent = "descent.coordinates", recipe.descent
     if key in values:
-        descent = toml.with_value(recipe, key, values[key], argument="values").descent
+        descent = toml.with_text(recipe, key, values[key]).descent
     return recipe.replace(descent__optimizer=_optimizer(name, descent.coordinates))
 
 
