@@ -87,6 +87,40 @@ def test_single_values_change_the_optimizer_of_its_flag():
         optimizer_of("Adam", "descent.coordinates=raww", recipe="tf")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": "nnst", "values": ("terms.tv_weight=1",)}, "`optimizer`: LBFGS undoes bad"),
+        (  # the recipe clips, which LBFGS refuses first
+            {"recipe": "crowsonkb", "values": ("descent.clip=false",)},
+            "`optimizer`: LBFGS undoes updates that raise",
+        ),
+        (
+            {"values": ("descent.last_learning_rate=1",)},
+            "`values`: `descent.last_learning_rate`: LBFGS has no",
+        ),
+        (
+            {"values": ("descent.average_decay=0.5",)},
+            "`values`: `descent.average_decay`: LBFGS undoes updates that raise",
+        ),
+        ({"values": ("descent.clip=true",)}, "`optimizer`: LBFGS undoes bad updates exactly"),
+        (
+            {"values": ("descent.clip=true",), "optimizer": None},
+            "`values`: `descent.optimizer`: LBFGS undoes bad updates exactly",
+        ),
+        (
+            {"values": ("descent.schedule=OneScale",), "recipe": "crowsonkb", "optimizer": "Adam"},
+            "`values`: `descent.steps`: None leaves",
+        ),
+        ({"values": ("terms.tv_weight=1",), "colors": "red"}, "`colors`: there is no choice"),
+    ],
+)
+def test_a_value_that_set_does_not_have_is_refused_by_the_flag_that_excludes_it(changes, said):
+    with pytest.raises(ValueError) as caught:
+        recipe_of(Changes(**{"optimizer": "LBFGS", **changes}))
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize(("quality", "steps"), [("draft", 30), ("good", 90), ("best", 300)])
 def test_a_quality_is_a_number_of_updates(quality, steps):
     assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
