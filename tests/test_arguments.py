@@ -126,6 +126,16 @@ def test_a_quality_is_a_number_of_updates(quality, steps):
     assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
 
 
+@pytest.mark.parametrize("none", ["none", '"none"'])
+def test_a_quality_goes_with_a_set_number_of_none(none):
+    values = (f"descent.steps={none}", "descent.schedule=GeometricScales")
+    found = recipe_of(Changes(recipe="gram", quality="draft", values=values)).descent
+    expected = recipe_of(Changes(recipe="gram", quality="draft")).descent.steps
+    assert (found.steps, found.schedule) == (expected, recipes.GeometricScales())
+    with pytest.raises(ValueError, match="^`quality`: draft and 7 steps were given"):
+        recipe_of(Changes(recipe="gram", quality="draft", values=values, steps=7))
+
+
 def test_a_number_of_updates_allows_a_schedule_without_numbers_of_its_own():
     values = ("descent.schedule=OneScale",)
     found = recipe_of(Changes(recipe="crowsonkb", values=values, steps=7)).descent

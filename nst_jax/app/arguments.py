@@ -151,8 +151,10 @@ def recipe_and_strength_of(
         factor_of(changes.strength)  # raises an error for a strength outside 0 to 1
         strength = changes.strength
     if changes.quality is not None:
-        steps = values.get(KEYS["steps"], changes.steps)
-        if steps is not None:
+        # `descent.steps=none` in `--set` is no number: it leaves the numbers to the schedule.
+        given = changes.steps is not None or KEYS["steps"] in values
+        steps = recipe.descent.steps
+        if given and steps is not None:
             raise ValueError(
                 f"`quality`: {changes.quality} and {steps} steps were given, and both are numbers of "
                 "updates; leave one out"
