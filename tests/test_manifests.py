@@ -209,6 +209,17 @@ BAD = {
         "row 1",
         "'out/a.png/deep/x.png' is in 'a.png', and this is the output of row 2; choose another",
     ),
+    "in an output but for capitals": (
+        [HEAD, "photo.png,art.png,a.png/x.png,,", "other.png,art.png,A.png,,"],
+        "row 1",
+        "'out/a.png/x.png' is in 'a.png', and this differs only in capitals from 'A.png', which is the "
+        "output of row 2, and many file systems take both for one; choose another folder",
+    ),
+    "in the results but for capitals": (
+        [HEAD, "photo.png,art.png,Results.jsonl/x.png,,"],
+        "row 1",
+        "this differs only in capitals from 'results.jsonl', which is where the batch writes",
+    ),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 
@@ -225,6 +236,29 @@ def test_outputs_elsewhere_are_checked_as_well(call):
     for output, said in (("../photo.png/x.png", "photo.png"), ("../art.png", "is an input")):
         jobs = csv(HEAD, f"photo.png,art.png,{output},,")
         refused(call("batch", jobs, "-o", "out", "--outputs-anywhere"), "row 1", said)
+
+
+@pytest.mark.parametrize(
+    ("folder", "output", "said"),
+    [
+        (
+            "out.png",
+            "../out.png",
+            "'out.png' is a folder in which the batch writes 'results.jsonl'",
+        ),
+        (
+            "out.png",
+            "../Out.png",
+            "'Out.png' differs only in capitals from 'out.png', which is a folder in which",
+        ),
+    ],
+)
+def test_an_output_may_not_be_the_folder_of_the_results(call, folder, output, said):
+    jobs = csv(HEAD, f"photo.png,art.png,{output},,")
+    before = os.listdir()
+    told = call("batch", jobs, "-o", folder, "--recipe", "tiny", "--outputs-anywhere")
+    refused(told, "row 1", f"`output`: {said}", "choose another name")
+    assert os.listdir() == before
 
 
 def test_an_output_behind_a_link_is_elsewhere(call):
