@@ -20,7 +20,7 @@ from PIL import Image
 
 from nst_jax import _files, _memory, images, optimizers, planned_batches, run_scales
 from nst_jax._types import Losses
-from nst_jax.app import arguments, parsing
+from nst_jax.app import arguments, messages, parsing
 from nst_jax.app.batch import (
     group_painting,
     groups,
@@ -307,6 +307,20 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
 def test_a_bad_line_is_refused(call, line, words):
     Path("jobs.jsonl").write_text(line)
     refused(call("batch", "jobs.jsonl", "-o", "out"), "`CONTENTS`", *words)
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [("64", "column `size`"), (None, "`--size`")], ids=["column", "option"]
+)
+def test_a_message_names_the_column_of_a_size_wherever_it_names_the_size(size, name):
+    row = manifests.ManifestRow(2, None, (), location="row 2 of 'jobs.csv'", size=size)
+    for begin in ("`size`: 8 px is too small", "`style`: 8x8 px is too small"):
+        with pytest.raises(ValueError) as caught, manifests.naming_row(row):
+            raise ValueError(f"{begin}; choose a larger `size`, or a `style_size`")
+        told = messages.as_flags(str(caught.value))
+        start = begin.replace("`size`", name)
+        said = f"{start}; choose a larger {name}, or a `--style-size`"
+        assert told == f"`contents`: row 2 of 'jobs.csv': {said}"
 
 
 def test_options_that_exclude_each_other_are_refused(call):
