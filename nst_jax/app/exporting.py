@@ -120,7 +120,7 @@ _OF_NETWORK = tuple(
 _TAPS = {
     "terms.content_taps": ("terms.content_layer_weights",),
     "terms.style_taps": ("terms.style_layer_weights", "terms.tap_styles"),
-    "terms.second_style": (),  # a whole table
+    "terms.second_style": ("terms.tap_styles",),  # a whole table
     "terms.second_style.taps": ("terms.second_style.layer_weights", "terms.tap_styles"),
 }
 
