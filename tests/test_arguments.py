@@ -77,13 +77,63 @@ def test_single_values_change_the_optimizer_of_its_flag():
     # A refused optimiser has the name of its flag, and step lengths suit the new coordinates.
     with pytest.raises(ValueError, match="^`optimizer`: LBFGS "):
         optimizer_of("LBFGS", "terms.style_weight=3", recipe="tf")
-    raw = ("descent.coordinates=raw", "descent.optimizer.b1=0.5")
-    assert optimizer_of("Adam", *raw, recipe="gatys-pytorch") == optimizers.Adam(b1=0.5)
+    for raw in ("raw", '"raw"'):  # quotation marks are optional
+        raw_adam = (f"descent.coordinates={raw}", "descent.optimizer.b1=0.5")
+        assert optimizer_of("Adam", *raw_adam, recipe="gatys-pytorch") == optimizers.Adam(b1=0.5)
+    said = (
+        "^`values`: `descent.coordinates`: there is no pixel convention 'raww'; did you mean 'raw'"
+    )
+    with pytest.raises(ValueError, match=said):
+        optimizer_of("Adam", "descent.coordinates=raww", recipe="tf")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": "nnst", "values": ("terms.tv_weight=1",)}, "`optimizer`: LBFGS undoes bad"),
+        (  # the recipe clips, which LBFGS refuses first
+            {"recipe": "crowsonkb", "values": ("descent.clip=false",)},
+            "`optimizer`: LBFGS undoes updates that raise",
+        ),
+        (
+            {"values": ("descent.last_learning_rate=1",)},
+            "`values`: `descent.last_learning_rate`: LBFGS has no",
+        ),
+        (
+            {"values": ("descent.average_decay=0.5",)},
+            "`values`: `descent.average_decay`: LBFGS undoes updates that raise",
+        ),
+        ({"values": ("descent.clip=true",)}, "`optimizer`: LBFGS undoes bad updates exactly"),
+        (
+            {"values": ("descent.clip=true",), "optimizer": None},
+            "`values`: `descent.optimizer`: LBFGS undoes bad updates exactly",
+        ),
+        (
+            {"values": ("descent.schedule=OneScale",), "recipe": "crowsonkb", "optimizer": "Adam"},
+            "`values`: `descent.steps`: None leaves",
+        ),
+        ({"values": ("terms.tv_weight=1",), "colors": "red"}, "`colors`: there is no choice"),
+    ],
+)
+def test_a_value_that_set_does_not_have_is_refused_by_the_flag_that_excludes_it(changes, said):
+    with pytest.raises(ValueError) as caught:
+        recipe_of(Changes(**{"optimizer": "LBFGS", **changes}))
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(("quality", "steps"), [("draft", 30), ("good", 90), ("best", 300)])
 def test_a_quality_is_a_number_of_updates(quality, steps):
     assert recipe_of(Changes(quality=quality)) == DEFAULT.replace(steps=steps)
+
+
+@pytest.mark.parametrize("none", ["none", '"none"'])
+def test_a_quality_goes_with_a_set_number_of_none(none):
+    values = (f"descent.steps={none}", "descent.schedule=GeometricScales")
+    found = recipe_of(Changes(recipe="gram", quality="draft", values=values)).descent
+    expected = recipe_of(Changes(recipe="gram", quality="draft")).descent.steps
+    assert (found.steps, found.schedule) == (expected, recipes.GeometricScales())
+    with pytest.raises(ValueError, match="^`quality`: draft and 7 steps were given"):
+        recipe_of(Changes(recipe="gram", quality="draft", values=values, steps=7))
 
 
 def test_a_number_of_updates_allows_a_schedule_without_numbers_of_its_own():

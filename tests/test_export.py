@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import nst_jax as nst
-from nst_jax import feed_forward
+from nst_jax import feed_forward, vgg
 from nst_jax.app.cli import main
 from nst_jax.checkpoints import named_leaves
 from nst_jax.export import encodings, saving
@@ -427,6 +428,28 @@ def test_what_is_exported_is_refused_by_its_type(params, tmp_path):
             "`--set`: 'features' does not use terms.style_weight; leave it out",
         ),
         (
+            "features --to stablehlo -o x --set terms.style_weight=3 --set strength=0.5",
+            "`--set`: 'features' does not use strength; leave it out",
+        ),
+        (
+            "features --to stablehlo -o x --set network.tile=160",
+            "`--set`: 'features' does not use network.tile; leave it out",
+        ),
+        (
+            'features --to stablehlo -o x --set terms.style_taps=["relu1_1"] '
+            "--set terms.style_layer_weights=[1.0] --set terms.tv_weight=7",
+            "`--set`: 'features' does not use terms.tv_weight; leave it out",
+        ),
+        (
+            'features --to stablehlo -o x --set terms.style_taps=["relu1_1"] '
+            "--set terms.style_layer_weights=[1.0] --set terms.content_layer_weights=[2.0]",
+            "`--set`: 'features' does not use terms.content_layer_weights; leave it out",
+        ),
+        (
+            "features --to stablehlo -o x --recipe histogram --set terms.second_style.weight=3",
+            "`--set`: 'features' does not use terms.second_style.weight; leave it out",
+        ),
+        (
             "features --to stablehlo -o x --tap relu1_1 --set terms.style_taps="
             '["relu1_1","relu1_2","relu2_1","relu2_2","relu3_1"]',
             "`--set`: 'features' does not use terms.style_taps; leave it out",
@@ -482,17 +505,43 @@ def test_sizes_may_be_integers_of_numpy(as_users_do, params, tmp_path):
         nst.export.save(tmp_path / "a.npz", model, to="stablehlo", shape=np.array([20.0, 30.0]))
 
 
-def test_features_use_the_network_and_the_taps_of_a_recipe(tmp_path):
-    values = [
+def exported_features(path, *values):
+    """Run the command with these values of `--set`, and return the file's activations of a picture."""
+    words = ["features", "--to", "stablehlo", "--size", "24x16", "-o", str(path)]
+    assert main(["export", *words, *(word for each in values for word in ("--set", each))]) == 0
+    file = np.load(path)
+    program = jax.export.deserialize(bytearray(file["features.jax"]))
+    weights = {name[8:]: file[name] for name in file if name.startswith("weights/")}
+    return program.call(weights, small.picture("chelsea", 16, 24))
+
+
+def test_features_use_the_network_and_the_taps_of_a_recipe(params, tmp_path):
+    found = exported_features(
+        tmp_path / "x.npz",
         "network.pool=average",
         'terms.style_taps=["relu1_1"]',
         "terms.style_layer_weights=[2.0]",
-    ]
-    words = ["features", "--to", "stablehlo", "--size", "16x24", "-o", str(tmp_path / "x.npz")]
-    more = [*values, 'terms.content_taps=["relu1_1"]', "terms.content_layer_weights=[1.0]"]
-    assert main(["export", *words, *(word for each in more for word in ("--set", each))]) == 0
-    facts = json.loads(np.load(tmp_path / "x.npz")["metadata.json"])
-    assert [each["name"] for each in facts["programs"]["features"]["outputs"]] == ["relu1_1"]
+        'terms.content_taps=["relu2_1"]',
+        "terms.content_layer_weights=[3.0]",
+    )
+    assert set(found) == {"relu1_1", "relu2_1"}
+    usual = nst.recipes.DEFAULT.network
+    network = replace(usual, pool=layers.average_pool, precision=vgg.precision.FLOAT32)
+    image = small.picture("chelsea", 16, 24)
+    expected = features(params, image, ("relu1_1", "relu2_1"), network=network)
+    for tap, activations in expected.items():
+        np.testing.assert_allclose(found[tap] / 255, activations / 255, atol=1e-4)
+    other = features(params, image, ("relu2_1",), network=usual)["relu2_1"]
+    assert usual.pool != layers.average_pool
+    assert np.abs(found["relu2_1"] - other).max() > 1e-2 * 255
+
+
+def test_features_use_the_taps_of_a_second_style(tmp_path):
+    second = "terms.second_style={taps=['relu1_2'], layer_weights=[1.0], weight=0.5}"
+    tapped = ('terms.style_taps=["relu1_1"]', "terms.style_layer_weights=[1.0]")
+    content = ('terms.content_taps=["relu1_1"]', "terms.content_layer_weights=[1.0]")
+    found = exported_features(tmp_path / "x.npz", *tapped, *content, second)
+    assert set(found) == {"relu1_1", "relu1_2"}
 
 
 def test_the_command_writes_what_it_prints(capsys, tmp_path):

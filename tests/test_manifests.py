@@ -20,7 +20,7 @@ from PIL import Image
 
 from nst_jax import _files, _memory, images, optimizers, planned_batches, run_scales
 from nst_jax._types import Losses
-from nst_jax.app import arguments, parsing
+from nst_jax.app import arguments, messages, parsing
 from nst_jax.app.batch import (
     group_painting,
     groups,
@@ -209,6 +209,17 @@ BAD = {
         "row 1",
         "'out/a.png/deep/x.png' is in 'a.png', and this is the output of row 2; choose another",
     ),
+    "in an output but for capitals": (
+        [HEAD, "photo.png,art.png,a.png/x.png,,", "other.png,art.png,A.png,,"],
+        "row 1",
+        "'out/a.png/x.png' is in 'a.png', and this differs only in capitals from 'A.png', which is the "
+        "output of row 2, and many file systems take both for one; choose another folder",
+    ),
+    "in the results but for capitals": (
+        [HEAD, "photo.png,art.png,Results.jsonl/x.png,,"],
+        "row 1",
+        "this differs only in capitals from 'results.jsonl', which is where the batch writes",
+    ),
     "over the results": ([HEAD, "photo.png,art.png,results.jsonl,,"], "row 1", "results.jsonl"),
 }
 
@@ -225,6 +236,29 @@ def test_outputs_elsewhere_are_checked_as_well(call):
     for output, said in (("../photo.png/x.png", "photo.png"), ("../art.png", "is an input")):
         jobs = csv(HEAD, f"photo.png,art.png,{output},,")
         refused(call("batch", jobs, "-o", "out", "--outputs-anywhere"), "row 1", said)
+
+
+@pytest.mark.parametrize(
+    ("folder", "output", "said"),
+    [
+        (
+            "out.png",
+            "../out.png",
+            "'out.png' is a folder in which the batch writes 'results.jsonl'",
+        ),
+        (
+            "out.png",
+            "../Out.png",
+            "'Out.png' differs only in capitals from 'out.png', which is a folder in which",
+        ),
+    ],
+)
+def test_an_output_may_not_be_the_folder_of_the_results(call, folder, output, said):
+    jobs = csv(HEAD, f"photo.png,art.png,{output},,")
+    before = os.listdir()
+    told = call("batch", jobs, "-o", folder, "--recipe", "tiny", "--outputs-anywhere")
+    refused(told, "row 1", f"`output`: {said}", "choose another name")
+    assert os.listdir() == before
 
 
 def test_an_output_behind_a_link_is_elsewhere(call):
@@ -273,6 +307,20 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
 def test_a_bad_line_is_refused(call, line, words):
     Path("jobs.jsonl").write_text(line)
     refused(call("batch", "jobs.jsonl", "-o", "out"), "`CONTENTS`", *words)
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [("64", "column `size`"), (None, "`--size`")], ids=["column", "option"]
+)
+def test_a_message_names_the_column_of_a_size_wherever_it_names_the_size(size, name):
+    row = manifests.ManifestRow(2, None, (), location="row 2 of 'jobs.csv'", size=size)
+    for begin in ("`size`: 8 px is too small", "`style`: 8x8 px is too small"):
+        with pytest.raises(ValueError) as caught, manifests.naming_row(row):
+            raise ValueError(f"{begin}; choose a larger `size`, or a `style_size`")
+        told = messages.as_flags(str(caught.value))
+        start = begin.replace("`size`", name)
+        said = f"{start}; choose a larger {name}, or a `--style-size`"
+        assert told == f"`contents`: row 2 of 'jobs.csv': {said}"
 
 
 def test_options_that_exclude_each_other_are_refused(call):

@@ -139,9 +139,7 @@ def recipe_and_strength_of(
         try:
             recipe, own = toml.values_and_strength(recipe, values)
         except ValueError as error:
-            # `--set` no longer has a whole optimiser if `--optimizer` is given, which then is meant.
-            by_flag = str(error).replace("`values`: `descent.optimizer`:", "`optimizer`:", 1)
-            raise ValueError(by_flag if changes.optimizer else str(error)) from None
+            raise ValueError(_with_cause_named(str(error), values, changes)) from None
         strength = strength if own is None else own
     for flag, key in KEYS.items():
         value = getattr(changes, flag)
@@ -153,14 +151,43 @@ def recipe_and_strength_of(
         factor_of(changes.strength)  # raises an error for a strength outside 0 to 1
         strength = changes.strength
     if changes.quality is not None:
-        steps = values.get(KEYS["steps"], changes.steps)
-        if steps is not None:
+        # `descent.steps=none` in `--set` is no number: it leaves the numbers to the schedule.
+        given = changes.steps is not None or KEYS["steps"] in values
+        steps = recipe.descent.steps
+        if given and steps is not None:
             raise ValueError(
                 f"`quality`: {changes.quality} and {steps} steps were given, and both are numbers of "
                 "updates; leave one out"
             )
         recipe = variants.with_quality(recipe, changes.quality)
     return variants.with_options(recipe, changes.size, changes.style_size), strength
+
+
+# For each key that may be refused because of a flag that is applied before `--set`: this flag. Beside
+# the optimiser itself, these are the keys of values that some optimisers exclude.
+_CAUSES = {
+    "pictures.colors": "colors",
+    "descent.optimizer": "optimizer",
+    "descent.pyramid_levels": "optimizer",
+    "descent.average_decay": "optimizer",
+    "descent.last_learning_rate": "optimizer",
+}
+
+
+def _with_cause_named(message: str, values: Mapping[str, str], changes: Changes) -> str:
+    """Return an error message on `--set` that names another flag if that flag is the cause.
+
+    Args:
+      message: the message, which may begin as in "`values`: `descent.average_decay`: ".
+      values: the settings of `--set` that were applied. A key that is among them keeps its name.
+      changes: the flags.
+    """
+    found = re.match(r"`values`: `([\w.]+)`", message)
+    if found is None or found[1] in values:
+        return message
+    flag = _CAUSES.get(found[1])
+    given = flag is not None and getattr(changes, flag) is not None
+    return f"`{flag}`{message[found.end() :]}" if given else message
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
@@ -191,7 +218,7 @@ def _with_optimizer(recipe: Recipe, name: str, values: Mapping[str, str]) -> Rec
     """
     key, descent = "descent.coordinates", recipe.descent
     if key in values:
-        descent = toml.with_value(recipe, key, values[key], argument="values").descent
+        descent = toml.with_text(recipe, key, values[key]).descent
     return recipe.replace(descent__optimizer=_optimizer(name, descent.coordinates))
 
 

@@ -15,6 +15,7 @@ from nst_jax.export.models import Model
 from nst_jax.export.vgg_models import features_model, step_model
 from nst_jax.feed_forward import load_arbitrary, load_styles26
 from nst_jax.feed_forward.style_files import read_style_file
+from nst_jax.recipes import toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import differences
 from nst_jax.weights.params import load_params, read_info
@@ -108,6 +109,22 @@ def _features(chosen: Mapping[str, Any]) -> Model:
     )
 
 
+# The fields of a recipe's network that change the exported features. The others say how a run paints:
+# tiles, and what an automatic precision means, which is always float32 in a file.
+_OF_NETWORK = tuple(
+    f"network.{name}" for name in ("pool", "ceil", "padding", "pixels", "precision", "remat")
+)
+
+# For each key with taps of a recipe: the keys that `--set` must change together with it, since a recipe
+# has a weight for each tap, and since taps with a style of their own are style taps.
+_TAPS = {
+    "terms.content_taps": ("terms.content_layer_weights",),
+    "terms.style_taps": ("terms.style_layer_weights", "terms.tap_styles"),
+    "terms.second_style": ("terms.tap_styles",),  # a whole table
+    "terms.second_style.taps": ("terms.second_style.layer_weights", "terms.tap_styles"),
+}
+
+
 def _check_used_by_features(recipe: Recipe, chosen: Mapping[str, Any]) -> None:
     """Refuse values of `--set` without effect: `features` uses a recipe's network, and its taps.
 
@@ -116,12 +133,16 @@ def _check_used_by_features(recipe: Recipe, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options. If they have taps, those of the recipe are not used.
     """
     before = _recipe({**chosen, "values": ()})
-    used = ["network."]
+    changed = [item.key for item in differences(before, recipe)]
+    # A strength changes other keys, which the user did not set.
+    strength = toml.STRENGTH in arguments.by_key(chosen["values"])
+    used: set[str] = set()
     if not chosen["taps"] and recipe.terms.taps != before.terms.taps:
-        used.append("terms.")  # weights of layers must be changed together with the layers
-    for item in differences(before, recipe):
-        if not item.key.startswith(tuple(used)):
-            raise ValueError(f"`values`: 'features' does not use {item.key}; leave it out")
+        for taps in _TAPS.keys() & set(changed):
+            used |= {taps, *_TAPS[taps]}
+    for key in [*([toml.STRENGTH] if strength else []), *changed]:
+        if key not in used and not key.startswith(_OF_NETWORK):
+            raise ValueError(f"`values`: 'features' does not use {key}; leave it out")
 
 
 def _step(chosen: Mapping[str, Any]) -> Model:

@@ -416,6 +416,34 @@ def values_and_strength(
         raise ValueError(f"`{argument}`: {error}") from None
 
 
+def with_text(recipe: Recipe, key: str, text: str, *, argument: str = "values") -> Recipe:
+    """Replace one value of a recipe like `with_values`, but do not check the recipe.
+
+    So values that go together can be replaced one after the other, and checked at the end.
+
+    Args:
+      recipe: the recipe to change.
+      key: the full key of a field, such as "descent.steps".
+      text: the new value, as in `with_values`.
+      argument: what the caller calls the values, shown in error messages.
+
+    Returns:
+      The changed recipe; pass it to `recipes.checking.check` once all values are replaced.
+
+    Raises:
+      ValueError: for an unknown key, or for a value of a wrong type or with an unknown name.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> with_text(recipes.TF, "descent.steps", "-1").descent.steps
+      -1
+    """
+    try:
+        return _changed(recipe, key, _typed(text, _declared(recipe, key)))
+    except Refused as error:
+        raise ValueError(f"`{argument}`: {error}") from None
+
+
 def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe:
     """Return a recipe with one value replaced.
 

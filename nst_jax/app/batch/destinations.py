@@ -185,27 +185,52 @@ def check_destinations(
     _check_folders(real_outputs, [check(path) for path in more])
 
 
-def _check_folders(outputs: Sequence[tuple[ManifestRow, Path, str]], more: Iterable[str]) -> None:
-    """Refuse a result in a folder whose path the batch uses for a file.
+def _check_folders(outputs: Sequence[tuple[ManifestRow, Path, str]], more: Sequence[str]) -> None:
+    """Refuse a result if a folder of another result, or of a file in `more`, has the result's path.
+
+    Nor may a folder of a result have the path of a file in `more`. Paths that differ only in capitals
+    count as equal, as in `destinations`.
 
     Args:
       outputs: rows (pictures to paint), each with the path of its result and the real path of this.
       more: the real paths of other files that the batch writes.
     """
-    files = dict.fromkeys(more, "where the batch writes its contact sheet or its list of results")
-    files |= {real: f"the output of row {row.number}" for row, _, real in outputs}
+    # The path of a file in lower case -> its path, and what it is. `folders` is alike, for folders.
+    files = {real.lower(): (real, f"the output of row {row.number}") for row, _, real in outputs}
+    lists = "where the batch writes its contact sheet or its list of results"
+    files |= {real.lower(): (real, lists) for real in more}
+    folders = {
+        str(folder).lower(): (
+            str(folder),
+            f"a folder in which the batch writes '{Path(file).name}'",
+        )
+        for file in more
+        for folder in Path(file).parents
+    }
     checked: set[Path] = set()  # folders that, like all their ancestors, are no path of such a file
     for row, output, real in outputs:
-        for folder in Path(real).parents:
-            if folder in checked:
-                break
-            if (what := files.get(str(folder))) is not None:
-                with naming_row(row):
+        with naming_row(row):
+            if (found := folders.get(real.lower())) is not None:
+                raise ValueError(f"`output`: '{output}' {_is(real, *found)}; choose another name")
+            for folder in Path(real).parents:
+                if folder in checked:
+                    break
+                if (found := files.get(str(folder).lower())) is not None:
                     raise ValueError(
-                        f"`output`: '{output}' is in '{folder.name}', and this is {what}; choose "
-                        "another folder"
+                        f"`output`: '{output}' is in '{folder.name}', and this "
+                        f"{_is(str(folder), *found)}; choose another folder"
                     )
-            checked.add(folder)
+                checked.add(folder)
+
+
+def _is(path: str, other: str, what: str) -> str:
+    """Return the words for a path that is `what`, as `other` is, which may differ in capitals."""
+    if path == other:
+        return f"is {what}"
+    return (
+        f"differs only in capitals from '{Path(other).name}', which is {what}, and many file systems "
+        "take both for one"
+    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ An override is a change KEY=VALUE of the recipe.
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,8 +101,9 @@ class ManifestRow(NamedTuple):
 def naming_row(row: ManifestRow) -> Iterator[None]:
     """Context manager: name the manifest and the row in the message of an error from its block.
 
-    A TypeError or ValueError becomes a ValueError with this message. Errors of other types are
-    unchanged, and so are all errors if the row is not from a manifest.
+    A TypeError or ValueError becomes a ValueError with this message, in which `size` is the row's
+    column if the row has a size. Errors of other types are unchanged, and so are all errors if the row
+    is not from a manifest.
     """
     try:
         yield
@@ -109,8 +111,8 @@ def naming_row(row: ManifestRow) -> Iterator[None]:
         if not row.location:
             raise
         message = with_file_named(str(error), row.recipe)
-        if row.size is not None and message.startswith("`size`"):
-            message = f"column {message}"
+        if row.size is not None:  # the option of this name is not used for this row
+            message = re.sub("(?<!column )`size`", "column `size`", message)
         raise ValueError(f"`{CONTENTS}`: {row.location}: {message}") from None
 
 
