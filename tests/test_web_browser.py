@@ -566,12 +566,46 @@ def test_a_refused_file_keeps_its_message_and_the_other_files_are_added(visit, t
     until(lambda: "clear.png" in page.inner_text("#photo-notes"))
     assert "transparent parts read as white" in page.inner_text("#photo-notes")
     page.set_input_files("#paintings input[type=file]", [tmp_path / name for name in names])
-    until(lambda: "instant clear.png last.png" in (page.text_content("#command") or ""))
+    both = "instant clear.png first.png:0.5 last.png:0.5"
+    until(lambda: both in (page.text_content("#command") or ""))
     assert "broken.png" in page.inner_text("#problem")
     assert page.locator("#paintings [data-name='first.png']").count() == 1
     assert page.input_value("#paintings input[type=file]") == ""
     page.click("#paintings [data-name='first.png']")  # what the visitor does clears the message
     assert not page.is_visible("#problem")
+
+
+def test_paintings_added_together_are_all_chosen_as_many_as_can_be_mixed(visit, tmp_path):
+    names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        images.save(tmp_path / name, small.picture("gravel", 32, 32))
+    page = visit()
+    page.select_option("#size", "128")
+    page.set_input_files("#paintings input[type=file]", [tmp_path / name for name in names])
+    until(lambda: page.locator("#paintings [data-name='4.png']").count())
+    assert chosen_paintings(page) == names[:4]
+    page.set_input_files("#paintings input[type=file]", tmp_path / "0.png")
+    until(lambda: chosen_paintings(page) == ["0_2.png"])  # one that is added alone is chosen alone
+
+
+def chosen_paintings(page):
+    """Return the names of the chosen paintings."""
+    names = "tiles => tiles.map(tile => tile.dataset.name)"
+    return page.eval_on_selector_all("#paintings [aria-pressed=true]", names)
+
+
+def test_the_number_of_updates_is_a_whole_number(visit):
+    page, asked = visit(), []
+    page.on("request", lambda request: asked.append(request.url))
+    small_sketch(page, "5.5")
+    expected = "Updates: enter a whole number from 1 to 10000, not 5.5, or leave it empty."
+    page.press("#steps", "Tab")
+    until(lambda: page.inner_text("#problem") == expected)
+    page.click("#paint")
+    assert page.inner_text("#problem") == expected and not any("/run" in url for url in asked)
+    page.fill("#steps", "5")
+    page.click("#paint")
+    said(page, "Finished: 5 updates")
 
 
 def test_one_press_paints_once_and_the_command_is_copied_without_a_clipboard(visit):

@@ -105,6 +105,14 @@ function settings() {
   return found;
 }
 
+// Browsers give a number field the value "" if it has text that is no number, so its value is not enough here.
+function checkUpdates() {
+  const field = $("steps");
+  if (field.checkValidity()) return;
+  const wrong = field.value && `, not ${field.value}`;
+  throw new Error(`Updates: enter a whole number from ${field.min} to ${field.max}${wrong}, or leave it empty`);
+}
+
 function remember() {
   const values = Object.fromEntries(INPUTS.map(id => [id, $(id).value]));
   try { localStorage.setItem("choice", JSON.stringify({choice, values})); } catch { /* Some browsers store nothing in private windows. */ }
@@ -185,6 +193,7 @@ const say = text => { saidOnce = text; renderRunning(); };
 let preparing = false; // whether the page has asked for a run and has no answer yet
 const paint = trying(async () => {
   if (preparing) return;
+  checkUpdates();
   preparing = true;
   clearTimeout(soon);
   say("Preparing …");
@@ -532,21 +541,26 @@ async function addSample(name, role) {
   return picture;
 }
 
-// Add all files that the server takes, and then say why it refused the others.
+// Add all files that the server takes, and then say why it refused the others. Paintings that are added together
+// are chosen in place of those before, as many as can be mixed.
 async function addFiles(files, role) {
-  const refusals = new Set();
-  for (const file of files) await addFile(file, role).catch(error => refusals.add(sentence(error.message)));
+  const refusals = new Set(), styles = {};
+  for (const file of files) await addFile(file, role, styles).catch(error => refusals.add(sentence(error.message)));
   if (refusals.size) throw new Error([...refusals].join(" "));
 }
 
-async function addFile(file, role) {
+async function addFile(file, role, styles) {
   if (file.size > about.most_bytes) throw new Error(`${file.name} is larger than ${about.most_bytes / 1e6} MB; reduce it with another program first.`);
   say(`Sending ${file.name} …`);
   try {
     const found = await ask(`/pictures?role=${role}&name=${encodeURIComponent(file.name)}`, {method: "POST", body: file});
     keepPicture(found);
     if (role === "photo") choosePhoto(found.name);
-    else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
+    else {
+      if (Object.keys(styles).length < about.most_styles) styles[found.name] = 0.5;
+      choice.kind = "paintings";
+      choice.styles = {...styles};
+    }
     announce(`${found.name} is there.`);
   } finally { say(""); }
   changed();
@@ -918,6 +932,7 @@ $("copy").onclick = trying(copyCommand);
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
 for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size", "colors", "realism"].includes(id), true, ["strength", "realism"].includes(id) ? REST : 0));
+$("steps").addEventListener("change", trying(checkUpdates));
 $("gallery").addEventListener("click", () => renderGallery());
 addEventListener("resize", () => { gallerySource = ""; renderGallery(); if (brushed) moveCursor(); });
 
