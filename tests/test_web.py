@@ -636,6 +636,37 @@ def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
         uploads.add("another.png", png(8, 8), "king")
 
 
+def test_a_mask_is_used_with_its_photo_only_and_deleted_with_it(tmp_path):
+    visitor = Visitor(tmp_path)
+    uploads = visitor.uploads
+    first, other = uploads.add("first.png", png()), uploads.add("other.png", png(seed=1))
+    uploads.add("a.png", png(seed=2), "painting")
+    over = {"mask_keep.png": first.version, "mask_1.png": other.version, "mask_2.png": 0}
+    for name, version in over.items():
+        uploads.add(name, mask(60, 40), "mask", over=version)
+
+    def given(photo):
+        return {
+            "photo": photo,
+            "styles": [["a.png", 1]],
+            "protect": ["mask_keep.png", 1],
+            "regions": [["mask_2.png", "a.png"]],
+        }
+
+    assert visitor.settings_in(given("first.png")).masks == ["mask_2.png", "mask_keep.png"]
+    with pytest.raises(ValueError, match="a part was brushed over another photo; brush it again"):
+        visitor.settings_in(given("other.png"))
+    with pytest.raises(ValueError, match="brushed over another photo"):
+        visitor.settings_in(given("first.png") | {"regions": [["mask_1.png", "a.png"]]})
+    uploads.remove("first.png")
+    assert uploads.known.keys() == {"other.png", "a.png", "mask_1.png", "mask_2.png"}
+    assert not (tmp_path / "mask_keep.png").exists()
+    uploads.add("first.png", png())  # it has the name of the removed photo, but is another one
+    with pytest.raises(ValueError, match="the photo of this part is no longer here"):
+        uploads.add("mask_keep.png", mask(60, 40), "mask", over=first.version)
+    assert "mask_keep.png" not in uploads.known
+
+
 def test_a_sample_is_not_confused_with_an_upload_of_the_same_name(tmp_path):
     uploads = Uploads(tmp_path)
     own = uploads.add("chelsea.jpg", png(8, 12))

@@ -402,6 +402,118 @@ def brush_a_dot(page, control):
     page.click("#brush-done")
 
 
+def hold(page, pattern):
+    """Let requests of these addresses wait; return them, and a function that sends them on."""
+    held = []
+    page.route(pattern, lambda route: held.append(route))
+
+    def go_on():
+        for route in held:
+            route.continue_()
+        page.unroute(pattern)
+
+    return held, go_on
+
+
+BRUSHED = """() => {
+  const canvas = document.getElementById("brush"), pen = canvas.getContext("2d");
+  const {data} = pen.getImageData(0, 0, canvas.width, canvas.height);
+  return data.filter((value, at) => at % 4 === 3 && value > 128).length;
+}"""  # number of pixels of the mask
+
+
+def test_a_second_press_while_a_mask_is_loaded_deletes_no_mask(visit):
+    page, keep, deleted = visit(), part_button("keep"), []
+    page.on("request", lambda one: one.method == "DELETE" and deleted.append(one.url))
+    page.select_option("#size", "128")
+    brush_a_dot(page, keep)
+    until(lambda: page.inner_text(keep) == "Change")
+    brushed = page.evaluate(BRUSHED)
+    assert brushed > 100
+    held, go_on = hold(page, "**/pictures/mask_keep.png*")
+    page.click(keep)
+    until(lambda: page.wait_for_timeout(50) or held)
+    page.click(keep)
+    page.wait_for_timeout(300)
+    page.click("#more-parts")  # the latest press counts
+    page.wait_for_timeout(300)
+    go_on()
+    page.wait_for_timeout(700)
+    assert page.inner_text("#brush-what") == "Brush over the part"
+    assert page.evaluate(BRUSHED) == 0
+    page.click("#brush-done")
+    until(lambda: not page.is_visible("#brushing"))
+    assert page.inner_text(keep) == "Change" and not deleted
+    page.click(keep)
+    until(lambda: page.is_visible("#brushing"))
+    assert page.evaluate(BRUSHED) == brushed
+
+
+def test_what_happens_in_another_tab_deletes_no_mask(visit, tmp_path):
+    images.save(tmp_path / "my_photo.png", small.picture("chelsea", 64, 96))
+    page, keep, deleted = visit(), part_button("keep"), []
+    page.select_option("#size", "128")
+    brush_a_dot(page, keep)
+    until(lambda: "--protect mask_keep.png" in (page.text_content("#command") or ""))
+    other = page.context.new_page()
+    for tab in (page, other):
+        tab.on("request", lambda one: one.method == "DELETE" and deleted.append(one.url))
+    other.goto(page.url)
+    until(lambda: other.inner_text(keep) == "Change")  # both show the same photo
+    other.set_input_files("#photos input[type=file]", tmp_path / "my_photo.png")
+    mine = "#photos [data-name='my_photo.png']"
+    until(lambda: other.locator(f"{mine}[aria-pressed=true]").count())
+    assert other.inner_text(keep) == "Brush"
+    page.click("#photos [aria-label='Remove my_photo.png']")
+    chelsea = "#photos [data-name='chelsea.jpg'][aria-pressed=true]"
+    until(lambda: other.locator(chelsea).count())
+    for tab in (page, other):
+        tab.wait_for_timeout(300)
+        assert tab.inner_text(keep) == "Change"
+    assert [url.rpartition("/")[2] for url in deleted] == ["my_photo.png"]
+
+    # Without its storage, a reloaded page begins without choices.
+    page.add_init_script("Storage.prototype.getItem = () => null")
+    page.reload()
+    until(lambda: page.locator(chelsea).count())
+    until(lambda: "--protect mask_keep.png" in (page.text_content("#command") or ""))
+    assert len(deleted) == 1
+
+
+def test_masks_come_back_with_their_photo(visit, tmp_path):
+    images.save(tmp_path / "my_photo.png", small.picture("chelsea", 64, 96))
+    page, keep = visit(), part_button("keep")
+    page.select_option("#size", "128")
+    page.click(keep)
+    page.focus("#brush")
+    page.keyboard.press("Space")  # the mask would be sent half a second later
+    page.set_input_files("#photos input[type=file]", tmp_path / "my_photo.png")
+    until(lambda: "instant my_photo.png" in (page.text_content("#command") or ""))
+    assert "--protect" not in page.text_content("#command") and page.inner_text(keep) == "Brush"
+    page.click("#photos [data-name='chelsea.jpg']")
+    until(lambda: "instant chelsea.jpg" in (page.text_content("#command") or ""))
+    assert "--protect mask_keep.png" in page.text_content("#command")
+    page.click("#photos [data-name='my_photo.png']")
+    brush_a_dot(page, keep)  # this takes the place of the mask over the other photo
+    mine = r"instant my_photo\.png .* --protect mask_keep\.png"
+    until(lambda: re.search(mine, page.text_content("#command") or ""))
+    page.click("#photos [data-name='chelsea.jpg']")
+    until(lambda: "instant chelsea.jpg" in (page.text_content("#command") or ""))
+    assert "--protect" not in page.text_content("#command") and page.inner_text(keep) == "Brush"
+
+
+def test_the_instant_picture_has_the_kept_part_when_another_part_is_brushed_next(visit):
+    page = visit()
+    page.select_option("#size", "128")
+    page.click(part_button("keep"))
+    page.focus("#brush")
+    page.keyboard.press("Space")
+    page.click("#more-parts")  # without Done
+    until(lambda: page.inner_text("#brush-what") == "Brush over the part")
+    page.click("#brush-done")
+    until(lambda: "--protect mask_keep.png" in (page.text_content("#command") or ""))
+
+
 def test_masks_and_the_brush_go_with_their_photo(visit, tmp_path):
     images.save(tmp_path / "my_photo.png", small.picture("chelsea", 64, 96))
     page, keep = visit(), part_button("keep")
@@ -454,12 +566,46 @@ def test_a_refused_file_keeps_its_message_and_the_other_files_are_added(visit, t
     until(lambda: "clear.png" in page.inner_text("#photo-notes"))
     assert "transparent parts read as white" in page.inner_text("#photo-notes")
     page.set_input_files("#paintings input[type=file]", [tmp_path / name for name in names])
-    until(lambda: "instant clear.png last.png" in (page.text_content("#command") or ""))
+    both = "instant clear.png first.png:0.5 last.png:0.5"
+    until(lambda: both in (page.text_content("#command") or ""))
     assert "broken.png" in page.inner_text("#problem")
     assert page.locator("#paintings [data-name='first.png']").count() == 1
     assert page.input_value("#paintings input[type=file]") == ""
     page.click("#paintings [data-name='first.png']")  # what the visitor does clears the message
     assert not page.is_visible("#problem")
+
+
+def test_paintings_added_together_are_all_chosen_as_many_as_can_be_mixed(visit, tmp_path):
+    names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        images.save(tmp_path / name, small.picture("gravel", 32, 32))
+    page = visit()
+    page.select_option("#size", "128")
+    page.set_input_files("#paintings input[type=file]", [tmp_path / name for name in names])
+    until(lambda: page.locator("#paintings [data-name='4.png']").count())
+    assert chosen_paintings(page) == names[:4]
+    page.set_input_files("#paintings input[type=file]", tmp_path / "0.png")
+    until(lambda: chosen_paintings(page) == ["0_2.png"])  # one that is added alone is chosen alone
+
+
+def chosen_paintings(page):
+    """Return the names of the chosen paintings."""
+    names = "tiles => tiles.map(tile => tile.dataset.name)"
+    return page.eval_on_selector_all("#paintings [aria-pressed=true]", names)
+
+
+def test_the_number_of_updates_is_a_whole_number(visit):
+    page, asked = visit(), []
+    page.on("request", lambda request: asked.append(request.url))
+    small_sketch(page, "5.5")
+    expected = "Updates: enter a whole number from 1 to 10000, not 5.5, or leave it empty."
+    page.press("#steps", "Tab")
+    until(lambda: page.inner_text("#problem") == expected)
+    page.click("#paint")
+    assert page.inner_text("#problem") == expected and not any("/run" in url for url in asked)
+    page.fill("#steps", "5")
+    page.click("#paint")
+    said(page, "Finished: 5 updates")
 
 
 def test_one_press_paints_once_and_the_command_is_copied_without_a_clipboard(visit):

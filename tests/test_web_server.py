@@ -259,6 +259,20 @@ def test_bad_uploads_and_settings_are_one_sentence(server, monkeypatch):
     assert status == 400 and "larger than" in found["error"]
 
 
+def test_a_mask_has_the_version_of_its_photo(server):
+    client = Client(server[0]).with_samples()
+    photo = client.json("POST", "/samples/chelsea?role=photo")[1]
+    data = images.SAMPLES["chelsea"].read_bytes()
+    place = "/pictures?role=mask&name=mask_keep.png&over="
+    status, found = client.json("POST", f"{place}{photo['version']}", data)
+    assert (status, found["over"]) == (200, photo["version"])
+    for over in ("", "-1", "x", "²", "9" * 5000):
+        status, found = client.json("POST", f"{place}{quote(over)}", data)
+        assert (status, found["error"]) == (400, "over: expected the version of a photo")
+    status, found = client.json("POST", f"{place}999", data)
+    assert status == 400 and "the photo of this part is no longer here" in found["error"]
+
+
 def test_malformed_uploads_are_a_sentence_each_and_the_page_goes_on(server):
     port, page = server
     client = Client(port).visit()

@@ -373,13 +373,17 @@ class Server:
         """Add a picture to those of the visitor; the body of the request is the file.
 
         The query of the URL may have `name`, the file's name, and `role`, what the picture is used for:
-        one of `uploads.ROLES`, such as "photo", which is the default.
+        one of `uploads.ROLES`, such as "photo", which is the default. For a mask it may have `over`,
+        the version of the photo over which the mask was brushed.
         """
         name = request.query_params.get("name", "picture.png")
         role = request.query_params.get("role", "photo")
+        over = request.query_params.get("over", "0")
+        if not (over.isascii() and over.isdecimal() and len(over) < 10):
+            raise ValueError("over: expected the version of a photo")
         async with self._uploading:
             data = await _body(request, "picture", limits.MOST_BYTES, too_large(name))
-            found = await asyncio.to_thread(visitor.uploads.add, name, data, role)
+            found = await asyncio.to_thread(visitor.uploads.add, name, data, role, over=int(over))
         return JSONResponse(found.as_json())
 
     async def sample(self, request: Request, visitor: Visitor) -> Response:
@@ -427,8 +431,7 @@ class Server:
         transparent parts of the photo become opaque.
         """
         given = await _json(request)
-        chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
-        words = settings.instant_words(chosen)
+        words = settings.instant_words(visitor.settings_in(given.get("settings")))
         visitor.asked += 1
         number = visitor.asked
         output = visitor.folder / "instant.png"

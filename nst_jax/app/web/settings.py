@@ -91,6 +91,11 @@ class Settings:
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property
+    def masks(self) -> list[str]:
+        """Names of the files of all masks."""
+        return [mask for mask, _ in self.regions] + ([self.protect[0]] if self.protect else [])
+
+    @property
     def files(self) -> list[str]:
         """Names of all files that a run reads, each once; styles chosen by name have no files."""
         masks = [name for pair in self.regions for name in pair]

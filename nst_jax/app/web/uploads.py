@@ -40,6 +40,8 @@ class Upload(NamedTuple):
     role: str  # what the picture is for, one of `ROLES`
     version: int  # a number that no other upload of the visitor has; new if the file is replaced
     sample: str = ""  # key in `images.SAMPLES` if it is a sample picture of the package, else ""
+    # The version of the photo over which a mask was brushed. A mask with 0 may be used with any photo.
+    over: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields, and "size" as [width, height] in px, as JSON values for the page."""
@@ -66,6 +68,7 @@ class Uploads:
         role: str = "photo",
         *,
         sample: str = "",
+        over: int = 0,
         replaces: Sequence[str] = (),
     ) -> Upload:
         """Check a picture by decoding it, as the command line does, and keep its file.
@@ -76,17 +79,21 @@ class Uploads:
           data: all bytes of the file.
           role: what the picture is for, one of `ROLES`.
           sample: the key in `images.SAMPLES`, if this is a sample picture of the package; else empty.
+          over: the `Upload.version` of the photo over which a mask was brushed. The mask is deleted
+            with that photo, and `check_masks` refuses it for other photos. 0 ties it to no photo.
           replaces: names of pictures that are deleted once the new one is kept. If the new one is
             refused, they stay.
 
         Raises:
-          ValueError: with a message of one sentence, if there is no such role, if the file is no
-            picture, is damaged or too large, if the visitor has too many pictures, or if the disk is
-            full.
+          ValueError: with a message of one sentence, if there is no such role or no such photo, if
+            the file is no picture, is damaged or too large, if the visitor has too many pictures, or
+            if the disk is full.
         """
         with self._lock:
             if role not in ROLES:
                 raise ValueError(f"role: expected one of {', '.join(ROLES)}")
+            if over and over not in {one.version for one in self.known.values()}:
+                raise ValueError("mask: the photo of this part is no longer here; choose another")
             is_mask = role == "mask" and name in MASKS
             left = {*replaces, name} if is_mask else {*replaces}
             self._check_room(name, data, len(self.known.keys() - left))
@@ -110,7 +117,7 @@ class Uploads:
             height, width = picture.image.shape[:2]
             self._added += 1
             about = picture.notes, role, self._added
-            self.known[chosen] = Upload(chosen, (height, width), *about, sample)
+            self.known[chosen] = Upload(chosen, (height, width), *about, sample, over)
             for replaced in replaces:
                 self._delete(replaced)
             return self.known[chosen]
@@ -135,9 +142,30 @@ class Uploads:
         return self.add(path.name, path.read_bytes(), role, sample=sample)
 
     def remove(self, name: str) -> None:
-        """Delete a picture; an unknown name is ignored, since it may have been removed already."""
+        """Delete a picture, and the masks that were brushed over it.
+
+        An unknown name is ignored, since the picture may have been removed already.
+        """
         with self._lock:
             self._delete(name)
+
+    def check_masks(self, photo: str, masks: Sequence[str]) -> None:
+        """Refuse masks that were brushed over another picture than the photo with which they are used.
+
+        The page has one mask for each part. So a tab replaces the mask that another tab has brushed,
+        perhaps over another photo.
+
+        Args:
+          photo: name of the photo.
+          masks: names of the masks.
+
+        Raises:
+          ValueError: if one of the masks was brushed over another picture than `photo`.
+        """
+        chosen = self.known.get(photo)
+        for mask in (self.known.get(name) for name in masks):
+            if chosen and mask and mask.over not in (0, chosen.version):
+                raise ValueError("mask: a part was brushed over another photo; brush it again")
 
     def view(self, name: str) -> Path:
         """Return the path of the copy that the page shows in place of the picture with this name.
@@ -158,9 +186,11 @@ class Uploads:
         """Delete a picture as `remove` does; the caller holds the lock."""
         if name in self.known:
             self.gallery(name).unlink(missing_ok=True)
-            del self.known[name]
+            version = self.known.pop(name).version
             (self.folder / name).unlink(missing_ok=True)
             self.view(name).unlink(missing_ok=True)
+            for mask in [one.name for one in self.known.values() if one.over == version]:
+                self._delete(mask)
 
     def _write_view(self, name: str, image: HostImage) -> None:
         height, width = image.shape[:2]

@@ -98,6 +98,19 @@ class Visitor:
 
     # --- Runs -------------------------------------------------------------------------------------
 
+    def settings_in(self, given: Any) -> settings.Settings:
+        """Check the settings that the web page sent, with the visitor's pictures, and return them.
+
+        Args:
+          given: the settings, decoded from JSON.
+
+        Raises:
+          ValueError: if a setting cannot be used, or if a mask was brushed over another photo.
+        """
+        chosen = settings.settings_in(given, self.uploads.known)
+        self.uploads.check_masks(chosen.photo, chosen.masks)
+        return chosen
+
     def begin(self, given: Any, queue: Queue, make_work: MakeWork, *, keep: bool) -> Run:
         """Check settings, put a run with these settings into the queue, and stop the previous run.
 
@@ -114,8 +127,7 @@ class Visitor:
           ValueError: if the settings cannot be used, if too many runs wait already, or if the disk or
             the memory is full. The message is one sentence, for the visitor.
         """
-        chosen = settings.settings_in(given, self.uploads.known)
-        words = settings.stylize_words(chosen)
+        words = settings.stylize_words(chosen := self.settings_in(given))
         with self._beginning:
             self.clear()
             self._runs += 1

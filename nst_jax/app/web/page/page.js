@@ -57,13 +57,19 @@ const ofRole = role => state.pictures.filter(one => one.role === role);
 const chosenStyles = () => Object.entries(choice.kind === "gallery" ? choice.named : choice.styles);
 const viewOf = name => `/pictures/${encodeURIComponent(name)}?v=${picture(name)?.version ?? 0}`;
 
-// Choose a photo, or none if `name` is null. A mask fits only the photo over which it was brushed.
+// Return the mask with this name if it was brushed over the chosen photo; it fits no other one.
+function maskOf(name) {
+  const mask = picture(name), photo = picture(choice.photo);
+  return photo && mask?.over === photo.version ? mask : undefined;
+}
+
+// Choose a photo, or none if `name` is null. The masks of the photo before stay on the server, for another tab
+// may show that photo, and the visitor may come back to it.
 function choosePhoto(name) {
   if (name === choice.photo) return;
+  if (brushed && picture(choice.photo)) keepMaskByItself(); // the last stroke may not be sent yet
   choice.photo = name;
-  choice.regions = {};
   endBrush();
-  for (const mask of [KEEP, ...PARTS]) forgetMask(mask);
   gallerySource = "";
   renderGallery();
 }
@@ -72,6 +78,7 @@ function choosePhoto(name) {
 function replaceMissing() {
   const chosen = () => JSON.stringify([choice.photo, chosenStyles()]), before = chosen();
   if (!picture(choice.photo)) choosePhoto(ofRole("photo")[0]?.name ?? null);
+  if (brushed && picture(choice.photo)?.version !== brushedOver) endBrush(); // another photo has this name now
   for (const name of Object.keys(choice.styles)) if (!picture(name)) delete choice.styles[name];
   if (!Object.keys(choice.styles).length && ofRole("painting").length) choice.styles[ofRole("painting")[0].name] = 0.5;
   for (const mask of PARTS) {
@@ -93,9 +100,17 @@ function settings() {
   }
   if ($("quality").disabled) delete found.quality;
   if (choice.init && picture(choice.init)) found.init = choice.init;
-  if (picture(KEEP)) found.protect = [KEEP, choice.keep];
-  found.regions = PARTS.filter(mask => picture(mask) && picture(choice.regions[mask])).map(mask => [mask, choice.regions[mask]]);
+  if (maskOf(KEEP)) found.protect = [KEEP, choice.keep];
+  found.regions = PARTS.filter(mask => maskOf(mask) && picture(choice.regions[mask])).map(mask => [mask, choice.regions[mask]]);
   return found;
+}
+
+// Browsers give a number field the value "" if it has text that is no number, so its value is not enough here.
+function checkUpdates() {
+  const field = $("steps");
+  if (field.checkValidity()) return;
+  const wrong = field.value && `, not ${field.value}`;
+  throw new Error(`Updates: enter a whole number from ${field.min} to ${field.max}${wrong}, or leave it empty`);
 }
 
 function remember() {
@@ -178,6 +193,7 @@ const say = text => { saidOnce = text; renderRunning(); };
 let preparing = false; // whether the page has asked for a run and has no answer yet
 const paint = trying(async () => {
   if (preparing) return;
+  checkUpdates();
   preparing = true;
   clearTimeout(soon);
   say("Preparing …");
@@ -525,21 +541,26 @@ async function addSample(name, role) {
   return picture;
 }
 
-// Add all files that the server takes, and then say why it refused the others.
+// Add all files that the server takes, and then say why it refused the others. Paintings that are added together
+// are chosen in place of those before, as many as can be mixed.
 async function addFiles(files, role) {
-  const refusals = new Set();
-  for (const file of files) await addFile(file, role).catch(error => refusals.add(sentence(error.message)));
+  const refusals = new Set(), styles = {};
+  for (const file of files) await addFile(file, role, styles).catch(error => refusals.add(sentence(error.message)));
   if (refusals.size) throw new Error([...refusals].join(" "));
 }
 
-async function addFile(file, role) {
+async function addFile(file, role, styles) {
   if (file.size > about.most_bytes) throw new Error(`${file.name} is larger than ${about.most_bytes / 1e6} MB; reduce it with another program first.`);
   say(`Sending ${file.name} …`);
   try {
     const found = await ask(`/pictures?role=${role}&name=${encodeURIComponent(file.name)}`, {method: "POST", body: file});
     keepPicture(found);
     if (role === "photo") choosePhoto(found.name);
-    else { choice.kind = "paintings"; choice.styles = {[found.name]: 0.5}; }
+    else {
+      if (Object.keys(styles).length < about.most_styles) styles[found.name] = 0.5;
+      choice.kind = "paintings";
+      choice.styles = {...styles};
+    }
     announce(`${found.name} is there.`);
   } finally { say(""); }
   changed();
@@ -618,17 +639,18 @@ function renderGallery() {
 
 // --- Masks -----------------------------------------------------------------------------------------
 
-let brushed = null, strokes = [], erasing = false, last = null, finger = null, sending;
+let brushed = null, brushedOver = 0; // the mask that is brushed, and the version of the photo below it
+let strokes = [], erasing = false, last = null, finger = null, sending;
 const canvas = $("brush"), pen = canvas.getContext("2d", {willReadFrequently: true});
 const where = {x: 0.5, y: 0.5}; // position of the brush, as shares of the canvas's width and height
 
 function renderParts() {
   const rows = [KEEP, ...PARTS];
   const paintings = ofRole("painting").map(one => one.name);
-  const key = JSON.stringify([rows.map(mask => Boolean(picture(mask))), paintings, choice.regions, choice.keep, brushed, Boolean(choice.photo)]);
+  const key = JSON.stringify([rows.map(mask => Boolean(maskOf(mask))), paintings, choice.regions, choice.keep, brushed, Boolean(choice.photo)]);
   if (shelves.parts === key || (shelves.parts && $("parts").contains(document.activeElement) && document.activeElement.type === "range")) return;
   shelves.parts = key;
-  const used = PARTS.filter(mask => picture(mask) || mask === brushed || choice.regions[mask]);
+  const used = PARTS.filter(mask => maskOf(mask) || mask === brushed);
   const shownRows = [KEEP, ...used];
   const next = PARTS.find(mask => !used.includes(mask));
   $("parts").replaceChildren(...shownRows.map(mask => {
@@ -636,13 +658,13 @@ function renderParts() {
     row.className = "part";
     name.textContent = mask === KEEP ? "Keep a part as it is" : `Another style for part ${PARTS.indexOf(mask) + 1}`;
     edit.type = "button";
-    edit.textContent = picture(mask) ? "Change" : "Brush";
+    edit.textContent = maskOf(mask) ? "Change" : "Brush";
     edit.setAttribute("aria-label", `${edit.textContent}: ${name.textContent}`);
     edit.dataset.mask = mask;
     edit.disabled = !choice.photo;
     edit.onclick = trying(() => beginBrush(mask));
     row.append(name, edit);
-    if (mask === KEEP && picture(mask)) {
+    if (mask === KEEP && maskOf(mask)) {
       const ends = document.createElement("label"), slider = document.createElement("input");
       ends.className = "ends";
       Object.assign(slider, {type: "range", min: 0.1, max: 1, step: 0.1, value: choice.keep});
@@ -668,24 +690,34 @@ function renderParts() {
     more.id = "more-parts";
     more.textContent = "Another style for a part";
     more.disabled = !choice.photo || !paintings.length;
-    more.onclick = () => { choice.regions[next] = anotherPainting(); trying(() => beginBrush(next))(); };
+    more.onclick = trying(() => {
+      if (!picture(next)) choice.regions[next] = anotherPainting(); // else it is a part of another photo
+      return beginBrush(next);
+    });
     $("parts").append(more);
   }
 }
 
+// The canvas and `brushed` change together, and only once the mask is loaded. Before that, another call would
+// take the empty canvas for a mask without strokes.
+let brushing = 0; // a number that grows whenever the visitor begins or ends to brush
 async function beginBrush(mask) {
+  const number = ++brushing, {version, size: [width, height]} = picture(choice.photo);
   if (brushed) await finishBrush();
-  const [width, height] = picture(choice.photo).size, scale = Math.min(1, MASK_SIDE / Math.max(width, height));
+  const image = new Image();
+  if (maskOf(mask)) {
+    image.src = viewOf(mask);
+    await image.decode();
+  }
+  if (number !== brushing || picture(choice.photo)?.version !== version) return; // the visitor chose something else
+  const scale = Math.min(1, MASK_SIDE / Math.max(width, height));
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
   strokes = [];
   brushed = mask;
+  brushedOver = version;
   erasing = false;
-  if (picture(mask)) {
-    const image = new Image();
-    image.src = viewOf(mask);
-    await image.decode();
-    if (brushed !== mask) return; // another photo or part was chosen meanwhile
+  if (image.src) {
     pen.drawImage(image, 0, 0, canvas.width, canvas.height);
     const pixels = pen.getImageData(0, 0, canvas.width, canvas.height);
     for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([...colour(), pixels.data[at]], at);
@@ -779,16 +811,15 @@ async function keepMask(mask) {
   }
   if (painted < 128) { forgetMask(mask); return; }
   paper.getContext("2d").putImageData(pixels, 0, 0);
-  const {photo} = choice, blob = await new Promise(done => paper.toBlob(done, "image/png"));
-  if (choice.photo !== photo) return;
-  keepPicture(await ask(`/pictures?role=mask&name=${mask}`, {method: "POST", body: blob}));
-  if (choice.photo !== photo) forgetMask(mask);
+  const over = brushedOver, blob = await new Promise(done => paper.toBlob(done, "image/png"));
+  if (!state.pictures.some(one => one.version === over)) return; // the photo was removed meanwhile
+  keepPicture(await ask(`/pictures?role=mask&name=${mask}&over=${over}`, {method: "POST", body: blob}));
 }
 
 const forgotten = new Set(); // versions of deleted masks, which events that were sent before still contain
 function forgetMask(mask) {
-  if (!picture(mask)) return;
-  forgotten.add(picture(mask).version);
+  if (!maskOf(mask)) return;
+  forgotten.add(maskOf(mask).version);
   state.pictures = state.pictures.filter(one => one.name !== mask);
   ask(`/pictures/${mask}`, {method: "DELETE"}).catch(() => {});
 }
@@ -803,12 +834,13 @@ $("brush-erase").onclick = () => erase(true);
 $("brush-undo").onclick = () => { const before = strokes.pop(); if (before) { pen.putImageData(before, 0, 0); keepMaskSoon(); } };
 $("brush-clear").onclick = () => { snapshot(); pen.clearRect(0, 0, canvas.width, canvas.height); keepMaskSoon(); };
 $("brush-size").oninput = moveCursor;
-// Send the mask, unless nothing is brushed, and then end brushing.
+// Send the mask, unless nothing is brushed, and then end brushing. The instant picture keeps one of the parts.
 async function finishBrush() {
   const mask = brushed;
   await keepMask(mask);
   if (mask !== KEEP && !picture(mask)) delete choice.regions[mask];
   if (brushed === mask) endBrush();
+  changed(mask === KEEP);
 }
 function endBrush() {
   clearTimeout(sending);
@@ -816,9 +848,8 @@ function endBrush() {
   $("cursor").hidden = true;
 }
 $("brush-done").onclick = trying(async () => {
-  const mask = brushed;
+  brushing += 1;
   await finishBrush();
-  changed(mask === KEEP); // the instant picture keeps this part
 });
 
 // --- What the server sends -------------------------------------------------------------------------
@@ -901,6 +932,7 @@ $("copy").onclick = trying(copyCommand);
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
 for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size", "colors", "realism"].includes(id), true, ["strength", "realism"].includes(id) ? REST : 0));
+$("steps").addEventListener("change", trying(checkUpdates));
 $("gallery").addEventListener("click", () => renderGallery());
 addEventListener("resize", () => { gallerySource = ""; renderGallery(); if (brushed) moveCursor(); });
 
