@@ -336,7 +336,7 @@ def test_tensorflows_tutorial_is_a_contestant(shallow, tensorflow, monkeypatch):
     monkeypatch.setattr(peers, "ADAM", with_taps(problems.ADAM, "relu2_2", "relu1_1", "relu3_1"))
     found = peers.measure(TINY)
     assert any(name.startswith("tensorflow") for name in found.packages)
-    assert peers.HELD_AGAINST in found.notes
+    assert peers.REFERENCES in found.notes
     (row,) = found.rows
     theirs = [name for name in row["contestants"] if not name.startswith(peers.OURS)]
     assert theirs == list(map(str, tensorflow_tutorial.variants("cpu")))
