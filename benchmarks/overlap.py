@@ -13,11 +13,11 @@ Writing is to encode and save PNG files. `whole` is the time that the command ta
 pictures: that for 2n pictures less that for n. So the time to start, to load programs, to read the
 first group and to write the last one cancels out; the device's work cannot hide it.
 
-1 means that all is hidden, and 0 that none is. `batch` finds out sizes and digests before it paints the
-first picture, so 1 is not quite reached. Noise may lead beyond 0 and 1. On a CPU, the device's work and
-the threads share the cores, so that only cores that painting leaves idle can hide anything. Painting also
-takes so much longer there than reading and writing that its noise is larger than both, and the share says
-nothing; the seconds of the parts do.
+1 means that all is hidden, and 0 that none is. `batch` finds out sizes and digests before it paints
+the first picture, so 1 is not quite reached. Noise may lead beyond 0 and 1. On a CPU, the device's
+work and the threads share the cores, so that only cores that painting leaves idle can hide anything.
+Painting also takes so much longer there than reading and writing that its noise is larger than both,
+and the share says nothing; the seconds of the parts do.
 
 The pictures are painted from JPEG files of square photographs that are `ENLARGED` times as wide as the
 canvases.
