@@ -199,14 +199,15 @@ def _ratings(rows: Sequence[Json], figure: str, ours: str = OURS) -> list[str]:
 
 def _source_loop(rows: Sequence[Json]) -> str:
     """Compare a recipe with the loop of its source, on pairs with as many updates by both."""
-    own, loop = gallery.contestant(gallery.SOURCE_LOOP).recipe.name, gallery.SOURCE_LOOP
-    both = [
-        (row["recipes"][own], row["recipes"][loop])
+    own, loop = nst.recipes.CROWSONKB.name, gallery.SOURCE_LOOP
+    alike = [
+        row
         for row in pairs_of(pairs_of(rows, own), loop)
         if row["recipes"][own]["updates"] == row["recipes"][loop]["updates"]
     ]
-    if not both:
+    if not alike:
         return ""
+    both = [(row["recipes"][own], row["recipes"][loop]) for row in alike]
     apart = {
         rater: max(abs(one["ratings"][rater] - other["ratings"][rater]) for one, other in both)
         for rater in plots.FRONT
@@ -220,7 +221,7 @@ def _source_loop(rows: Sequence[Json]) -> str:
         else ""
     )
     return (
-        f"`{loop}` and `{own}` made as many updates on {_counted(both)}.{times} The method is the "
+        f"`{loop}` and `{own}` made as many updates on {_counted(alike)}.{times} The method is the "
         "same, but the pictures drift apart, presumably as rounding errors grow: their distances of "
         f"style vectors differ by up to {apart['style_vector']:.2f}, their SSIM by up to "
         f"{apart['ssim']:.2f}. So much these two raters may change from one program to another.\n"
