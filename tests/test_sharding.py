@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from jax.sharding import AbstractMesh
 
 import nst_jax as nst
-from nst_jax.scaling import chunk_size, sharding
+from nst_jax._real_size import stacked
+from nst_jax.scaling import bucket_plans, chunk_size, sharding
 from tests import small
 
 DEVICES = 4
@@ -210,6 +212,19 @@ def test_a_quick_picture_in_a_bucket_returns_where_others_do():
         for one, other in zip(found, expected, strict=True):
             assert one.devices() == other.devices() == {second}
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_stacked_pictures_lie_where_a_committed_one_does():
+    second, images = jax.devices()[1], [np.zeros((2, 3, 3), np.float32)] * 2
+    placed = jax.device_put(images[0], second)
+    for given, device in (([images[0], placed], second), (images, jax.devices()[0])):
+        assert stacked(given, on_host=True).devices() == {device}
+
+
+def test_the_mesh_decides_on_squares_before_the_weights_device():
+    weights_on, mesh = SimpleNamespace(platform="gpu"), sharding.mesh_of(2)
+    assert bucket_plans._may_share(64, {"device": weights_on})
+    assert not bucket_plans._may_share(64, {"device": weights_on, "mesh": mesh})
 
 
 def test_devices_that_share_a_picture_give_it_the_palette_of_its_styles(params):
