@@ -636,9 +636,11 @@ def test_a_process_apart_ends_if_the_one_that_started_it_is_killed(tmp_path):
     )
     starter = subprocess.Popen([sys.executable, "-c", program], cwd=harness.ROOT)
     wait_until(place.exists)
+    started = int(place.read_text())
+    assert _is_running(started)
     starter.kill()
     starter.wait()
-    wait_until(lambda: not _is_running(int(place.read_text())))
+    wait_until(lambda: not _is_running(started))
 
 
 def wait_until(holds):
@@ -863,14 +865,20 @@ def test_bad_peers_are_named(peers, tmp_path):
     assert "--peers" in done.output and peers in done.output
 
 
-def test_peers_are_for_wall(monkeypatch, tmp_path):
-    plans = {}
+@pytest.fixture
+def plans(monkeypatch):
+    """The plan of each case that the command line would measure; nothing is measured."""
+    found = {}
 
     def measure(name, plan, out, quick, **options):
-        plans[name] = plan
+        found[name] = plan
         return out
 
     monkeypatch.setattr(__main__, "measure", measure)
+    return found
+
+
+def test_peers_are_for_wall(plans, tmp_path):
     words = ["--peers", "64, 128:30", "--out", str(tmp_path)]
     assert CliRunner().invoke(main, ["step", "wall", *words]).exit_code == 0
     assert plans["wall"].peers == ((64, pastiche.STEPS), (128, 30))
@@ -891,14 +899,7 @@ def test_options_that_no_named_case_reads_are_refused(words, option, tmp_path):
     assert done.exit_code == 2 and option in done.output
 
 
-def test_only_the_cases_that_read_an_option_get_it(monkeypatch, tmp_path):
-    plans = {}
-
-    def measure(name, plan, out, quick, **options):
-        plans[name] = plan
-        return out
-
-    monkeypatch.setattr(__main__, "measure", measure)
+def test_only_the_cases_that_read_an_option_get_it(plans, tmp_path):
     words = ["step", "engine", "gpu", "--repeats", "7", "--seconds", "60", "--out", str(tmp_path)]
     assert CliRunner().invoke(main, words).exit_code == 0
     assert [plans[name].repeats for name in ("step", "engine", "gpu")] == [7, 1, 7]

@@ -512,6 +512,7 @@ def test_the_instant_picture_has_the_kept_part_when_another_part_is_brushed_next
     until(lambda: page.inner_text("#brush-what") == "Brush over the part")
     page.click("#brush-done")
     until(lambda: "--protect mask_keep.png" in (page.text_content("#command") or ""))
+    assert "--region" not in page.text_content("#command")  # nothing was brushed for the other part
 
 
 def test_masks_and_the_brush_go_with_their_photo(visit, tmp_path):
